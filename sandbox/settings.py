@@ -1,0 +1,108 @@
+"""Where one sandbox lives and how fast its clouds are: read by every part, written once by the supervisor."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ACCOUNT_ID = "123456789012"  # moto's own default account
+ACCESS_KEY = "AKIASLIPWAYSANDBOX00"
+SECRET_KEY = "slipway-sandbox-only-not-a-secret"
+DEFAULT_REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class EngineTiming:
+    """How fast the engine stand-in behaves on its imaginary GPU. Times in seconds."""
+
+    load_seconds: float = 0.8
+    compile_seconds: float = 0.3
+    first_token_seconds: float = 0.030
+    inter_token_seconds: float = 0.004
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One sandbox. All ports are on 127.0.0.1; `network` is the 127.N block of its pods and services.
+
+    Pods get addresses `{network}.1.1` to `{network}.99.254`, cluster IPs `{network}.100.1` to `.199.254`,
+    load balancers `{network}.200.1` to `.250.254`, nodes' kubelets `{network}.251.1` to `.254.254`.
+    """
+
+    root: Path
+    network: str
+    aws_port: int
+    control_port: int
+    hub_port: int
+    cdn_port: int
+    metrics_port: int
+    prefect_port: int
+    region: str = DEFAULT_REGION
+    cluster_boot_seconds: float = 3.0
+    nodegroup_boot_seconds: float = 1.0
+    node_boot_seconds: float = 1.5
+    addon_seconds: float = 0.5
+    scrape_seconds: float = 0.5
+    engine: EngineTiming = field(default_factory=EngineTiming)
+
+    @property
+    def aws_url(self) -> str:
+        return f"http://127.0.0.1:{self.aws_port}"
+
+    @property
+    def hub_url(self) -> str:
+        return f"http://127.0.0.1:{self.hub_port}"
+
+    @property
+    def control_url(self) -> str:
+        """The region's own door: control planes are made and deleted here by the EKS emulation."""
+        return f"http://127.0.0.1:{self.control_port}"
+
+    @property
+    def metrics_url(self) -> str:
+        return f"http://127.0.0.1:{self.metrics_port}"
+
+    @property
+    def prefect_url(self) -> str:
+        return f"http://127.0.0.1:{self.prefect_port}/api"
+
+    @property
+    def faults_file(self) -> Path:
+        return self.root / "faults.json"
+
+    def aws_environment(self) -> dict[str, str]:
+        """What any AWS SDK or terraform needs to reach this sandbox."""
+        return {
+            "AWS_ENDPOINT_URL": self.aws_url,
+            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+            "AWS_REGION": self.region,
+            "AWS_DEFAULT_REGION": self.region,
+            "AWS_EC2_METADATA_DISABLED": "true",
+        }
+
+    def save(self) -> None:
+        """Write settings.json, readable by its owner alone."""
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        document = dataclasses.asdict(self) | {"root": str(self.root)}
+        path = self.root / "settings.json"
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(document, indent=1))
+        partial.chmod(0o600)
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, root: Path) -> Settings:
+        """Read what `save` wrote. Raises FileNotFoundError where no sandbox was ever started."""
+        document = json.loads((root / "settings.json").read_text())
+        document["root"] = Path(document["root"])
+        document["engine"] = EngineTiming(**document["engine"])
+        return cls(**document)
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """The sandbox a child process belongs to, named by SLIPWAY_SANDBOX_ROOT."""
+        return cls.load(Path(os.environ["SLIPWAY_SANDBOX_ROOT"]))
