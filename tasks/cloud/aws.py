@@ -1,0 +1,117 @@
+"""boto3 clients with deadlines, and AWS's refusals as Slipway's errors."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.signers import RequestSigner
+
+from tasks.spec.errors import AccessDenied, CapacityUnavailable, CloudError, QuotaExceeded
+
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "ExpiredToken"}
+_CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacity"}
+_QUOTA = {"VcpuLimitExceeded", "LimitExceeded", "ResourceLimitExceeded", "ServiceQuotaExceededException"}
+
+EKS_TOKEN_SECONDS = 60  # the URL's own lifetime; EKS accepts the token for 15 minutes from X-Amz-Date
+EKS_TOKEN_REFRESH_SECONDS = 600.0
+
+
+class Aws:
+    """One region. Clients are made once each; boto3 clients are safe to share between threads."""
+
+    def __init__(self, region: str) -> None:
+        self.region = region
+        self.session = boto3.session.Session(region_name=region)
+        self._clients: dict[str, Any] = {}
+
+    def client(self, service: str) -> Any:
+        """A boto3 client: 10 s to connect, 60 s to read, 5 attempts with the standard back-off."""
+        if service not in self._clients:
+            config = Config(
+                connect_timeout=10,
+                read_timeout=60,
+                retries={"mode": "standard", "max_attempts": 5},
+                max_pool_connections=64,
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            )
+            self._clients[service] = self.session.client(service, config=config)
+        return self._clients[service]
+
+    def eks_token(self, cluster: str) -> str:
+        """A bearer token for a cluster: a presigned STS GetCallerIdentity URL that names it.
+
+        Format: https://github.com/kubernetes-sigs/aws-iam-authenticator#api-authorization-from-outside-a-cluster
+        """
+        sts = self.client("sts")
+        signer = RequestSigner(
+            sts.meta.service_model.service_id,
+            self.region,
+            "sts",
+            "v4",
+            self.session.get_credentials(),
+            self.session.events,
+        )
+        url = signer.generate_presigned_url(
+            {
+                "method": "GET",
+                "url": f"{sts.meta.endpoint_url}/?Action=GetCallerIdentity&Version=2011-06-15",
+                "body": {},
+                "headers": {"x-k8s-aws-id": cluster},
+                "context": {},
+            },
+            region_name=self.region,
+            expires_in=EKS_TOKEN_SECONDS,
+            operation_name="",
+        )
+        return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+
+
+@contextmanager
+def aws_errors(doing: str) -> Iterator[None]:
+    """Turn boto3's errors inside the block into the tree's, naming what was being done."""
+    try:
+        yield
+    except NoCredentialsError as error:
+        raise AccessDenied(
+            f"{doing}: there are no AWS credentials", next_command="aws sts get-caller-identity"
+        ) from error
+    except EndpointConnectionError as error:
+        raise CloudError(
+            f"{doing}: AWS cannot be reached",
+            evidence=[str(error)],
+            next_command="aws sts get-caller-identity",
+        ) from error
+    except ClientError as error:
+        raise from_client_error(doing, error) from error
+    except BotoCoreError as error:
+        raise CloudError(f"{doing}: {error}") from error
+
+
+def from_client_error(doing: str, error: ClientError) -> CloudError:
+    """A ClientError as AccessDenied, QuotaExceeded, CapacityUnavailable or CloudError."""
+    code = str(error.response.get("Error", {}).get("Code", ""))
+    message = str(error.response.get("Error", {}).get("Message", ""))
+    evidence = [f"{error.operation_name}: {code}: {message}"]
+    if code in _DENIED:
+        return AccessDenied(
+            f"{doing}: AWS denies {error.operation_name}",
+            evidence=evidence,
+            next_command="aws sts get-caller-identity, then give that identity the action",
+        )
+    if code in _CAPACITY:
+        return CapacityUnavailable(f"{doing}: AWS has no capacity for it now", evidence=evidence)
+    if code in _QUOTA:
+        return QuotaExceeded(f"{doing}: a quota is used up", evidence=evidence)
+    return CloudError(f"{doing}: {code}", evidence=evidence)
+
+
+def error_code(error: ClientError) -> str:
+    """AWS's own code, such as NoSuchBucket or 404."""
+    return str(error.response.get("Error", {}).get("Code", ""))

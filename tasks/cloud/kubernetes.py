@@ -1,0 +1,315 @@
+"""The Kubernetes API in the few verbs the stages use; objects are plain dicts, as on the wire."""
+
+from __future__ import annotations
+
+import base64
+import json
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import urllib3
+import yaml
+from kubernetes import client, dynamic
+from kubernetes.client.exceptions import ApiException
+from kubernetes.dynamic.exceptions import ResourceNotFoundError
+
+from tasks.cloud.aws import EKS_TOKEN_REFRESH_SECONDS, Aws
+from tasks.spec.errors import ClusterError
+from tasks.spec.records import Infrastructure
+
+FIELD_MANAGER = "slipway"
+Object = dict[str, Any]
+
+
+class Cluster:
+    """One cluster's API. Made by `connect`; safe to share between threads."""
+
+    def __init__(
+        self,
+        api: client.ApiClient,
+        name: str,
+        token: Callable[[], str],
+        scratch: tempfile.TemporaryDirectory[str],
+    ) -> None:
+        self.api = api
+        self.name = name
+        self._token = token
+        self._scratch = scratch  # the CA and the discovery cache; it goes with this object
+        self._dynamic: dynamic.DynamicClient | None = None
+        self._lock = threading.Lock()
+
+    def apply(self, document: Object, *, field_manager: str = FIELD_MANAGER, force: bool = True) -> Object:
+        """Server-side apply of one whole object. Raises ClusterError."""
+        with self._errors("apply", document["kind"], document["metadata"]["name"]):
+            resource = self._resource(document["apiVersion"], document["kind"])
+            return _plain(
+                self._client().server_side_apply(
+                    resource,
+                    body=document,
+                    name=document["metadata"]["name"],
+                    namespace=document["metadata"].get("namespace"),
+                    field_manager=field_manager,
+                    force_conflicts=force,
+                )
+            )
+
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
+        """The object, or None where it (or its kind) does not exist."""
+        with self._errors("read", kind, name):
+            try:
+                return _plain(self._client().get(self._resource(api_version, kind), name, namespace))
+            except ApiException as error:
+                if error.status == 404:
+                    return None
+                raise
+            except ResourceNotFoundError:
+                return None
+
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, label_selector: str = ""
+    ) -> list[Object]:
+        """All of a kind; none where the kind itself does not exist."""
+        with self._errors("list", kind, namespace or "all namespaces"):
+            try:
+                resource = self._resource(api_version, kind)
+            except ResourceNotFoundError:
+                return []
+            answer = self._client().get(resource, namespace=namespace, label_selector=label_selector or None)
+            return [
+                {"apiVersion": api_version, "kind": kind, **item}
+                for item in _plain(answer).get("items") or ()
+            ]
+
+    def delete(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        propagation: str = "Background",
+    ) -> bool:
+        """Ask for deletion; False where it was not there."""
+        with self._errors("delete", kind, name):
+            try:
+                self._client().delete(
+                    self._resource(api_version, kind),
+                    name,
+                    namespace,
+                    body={"kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": propagation},
+                )
+            except ApiException as error:
+                if error.status == 404:
+                    return False
+                raise
+            except ResourceNotFoundError:
+                return False
+            return True
+
+    def patch(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        body: Object,
+        namespace: str | None = None,
+        subresource: str | None = None,
+    ) -> Object:
+        """A JSON merge patch, optionally of a subresource such as "scale" or "status"."""
+        with self._errors("patch", kind, name):
+            resource = self._resource(api_version, kind)
+            target = resource.subresources[subresource] if subresource else resource
+            return _plain(
+                self._client().patch(
+                    target, body, name, namespace, content_type="application/merge-patch+json"
+                )
+            )
+
+    def watch(
+        self,
+        api_version: str,
+        kind: str,
+        namespace: str | None = None,
+        *,
+        deadline: float,
+        label_selector: str = "",
+        field_selector: str = "",
+        clock: Callable[[], float] = time.monotonic,
+    ) -> Iterator[tuple[str, Object]]:
+        """(event type, object) pairs, existing objects first, until `deadline` on `clock`."""
+        with self._errors("watch", kind, namespace or ""):
+            resource = self._resource(api_version, kind)
+            while (left := deadline - clock()) > 0:
+                events = self._client().watch(
+                    resource,
+                    namespace=namespace,
+                    label_selector=label_selector or None,
+                    field_selector=field_selector or None,
+                    timeout=max(1, int(min(left, 300))),
+                )
+                for event in events:
+                    yield event["type"], event["raw_object"]
+                    if clock() >= deadline:
+                        return
+
+    def events(self, namespace: str, involved_name: str) -> list[str]:
+        """Lines such as "Warning FailedScheduling: 0/3 nodes are available…", oldest first."""
+        found = [
+            event
+            for event in self.list("v1", "Event", namespace)
+            if event.get("involvedObject", {}).get("name") == involved_name
+        ]
+        found.sort(key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+        return [f"{e.get('type')} {e.get('reason')}: {e.get('message')}" for e in found]
+
+    def logs(
+        self, namespace: str, pod: str, container: str | None = None, tail: int = 50, previous: bool = False
+    ) -> str:
+        """The last lines of a container; empty where it has not started."""
+        query: dict[str, Any] = {"tailLines": tail, "previous": str(previous).lower()}
+        if container:
+            query["container"] = container
+        try:
+            return self.raw("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", query)
+        except ClusterError as error:
+            if error.status in (400, 404):
+                return ""
+            raise
+
+    def service_proxy(
+        self,
+        namespace: str,
+        service: str,
+        port: int | str,
+        path: str,
+        params: Mapping[str, str] | None = None,
+    ) -> Any:
+        """GET a JSON document from a service inside the cluster, through the API server."""
+        where = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{path.lstrip('/')}"
+        return json.loads(self.raw("GET", where, params))
+
+    def raw(self, method: str, path: str, params: Mapping[str, Any] | None = None, body: Any = None) -> str:
+        """One request below the typed surface; the body of the answer. Raises ClusterError with `.status`."""
+        with self._errors(method, "path", path):
+            serialized = self.api.param_serialize(
+                method=method,
+                resource_path=path,
+                query_params=list((params or {}).items()),
+                header_params={"Accept": "*/*"},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            response = self.api.call_api(*serialized, _request_timeout=(10, 60))
+            response.read()
+            text = (response.data or b"").decode(errors="replace")
+            if response.status >= 400:
+                raise ApiException(status=response.status, reason=text[:500])
+            return text
+
+    @contextmanager
+    def kubeconfig(self) -> Iterator[Path]:
+        """A kubeconfig for helm, its short-lived token in a file of mode 0600 that goes with the block."""
+        configuration = self.api.configuration
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "slipway",
+            "contexts": [{"name": "slipway", "context": {"cluster": self.name, "user": "slipway"}}],
+            "clusters": [
+                {
+                    "name": self.name,
+                    "cluster": {
+                        "server": configuration.host,
+                        "certificate-authority-data": base64.b64encode(
+                            Path(configuration.ssl_ca_cert).read_bytes()
+                        ).decode(),
+                    },
+                }
+            ],
+            "users": [{"name": "slipway", "user": {"token": self._token()}}],
+        }
+        with tempfile.NamedTemporaryFile("w", prefix="slipway-kubeconfig-", suffix=".yaml") as file:
+            yaml.safe_dump(document, file)
+            file.flush()
+            yield Path(file.name)
+
+    def _client(self) -> dynamic.DynamicClient:
+        with self._lock:
+            if self._dynamic is None:
+                cache = Path(self._scratch.name) / "discovery.json"
+                self._dynamic = dynamic.DynamicClient(self.api, cache_file=str(cache))
+            return self._dynamic
+
+    def _resource(self, api_version: str, kind: str) -> Any:
+        return self._client().resources.get(api_version=api_version, kind=kind)
+
+    @contextmanager
+    def _errors(self, verb: str, kind: str, name: str) -> Iterator[None]:
+        try:
+            yield
+        except ApiException as error:
+            raise KubernetesRefused(verb, kind, name, error.status or 0, _reason(error)) from error
+        except ResourceNotFoundError as error:
+            raise KubernetesRefused(verb, kind, name, 404, str(error)) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise ClusterError(
+                f"the Kubernetes API of {self.name} cannot be reached",
+                evidence=[str(error)],
+                next_command=f"aws eks describe-cluster --name {self.name} --query cluster.status",
+            ) from error
+
+
+class KubernetesRefused(ClusterError):
+    """The API server answered with a failure; `status` is its HTTP code."""
+
+    def __init__(self, verb: str, kind: str, name: str, status: int, reason: str) -> None:
+        hint = "aws eks list-access-entries --cluster-name NAME" if status in (401, 403) else None
+        super().__init__(
+            f"{verb} {kind} {name}: the Kubernetes API answered {status}",
+            evidence=[reason],
+            next_command=hint,
+        )
+        self.status = status
+
+
+def _reason(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.body or error.reason)
+
+
+def _plain(answer: Any) -> Object:
+    document: Object = answer.to_dict()
+    return document
+
+
+def connect(infrastructure: Infrastructure, aws: Aws) -> Cluster:
+    """A cluster reached as EKS is: its endpoint and CA, and a bearer token renewed every ten minutes."""
+    issued: dict[str, Any] = {"at": -EKS_TOKEN_REFRESH_SECONDS, "token": ""}
+
+    def token() -> str:
+        if time.monotonic() - issued["at"] >= EKS_TOKEN_REFRESH_SECONDS:
+            issued.update(at=time.monotonic(), token=aws.eks_token(infrastructure.cluster_name))
+        return str(issued["token"])
+
+    configuration = client.Configuration()
+    configuration.host = infrastructure.endpoint
+    configuration.verify_ssl = True
+    configuration.retries = 3
+
+    def renew(current: client.Configuration) -> None:
+        current.api_key["authorization"] = token()
+
+    configuration.api_key_prefix["authorization"] = "Bearer"
+    configuration.refresh_api_key_hook = renew
+    scratch = tempfile.TemporaryDirectory(prefix="slipway-")
+    authority = Path(scratch.name) / "ca.pem"
+    authority.write_bytes(base64.b64decode(infrastructure.certificate_authority))
+    configuration.ssl_ca_cert = str(authority)
+    return Cluster(client.ApiClient(configuration), infrastructure.cluster_name, token, scratch)

@@ -1,0 +1,84 @@
+"""Prometheus' query API, read as raw samples. https://prometheus.io/docs/prometheus/latest/querying/api/"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+
+from tasks.cloud.kubernetes import Cluster
+from tasks.spec.environment import Environment
+from tasks.spec.errors import ClusterError, MetricsUnavailable
+
+MONITORING_NAMESPACE = "monitoring"
+PROMETHEUS_SERVICE = "kube-prometheus-stack-prometheus"
+PROMETHEUS_PORT = 9090
+
+
+@dataclass(frozen=True)
+class Series:
+    """One series: its labels and its samples as (seconds since the epoch, value), oldest first."""
+
+    labels: Mapping[str, str]
+    samples: tuple[tuple[float, float], ...]
+
+
+class Prometheus:
+    """Queries through `get(path, params) -> JSON`, whichever way that reaches the server."""
+
+    def __init__(self, get: Callable[[str, Mapping[str, str]], Any], where: str) -> None:
+        self._get = get
+        self.where = where
+
+    def series(self, selector: str, window_seconds: float) -> list[Series]:
+        """Raw samples of the last window, as `selector[window]` gives them. Raises MetricsUnavailable."""
+        return self._parse(self._query(f"{selector}[{max(1, round(window_seconds))}s]"), "matrix")
+
+    def instant(self, query: str) -> list[Series]:
+        """The value now of each series of an instant query. Raises MetricsUnavailable."""
+        return self._parse(self._query(query), "vector")
+
+    def _query(self, query: str) -> Any:
+        try:
+            answer = self._get("api/v1/query", {"query": query})
+        except (ClusterError, httpx.HTTPError, ValueError) as error:
+            raise MetricsUnavailable(
+                "Prometheus does not answer",
+                evidence=[self.where, query, str(error)],
+                next_command=f"kubectl -n {MONITORING_NAMESPACE} get pods",
+            ) from error
+        if answer.get("status") != "success":
+            raise MetricsUnavailable("Prometheus refused a query", evidence=[query, str(answer.get("error"))])
+        return answer["data"]
+
+    @staticmethod
+    def _parse(data: Any, expected: str) -> list[Series]:
+        if data["resultType"] != expected:
+            raise MetricsUnavailable(f"Prometheus answered a {data['resultType']}, not a {expected}")
+        return [
+            Series(
+                labels=dict(item["metric"]),
+                samples=tuple((float(t), float(v)) for t, v in item.get("values") or [item["value"]]),
+            )
+            for item in data["result"]
+        ]
+
+
+def prometheus_of(environment: Environment, cluster: Cluster) -> Prometheus:
+    """The environment's Prometheus: its own URL where one is given, else through the API server's service proxy."""
+    if environment.prometheus_url:
+        base = environment.prometheus_url.rstrip("/")
+
+        def direct(path: str, params: Mapping[str, str]) -> Any:
+            answer = httpx.get(f"{base}/{path}", params=dict(params), timeout=30)
+            answer.raise_for_status()
+            return answer.json()
+
+        return Prometheus(direct, base)
+
+    def proxied(path: str, params: Mapping[str, str]) -> Any:
+        return cluster.service_proxy(MONITORING_NAMESPACE, PROMETHEUS_SERVICE, PROMETHEUS_PORT, path, params)
+
+    return Prometheus(proxied, f"service {MONITORING_NAMESPACE}/{PROMETHEUS_SERVICE} of {cluster.name}")

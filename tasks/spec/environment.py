@@ -1,0 +1,127 @@
+"""WHERE a model runs: region, cluster, GPU nodes, add-ons. Files: environments/*.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.spec.model import Record
+from tasks.spec.quantities import Seconds
+
+
+class Taint(Record):
+    """One taint; `effect` in Kubernetes' spelling."""
+
+    key: str
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
+
+    @property
+    def eks_effect(self) -> str:
+        """The same effect as EKS and terraform spell it."""
+        return {
+            "NoSchedule": "NO_SCHEDULE",
+            "PreferNoSchedule": "PREFER_NO_SCHEDULE",
+            "NoExecute": "NO_EXECUTE",
+        }[self.effect]
+
+
+class GpuNodes(Record):
+    """The GPU node group. Its label and taint are the one place the pods' selector and toleration come from."""
+
+    instance_type: str = "g5.2xlarge"
+    capacity_type: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
+    min: int = Field(0, ge=0)
+    max: int = Field(2, ge=1)
+    desired: int = Field(1, ge=0, description="at creation; afterwards deploy, scale-down and wake own it")
+    label_key: str = "workload"
+    label_value: str = "inference-gpu"
+    taint: Taint = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
+    volume_gib: int = Field(100, ge=20)
+
+
+class SystemNodes(Record):
+    instance_type: str = "m6i.large"
+    count: int = Field(2, ge=1)
+
+
+class Cluster(Record):
+    name: str = Field(pattern=r"^[a-z][-a-z0-9]{1,30}[a-z0-9]$")
+    kubernetes_version: str = Field("1.33", pattern=r"^1\.\d\d$")
+    vpc_cidr: str = "10.0.0.0/16"
+    nat: Literal["single", "per_zone"] = "single"
+    interface_endpoints: bool = Field(
+        False, description="private endpoints for ECR, STS, EC2, logs, EKS auth"
+    )
+    public_access_cidrs: tuple[str, ...] = Field(
+        (), description="who may reach the public API endpoint; none: private only"
+    )
+    admin_principal_arns: tuple[str, ...] = Field(
+        (), description="IAM principals that administer the cluster"
+    )
+    gpu: GpuNodes = GpuNodes()
+    system: SystemNodes = SystemNodes()
+
+
+class Storage(Record):
+    """Buckets. Names are global in AWS: keep the account or organisation in them."""
+
+    model_bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
+    state_bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
+    force_destroy: bool = Field(False, description="teardown may delete staged models with the bucket")
+
+
+class Addons(Record):
+    """Where charts come from. Without `chart_root`, the public repositories named in k8s/addons/addons.yaml."""
+
+    chart_root: str | None = Field(None, description="a folder of charts, from the project's root")
+
+
+class Gateway(Record):
+    """The one door to the models: an NGINX that checks the API key."""
+
+    image: str = "nginxinc/nginx-unprivileged:1.29-alpine"
+    replicas: int = Field(1, ge=1)
+    port: int = 8080
+    scheme: Literal["internal", "internet-facing"] = "internal"
+
+
+class Deadlines(Record):
+    """Longest waits, in seconds, for what a cloud decides. Those that depend on bytes are derived instead."""
+
+    terraform: Seconds = 3600.0
+    node_boot: Seconds = 900.0
+    addon: Seconds = 600.0
+    volume_bind: Seconds = 300.0
+    pod_start: Seconds = 300.0
+    drain: Seconds = 300.0
+    cold_read_mib_s: float = Field(
+        100.0, gt=0, description="slowest read of weights the start-up budget allows"
+    )
+
+
+class IdleSchedule(Record):
+    """When the scale-down flow looks. Five-field cron in the named time zone."""
+
+    cron: str = "*/10 * * * *"
+    timezone: str = "UTC"
+
+
+class Environment(Record):
+    """One place models run in."""
+
+    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")
+    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    cluster: Cluster
+    storage: Storage
+    namespace: str = "llm"
+    addons: Addons = Addons()
+    gateway: Gateway = Gateway()
+    prometheus_url: str | None = Field(
+        None, description="default: the cluster's own Prometheus through the Kubernetes API's service proxy"
+    )
+    deadlines: Deadlines = Deadlines()
+    idle_schedule: IdleSchedule = IdleSchedule()
+    protected: bool = Field(False, description="teardown needs the environment's name typed as confirmation")
+    promote_from: str | None = Field(None, description="only what was proven in this environment may come in")

@@ -1,0 +1,188 @@
+"""Everything Slipway raises on purpose.
+
+SlipwayError                     cause, evidence lines, the next command
+├── InputError                   what was asked cannot be read or is not there; nothing was touched
+│   ├── UnknownName              no model, environment or release of that name
+│   └── InvalidDocument          a YAML file with a wrong type or an unknown key
+├── PreflightFailed              the run cannot succeed; nothing was touched
+├── ToolMissing                  an executable (terraform, helm) is not there
+├── ToolFailed                   an executable ended with a failure
+│   └── ToolTimedOut             an executable passed its deadline and was stopped
+├── CloudError                   AWS refused
+│   ├── AccessDenied
+│   ├── QuotaExceeded
+│   └── CapacityUnavailable
+├── ClusterError                 the Kubernetes API refused or cannot be reached
+├── PlanRefused                  a terraform plan would destroy what holds data
+├── StateLocked                  another run holds the terraform state
+├── AddonNotReady                an add-on is installed but does not bring what it must
+├── HubError                     the hub refused
+│   ├── RepoNotFound
+│   ├── RevisionNotFound
+│   ├── TokenMissing             the repo is gated and no token was given
+│   ├── TokenRejected            the hub does not know the token
+│   ├── LicenceNotAccepted       the token's account has not accepted the repo's licence
+│   └── HubUnavailable           429 or 5xx to the end of the retries
+├── StagingFailed                bytes did not arrive, or are not what the hub says they are
+│   └── ChecksumMismatch
+├── WarmingFailed                the cache volume could not be filled
+├── RolloutFailed                the gate was not passed
+├── ValidationFailed             the objectives did not hold under load
+├── MetricsUnavailable           no answer from Prometheus, or no series: never read as "idle"
+├── TeardownIncomplete           something is left, listed in the evidence
+└── Interrupted                  Ctrl-C or a cancelled run
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class SlipwayError(Exception):
+    """`cause` in one sentence; `evidence`: lines as they were seen; `next_command`: what a person does now."""
+
+    exit_code = 1
+
+    def __init__(self, cause: str, *, evidence: Sequence[str] = (), next_command: str | None = None) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.evidence = tuple(evidence)
+        self.next_command = next_command
+
+    def __str__(self) -> str:
+        lines = [self.cause, *(f"  | {line}" for line in self.evidence)]
+        if self.next_command:
+            lines.append(f"  next: {self.next_command}")
+        return "\n".join(lines)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Prefect pickles the exception of a failed task: keyword-only arguments need saying.
+        return _rebuild, (type(self), self.cause, self.evidence, self.next_command)
+
+
+def _rebuild(
+    kind: type[SlipwayError], cause: str, evidence: tuple[str, ...], next_command: str | None
+) -> SlipwayError:
+    error = kind.__new__(kind)
+    SlipwayError.__init__(error, cause, evidence=evidence, next_command=next_command)
+    return error
+
+
+class InputError(SlipwayError):
+    exit_code = 2
+
+
+class UnknownName(InputError):
+    pass
+
+
+class InvalidDocument(InputError):
+    pass
+
+
+class PreflightFailed(SlipwayError):
+    exit_code = 3
+
+
+class ToolMissing(SlipwayError):
+    pass
+
+
+class ToolFailed(SlipwayError):
+    pass
+
+
+class ToolTimedOut(ToolFailed):
+    pass
+
+
+class CloudError(SlipwayError):
+    pass
+
+
+class AccessDenied(CloudError):
+    pass
+
+
+class QuotaExceeded(CloudError):
+    pass
+
+
+class CapacityUnavailable(CloudError):
+    pass
+
+
+class ClusterError(SlipwayError):
+    pass
+
+
+class PlanRefused(SlipwayError):
+    pass
+
+
+class StateLocked(SlipwayError):
+    pass
+
+
+class AddonNotReady(SlipwayError):
+    pass
+
+
+class HubError(SlipwayError):
+    pass
+
+
+class RepoNotFound(HubError):
+    pass
+
+
+class RevisionNotFound(HubError):
+    pass
+
+
+class TokenMissing(HubError):
+    pass
+
+
+class TokenRejected(HubError):
+    pass
+
+
+class LicenceNotAccepted(HubError):
+    pass
+
+
+class HubUnavailable(HubError):
+    pass
+
+
+class StagingFailed(SlipwayError):
+    pass
+
+
+class ChecksumMismatch(StagingFailed):
+    pass
+
+
+class WarmingFailed(SlipwayError):
+    pass
+
+
+class RolloutFailed(SlipwayError):
+    pass
+
+
+class ValidationFailed(SlipwayError):
+    exit_code = 4
+
+
+class MetricsUnavailable(SlipwayError):
+    pass
+
+
+class TeardownIncomplete(SlipwayError):
+    pass
+
+
+class Interrupted(SlipwayError):
+    exit_code = 130

@@ -1,0 +1,136 @@
+"""WHAT runs: one model, its engine, its resources and the objectives it must hold. Files: models/*.yaml."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tasks.spec.quantities import Quantity, Seconds
+
+
+class Record(BaseModel):
+    """A frozen record that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Record):
+    """Where the weights come from on the hub."""
+
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="organisation/name on the Hugging Face Hub")
+    revision: str = Field(
+        "main", description="branch, tag or commit; pinned to a commit sha before anything runs"
+    )
+    allow: tuple[str, ...] = Field((), description="only files matching one of these patterns (default: all)")
+    ignore: tuple[str, ...] = Field((), description="never files matching one of these patterns")
+
+
+class Engine(Record):
+    """vLLM's flags, under vLLM's names. https://docs.vllm.ai/en/latest/cli/serve/"""
+
+    image: str = Field("vllm/vllm-openai:v0.32.0", description="pin a tag or, better, a digest")
+    max_model_len: int = Field(8192, gt=0, description="tokens a request may use, prompt and answer")
+    gpu_memory_utilization: float = Field(0.90, gt=0, lt=1)
+    tensor_parallel_size: int = Field(1, ge=1, le=16)
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: str | None = None
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    max_num_seqs: int = Field(128, ge=1)
+    trust_remote_code: bool = Field(
+        False, description="runs code from the repo: leave off unless you read it"
+    )
+    shutdown_timeout: Seconds = Field(30.0, description="how long streams in flight may finish after SIGTERM")
+    extra_args: tuple[str, ...] = Field((), description="further vLLM flags, as --flag=value")
+
+
+class Resources(Record):
+    """Requests of one replica; the memory limit equals the request, and CPU has no limit."""
+
+    cpu: Quantity = "3"
+    memory: Quantity = "12Gi"
+    gpu: int = Field(1, ge=1, le=16)
+
+
+class Cache(Record):
+    """The EBS volume weights are served from. Sizes are derived from the model where they are not given."""
+
+    size: Quantity | None = Field(
+        None, description="volume size; default: 1.3 x the model + 2 GiB, whole GiB"
+    )
+    iops: int = Field(3000, ge=3000, le=80000)
+    throughput: int = Field(250, ge=125, le=2000, description="MiB/s of the gp3 volume")
+
+
+class Objectives(Record):
+    """What must hold under load. Latencies in milliseconds at the percentile the name says."""
+
+    ttft_p50_ms: float | None = Field(None, gt=0)
+    ttft_p95_ms: float | None = Field(None, gt=0)
+    ttft_p99_ms: float | None = Field(None, gt=0)
+    tpot_p50_ms: float | None = Field(None, gt=0)
+    tpot_p95_ms: float | None = Field(None, gt=0)
+    itl_p99_ms: float | None = Field(None, gt=0)
+    e2e_p95_ms: float | None = Field(None, gt=0)
+    max_error_rate: float = Field(0.01, ge=0, le=1, description="share of requests that may fail")
+    min_goodput: float | None = Field(
+        None, ge=0, le=1, description="share of requests that meet every per-request bound below"
+    )
+    request_ttft_ms: float | None = Field(None, gt=0, description="a good request's first token, at most")
+    request_tpot_ms: float | None = Field(None, gt=0, description="a good request's time per output token")
+    request_e2e_ms: float | None = Field(None, gt=0, description="a good request's whole time, at most")
+    min_output_tokens_per_second: float | None = Field(None, gt=0)
+
+
+class LengthDistribution(Record):
+    """Token counts drawn from a normal distribution, cut to [minimum, maximum]."""
+
+    mean: float = Field(gt=0)
+    stdev: float = Field(0.0, ge=0)
+    minimum: int = Field(1, ge=1)
+    maximum: int = Field(8192, ge=1)
+
+
+class Load(Record):
+    """The load a release is proven under. Open loop: arrivals do not wait for answers."""
+
+    arrivals: Literal["poisson", "constant"] = "poisson"
+    rate: float = Field(gt=0, description="requests a second")
+    warmup: Seconds = Field(5.0, description="sent at the same rate, not counted")
+    window: Seconds = Field(60.0, description="requests sent in this time are the ones counted")
+    drain: Seconds = Field(60.0, description="how long requests still running may take to end")
+    stall: Seconds = Field(20.0, description="a stream with no bytes for this long has failed")
+    prompt_tokens: LengthDistribution = LengthDistribution(mean=256, stdev=64)
+    output_tokens: LengthDistribution = LengthDistribution(mean=128, stdev=32)
+    seed: int = 1
+    streaming: bool = True
+
+
+class Scaling(Record):
+    """KEDA's bounds, and when nobody using it means idle."""
+
+    min_replicas: int = Field(1, ge=0)
+    max_replicas: int = Field(1, ge=1)
+    requests_per_replica: int = Field(
+        16, ge=1, description="KEDA target: waiting + running requests a replica"
+    )
+    cooldown: Seconds = 300.0
+    idle_after: Seconds = Field(1200.0, description="no request, no queue, GPU below the bound for this long")
+    idle_gpu_utilization: float = Field(5.0, ge=0, le=100, description="percent")
+
+
+class Model(Record):
+    """One model and everything said about serving it."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$",
+        description="the served model name, and the name of what is made for it",
+    )
+    source: Source
+    engine: Engine = Engine()
+    resources: Resources = Resources()
+    replicas: int = Field(1, ge=1)
+    cache: Cache = Cache()
+    objectives: Objectives = Objectives()
+    load: Load
+    scaling: Scaling = Scaling()

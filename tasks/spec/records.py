@@ -1,0 +1,212 @@
+"""What one stage hands the next: each a frozen record of what is really there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.spec.model import Engine, Record
+
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+
+
+class HubFile(Record):
+    """One file of a repo at one commit. `sha256` is the LFS oid; small files have only git's blob sha1."""
+
+    path: str
+    size: int = Field(ge=0)
+    sha256: str | None = None
+    git_sha1: str | None = None
+
+
+class HubModel(Record):
+    """A repo pinned to a commit: the files that will be staged."""
+
+    repo: str
+    commit: str = Field(pattern=r"^[0-9a-f]{40}$")
+    gated: bool
+    files: tuple[HubFile, ...]
+    skipped: tuple[str, ...] = Field((), description="files left out, with the reason, for people")
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(file.size for file in self.files if file.path.endswith((".safetensors", ".bin", ".gguf")))
+
+
+class StorageOutputs(Record):
+    """Outputs of infra/terraform/storage."""
+
+    bucket: str
+    bucket_arn: str
+    kms_key_arn: str
+    hub_token_secret_arn: str
+
+
+class Infrastructure(Record):
+    """Outputs of infra/terraform/cluster; the certificate authority is base64 PEM as EKS gives it."""
+
+    cluster_name: str
+    endpoint: str
+    certificate_authority: str
+    kubernetes_version: str
+    region: str
+    vpc_id: str
+    private_subnet_ids: tuple[str, ...]
+    zones: tuple[str, ...]
+    gpu_node_group: str
+    system_node_group: str
+    namespace: str
+
+
+class StagedFile(Record):
+    """One object. `part_size` and `parts` (CRC64NVME of each part, base64) let the warm job check ranges."""
+
+    path: str
+    size: int = Field(ge=0)
+    sha256: str
+    crc64nvme: str
+    part_size: int = Field(gt=0)
+    parts: tuple[str, ...]
+
+
+class Manifest(Record):
+    """Written last, beside the files: what everything after staging trusts."""
+
+    format: Literal[1] = 1
+    repo: str
+    commit: str
+    files: tuple[StagedFile, ...]
+    staged_at: datetime
+    staged_by: str = Field(description="slipway's version")
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+class StagedModel(Record):
+    """A model that is whole in S3 under `s3://bucket/prefix/`, with its manifest."""
+
+    bucket: str
+    prefix: str
+    repo: str
+    commit: str
+    total_bytes: int
+    manifest_sha256: str
+    reused: bool = Field(False, description="it was there already")
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+class WarmCache(Record):
+    """A claim that holds the model under `path` (below the claim's root)."""
+
+    namespace: str
+    claim: str
+    path: str
+    volume_id: str
+    zone: str
+    commit: str
+    bytes_copied: int
+    reused: bool = False
+
+
+class Release(Record):
+    """What is promoted, never rebuilt: the model's commit, the image, the flags, the manifests' hash."""
+
+    model: str
+    environment: str
+    repo: str
+    commit: str
+    image: str
+    engine: Engine
+    manifests_sha256: str
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits over everything but the environment: the same wherever it runs."""
+        document = self.model_dump(mode="json", exclude={"environment"})
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Endpoint(Record):
+    """Where the model answers through the gateway. The key is a Secret's name, never its value."""
+
+    base_url: str
+    served_name: str
+    key_namespace: str
+    key_secret: str
+
+
+class Rollout(Record):
+    """A release that passed the readiness gate."""
+
+    release_id: str
+    revision: int
+    previous_release_id: str | None
+    strategy: Literal["RollingUpdate", "Recreate"]
+    endpoint: Endpoint
+    phases: dict[str, float] = Field(default_factory=dict, description="seconds each start-up phase took")
+    unchanged: bool = False
+
+
+class Distribution(Record):
+    """Milliseconds over the requests counted; None where there were none."""
+
+    count: int
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+class ObjectiveResult(Record):
+    """One objective: what was asked, what was measured, whether it holds."""
+
+    name: str
+    bound: float
+    measured: float | None
+    holds: bool
+
+
+class LoadReport(Record):
+    """Measured by the rules of docs/measuring.md."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    objectives: tuple[ObjectiveResult, ...]
+    started_at: datetime
+    window_seconds: float
+    offered_rate: float
+    achieved_rate: float
+    requests: int
+    succeeded: int
+    failures: dict[str, int]
+    ttft: Distribution
+    itl: Distribution
+    tpot: Distribution
+    e2e: Distribution
+    output_tokens_per_second: float
+    goodput: float | None
+    send_lateness: Distribution
+    loop_lag_p99_ms: float
+
+
+class IdleDecision(Record):
+    """Whether the GPUs may go, and the evidence for it."""
+
+    act: bool
+    reason: str
+    evidence: tuple[str, ...]
