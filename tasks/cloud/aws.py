@@ -27,7 +27,7 @@ class Aws:
 
     def __init__(self, region: str) -> None:
         self.region = region
-        self.session = boto3.session.Session(region_name=region)
+        self.session: Any = boto3.session.Session(region_name=region)
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:

@@ -24,6 +24,8 @@ from tasks.spec.records import Infrastructure
 
 FIELD_MANAGER = "slipway"
 Object = dict[str, Any]
+Objects = list[Object]
+Lines = list[str]  # inside the class `list` is the verb
 
 
 class Cluster:
@@ -72,7 +74,7 @@ class Cluster:
 
     def list(
         self, api_version: str, kind: str, namespace: str | None = None, label_selector: str = ""
-    ) -> list[Object]:
+    ) -> Objects:
         """All of a kind; none where the kind itself does not exist."""
         with self._errors("list", kind, namespace or "all namespaces"):
             try:
@@ -157,7 +159,7 @@ class Cluster:
                     if clock() >= deadline:
                         return
 
-    def events(self, namespace: str, involved_name: str) -> list[str]:
+    def events(self, namespace: str, involved_name: str) -> Lines:
         """Lines such as "Warning FailedScheduling: 0/3 nodes are available…", oldest first."""
         found = [
             event
@@ -176,7 +178,7 @@ class Cluster:
             query["container"] = container
         try:
             return self.raw("GET", f"/api/v1/namespaces/{namespace}/pods/{pod}/log", query)
-        except ClusterError as error:
+        except KubernetesRefused as error:
             if error.status in (400, 404):
                 return ""
             raise
@@ -306,6 +308,7 @@ def connect(infrastructure: Infrastructure, aws: Aws) -> Cluster:
     def renew(current: client.Configuration) -> None:
         current.api_key["authorization"] = token()
 
+    configuration.api_key["authorization"] = token()  # the hook is only asked where a key is there already
     configuration.api_key_prefix["authorization"] = "Bearer"
     configuration.refresh_api_key_hook = renew
     scratch = tempfile.TemporaryDirectory(prefix="slipway-")

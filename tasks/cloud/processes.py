@@ -7,6 +7,7 @@ import queue
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -17,6 +18,7 @@ from pathlib import Path
 from tasks.spec.errors import ToolFailed, ToolMissing, ToolTimedOut
 
 TAIL_LINES = 40
+_LAUNCHER = Path(__file__).with_name("launch.py")
 INTERRUPT_GRACE_SECONDS = 30.0  # terraform writes its state on SIGINT; past this it is killed
 
 
@@ -50,14 +52,16 @@ def run(
     cwd: Path | None = None,
     accept: Sequence[int] = (0,),
     keep_stdout: int = 32 * 1024 * 1024,
+    on_start: Callable[[int], None] = lambda pid: None,
 ) -> Finished:
     """Run to the end. `env` adds to the environment; secrets belong there, never in argv.
 
+    The program gets SIGINT when this process dies (see launch.py); `on_start` is told its process id.
     stdin is closed. On the deadline, and when the caller is interrupted, the process group gets SIGINT
     and, `INTERRUPT_GRACE_SECONDS` later, SIGKILL. Raises ToolTimedOut, ToolFailed for a code not in `accept`.
     """
     with subprocess.Popen(
-        list(argv),
+        [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -75,6 +79,7 @@ def run(
         for reader in readers:
             reader.start()
         try:
+            on_start(process.pid)
             return _collect(process, argv, lines, timeout, on_line, accept, keep_stdout)
         except BaseException:
             _end(process)
@@ -98,7 +103,7 @@ def _collect(
 ) -> Finished:
     deadline = time.monotonic() + timeout
     out: list[str] = []
-    kept = open_streams = 0
+    kept = 0
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     open_streams = 2
     while open_streams:

@@ -76,6 +76,9 @@ class Addons(Record):
     """Where charts come from. Without `chart_root`, the public repositories named in k8s/addons/addons.yaml."""
 
     chart_root: str | None = Field(None, description="a folder of charts, from the project's root")
+    extra_values: str | None = Field(
+        None, description="a folder of NAME.yaml values files laid over k8s/addons/values"
+    )
 
 
 class Gateway(Record):
@@ -121,6 +124,7 @@ class Environment(Record):
     prometheus_url: str | None = Field(
         None, description="default: the cluster's own Prometheus through the Kubernetes API's service proxy"
     )
+    scrape_interval: Seconds = Field(15.0, description="how often Prometheus reads vLLM's metrics")
     deadlines: Deadlines = Deadlines()
     idle_schedule: IdleSchedule = IdleSchedule()
     protected: bool = Field(False, description="teardown needs the environment's name typed as confirmation")

@@ -40,6 +40,7 @@ class Engine(Record):
     trust_remote_code: bool = Field(
         False, description="runs code from the repo: leave off unless you read it"
     )
+    drain: Seconds = Field(5.0, description="preStop: how long load balancing may take to forget a pod")
     shutdown_timeout: Seconds = Field(30.0, description="how long streams in flight may finish after SIGTERM")
     extra_args: tuple[str, ...] = Field((), description="further vLLM flags, as --flag=value")
 

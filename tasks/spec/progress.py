@@ -38,7 +38,7 @@ class Pace:
         self._first_done = 0.0
 
     def describe(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> str:
-        """"12.0 MiB of 24.0 MiB (50 %), 8.0 MiB/s, 1.5 s left"."""
+        """ "12.0 MiB of 24.0 MiB (50 %), 8.0 MiB/s, 1.5 s left"."""
         now = self._clock()
         if self._started is None:
             self._started, self._first_done = now, done

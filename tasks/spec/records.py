@@ -134,8 +134,16 @@ class Release(Record):
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits over everything but the environment: the same wherever it runs."""
-        document = self.model_dump(mode="json", exclude={"environment"})
+        """Twelve hexadecimal digits over all of it: one release in one environment."""
+        return self._digest(exclude=set())
+
+    @property
+    def bundle(self) -> str:
+        """Twelve hexadecimal digits over what is promoted; the same in every environment it comes to."""
+        return self._digest(exclude={"environment", "manifests_sha256"})
+
+    def _digest(self, exclude: set[str]) -> str:
+        document = self.model_dump(mode="json", exclude=exclude)
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
 
 

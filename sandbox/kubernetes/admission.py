@@ -1,0 +1,161 @@
+"""What needs other objects to decide: cluster IPs, node ports, priorities, default storage class, service accounts.
+
+These are the built-in admission plugins and allocators of kube-apiserver.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+
+from sandbox.kubernetes import errors
+from sandbox.kubernetes.errors import Cause
+from sandbox.kubernetes.resources import Registry, Resource
+from sandbox.kubernetes.store import Object, Store
+
+_NODE_PORTS = range(30000, 32768)
+_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+
+
+class Admission:
+    """Completes and refuses objects by what else the cluster holds. `network` is the 127.N block of the services."""
+
+    def __init__(self, store: Store, registry: Registry, network: str) -> None:
+        self._store, self._registry = store, registry
+        self._first = ipaddress.IPv4Address(f"{network}.100.1")
+        self._last = ipaddress.IPv4Address(f"{network}.199.254")
+        self._create: dict[tuple[str, str], Callable[[Resource, Object], None]] = {
+            ("", "services"): self._service,
+            ("", "pods"): self._pod,
+            ("", "persistentvolumeclaims"): self._claim,
+            ("", "namespaces"): self._namespace,
+        }
+
+    def create(self, resource: Resource, object_: Object, user: str, warnings: list[str]) -> None:
+        """Complete a new object, in place. Raises ApiStatus 403 or 422."""
+        plugin = self._create.get(resource.key)
+        if plugin is not None:
+            plugin(resource, object_)
+
+    def update(self, resource: Resource, new: Object, old: Object) -> None:
+        """Complete a changed object, in place. Raises ApiStatus 422."""
+        if resource.key == ("", "services"):
+            spec, before = new["spec"], old["spec"]
+            if spec["type"] != "ExternalName":
+                for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+                    if key in before:
+                        spec.setdefault(key, before[key])
+            ports = {(p.get("name", ""), p["port"]): p.get("nodePort") for p in before.get("ports") or []}
+            for port in spec.get("ports") or []:
+                kept = ports.get((port.get("name", ""), port["port"]))
+                if kept and "nodePort" not in port and spec["type"] in ("NodePort", "LoadBalancer"):
+                    port["nodePort"] = kept
+            self._service(resource, new)
+        if resource.key == ("", "pods"):
+            for key in ("priority", "preemptionPolicy", "serviceAccountName", "serviceAccount", "nodeName"):
+                if key in old["spec"]:
+                    new["spec"].setdefault(key, old["spec"][key])
+
+    # ------------------------------------------------------------------------------------------ services
+
+    def _service(self, resource: Resource, service: Object) -> None:
+        spec, name = service["spec"], service["metadata"]["name"]
+        if spec["type"] == "ExternalName":
+            return
+        uid = service["metadata"]["uid"]
+        others = [s.object["spec"] for s in self._store.all(resource.key) if s.metadata["uid"] != uid]
+        taken = {other.get("clusterIP") for other in others}
+        wanted = spec.get("clusterIP") or ""
+        if not wanted:
+            spec["clusterIP"] = next(address for address in self._addresses() if address not in taken)
+        elif wanted != "None" and (wanted in taken or not self._in_range(wanted)):
+            why = "provided IP is already allocated" if wanted in taken else "the provided IP is not in the valid range"
+            cause = Cause("spec.clusterIPs", f'Invalid value: ["{wanted}"]: failed to allocate IP {wanted}: {why}')
+            raise errors.invalid(resource, name, [cause])
+        spec.setdefault("clusterIPs", [spec["clusterIP"]])
+        spec.setdefault("ipFamilies", ["IPv4"])
+        spec.setdefault("ipFamilyPolicy", "SingleStack")
+        if spec["type"] == "NodePort" or (
+            spec["type"] == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True)
+        ):
+            self._node_ports(spec, others)
+
+    def _addresses(self) -> Iterator[str]:
+        for number in range(int(self._first), int(self._last) + 1):
+            if number & 0xFF not in (0, 255):
+                yield str(ipaddress.IPv4Address(number))
+
+    def _in_range(self, address: str) -> bool:
+        try:
+            return self._first <= ipaddress.IPv4Address(address) <= self._last
+        except ipaddress.AddressValueError:
+            return False
+
+    def _node_ports(self, spec: Object, others: list[Object]) -> None:
+        taken = {port.get("nodePort") for other in others for port in other.get("ports") or []}
+        taken |= {port.get("nodePort") for port in spec.get("ports") or []}
+        for port in spec.get("ports") or []:
+            if "nodePort" not in port:
+                port["nodePort"] = next(p for p in _NODE_PORTS if p not in taken)
+                taken.add(port["nodePort"])
+
+    # ------------------------------------------------------------------------------------------ pods
+
+    def _pod(self, resource: Resource, pod: Object) -> None:
+        spec, metadata = pod["spec"], pod["metadata"]
+        spec.setdefault("serviceAccountName", "default")
+        spec.setdefault("serviceAccount", spec["serviceAccountName"])
+        account = spec["serviceAccountName"]
+        # The default account is made by a controller moments after its namespace; a named one must be there.
+        if account != "default" and self._store.get(("", "serviceaccounts"), metadata["namespace"], account) is None:
+            why = f'error looking up service account {metadata["namespace"]}/{account}: serviceaccount "{account}" not found'
+            raise errors.forbidden(resource, metadata["name"], why)
+        self._priority(resource, pod)
+        self._tolerations(spec)
+
+    def _priority(self, resource: Resource, pod: Object) -> None:
+        spec = pod["spec"]
+        name = spec.get("priorityClassName")
+        classes = {c.metadata["name"]: c.object for c in self._store.all(("scheduling.k8s.io", "priorityclasses"))}
+        if name and name not in classes:
+            raise errors.forbidden(
+                resource, pod["metadata"]["name"], f"no PriorityClass with name {name} was found"
+            )
+        chosen = classes[name] if name else next((c for c in classes.values() if c.get("globalDefault")), None)
+        if chosen is not None:
+            spec["priorityClassName"] = chosen["metadata"]["name"]
+        spec["priority"] = chosen["value"] if chosen else 0
+        spec["preemptionPolicy"] = (chosen or {}).get("preemptionPolicy", "PreemptLowerPriority")
+
+    @staticmethod
+    def _tolerations(spec: Object) -> None:
+        """Plugin DefaultTolerationSeconds: five minutes on a node that is lost."""
+        tolerations = spec.setdefault("tolerations", [])
+        for taint in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+            if not any(
+                t.get("key") in (taint, None) and t.get("effect") in ("NoExecute", None) for t in tolerations
+            ):
+                tolerations.append(
+                    {"key": taint, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}
+                )
+
+    # ------------------------------------------------------------------------------------------ claims
+
+    def _claim(self, _resource: Resource, claim: Object) -> None:
+        if "storageClassName" in claim["spec"]:
+            return
+        marked = [
+            c.metadata
+            for c in self._store.all(("storage.k8s.io", "storageclasses"))
+            if (c.metadata.get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
+        ]
+        if marked:
+            newest = max(marked, key=lambda m: (m["creationTimestamp"], m["name"]))
+            claim["spec"]["storageClassName"] = newest["name"]
+
+    @staticmethod
+    def _namespace(_resource: Resource, namespace: Object) -> None:
+        namespace["spec"] = {"finalizers": ["kubernetes"]}  # the namespace controller takes it off when all is gone
+
+    def commit(self, resource: Resource, object_: Object) -> None:
+        """Called before an object is stored for good."""

@@ -1,0 +1,120 @@
+"""Server-side apply: merge a manager's whole intent, refuse what others own, drop what the manager no longer names."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+from sandbox.kubernetes import managed
+from sandbox.kubernetes.definitions import Schema, definitions
+from sandbox.kubernetes.errors import ApiStatus
+from sandbox.kubernetes.managed import Entry, Owner, Path
+from sandbox.kubernetes.store import Object, copy_json
+
+
+def apply(
+    live: Object | None,
+    intent: Object,
+    schema: Schema,
+    owner: Owner,
+    *,
+    force: bool,
+    now: dt.datetime,
+) -> tuple[Object, dict[Owner, Entry]]:
+    """The object and its owners after an apply of `intent` by `owner`.
+
+    Raises ApiStatus 409 with FieldManagerConflict causes where another manager owns a field at another value and
+    `force` is not set.
+    """
+    wanted = managed.leaves(intent, schema)
+    mine = frozenset(wanted)
+    if live is None:
+        return copy_json(intent), {owner: Entry(mine, intent["apiVersion"], managed.timestamp(now))}
+    owners = managed.load(live)
+    current = managed.leaves(live, schema)
+    disputed = [
+        (other, path)
+        for other, entry in owners.items()
+        if other != owner
+        for path in entry.fields & mine
+        if current.get(path) != wanted[path]
+    ]
+    if disputed and not force:
+        raise _conflicts(disputed)
+    for other, path in disputed:
+        entry = owners[other]
+        owners[other] = Entry(entry.fields - {path}, entry.api_version, entry.time)
+    merged: Object = _merge(live, {k: v for k, v in intent.items() if k not in ("apiVersion", "kind")}, schema)
+    previous = owners.get(owner)
+    if previous is not None:
+        merged = copy_json(merged)
+        _drop(merged, previous.fields, mine, [e.fields for o, e in owners.items() if o != owner], schema)
+    if previous is None or previous.fields != mine:
+        owners[owner] = Entry(mine, intent["apiVersion"], managed.timestamp(now))
+    return merged, owners
+
+
+def _drop(
+    merged: Object,
+    previous: frozenset[Path],
+    mine: frozenset[Path],
+    others: list[frozenset[Path]],
+    schema: Schema,
+) -> None:
+    """Remove what this manager applied before and no longer names, unless somebody else owns it too.
+
+    Parents count as named: a probe that is no longer applied goes with the defaults the server filled into it.
+    """
+    gone = managed.prefixes(previous) - managed.prefixes(mine)
+    for fields in others:
+        gone -= managed.prefixes(fields)
+    for path in sorted(gone, key=len):
+        managed.remove(merged, path, schema)
+
+
+def _merge(target: Any, intent: Any, schema: Schema) -> Any:
+    kind = managed.list_type(schema)
+    if isinstance(intent, dict) and isinstance(target, dict) and not managed.atomic_map(schema):
+        merged = dict(target)
+        for key, value in intent.items():
+            merged[key] = _merge(merged.get(key), value, definitions().field(schema, key))
+        return merged
+    if isinstance(intent, list) and isinstance(target, list) and kind == "map":
+        return _merge_keyed(target, intent, schema)
+    if isinstance(intent, list) and isinstance(target, list) and kind == "set":
+        return target + [item for item in intent if item not in target]
+    return copy_json(intent)
+
+
+def _merge_keyed(target: list[Any], intent: list[Any], schema: Schema) -> list[Any]:
+    items = definitions().items(schema)
+    merged = list(target)
+    positions = {managed.item_key(item, schema): index for index, item in enumerate(merged)}
+    for item in intent:
+        key = managed.item_key(item, schema)
+        if key in positions:
+            merged[positions[key]] = _merge(merged[positions[key]], item, items)
+        else:
+            positions[key] = len(merged)
+            merged.append(copy_json(item))
+    return merged
+
+
+def _conflicts(disputed: list[tuple[Owner, Path]]) -> ApiStatus:
+    causes = []
+    for (manager, operation, subresource), path in disputed:
+        how = f' with subresource "{subresource}"' if subresource else ""
+        using = "" if operation == "Apply" else " using v1" if not how else ""
+        causes.append(
+            {
+                "reason": "FieldManagerConflict",
+                "message": f'conflict with "{manager}"{how}{using}',
+                "field": managed.describe(path),
+            }
+        )
+    if len(causes) == 1:
+        message = f"Apply failed with 1 conflict: {causes[0]['message']}: {causes[0]['field']}"
+    else:
+        listed = "\n".join(f"- {cause['message']}: {cause['field']}" for cause in causes)
+        message = f"Apply failed with {len(causes)} conflicts:\n{listed}"
+    return ApiStatus(409, "Conflict", message, details={"causes": causes})

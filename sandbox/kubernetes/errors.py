@@ -1,0 +1,145 @@
+"""The refusals of a Kubernetes API server: one exception, carrying the `Status` object a client receives.
+
+Reasons and wordings follow k8s.io/apimachinery/pkg/api/errors, since clients match on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sandbox.kubernetes.resources import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """One field that is wrong: `reason` is a StatusCause reason such as FieldValueInvalid."""
+
+    field: str
+    message: str
+    reason: str = "FieldValueInvalid"
+
+    def as_dict(self) -> dict[str, str]:
+        return {"reason": self.reason, "message": self.message, "field": self.field}
+
+
+class ApiStatus(Exception):
+    """A request was refused; `body()` is the `Status` object sent back with HTTP status `code`."""
+
+    def __init__(
+        self,
+        code: int,
+        reason: str,
+        message: str,
+        *,
+        details: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code, self.reason, self.message = code, reason, message
+        self.details, self.headers = details, headers or {}
+
+    def body(self) -> dict[str, Any]:
+        status: dict[str, Any] = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "metadata": {},
+            "status": "Failure",
+            "message": self.message,
+            "reason": self.reason,
+        }
+        if self.details:
+            status["details"] = self.details
+        return status | {"code": self.code}
+
+
+class Unauthorized(ApiStatus):
+    """The bearer token names nobody."""
+
+    def __init__(self, message: str = "Unauthorized") -> None:
+        super().__init__(401, "Unauthorized", message)
+
+
+def _details(resource: Resource, name: str, **more: Any) -> dict[str, Any]:
+    details: dict[str, Any] = {"name": name}
+    if resource.group:
+        details["group"] = resource.group
+    return details | {"kind": resource.plural} | more
+
+
+def not_found(resource: Resource, name: str) -> ApiStatus:
+    message = f'{resource.qualified} "{name}" not found'
+    return ApiStatus(404, "NotFound", message, details=_details(resource, name))
+
+
+def no_such_path() -> ApiStatus:
+    """The path names no group, version, resource or subresource that is served."""
+    return ApiStatus(404, "NotFound", "the server could not find the requested resource", details={})
+
+
+def already_exists(resource: Resource, name: str) -> ApiStatus:
+    message = f'{resource.qualified} "{name}" already exists'
+    return ApiStatus(409, "AlreadyExists", message, details=_details(resource, name))
+
+
+def conflict(resource: Resource, name: str, why: str) -> ApiStatus:
+    message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
+    return ApiStatus(409, "Conflict", message, details=_details(resource, name))
+
+
+def modified(resource: Resource, name: str) -> ApiStatus:
+    """The caller's resourceVersion is not the stored one."""
+    return conflict(
+        resource,
+        name,
+        "the object has been modified; please apply your changes to the latest version and try again",
+    )
+
+
+def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiStatus:
+    lines = [f"{cause.field}: {cause.message}" for cause in causes]
+    what = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    details = _details(resource, name, causes=[cause.as_dict() for cause in causes])
+    details["kind"] = resource.kind
+    return ApiStatus(422, "Invalid", f'{kind} "{name}" is invalid: {what}', details=details)
+
+
+def forbidden(resource: Resource, name: str, why: str, *causes: Cause) -> ApiStatus:
+    details = _details(resource, name)
+    if causes:
+        details["causes"] = [cause.as_dict() for cause in causes]
+    return ApiStatus(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: {why}', details=details)
+
+
+def bad_request(message: str) -> ApiStatus:
+    return ApiStatus(400, "BadRequest", message)
+
+
+def method_not_allowed() -> ApiStatus:
+    return ApiStatus(
+        405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
+    )
+
+
+def unsupported_media_type(accepted: Sequence[str]) -> ApiStatus:
+    message = (
+        "the body of the request was in an unknown format - accepted media types include: "
+        + ", ".join(accepted)
+    )
+    return ApiStatus(415, "UnsupportedMediaType", message)
+
+
+def expired(message: str) -> ApiStatus:
+    """A resourceVersion or continue token is older than the journal."""
+    return ApiStatus(410, "Expired", message)
+
+
+def internal(message: str) -> ApiStatus:
+    return ApiStatus(500, "InternalError", f"Internal error occurred: {message}")
+
+
+def unavailable(message: str) -> ApiStatus:
+    return ApiStatus(503, "ServiceUnavailable", message)

@@ -1,0 +1,131 @@
+"""OpenAPI v3: enough for kubectl to validate on the server and to explain kinds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from sandbox.kubernetes import errors
+from sandbox.kubernetes.definitions import VERSION, load_document
+from sandbox.kubernetes.resources import Registry, Resource
+
+Document = dict[str, Any]
+_PARAMETERS = [
+    {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
+    for name in ("dryRun", "fieldManager", "fieldValidation")
+]
+
+
+def _root(group: str, version: str) -> str:
+    return f"apis/{group}/{version}" if group else f"api/{version}"
+
+
+def index(registry: Registry) -> Document:
+    """/openapi/v3: one document a group version; the hash changes with what is served there."""
+    paths = {}
+    for group, version in registry.group_versions():
+        plurals = sorted(
+            f"{r.plural}:{json.dumps(r.schema, sort_keys=True) if r.custom else ''}"
+            for r in registry
+            if (r.group, r.version) == (group, version)
+        )
+        digest = hashlib.sha256("\n".join(plurals).encode()).hexdigest()[:32].upper()
+        root = _root(group, version)
+        paths[root] = {"serverRelativeURL": f"/openapi/v3/{root}?hash={digest}"}
+    return {"paths": paths}
+
+
+def document(registry: Registry, group: str, version: str) -> Document:
+    """One group version's paths and schemas. Raises ApiStatus 404."""
+    found = [r for r in registry if (r.group, r.version) == (group, version)]
+    if not found:
+        raise errors.no_such_path()
+    schemas: dict[str, Document] = {}
+    built_in = load_document()
+    paths = {}
+    for resource in found:
+        name = _schema_name(resource)
+        if resource.custom is None:
+            _collect(name, built_in, schemas)
+        else:
+            schemas[name] = resource.schema | {"x-kubernetes-group-version-kind": [_gvk(resource)]}
+        paths.update(_paths(resource))
+    if any(r.custom for r in found):
+        _collect("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", built_in, schemas)
+    return {
+        "openapi": "3.0.0",
+        "info": {"title": "Kubernetes", "version": f"v{VERSION}.0"},
+        "paths": paths,
+        "components": {"schemas": _rewritten(schemas)},
+    }
+
+
+def _gvk(resource: Resource) -> Document:
+    return {"group": resource.group, "version": resource.version, "kind": resource.kind}
+
+
+def _paths(resource: Resource) -> Document:
+    scope = "namespaces/{namespace}/" if resource.namespaced else ""
+    base = f"/{_root(resource.group, resource.version)}/{scope}{resource.plural}"
+    reference = {"$ref": f"#/components/schemas/{_schema_name(resource)}"}
+    content = {"application/json": {"schema": reference}}
+
+    def operation(action: str) -> Document:
+        return {
+            "parameters": _PARAMETERS if action in ("post", "put", "patch", "delete") else [],
+            "responses": {"200": {"description": "OK", "content": content}},
+            "x-kubernetes-action": action,
+            "x-kubernetes-group-version-kind": _gvk(resource),
+        }
+
+    paths: Document = {base: {verb: operation(action) for verb, action in (("get", "list"), ("post", "post"))}}
+    if resource.stored:
+        paths[f"{base}/{{name}}"] = {verb: operation(verb) for verb in ("get", "put", "patch", "delete")}
+    return paths
+
+
+def _schema_name(resource: Resource) -> str:
+    for schema_name, schema in _named(resource):
+        return schema_name if schema else ""
+    reversed_group = ".".join(reversed(resource.group.split(".")))
+    return f"{reversed_group}.{resource.version}.{resource.kind}"
+
+
+def _named(resource: Resource) -> list[tuple[str, Document]]:
+    if resource.custom is not None:
+        return []
+    wanted = _gvk(resource)
+    return [
+        (name, schema)
+        for name, schema in load_document().items()
+        if wanted in schema.get("x-kubernetes-group-version-kind", [])
+    ][:1]
+
+
+def _collect(name: str, source: dict[str, Document], into: dict[str, Document]) -> None:
+    """A schema and all it refers to."""
+    if name in into:
+        return
+    into[name] = source[name]
+    text = json.dumps(source[name])
+    for part in text.split('"#/$defs/')[1:]:
+        _collect(part.partition('"')[0], source, into)
+
+
+def _rewritten(schemas: dict[str, Document]) -> Document:
+    """References and types in OpenAPI 3.0's spelling: one type, never a list with null."""
+    text = json.dumps(schemas).replace('"#/$defs/', '"#/components/schemas/')
+    rewritten: Document = _single_types(json.loads(text))
+    return rewritten
+
+
+def _single_types(node: Any) -> Any:
+    if isinstance(node, dict):
+        found = {key: _single_types(value) for key, value in node.items()}
+        if isinstance(kinds := node.get("type"), list) and all(isinstance(kind, str) for kind in kinds):
+            found["type"] = next((kind for kind in kinds if kind != "null"), "object")
+        return found
+    if isinstance(node, list):
+        return [_single_types(value) for value in node]
+    return node

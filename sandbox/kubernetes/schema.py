@@ -1,0 +1,217 @@
+"""Typed decoding of built-in objects: what Go's decoder does with a body before anything else sees it.
+
+Unknown fields are dropped (and reported), nulls vanish, wrong types are refused, times and quantities take their
+one canonical form.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from sandbox.kubernetes import errors, quantities
+from sandbox.kubernetes.definitions import Schema, definitions, reference
+from sandbox.kubernetes.errors import Cause
+from sandbox.kubernetes.resources import Resource
+
+_GO_TYPES = {"string": "string", "boolean": "bool", "array": "slice", "object": "map", "number": "float64"}
+_RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
+# Required by the schema because Go always writes them, but empty is fine when they are left out.
+_EMPTY_IS_FINE = frozenset({"endpoints", "drivers", "rules", "addresses", "metadata", "involvedObject", "spec", "status"})
+
+
+@dataclass
+class Decoded:
+    """A body after typed decoding. `unknown` are dotted paths of dropped fields; `missing` are Required-value causes."""
+
+    value: Any = None
+    unknown: list[str] = field(default_factory=list)
+    missing: list[Cause] = field(default_factory=list)
+
+
+class WrongType(Exception):
+    """A value cannot be decoded into its field's Go type."""
+
+
+def decode(resource: Resource, body: dict[str, Any]) -> Decoded:
+    """Decode the body of a built-in kind. Raises ApiStatus 400 for a value of a wrong type."""
+    decoded = Decoded()
+    try:
+        decoded.value = _decode(body, resource.schema, "", decoded)
+    except WrongType as wrong:
+        raise errors.bad_request(
+            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {wrong}'
+        ) from None
+    return decoded
+
+
+def decode_metadata(resource: Resource, body: dict[str, Any]) -> Decoded:
+    """Decode only the metadata, for custom resources. Raises ApiStatus 400."""
+    decoded = Decoded()
+    schema = {"$ref": "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
+    try:
+        decoded.value = _decode(body.get("metadata") or {}, schema, "metadata", decoded)
+    except WrongType as wrong:
+        raise errors.bad_request(f"{resource.kind}: {wrong}") from None
+    return decoded
+
+
+def strict_error(resource: Resource, unknown: list[str]) -> errors.ApiStatus:
+    """What fieldValidation=Strict answers to unknown fields."""
+    fields = ", ".join(f'unknown field "{path}"' for path in unknown)
+    return errors.bad_request(
+        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
+        f"strict decoding error: {fields}"
+    )
+
+
+def _decode(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
+    special = _SPECIAL.get(reference(schema).rsplit(".", 1)[-1])
+    if special is not None:
+        return special(value, path)
+    schema = definitions().resolve(schema)
+    kind = _type_of(schema)
+    if kind == "object" or "properties" in schema:
+        return _decode_object(value, schema, path, out)
+    if kind == "array":
+        if not isinstance(value, list):
+            raise _mismatch(value, path, "slice")
+        items = schema.get("items", {})
+        return [_decode(item, items, f"{path}[{i}]", out) for i, item in enumerate(value) if item is not None]
+    if kind is not None:
+        return _decode_scalar(value, kind, schema.get("format"), path)
+    return value
+
+
+def _decode_object(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
+    if not isinstance(value, dict):
+        raise _mismatch(value, path, "map" if "properties" not in schema else "object")
+    properties, rest = schema.get("properties"), schema.get("additionalProperties")
+    if properties is None:
+        if not isinstance(rest, dict):
+            return value  # free form: FieldsV1, RawExtension, JSON
+        # A null in a map is the zero value of its type, not an absent key.
+        return {
+            k: _decode(_zero(rest) if v is None else v, rest, _join(path, k), out) for k, v in value.items()
+        }
+    found = {}
+    for key, item in value.items():
+        if key not in properties:
+            out.unknown.append(_join(path, key))
+        elif item is not None:
+            found[key] = _decode(item, properties[key], _join(path, key), out)
+    for key in schema.get("required", ()):
+        if key not in found:
+            _supply(found, key, properties[key], _join(path, key), out)
+    return found
+
+
+def _supply(found: dict[str, Any], key: str, schema: Schema, path: str, out: Decoded) -> None:
+    """A field Go always writes was left out: its zero value, or a Required-value cause where that is refused."""
+    kind = _type_of(definitions().resolve(schema))
+    in_status = path == "status" or path.startswith("status.")
+    if in_status or kind == "object" or key in _EMPTY_IS_FINE:
+        if kind == "object" and not in_status:
+            found[key] = _decode({}, schema, path, out)
+        elif reference(schema).rsplit(".", 1)[-1] not in ("Time", "MicroTime"):
+            found[key] = _zero(schema)
+    else:
+        out.missing.append(Cause(path, "Required value", "FieldValueRequired"))
+
+
+def _zero(schema: Schema) -> Any:
+    kind = _type_of(definitions().resolve(schema))
+    return {"string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "object": {}}.get(kind or "", "")
+
+
+def _type_of(schema: Schema) -> str | None:
+    kinds = schema.get("type")
+    if isinstance(kinds, list):
+        return next((str(kind) for kind in kinds if kind != "null"), None)
+    return kinds
+
+
+def _decode_scalar(value: Any, kind: str, form: str | None, path: str) -> Any:
+    if kind == "integer":
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise _mismatch(value, path, form or "int32")
+        bits = 63 if form == "int64" else 31
+        if not -(2**bits) <= value < 2**bits:
+            raise _mismatch(value, path, form or "int32")
+        return value
+    if kind == "number":
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise _mismatch(value, path, "float64")
+        return value
+    expected = {"string": str, "boolean": bool}[kind]
+    if not isinstance(value, expected):
+        raise _mismatch(value, path, _GO_TYPES[kind])
+    if form == "byte":
+        try:
+            base64.b64decode(value, validate=True)
+        except binascii.Error:
+            raise WrongType(f"illegal base64 data at input byte 0 ({path})") from None
+    return value
+
+
+def _time(value: Any, path: str) -> str:
+    return _parse_time(value, path).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _micro_time(value: Any, path: str) -> str:
+    return _parse_time(value, path).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def _parse_time(value: Any, path: str) -> dt.datetime:
+    if not isinstance(value, str) or not _RFC3339.fullmatch(value):
+        raise WrongType(f'parsing time "{value}" as "2006-01-02T15:04:05Z07:00": cannot parse ({path})')
+    text = re.sub(r"\.(\d{1,6})\d*", lambda m: "." + m[1].ljust(6, "0"), value.upper())
+    return dt.datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(dt.UTC)
+
+
+def _quantity(value: Any, path: str) -> str:
+    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+        raise _mismatch(value, path, "Quantity")
+    try:
+        return quantities.canonical(str(value))
+    except ValueError as wrong:
+        raise WrongType(f"{wrong} ({path}: {value!r})") from None
+
+
+def _int_or_string(value: Any, path: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise _mismatch(value, path, "IntOrString")
+    return value
+
+
+def _anything(value: Any, _path: str) -> Any:
+    return value
+
+
+_SPECIAL = {
+    "Time": _time,
+    "MicroTime": _micro_time,
+    "Quantity": _quantity,
+    "IntOrString": _int_or_string,
+    "JSONSchemaProps": _anything,  # recursive, and custom.py reads it as it is
+    "JSON": _anything,
+    "FieldsV1": _anything,
+    "RawExtension": _anything,
+}
+
+
+def _mismatch(value: Any, path: str, go_type: str) -> WrongType:
+    names = {bool: "bool", str: "string", int: "number", float: "number", list: "array", dict: "object"}
+    return WrongType(
+        f"json: cannot unmarshal {names[type(value)]} into Go struct field {path} of type {go_type}"
+    )
+
+
+def _join(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key

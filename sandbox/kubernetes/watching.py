@@ -1,0 +1,99 @@
+"""Watches: a stream of changes from a revision on, read straight from the journal."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from sandbox.kubernetes import errors
+from sandbox.kubernetes.listing import Selection
+from sandbox.kubernetes.resources import Resource
+from sandbox.kubernetes.store import Event, Store, Stored, encode
+
+BOOKMARK_SECONDS = 15.0
+DEFAULT_SECONDS = 1800.0
+
+Form = Callable[[Stored], bytes]  # how one object is written: itself, a Table, its metadata
+
+
+async def watch(
+    store: Store,
+    resource: Resource,
+    selection: Selection,
+    query: Mapping[str, str],
+    form: Form,
+    clock: Callable[[], float],
+) -> AsyncIterator[bytes]:
+    """Lines of watch events. `clock` counts seconds; the stream ends after the query's timeoutSeconds.
+
+    A resourceVersion that is too old becomes an ERROR event with a 410 Status, as kube-apiserver sends it.
+    """
+    ends = clock() + float(query.get("timeoutSeconds") or DEFAULT_SECONDS)
+    bookmarks = query.get("allowWatchBookmarks", "").lower() == "true"
+    initial = query.get("sendInitialEvents", "").lower() == "true"
+    journal = store.journal(resource.key)
+    asked = query.get("resourceVersion") or "0"
+    changed = asyncio.Event()
+    journal.waiting.add(changed)
+    try:
+        position = store.revision
+        if asked == "0" or initial:
+            state = store.snapshot(resource.key)
+            lines = [line("ADDED", form(s)) for _, s in sorted(state.items()) if selection.has(s)]
+            if initial and bookmarks:
+                lines.append(bookmark(resource, position, initial_end=True))
+            if lines:
+                yield b"".join(lines)
+        else:
+            position = int(asked)
+        next_bookmark = clock() + BOOKMARK_SECONDS
+        while True:
+            changed.clear()
+            events = journal.since(position)
+            if events:
+                position = events[-1].revision
+                if block := b"".join(filter(None, (_event(e, selection, form) for e in events))):
+                    yield block
+            now = clock()
+            if now >= ends:
+                return
+            if bookmarks and now >= next_bookmark:
+                position = store.revision  # nothing of this resource lies between: the journal was just read
+                yield bookmark(resource, position)
+                next_bookmark = now + BOOKMARK_SECONDS
+            if not changed.is_set():
+                await _wait(changed, min(ends, next_bookmark) - now)
+    except errors.ApiStatus as status:
+        yield line("ERROR", encode(status.body()))
+    finally:
+        journal.waiting.discard(changed)
+
+
+async def _wait(changed: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(max(seconds, 0.0)):
+            await changed.wait()
+    except TimeoutError:
+        return  # time for a bookmark, or the end
+
+
+def _event(event: Event, selection: Selection, form: Form) -> bytes | None:
+    """The line a watcher gets: an object that starts or stops matching is ADDED or DELETED to it."""
+    before, after = selection.has(event.before), selection.has(event.after)
+    if event.type == "DELETED":
+        return line("DELETED", form(event.after)) if before or after else None
+    if after:
+        return line("MODIFIED" if before else "ADDED", form(event.after))
+    return line("DELETED", form(event.after)) if before else None
+
+
+def line(kind: str, object_: bytes) -> bytes:
+    return b'{"type":"' + kind.encode() + b'","object":' + object_ + b"}\n"
+
+
+def bookmark(resource: Resource, revision: int, *, initial_end: bool = False) -> bytes:
+    metadata: dict[str, object] = {"resourceVersion": str(revision), "creationTimestamp": None}
+    if initial_end:
+        metadata["annotations"] = {"k8s.io/initial-events-end": "true"}
+    marked = {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}
+    return line("BOOKMARK", encode(marked))

@@ -1,0 +1,138 @@
+"""The connection to AWS: clients by service, the provider's default tags, waits with a deadline."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+from sandbox.terraform.provider.schema import State
+
+POLL_SECONDS = 0.3
+T = TypeVar("T")
+_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+
+
+class WaitFailed(RuntimeError):
+    """A resource ended in a state it cannot leave, or did not get where it should in time."""
+
+
+def seconds(duration: str) -> float:
+    """A Go duration in seconds: "40m" is 2400, "1h30m" is 5400. Raises ValueError."""
+    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", duration)
+    if not parts or "".join(number + unit for number, unit in parts) != duration:
+        raise ValueError(f"{duration!r} is no duration such as 40m or 1h30m")
+    return sum(float(number) * _UNITS[unit] for number, unit in parts)
+
+
+def timeout(state: State, action: str, default: str) -> float:
+    """How long create, update or delete of this resource may take, in seconds: its timeouts block, else the default."""
+    return seconds((state.get("timeouts") or {}).get(action) or default)
+
+
+class Session:
+    """One configured provider. Clients are made on first use; botocore's are safe to share between threads."""
+
+    def __init__(self, config: State, *, sleep: Callable[[float], None] | None = None) -> None:
+        self._config = config
+        self._clients: dict[tuple[str, str], Any] = {}
+        self._lock = threading.Lock()
+        self._boto: Any = None
+        self._account: str | None = None
+        self.stopped = threading.Event()
+        self._sleep = sleep or (lambda duration: void(self.stopped.wait(duration)))
+        default_tags = config.get("default_tags") or []
+        self.default_tags: dict[str, str] = dict((default_tags[0].get("tags") or {}) if default_tags else {})
+        region = config.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if not region:
+            raise ValueError("no AWS region: set `region` in the provider block, or AWS_REGION")
+        self.region: str = region
+
+    def client(self, service: str, region: str | None = None) -> Any:
+        """The boto3 client of a service; its endpoint comes from AWS_ENDPOINT_URL, as everywhere."""
+        key = (service, region or self.region)
+        with self._lock:
+            if key not in self._clients:
+                self._clients[key] = self._make_client(*key)
+            return self._clients[key]
+
+    def _make_client(self, service: str, region: str) -> Any:
+        import boto3  # here, because `terraform validate` needs a schema only, and botocore takes long to import
+        from botocore.config import Config
+
+        if self._boto is None:
+            self._boto = boto3.session.Session(
+                aws_access_key_id=self._config.get("access_key"),
+                aws_secret_access_key=self._config.get("secret_key"),
+                aws_session_token=self._config.get("token"),
+                profile_name=self._config.get("profile"),
+            )
+        path_style = {"addressing_style": "path"} if self._config.get("s3_use_path_style") else {}
+        options = Config(
+            retries={"mode": "standard", "max_attempts": 8}, s3=path_style, max_pool_connections=32
+        )
+        return self._boto.client(service, region_name=region, config=options)
+
+    @property
+    def account(self) -> str:
+        """The account's id, asked once."""
+        if self._account is None:
+            self._account = str(self.client("sts").get_caller_identity()["Account"])
+        return self._account
+
+    def arn(self, service: str, rest: str) -> str:
+        return f"arn:aws:{service}:{self.region}:{self.account}:{rest}"
+
+    def wait(
+        self, what: str, status: Callable[[], str | None], wanted: Iterable[str | None], within: float
+    ) -> None:
+        """Poll until the status is wanted; None stands for gone. `within` in seconds.
+
+        Raises WaitFailed when it ends in a FAILED state, the deadline passes, or Terraform asks to stop.
+        """
+        goals = set(wanted)
+        deadline = time.monotonic() + within
+        while (now := status()) not in goals:
+            if now is None or "FAILED" in now.upper():
+                raise WaitFailed(f"waiting for {what}: unexpected state '{now}', wanted target {goals}")
+            if self.stopped.is_set():
+                raise WaitFailed(f"waiting for {what}: interrupted in state '{now}'")
+            if time.monotonic() > deadline:
+                raise WaitFailed(f"waiting for {what}: timeout after {within:.0f} s in state '{now}'")
+            self._sleep(POLL_SECONDS)
+
+
+def void(_value: object) -> None:
+    return None
+
+
+def error_code(error: BaseException) -> str:
+    """AWS's code of an error ("" when it is none of AWS's)."""
+    return str(getattr(error, "response", {}).get("Error", {}).get("Code", ""))
+
+
+def unless_gone(call: Callable[[], T], *codes: str) -> T | None:
+    """The call's answer; None when AWS says the thing does not exist. Other errors pass."""
+    try:
+        return call()
+    except Exception as error:
+        code = error_code(error)
+        if code and any(mark in code for mark in codes or ("NotFound", "NoSuch")):
+            return None
+        raise
+
+
+def explain(error: BaseException) -> str:
+    """An error as hashicorp/aws words it, so that what reads its diagnostics finds operation, status and code."""
+    response = getattr(error, "response", None)
+    operation = getattr(error, "operation_name", None)
+    if not response or not operation:
+        return f"{type(error).__name__}: {error}"
+    meta, details = response.get("ResponseMetadata", {}), response.get("Error", {})
+    return (
+        f"operation error {operation}, https response error StatusCode: {meta.get('HTTPStatusCode')}, "
+        f"RequestID: {meta.get('RequestId', '')}, api error {details.get('Code')}: {details.get('Message')}"
+    )

@@ -1,0 +1,183 @@
+"""Who holds a terraform state, and whether that run is gone.
+
+Terraform's own lock (`KEY.tflock`, S3 native locking) says only user@host. So each run writes
+`KEY.owner` beside it: host, process, terraform's process, and a heartbeat. A lock is broken only when its
+owner is provably gone: on this host its processes are dead, or on another its heartbeat is long over.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from botocore.exceptions import ClientError
+
+from tasks.cloud.aws import aws_errors, error_code
+from tasks.spec.errors import StateLocked
+
+HEARTBEAT_SECONDS = 15.0
+STALE_SECONDS = 8 * HEARTBEAT_SECONDS
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The run that last took the state. `*_began` are the kernel's start times: process ids come again."""
+
+    host: str
+    boot: str
+    pid: int
+    pid_began: str
+    child: int
+    child_began: str
+    heartbeat: float
+
+
+Decision = Literal["free", "wait", "break"]
+
+
+def decide(
+    lock_id: str | None, owner: Owner | None, *, here: Owner, now: float, alive: Callable[[int, str], bool]
+) -> Decision:
+    """What to do about a lock: nothing holds it, its owner lives, or its owner is provably gone."""
+    if lock_id is None:
+        return "free"
+    if owner is None:
+        return "wait"  # someone else's terraform: nothing proves that it is gone
+    if (owner.host, owner.boot) == (here.host, here.boot):
+        living = alive(owner.pid, owner.pid_began) or alive(owner.child, owner.child_began)
+        return "wait" if living else "break"
+    if owner.host == here.host:
+        return "break"  # that host has booted since
+    return "break" if now - owner.heartbeat > STALE_SECONDS else "wait"
+
+
+def process_began(pid: int) -> str:
+    """The kernel's start time of a process (field 22 of /proc/PID/stat), "" where it is gone or a zombie."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return "" if fields[0] == "Z" else fields[19]
+
+
+def is_alive(pid: int, began: str) -> bool:
+    return bool(pid and began) and process_began(pid) == began
+
+
+def this_run(now: float) -> Owner:
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    return Owner(
+        host=socket.gethostname(),
+        boot=boot.read_text().strip() if boot.exists() else "",
+        pid=os.getpid(),
+        pid_began=process_began(os.getpid()),
+        child=0,
+        child_began="",
+        heartbeat=now,
+    )
+
+
+class StateLock:
+    """The lock of one state object. `held()` wraps every terraform command that writes."""
+
+    def __init__(
+        self,
+        s3: Any,
+        bucket: str,
+        key: str,
+        *,
+        now: Callable[[], float] = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._s3, self._bucket, self._key = s3, bucket, key
+        self._now, self._sleep = now, sleep
+        self._owner = this_run(now())
+        self._writing = threading.Lock()
+
+    def wait_until_free(
+        self, unlock: Callable[[str], None], *, patience: float, say: Callable[[str], None]
+    ) -> None:
+        """Wait while a living run holds the state, break a dead run's lock through `unlock(id)`.
+
+        Raises StateLocked after `patience` seconds.
+        """
+        give_up = self._now() + patience
+        told = False
+        while True:
+            lock = self._read(f"{self._key}.tflock")
+            lock_id = lock["ID"] if lock else None
+            owner = self._read(f"{self._key}.owner")
+            decision = decide(
+                lock_id,
+                Owner(**owner) if owner else None,
+                here=self._owner,
+                now=self._now(),
+                alive=is_alive,
+            )
+            if decision == "free":
+                return
+            if decision == "break" and lock_id:
+                say(f"the lock of {self._key} belongs to a run that is gone: breaking it")
+                unlock(lock_id)
+                continue
+            if not told:
+                say(f"another run holds {self._key}: waiting up to {patience:.0f} s")
+                told = True
+            if self._now() >= give_up:
+                raise StateLocked(
+                    f"the terraform state {self._key} is locked",
+                    evidence=[f"lock {lock}", f"owner {owner}"],
+                    next_command="wait for that run; if it is certainly gone: terraform force-unlock "
+                    + str(lock_id),
+                )
+            self._sleep(1.0)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Write the owner's record, keep its heart beating, and take it away at the end."""
+        stop = threading.Event()
+        self._write()
+        beat = threading.Thread(target=self._beat, args=(stop,), daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            beat.join(HEARTBEAT_SECONDS)
+            with aws_errors("giving back the terraform state"):
+                self._s3.delete_object(Bucket=self._bucket, Key=f"{self._key}.owner")
+
+    def started(self, pid: int) -> None:
+        """terraform runs as `pid`: it must be gone too before anyone breaks the lock."""
+        self._owner = replace(self._owner, child=pid, child_began=process_began(pid))
+        self._write()
+
+    def _beat(self, stop: threading.Event) -> None:
+        while not stop.wait(HEARTBEAT_SECONDS):
+            self._write()
+
+    def _write(self) -> None:
+        with self._writing, aws_errors("recording who holds the terraform state"):
+            self._owner = replace(self._owner, heartbeat=self._now())
+            self._s3.put_object(
+                Bucket=self._bucket, Key=f"{self._key}.owner", Body=json.dumps(asdict(self._owner)).encode()
+            )
+
+    def _read(self, key: str) -> dict[str, Any] | None:
+        with aws_errors("looking who holds the terraform state"):
+            try:
+                answer = self._s3.get_object(Bucket=self._bucket, Key=key)
+            except ClientError as error:
+                if error_code(error) in ("NoSuchKey", "404"):
+                    return None
+                raise
+            document: dict[str, Any] = json.loads(answer["Body"].read())
+            return document

@@ -1,0 +1,105 @@
+"""A saved plan as a table, and whether it may be applied.
+
+Format: https://developer.hashicorp.com/terraform/internals/json-format#plan-representation
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.spec.errors import PlanRefused
+
+# What holds data or everything else: destroyed or replaced only when a person names it.
+HOLDS_DATA = frozenset(
+    {
+        "aws_eks_cluster",
+        "aws_kms_key",
+        "aws_s3_bucket",
+        "aws_secretsmanager_secret",
+        "aws_vpc",
+        "aws_ecr_repository",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One resource and what happens to it: create, update, replace, delete or import."""
+
+    address: str
+    type: str
+    action: str
+    planned: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A saved plan: its file, and the changes it holds (no-ops left out)."""
+
+    file: Path
+    changes: tuple[Change, ...]
+    destroys_all: bool = False
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return dict(Counter(change.action for change in self.changes))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{n} to {action}" for action, n in sorted(self.counts.items())) or "no changes"
+
+
+def read_plan(document: Mapping[str, Any], file: Path) -> Plan:
+    """`terraform show -json PLAN` as a Plan."""
+    changes = []
+    for entry in document.get("resource_changes", ()):
+        action = _action(entry["change"])
+        if entry.get("mode") == "managed" and action:
+            changes.append(
+                Change(entry["address"], entry["type"], action, entry["change"].get("after") or {})
+            )
+    return Plan(file, tuple(changes))
+
+
+def _action(change: Mapping[str, Any]) -> str | None:
+    actions = change["actions"]
+    if change.get("importing") and actions in (["no-op"], ["update"]):
+        return "import"
+    if actions in (["no-op"], ["read"]):
+        return None
+    if set(actions) == {"create", "delete"}:
+        return "replace"
+    return {"create": "create", "update": "update", "delete": "delete", "forget": "forget"}[actions[0]]
+
+
+def check_plan(plan: Plan, may_destroy: Collection[str] = ()) -> None:
+    """Refuse a plan that destroys or replaces what holds data, unless its address is named.
+
+    Raises PlanRefused.
+    """
+    lost = [
+        change
+        for change in plan.changes
+        if change.action in ("delete", "replace")
+        and change.type in HOLDS_DATA
+        and change.address not in may_destroy
+    ]
+    if lost:
+        raise PlanRefused(
+            f"the plan would {lost[0].action} {lost[0].address}, which holds data",
+            evidence=[f"{change.action} {change.address}" for change in lost],
+            next_command="if that is meant: slipway deploy … "
+            + " ".join(f"--may-destroy {change.address}" for change in lost),
+        )
+
+
+def plan_table(plan: Plan) -> list[dict[str, str]]:
+    """Rows for a table artifact, the dangerous first."""
+    order = {"delete": 0, "replace": 1, "update": 2, "import": 3, "create": 4, "forget": 5}
+    return [
+        {"action": change.action, "resource": change.address}
+        for change in sorted(plan.changes, key=lambda change: (order[change.action], change.address))
+    ]

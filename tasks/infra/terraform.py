@@ -1,0 +1,176 @@
+"""One terraform root in a work directory of its own: init, a saved plan, its apply, the outputs.
+
+python-terraform composes the command lines; the project's own runner runs them, because the library
+neither streams nor has a deadline (notes of what it does wrong: docs/decisions.md).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from python_terraform import IsFlagged
+from python_terraform import Terraform as CommandLines
+
+from tasks.cloud.processes import Finished, executable, run
+from tasks.infra.plan import Plan, read_plan
+from tasks.spec.errors import ToolFailed
+from tasks.spec.progress import Reporter
+
+logging.getLogger("python_terraform").setLevel(logging.WARNING)  # its debug lines hold sensitive outputs
+
+NO_CHANGES, CHANGES = 0, 2  # terraform plan -detailed-exitcode
+INSTALL_HINT = "install terraform >= 1.10 (https://developer.hashicorp.com/terraform/install)"
+
+
+class TerraformRoot:
+    """`source` copied to `work`, so import blocks and variables never touch the checkout.
+
+    `backend` are the S3 backend's settings; `deadline` is in seconds and holds for each command.
+    `started` is told terraform's process id, for the lock's record.
+    """
+
+    def __init__(
+        self,
+        source: Path,
+        work: Path,
+        *,
+        backend: Mapping[str, str],
+        variables: Mapping[str, Any],
+        deadline: float,
+        reporter: Reporter,
+        started: Callable[[int], None] = lambda pid: None,
+    ) -> None:
+        self.name = source.name
+        self.work = work
+        self._source = source
+        self._backend = dict(backend)
+        self._variables = dict(variables)
+        self._deadline = deadline
+        self._reporter = reporter
+        self._started = started
+        self._lines = CommandLines(
+            working_dir=str(work), terraform_bin_path=executable("terraform", install_hint=INSTALL_HINT)
+        )
+
+    def init(self) -> None:
+        """Lay the work directory anew and connect it to its state. Raises ToolFailed."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        for old in (*self.work.glob("*.tf"), *self.work.glob("*.tf.json"), *self.work.glob("*.tfplan")):
+            old.unlink()
+        for file in self._source.glob("*.tf"):
+            shutil.copy(file, self.work / file.name)
+        lock = self._source / ".terraform.lock.hcl"
+        if lock.exists():
+            shutil.copy(lock, self.work / lock.name)
+        (self.work / "slipway.auto.tfvars.json").write_text(json.dumps(self._variables, indent=1))
+        self._terraform(
+            "init", input=False, no_color=IsFlagged, reconfigure=IsFlagged, backend_config=self._backend
+        )
+
+    def write_imports(self, blocks: str) -> None:
+        """Import blocks the next plan adopts; an empty text takes them away."""
+        file = self.work / "slipway_imports.tf"
+        if blocks:
+            file.write_text(blocks)
+        else:
+            file.unlink(missing_ok=True)
+
+    def plan(self, *, destroy: bool = False) -> Plan:
+        """Save a plan and read it back. Raises ToolFailed with terraform's own diagnostics."""
+        file = self.work / "slipway.tfplan"
+        self._terraform(
+            "plan",
+            accept=(NO_CHANGES, CHANGES),
+            json=IsFlagged,
+            input=False,
+            detailed_exitcode=IsFlagged,
+            lock_timeout="30s",
+            destroy=IsFlagged if destroy else None,
+            out=file,
+        )
+        shown = self._terraform("show", str(file), quiet=True, json=IsFlagged)
+        return read_plan(json.loads(shown.stdout), file)
+
+    def apply(self, plan: Plan) -> None:
+        """Apply exactly the saved plan. Raises ToolFailed; what was made until then is in the state."""
+        self._terraform(
+            "apply", str(plan.file), json=IsFlagged, input=False, lock_timeout="30s", auto_approve=IsFlagged
+        )
+
+    def outputs(self) -> dict[str, Any]:
+        """All outputs by name; empty where nothing was ever applied."""
+        shown = self._terraform("output", quiet=True, json=IsFlagged)
+        return {name: output["value"] for name, output in json.loads(shown.stdout).items()}
+
+    def resources(self) -> list[str]:
+        """The addresses in the state; empty where there is none."""
+        shown = self._terraform("state list", quiet=True, accept=(0, 1))
+        if shown.code and not any("No state file" in line for line in shown.tail):
+            raise ToolFailed(f"terraform state list failed for {self.name}", evidence=shown.tail)
+        return shown.stdout.split()
+
+    def force_unlock(self, lock_id: str) -> None:
+        """Break a lock whose owner is provably gone (locks.py decides)."""
+        self._terraform("force-unlock", lock_id, force=IsFlagged)
+
+    def _terraform(
+        self, verb: str, *arguments: str, quiet: bool = False, accept: tuple[int, ...] = (0,), **flags: Any
+    ) -> Finished:
+        # flags before arguments: terraform ends its flags at the first argument
+        argv = self._lines.generate_cmd_string(verb, *arguments, **flags)
+        diagnostics: list[str] = []
+
+        def hear(line: str) -> None:
+            said = _message(line, diagnostics)
+            if said and not quiet:
+                self._reporter.say(f"terraform {self.name}: {said}")
+
+        try:
+            return run(
+                [str(word) for word in argv],
+                timeout=self._deadline,
+                on_line=hear,
+                cwd=self.work,
+                accept=accept,
+                env={"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"},
+                on_start=self._started,
+            )
+        except ToolFailed as failed:
+            if diagnostics:
+                raise type(failed)(
+                    f"terraform {verb} failed for {self.name}: {diagnostics[0]}",
+                    evidence=diagnostics,
+                    next_command=failed.next_command or f"cd {self.work} && terraform {verb}",
+                ) from failed
+            raise
+
+
+def _message(line: str, diagnostics: list[str]) -> str:
+    """What one line of output says to a person; errors are collected into `diagnostics`."""
+    if not line.startswith("{"):
+        return line.strip()
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        return line.strip()
+    kind = event.get("type")
+    if kind == "diagnostic" and event.get("@level") == "error":
+        diagnostic = event["diagnostic"]
+        where = diagnostic.get("range") or {}
+        place = f" ({where['filename']}:{where['start']['line']})" if where else ""
+        diagnostics.append(f"{diagnostic['summary']}{place} {diagnostic.get('detail', '')}".strip())
+    if kind in {
+        "apply_start",
+        "apply_complete",
+        "apply_errored",
+        "apply_progress",
+        "change_summary",
+        "diagnostic",
+    }:
+        return str(event.get("@message", "")).strip()
+    return ""

@@ -1,0 +1,209 @@
+"""Why a rollout stands still: ordered matchers over pods, events and log tails. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What was seen: the pod as on the wire, event lines ("Warning Reason: message"), the log's last lines."""
+
+    pod: Mapping[str, Any]
+    events: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """`final`: waiting longer cannot help."""
+
+    cause: str
+    evidence: tuple[str, ...]
+    next_command: str
+    final: bool
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """`where` is events, log or state ("REASON exit N" of the container); the first that matches explains."""
+
+    name: str
+    where: str
+    pattern: str
+    cause: str
+    next_command: str
+    final: bool = True
+    regex: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "regex", re.compile(self.pattern))
+
+
+_LOGS = "kubectl -n {namespace} logs {pod} --previous"
+_DESCRIBE = "kubectl -n {namespace} describe pod {pod}"
+
+MATCHERS: tuple[Matcher, ...] = (
+    Matcher(
+        "image-not-found",
+        "events",
+        r"Failed to pull image|ErrImagePull|manifest unknown",
+        "the image cannot be pulled",
+        "check engine.image in the model's file; " + _DESCRIBE,
+    ),
+    Matcher(
+        "unknown-flag",
+        "log",
+        r"unrecognized arguments: .*|invalid choice: .*|error: argument .*",
+        "vLLM does not know a flag it was given",
+        "check engine in the model's file against `vllm serve --help=all` of that image",
+    ),
+    Matcher(
+        "gpu-memory",
+        "log",
+        r"OutOfMemoryError|CUDA out of memory|No available memory for the cache blocks",
+        "the GPU has too little memory for the weights and flags",
+        "lower engine.gpu_memory_utilization or max_model_len, or take a larger GPU",
+    ),
+    Matcher(
+        "kv-cache",
+        "log",
+        r"larger than the available KV cache memory|max seq len .* is larger than the maximum",
+        "the KV cache left beside the weights is too small for max_model_len",
+        "lower engine.max_model_len, or take a larger GPU",
+    ),
+    Matcher(
+        "weights-missing",
+        "log",
+        r"(?i)no such file or directory: .*models|cannot find any model weights|is not a local folder"
+        r"|HeaderTooLarge|SafetensorError|incomplete metadata|Can't load the configuration|does not exist",
+        "vLLM cannot read the weights on the cache volume",
+        "slipway deploy again: staging and warming verify and repair what is there",
+    ),
+    Matcher(
+        "gated",
+        "log",
+        r"GatedRepoError|401 Client Error|offline mode is enabled",
+        "vLLM tried to reach the hub; serving pods run offline on staged weights",
+        _LOGS,
+    ),
+    Matcher(
+        "host-memory",
+        "state",
+        r"OOMKilled",
+        "the container was killed: its memory limit is too small to load the model",
+        "raise resources.memory in the model's file",
+    ),
+    Matcher(
+        "probe-killed-load",
+        "events",
+        r"failed startup probe, will be restarted",
+        "the start-up probe's budget ended while the model was still loading",
+        "lower deadlines.cold_read_mib_s in the environment's file: the budget is bytes over that rate",
+    ),
+    Matcher(
+        "crashed",
+        "state",
+        r"CrashLoopBackOff|Error exit [1-9]",
+        "vLLM ends by itself soon after it starts",
+        _LOGS,
+    ),
+    Matcher(
+        "insufficient-gpu",
+        "events",
+        r"Insufficient nvidia\.com/gpu",
+        "no node has a free GPU for it",
+        "kubectl get nodes -o custom-columns=NAME:.metadata.name,GPU:.status.allocatable.nvidia\\.com/gpu",
+        final=False,
+    ),
+    Matcher(
+        "insufficient-resources",
+        "events",
+        r"Insufficient (cpu|memory|ephemeral-storage)",
+        "no GPU node has the CPU or memory it asks for",
+        "lower resources in the model's file, or take a larger instance type",
+        final=False,
+    ),
+    Matcher(
+        "taint",
+        "events",
+        r"untolerated taint",
+        "no node's taints are tolerated",
+        "kubectl get nodes -o custom-columns=NAME:.metadata.name,TAINTS:.spec.taints",
+        final=False,
+    ),
+    Matcher(
+        "selector",
+        "events",
+        r"didn't match Pod's node affinity/selector",
+        "no node has the label it asks for",
+        "kubectl get nodes --show-labels",
+        final=False,
+    ),
+    Matcher(
+        "volume-zone",
+        "events",
+        r"volume node affinity conflict",
+        "its cache volume is in another zone than every node that fits",
+        "kubectl get pv -o wide; the node group needs a node in the volume's zone",
+        final=False,
+    ),
+    Matcher(
+        "multi-attach",
+        "events",
+        r"Multi-Attach error|FailedAttachVolume",
+        "its cache volume is attached to another node",
+        _DESCRIBE,
+        final=False,
+    ),
+    Matcher(
+        "claim-pending",
+        "events",
+        r"unbound immediate PersistentVolumeClaims|persistentvolumeclaim .* not found|ProvisioningFailed|FailedMount",
+        "its cache volume is not there",
+        "kubectl -n {namespace} describe pvc",
+        final=False,
+    ),
+    Matcher(
+        "no-nodes",
+        "events",
+        r"no nodes available|0/0 nodes",
+        "there is no node at all",
+        "aws eks describe-nodegroup … --query nodegroup.health",
+        final=False,
+    ),
+)  # fmt: skip
+
+
+def container_states(pod: Mapping[str, Any]) -> list[str]:
+    """ "REASON exit N" lines of the containers' present and last states."""
+    lines = []
+    for status in pod.get("status", {}).get("containerStatuses") or ():
+        for state in (status.get("state") or {}, status.get("lastState") or {}):
+            if waiting := state.get("waiting"):
+                lines.append(str(waiting.get("reason", "")))
+            if ended := state.get("terminated"):
+                lines.append(f"{ended.get('reason', '')} exit {ended.get('exitCode')}")
+    return lines
+
+
+def explain(scene: Scene) -> Explanation | None:
+    """The first cause that the evidence shows; None where there is none yet."""
+    states = tuple(container_states(scene.pod))
+    metadata = scene.pod.get("metadata", {})
+    names = {"namespace": metadata.get("namespace", ""), "pod": metadata.get("name", "")}
+    for matcher in MATCHERS:
+        lines = {"events": scene.events, "log": scene.log, "state": states}[matcher.where]
+        found = [line for line in lines if matcher.regex.search(line)]
+        if found:
+            context = scene.log[-8:] if matcher.where == "state" else ()
+            return Explanation(
+                matcher.cause,
+                (f"pod {names['pod']}", *found[-3:], *context),
+                matcher.next_command.format(**names),
+                matcher.final,
+            )
+    return None

@@ -1,0 +1,110 @@
+"""What serves, what served before, and what is being rolled out: written to S3 BEFORE anything changes.
+
+    releases/{model}/{release}.json   the release, its manifests and the endpoint they made
+    releases/{model}/serving.json     {"serving": id, "previous": id, "rolling": id}
+
+A run that dies leaves `rolling` set; `restore` in rollback.py finds there what to put back.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from botocore.exceptions import ClientError
+from pydantic import Field
+
+from tasks.cloud.aws import aws_errors, error_code
+from tasks.spec.errors import UnknownName
+from tasks.spec.model import Record
+from tasks.spec.records import LoadReport, Release, Rollout
+
+
+class Serving(Record):
+    """`serving` passed its gates; `rolling` has not yet; `previous` is what served before."""
+
+    serving: str | None = None
+    previous: str | None = None
+    rolling: str | None = None
+
+
+class ReleaseRecord(Record):
+    """One release as it was applied. Documents hold no secret: they name Secrets."""
+
+    release: Release
+    documents: tuple[dict[str, Any], ...]
+    rollout: Rollout | None = None
+    report: LoadReport | None = Field(None, description="the load validation it passed or failed")
+
+
+class Ledger:
+    """The releases of one model in one environment's model bucket."""
+
+    def __init__(self, s3: Any, bucket: str, environment: str, model: str) -> None:
+        self._s3, self._bucket = s3, bucket
+        self._folder = f"releases/{environment}/{model}"
+        self.model = model
+
+    def serving(self) -> Serving:
+        document = self._read(f"{self._folder}/serving.json")
+        return Serving.model_validate(document) if document else Serving()
+
+    def record(self, release_id: str) -> ReleaseRecord:
+        """Raises UnknownName where there is no such release."""
+        document = self._read(f"{self._folder}/{release_id}.json")
+        if document is None:
+            raise UnknownName(
+                f"there is no release {release_id!r} of {self.model}",
+                next_command=f"aws s3 ls s3://{self._bucket}/{self._folder}/",
+            )
+        return ReleaseRecord.model_validate(document)
+
+    def begin(self, record: ReleaseRecord) -> Serving:
+        """Write the release down, and that it is being rolled out. Idempotent."""
+        self._write(f"{self._folder}/{record.release.id}.json", record)
+        return self._write_serving(self.serving().model_copy(update={"rolling": record.release.id}))
+
+    def proven(self, record: ReleaseRecord) -> Serving:
+        """The release being rolled out passed every gate: it serves now."""
+        self._write(f"{self._folder}/{record.release.id}.json", record)
+        before = self.serving()
+        return self._write_serving(after_proof(before, record.release.id))
+
+    def failed(self, record: ReleaseRecord) -> None:
+        """Keep the broken release's evidence; `restored` closes it."""
+        self._write(f"{self._folder}/{record.release.id}.json", record)
+
+    def restored(self, release_id: str | None) -> Serving:
+        """`release_id` serves again (None: nothing does)."""
+        before = self.serving()
+        previous = before.previous if before.previous != release_id else None
+        return self._write_serving(Serving(serving=release_id, previous=previous))
+
+    def _write_serving(self, serving: Serving) -> Serving:
+        self._write(f"{self._folder}/serving.json", serving)
+        return serving
+
+    def _read(self, key: str) -> Any:
+        with aws_errors("reading the release ledger"):
+            try:
+                return json.loads(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
+            except ClientError as error:
+                if error_code(error) in ("NoSuchKey", "404"):
+                    return None
+                raise
+
+    def _write(self, key: str, record: Record) -> None:
+        with aws_errors("writing the release ledger"):
+            self._s3.put_object(
+                Bucket=self._bucket,
+                Key=key,
+                Body=record.model_dump_json(indent=1).encode(),
+                ContentType="application/json",
+            )
+
+
+def after_proof(before: Serving, release_id: str) -> Serving:
+    """Proven twice is proven once: what served before it is kept."""
+    if before.serving == release_id:
+        return Serving(serving=release_id, previous=before.previous)
+    return Serving(serving=release_id, previous=before.serving)

@@ -1,0 +1,111 @@
+"""Where a file's bytes are now: the hub redirects to a signed URL that expires, renewed once for all workers."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from urllib.parse import urljoin
+
+import urllib3
+
+from tasks.spec.errors import StagingFailed
+from tasks.spec.records import HubFile
+from tasks.staging.backoff import ATTEMPTS, Backoff
+from tasks.staging.refusals import is_transient, refusal, unreachable
+from tasks.staging.session import HubSession
+
+_REDIRECTS_AT_MOST = 5
+
+
+class FileAddress:
+    """One file of a repo at a commit. Used from any thread."""
+
+    def __init__(
+        self,
+        session: HubSession,
+        backoff: Backoff,
+        repo: str,
+        commit: str,
+        file: HubFile,
+        *,
+        token_given: bool,
+    ) -> None:
+        self.file = file
+        self.repo = repo
+        self._session, self._backoff, self._commit = session, backoff, commit
+        self._token_given = token_given
+        self._lock = threading.Lock()
+        self._url: str | None = None
+        self._generation = 0
+
+    def current(self) -> tuple[str, int]:
+        """(URL, its generation). Raises HubError, or StagingFailed where the hub names another file."""
+        with self._lock:
+            if self._url is None:
+                self._url = self._resolve()
+                self._generation += 1
+            return self._url, self._generation
+
+    def expired(self, generation: int) -> None:
+        """The URL of that generation was refused. Only the first to say so makes it be resolved anew."""
+        with self._lock:
+            if generation == self._generation:
+                self._url = None
+
+    def _resolve(self) -> str:
+        doing = f"HEAD {self.file.path}"
+        problem: Exception = StagingFailed(doing)
+        for attempt in range(ATTEMPTS):
+            self._backoff.wait()
+            try:
+                status, headers, url = self._head()
+            except (urllib3.exceptions.HTTPError, OSError) as error:
+                problem = unreachable(self._session.endpoint, doing, error)
+                self._backoff.wait_alone(attempt)
+                continue
+            pause = self._backoff.heed(status, headers)
+            if status < 400:
+                return url
+            problem = refusal(
+                status,
+                headers,
+                repo=self.repo,
+                endpoint=self._session.endpoint,
+                token_given=self._token_given,
+                doing=doing,
+            )
+            if not is_transient(status):
+                break
+            if not pause:
+                self._backoff.wait_alone(attempt)
+        raise problem
+
+    def _head(self) -> tuple[int, Mapping[str, str], str]:
+        """Follow redirects on the hub's own host; the first away from it is where the bytes are."""
+        url = self._session.file_url(self.repo, self._commit, self.file.path)
+        for _ in range(_REDIRECTS_AT_MOST):
+            response = self._session.open("HEAD", url)
+            response.drain_conn()
+            response.release_conn()
+            status, headers = response.status, response.headers
+            if status < 400:
+                self._check(headers)
+            if status not in (301, 302, 303, 307, 308):
+                return status, headers, url
+            url = urljoin(url, headers["Location"])
+            if not self._session.at_hub(url):
+                return status, headers, url
+        raise StagingFailed(f"{self.file.path}: the hub redirects in circles", evidence=[url])
+
+    def _check(self, headers: Mapping[str, str]) -> None:
+        """What the hub says beside a redirect must be the commit and the size that were asked for."""
+        commit = headers.get("X-Repo-Commit")
+        if commit and commit != self._commit:
+            raise StagingFailed(
+                f"{self.file.path}: asked for commit {self._commit}, the hub answers with {commit}"
+            )
+        size = headers.get("X-Linked-Size")
+        if size and int(size) != self.file.size:
+            raise StagingFailed(
+                f"{self.file.path}: {self.file.size} bytes in the repo's list, {size} where it is kept"
+            )

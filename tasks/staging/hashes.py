@@ -1,0 +1,119 @@
+"""The two proofs of a file: sha256, one serial stream, and CRC64NVME, which parts give in any order.
+
+sha256 is what the hub promises (its LFS oid); small files that are not in LFS have git's blob sha1 instead.
+CRC64NVME is what S3 checks, each part on its own, and combines to the checksum of the full object.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Callable, Iterable
+from typing import cast
+
+from awscrt import checksums
+
+from tasks.spec.records import HubFile
+from tasks.staging.stop import Stop, Stopped
+
+
+def crc64nvme(data: bytes | bytearray | memoryview) -> int:
+    return cast(int, checksums.crc64nvme(data))
+
+
+def combined(parts: Iterable[tuple[int, int]]) -> int:
+    """The CRC64NVME of a file from the (CRC64NVME, bytes) of its parts in order."""
+    total = 0
+    for crc, size in parts:
+        total = cast(int, checksums.combine_crc64nvme(total, crc, size))
+    return total
+
+
+def encoded(crc: int) -> str:
+    """As S3 writes it: base64 over eight bytes, big-endian."""
+    return base64.b64encode(crc.to_bytes(8, "big")).decode()
+
+
+def decoded(text: str) -> int:
+    return int.from_bytes(base64.b64decode(text), "big")
+
+
+class FileHash:
+    """sha256, and git's blob sha1, of one file fed in order."""
+
+    def __init__(self, size: int) -> None:
+        self._sha256 = hashlib.sha256()
+        # Git's object id, not a safeguard: https://git-scm.com/book/en/v2/Git-Internals-Git-Objects
+        self._git = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+
+    def update(self, data: memoryview, *, git: bool) -> None:
+        self._sha256.update(data)
+        if git:
+            self._git.update(data)
+
+    @property
+    def sha256(self) -> str:
+        return self._sha256.hexdigest()
+
+    def mismatch(self, file: HubFile) -> str | None:
+        """What differs from the hub's word, or None. A file the hub gives no hash for has nothing to differ from."""
+        if file.sha256:
+            return None if self.sha256 == file.sha256 else f"sha256 {self.sha256}, the hub says {file.sha256}"
+        if file.git_sha1:
+            found = self._git.hexdigest()
+            return None if found == file.git_sha1 else f"git sha1 {found}, the hub says {file.git_sha1}"
+        return None
+
+
+class SerialHash:
+    """Hashes one file's parts in order on a thread of its own, as they arrive in any order."""
+
+    def __init__(self, file: HubFile, count: int, stop: Stop) -> None:
+        self._git = not file.sha256
+        self._hash = FileHash(file.size)
+        self._count = count
+        self._next = 0
+        self._waiting: dict[int, tuple[memoryview, Callable[[], None]]] = {}
+        self._changed = threading.Condition()
+        self._stop = stop
+        self._thread = threading.Thread(target=self._run, name=f"hash {file.path}", daemon=True)
+        self._thread.start()
+
+    def feed(self, index: int, data: memoryview, done: Callable[[], None]) -> None:
+        """Part `index`, from 0; `done()` is called when its bytes are no longer needed."""
+        with self._changed:
+            self._waiting[index] = (data, done)
+            self._changed.notify_all()
+
+    def result(self) -> FileHash:
+        """Waits until every part has been hashed. Raises Stopped when the transfer ends first."""
+        with self._changed:
+            while self._next < self._count:
+                self._stop.check()
+                self._changed.wait(0.5)
+        return self._hash
+
+    def _run(self) -> None:
+        try:
+            while self._next < self._count:
+                data, done = self._take()
+                try:
+                    self._hash.update(data, git=self._git)
+                finally:
+                    data.release()
+                    done()
+                with self._changed:
+                    self._next += 1
+                    self._changed.notify_all()
+        except Stopped:
+            return
+        except BaseException as error:  # noqa: BLE001 - told by the thread that waits for the transfer
+            self._stop.set(error)
+
+    def _take(self) -> tuple[memoryview, Callable[[], None]]:
+        with self._changed:
+            while self._next not in self._waiting:
+                self._stop.check()
+                self._changed.wait(0.5)
+            return self._waiting.pop(self._next)

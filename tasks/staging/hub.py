@@ -1,0 +1,158 @@
+"""A repo on the Hugging Face Hub, pinned to a commit: its files, and the first bytes of one of them."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+from collections.abc import Callable
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.hf_api import ModelInfo
+
+from tasks.spec.errors import HubError, HubUnavailable, RepoNotFound, StagingFailed
+from tasks.spec.model import Source
+from tasks.spec.records import HubFile, HubModel
+from tasks.staging.addresses import FileAddress
+from tasks.staging.backoff import ATTEMPTS, Backoff
+from tasks.staging.download import Downloader
+from tasks.staging.refusals import is_transient, refusal, unreachable
+from tasks.staging.selection import select
+from tasks.staging.session import HubSession, hub_endpoint
+from tasks.staging.stop import Stop
+
+# huggingface_hub changed its HTTP library from httpx to httpx2; the base of its own error is that library's.
+_TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+_HEADER_AT_MOST = 100_000_000  # bytes, safetensors' own limit of a header
+_ASK_SECONDS = 30.0
+
+
+def resolve(
+    source: Source,
+    *,
+    token: str | None,
+    endpoint: str | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    chance: Callable[[], float] = random.random,
+) -> HubModel:
+    """Pin `source` to a commit and list what will be staged; proves that the files may be read, too.
+
+    `endpoint`: the hub's address; HF_ENDPOINT, else the public hub, where None. Pickles and other frameworks'
+    weights are left out where the repo has safetensors; `skipped` says so. Raises TokenMissing, TokenRejected,
+    LicenceNotAccepted, RepoNotFound, RevisionNotFound, HubUnavailable, or HubError.
+    """
+    address = hub_endpoint(endpoint)
+    info = _model_info(source, token, address, sleep, chance)
+    files, skipped = select([_file(sibling) for sibling in info.siblings or ()], source)
+    if not info.sha or not files:
+        raise RepoNotFound(
+            f"{source.repo} at {source.revision} has no file to stage",
+            evidence=skipped[:10],
+            next_command="look at source.allow and source.ignore of the model's file",
+        )
+    model = HubModel(repo=source.repo, commit=info.sha, gated=bool(info.gated), files=files, skipped=skipped)
+    # A gated repo's list is public, only its files are not: one of them is asked for before anything is made.
+    smallest = min((f for f in files if f.size), key=lambda f: f.size, default=None)
+    if smallest:
+        read_head(model, smallest.path, 1, token=token, endpoint=address, sleep=sleep, chance=chance)
+    return model
+
+
+def read_head(
+    model: HubModel,
+    path: str,
+    length: int,
+    *,
+    offset: int = 0,
+    token: str | None,
+    endpoint: str | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+    chance: Callable[[], float] = random.random,
+) -> bytes:
+    """`length` bytes of one file from `offset`, fewer where it ends before. Raises HubError or StagingFailed."""
+    file = next((f for f in model.files if f.path == path), None)
+    if file is None:
+        raise StagingFailed(f"{model.repo} at {model.commit[:12]} has no file {path}")
+    data = bytearray(max(0, min(length, file.size - offset)))
+    stop = Stop()
+    backoff = Backoff(stop, sleep=sleep, chance=chance)
+    session = HubSession(hub_endpoint(endpoint), token, connections=1)
+    try:
+        place = FileAddress(session, backoff, model.repo, model.commit, file, token_given=bool(token))
+        Downloader(session, backoff, stop, token_given=bool(token)).read(place, offset, memoryview(data))
+    finally:
+        session.close()
+    return bytes(data)
+
+
+def read_safetensors_header(
+    model: HubModel, path: str, *, token: str | None, endpoint: str | None = None
+) -> dict[str, Any]:
+    """The header of a safetensors file: tensor name to dtype, shape and offsets. Two small ranges are read.
+
+    Format: https://github.com/huggingface/safetensors#format. Raises StagingFailed where it is not one.
+    """
+    prefix = read_head(model, path, 8, token=token, endpoint=endpoint)
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or not 2 <= length <= _HEADER_AT_MOST:
+        raise StagingFailed(f"{path} is no safetensors file: a header of {length} bytes")
+    text = read_head(model, path, length, offset=8, token=token, endpoint=endpoint)
+    try:
+        header = json.loads(text)
+    except ValueError as error:
+        raise StagingFailed(f"{path} is no safetensors file: {error}") from error
+    if not isinstance(header, dict):
+        raise StagingFailed(f"{path} is no safetensors file: its header is a {type(header).__name__}")
+    return header
+
+
+def _model_info(
+    source: Source,
+    token: str | None,
+    endpoint: str,
+    sleep: Callable[[float], None],
+    chance: Callable[[], float],
+) -> ModelInfo:
+    """huggingface_hub does not retry this call: a 429 or 503 would end a run that could have waited."""
+    api = HfApi(
+        endpoint=endpoint, token=token or False
+    )  # False: never the token of whoever is logged in here
+    backoff = Backoff(Stop(), sleep=sleep, chance=chance)
+    problem: HubError = HubUnavailable("the hub was not asked")
+    for attempt in range(ATTEMPTS):
+        backoff.wait()
+        try:
+            return api.model_info(
+                source.repo, revision=source.revision, files_metadata=True, timeout=_ASK_SECONDS
+            )
+        except HfHubHTTPError as error:
+            status, headers = error.response.status_code, error.response.headers
+            problem = refusal(
+                status,
+                headers,
+                repo=source.repo,
+                endpoint=endpoint,
+                token_given=bool(token),
+                doing=f"GET revision {source.revision}",
+            )
+            problem.__cause__ = error
+            if not is_transient(status):
+                break
+            if not backoff.heed(status, headers):
+                backoff.wait_alone(attempt)
+        except _TRANSPORT_ERROR as error:
+            problem = unreachable(endpoint, f"GET revision {source.revision}", error)
+            backoff.wait_alone(attempt)
+    raise problem
+
+
+def _file(sibling: Any) -> HubFile:
+    large = sibling.lfs
+    return HubFile(
+        path=sibling.rfilename,
+        size=sibling.size or 0,
+        sha256=large.sha256 if large else None,
+        git_sha1=None if large else sibling.blob_id,
+    )

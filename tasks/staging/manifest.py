@@ -1,0 +1,120 @@
+"""The manifest: written last, read by everything after staging. Where it is, every file it lists is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from pydantic import ValidationError
+
+from tasks.spec.errors import StagingFailed
+from tasks.spec.records import HubModel, Manifest, StagedFile, StagedModel
+from tasks.staging.hashes import crc64nvme
+from tasks.staging.journal import OWN_FOLDER
+from tasks.staging.objects import AlreadyThere, Bucket
+
+
+@dataclass(frozen=True)
+class StoredManifest:
+    """As it is in the bucket; `sha256` is over the object's bytes, which `body` is."""
+
+    manifest: Manifest
+    body: bytes
+    etag: str
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()
+
+
+def prefix_of(repo: str, commit: str) -> str:
+    return f"{repo}/{commit}"
+
+
+def manifest_key(prefix: str) -> str:
+    return f"{prefix}/{OWN_FOLDER}/manifest.json"
+
+
+def read(bucket: Bucket, prefix: str) -> StoredManifest | None:
+    """Raises StagingFailed where an object of that name is no manifest."""
+    found = bucket.get(manifest_key(prefix))
+    if found is None:
+        return None
+    body, etag = found
+    try:
+        return StoredManifest(Manifest.model_validate_json(body), body, etag)
+    except ValidationError as error:
+        where = f"s3://{bucket.name}/{manifest_key(prefix)}"
+        raise StagingFailed(
+            f"{where} is no manifest this version can read",
+            evidence=str(error).splitlines()[:6],
+            next_command=f"aws s3 rm {where}, then run the same command again: files that are whole stay",
+        ) from error
+
+
+def describes(manifest: Manifest, model: HubModel) -> bool:
+    """Whether it lists exactly the files asked for, as the hub has them."""
+    listed = {file.path: file for file in manifest.files}
+    return (
+        (manifest.repo, manifest.commit) == (model.repo, model.commit)
+        and listed.keys() == {file.path for file in model.files}
+        and all(
+            listed[file.path].size == file.size
+            and (file.sha256 is None or listed[file.path].sha256 == file.sha256)
+            for file in model.files
+        )
+    )
+
+
+def missing(manifest: Manifest, prefix: str, sizes: dict[str, int]) -> list[str]:
+    """Paths the manifest lists whose object is not there, or has another size (`sizes`: bytes by key)."""
+    return [f.path for f in manifest.files if sizes.get(f"{prefix}/{f.path}") != f.size]
+
+
+def build(model: HubModel, files: list[StagedFile], staged_at: datetime) -> Manifest:
+    try:
+        by = version("slipway")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        by = "checkout"
+    return Manifest(
+        repo=model.repo,
+        commit=model.commit,
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        staged_at=staged_at,
+        staged_by=by,
+    )
+
+
+def body_of(manifest: Manifest) -> bytes:
+    return json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True).encode()
+
+
+def write(bucket: Bucket, prefix: str, body: bytes, *, instead_of: str | None = None) -> StoredManifest:
+    """Write and read back. Where another run was first with the same files, its manifest is the one returned."""
+    try:
+        bucket.put(manifest_key(prefix), body, crc64nvme(body), instead_of=instead_of)
+    except AlreadyThere:
+        pass  # what is there now is compared below
+    stored = read(bucket, prefix)
+    if stored is None or stored.manifest.files != Manifest.model_validate_json(body).files:
+        raise StagingFailed(
+            f"s3://{bucket.name}/{prefix}: another run stages other files of the same commit",
+            evidence=[f"{len(stored.manifest.files) if stored else 'no'} files in its manifest"],
+            next_command="let the other run end, then run the same command again",
+        )
+    return stored
+
+
+def staged_model(bucket: str, prefix: str, stored: StoredManifest, *, reused: bool) -> StagedModel:
+    return StagedModel(
+        bucket=bucket,
+        prefix=prefix,
+        repo=stored.manifest.repo,
+        commit=stored.manifest.commit,
+        total_bytes=stored.manifest.total_bytes,
+        manifest_sha256=stored.sha256,
+        reused=reused,
+    )

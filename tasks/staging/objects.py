@@ -1,0 +1,243 @@
+"""One bucket's verbs as staging needs them: checksums always, conditions where two runs could meet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tasks.cloud.aws import aws_errors, error_code
+from tasks.staging.hashes import encoded
+
+
+class AlreadyThere(Exception):
+    """The condition of a write does not hold: somebody else wrote first."""
+
+
+class UploadGone(Exception):
+    """The multipart upload was completed or aborted by somebody else."""
+
+
+@dataclass(frozen=True)
+class ObjectHead:
+    """Of one object. `crc64nvme`: base64, of the full object; None where S3 keeps none."""
+
+    size: int
+    etag: str
+    crc64nvme: str | None
+
+
+@dataclass(frozen=True)
+class SentPart:
+    """A part S3 holds. `crc64nvme` is base64; None where S3 says none."""
+
+    number: int
+    size: int
+    etag: str
+    crc64nvme: str | None
+
+
+class PartReader:
+    """A file over a buffer without a copy: boto3 reads, and for a retry seeks."""
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._at = 0
+
+    def read(self, count: int | None = -1) -> bytes | memoryview:
+        end = len(self._data) if count is None or count < 0 else min(len(self._data), self._at + count)
+        piece = self._data[self._at : end]
+        self._at = end
+        return piece if len(piece) else b""  # an empty memoryview is true
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        self._at = offset + (0, self._at, len(self._data))[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+
+class Bucket:
+    """`s3` is a boto3 client and safe to share. Raises AccessDenied or CloudError where AWS refuses."""
+
+    def __init__(self, s3: Any, name: str, kms_key_arn: str | None = None) -> None:
+        self.s3, self.name = s3, name
+        self._encryption: dict[str, Any] = {}
+        if kms_key_arn:
+            self._encryption = {
+                "ServerSideEncryption": "aws:kms",
+                "SSEKMSKeyId": kms_key_arn,
+                "BucketKeyEnabled": True,
+            }
+
+    def head(self, key: str) -> ObjectHead | None:
+        with self._errors(key):
+            try:
+                found = self.s3.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
+            except ClientError as error:
+                if error_code(error) in ("404", "NoSuchKey"):
+                    return None
+                raise
+        full = found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+        return ObjectHead(
+            found["ContentLength"], found["ETag"], found.get("ChecksumCRC64NVME") if full else None
+        )
+
+    def sizes(self, prefix: str) -> dict[str, int]:
+        """Bytes of every object whose key starts with `prefix`."""
+        with self._errors(prefix):
+            pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+            return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", ())}
+
+    def get(self, key: str) -> tuple[bytes, str] | None:
+        """(a small object's bytes, its ETag), or None."""
+        with self._errors(key):
+            try:
+                found = self.s3.get_object(Bucket=self.name, Key=key)
+            except ClientError as error:
+                if error_code(error) in ("404", "NoSuchKey"):
+                    return None
+                raise
+            return found["Body"].read(), found["ETag"]
+
+    def stream(self, key: str, offset: int, size: int) -> bytes:
+        """Bytes [offset, offset + size) of an object."""
+        with self._errors(key):
+            wanted = f"bytes={offset}-{offset + size - 1}"
+            body: bytes = self.s3.get_object(Bucket=self.name, Key=key, Range=wanted)["Body"].read()
+            return body
+
+    def put(self, key: str, body: bytes | memoryview, crc: int, *, instead_of: str | None = None) -> None:
+        """Write an object that is not there, or in place of the one with ETag `instead_of`. Raises AlreadyThere."""
+        condition = {"IfMatch": instead_of} if instead_of else {"IfNoneMatch": "*"}
+        with self._errors(key):
+            self.s3.put_object(
+                Bucket=self.name,
+                Key=key,
+                Body=PartReader(memoryview(body)),
+                ContentLength=len(body),
+                ChecksumCRC64NVME=encoded(crc),
+                **condition,
+                **self._encryption,
+            )
+
+    def delete(self, key: str) -> None:
+        with self._errors(key):
+            self.s3.delete_object(Bucket=self.name, Key=key)
+
+    def open_uploads(self, prefix: str) -> list[tuple[str, str]]:
+        """(key, upload id) of every multipart upload in progress, oldest first for a key."""
+        with self._errors(prefix):
+            pages = self.s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.name, Prefix=prefix)
+            return [(item["Key"], item["UploadId"]) for page in pages for item in page.get("Uploads", ())]
+
+    def sent_parts(self, key: str, upload: str) -> dict[int, SentPart]:
+        """By number. Raises UploadGone."""
+        with self._errors(key):
+            pages = self.s3.get_paginator("list_parts").paginate(Bucket=self.name, Key=key, UploadId=upload)
+            return {
+                item["PartNumber"]: SentPart(
+                    item["PartNumber"], item["Size"], item["ETag"], item.get("ChecksumCRC64NVME")
+                )
+                for page in pages
+                for item in page.get("Parts", ())
+            }
+
+    def create_upload(self, key: str) -> str:
+        with self._errors(key):
+            upload: str = self.s3.create_multipart_upload(
+                Bucket=self.name,
+                Key=key,
+                ChecksumAlgorithm="CRC64NVME",
+                ChecksumType="FULL_OBJECT",
+                **self._encryption,
+            )["UploadId"]
+            return upload
+
+    def send_part(self, key: str, upload: str, number: int, body: memoryview, crc: int) -> str:
+        """The part's ETag. Raises UploadGone."""
+        with self._errors(key):
+            etag: str = self.s3.upload_part(
+                Bucket=self.name,
+                Key=key,
+                UploadId=upload,
+                PartNumber=number,
+                Body=PartReader(body),
+                ContentLength=len(body),
+                ChecksumCRC64NVME=encoded(crc),
+            )["ETag"]
+            return etag
+
+    def copy_part(
+        self, key: str, upload: str, number: int, source: Mapping[str, str], offset: int, size: int
+    ) -> str:
+        """A part made by S3 itself from a range of another object; its ETag. Raises UploadGone."""
+        with self._errors(key):
+            answer = self.s3.upload_part_copy(
+                Bucket=self.name,
+                Key=key,
+                UploadId=upload,
+                PartNumber=number,
+                CopySource=source,
+                CopySourceRange=f"bytes={offset}-{offset + size - 1}",
+            )
+            etag: str = answer["CopyPartResult"]["ETag"]
+            return etag
+
+    def copy(self, key: str, source: Mapping[str, str]) -> str | None:
+        """An object of at most 5 GiB made by S3 itself; the copy's CRC64NVME in base64."""
+        with self._errors(key):
+            answer = self.s3.copy_object(
+                Bucket=self.name,
+                Key=key,
+                CopySource=source,
+                ChecksumAlgorithm="CRC64NVME",
+                MetadataDirective="COPY",
+                **self._encryption,
+            )
+        crc: str | None = answer["CopyObjectResult"].get("ChecksumCRC64NVME")
+        return crc
+
+    def complete(self, key: str, upload: str, etags: Sequence[str], size: int, crc64nvme: str) -> None:
+        """Make the object visible, if S3 finds the same CRC over all of it. Raises AlreadyThere, UploadGone."""
+        with self._errors(key):
+            self.s3.complete_multipart_upload(
+                Bucket=self.name,
+                Key=key,
+                UploadId=upload,
+                MultipartUpload={
+                    "Parts": [{"PartNumber": n, "ETag": etag} for n, etag in enumerate(etags, start=1)]
+                },
+                ChecksumCRC64NVME=crc64nvme,
+                ChecksumType="FULL_OBJECT",
+                MpuObjectSize=size,
+                IfNoneMatch="*",
+            )
+
+    def abort(self, key: str, upload: str) -> None:
+        """End an upload and its parts; one that is gone already is fine."""
+        try:
+            with self._errors(key):
+                self.s3.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)
+        except UploadGone:
+            return
+
+    @contextmanager
+    def _errors(self, key: str) -> Iterator[None]:
+        with aws_errors(f"s3://{self.name}/{key}"):
+            try:
+                yield
+            except ClientError as error:
+                code = error_code(error)
+                if code in ("PreconditionFailed", "412", "ConditionalRequestConflict"):
+                    raise AlreadyThere(key) from error
+                if code == "NoSuchUpload":
+                    raise UploadGone(key) from error
+                raise

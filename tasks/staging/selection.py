@@ -1,0 +1,51 @@
+"""Which of a repo's files are staged. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+from tasks.spec.model import Source
+from tasks.spec.records import HubFile
+
+# Formats vLLM does not read where safetensors are there, by how their names end.
+_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+_OTHER_FRAMEWORKS = (".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".ot", ".mlmodel")
+_OWN_FOLDER = ".slipway/"
+
+
+def matches(path: str, patterns: Iterable[str]) -> bool:
+    """As huggingface_hub matches: shell patterns over the whole path, a trailing slash meaning all below."""
+    return any(fnmatchcase(path, f"{p}*" if p.endswith("/") else p) for p in patterns)
+
+
+def select(files: Iterable[HubFile], source: Source) -> tuple[tuple[HubFile, ...], tuple[str, ...]]:
+    """(files to stage in the order of their paths, lines about those left out)."""
+    chosen: list[HubFile] = []
+    skipped: list[str] = []
+    listed = sorted(files, key=lambda file: file.path)
+    has_safetensors = any(
+        file.path.endswith(".safetensors") and _left_out(file.path, source, has_safetensors=False) is None
+        for file in listed
+    )
+    for file in listed:
+        reason = _left_out(file.path, source, has_safetensors=has_safetensors)
+        if reason:
+            skipped.append(f"{file.path}: {reason}")
+        else:
+            chosen.append(file)
+    return tuple(chosen), tuple(skipped)
+
+
+def _left_out(path: str, source: Source, *, has_safetensors: bool) -> str | None:
+    if path.startswith(_OWN_FOLDER):
+        return "that folder is kept for Slipway's own records"
+    if source.allow and not matches(path, source.allow):
+        return "no allow pattern matches it"
+    if matches(path, source.ignore):
+        return "an ignore pattern matches it"
+    if has_safetensors and path.endswith(_PICKLES):
+        return "a pickle, and the repo has safetensors"
+    if has_safetensors and path.endswith(_OTHER_FRAMEWORKS):
+        return "another framework's weights, and the repo has safetensors"
+    return None
