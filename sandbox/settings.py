@@ -46,6 +46,8 @@ class Settings:
     node_boot_seconds: float = 1.5
     addon_seconds: float = 0.5
     scrape_seconds: float = 0.5
+    crash_backoff_seconds: float = 1.0  # 10 in a real kubelet; image pulls and mounts wait in proportion
+    spot_notice_seconds: float = 2.0  # 120 on EC2
     engine: EngineTiming = field(default_factory=EngineTiming)
 
     @property

@@ -8,6 +8,7 @@ from sandbox.aws import identity
 from sandbox.aws.eks import Eks
 from sandbox.aws.front import Front
 from sandbox.aws.http import Application, Server, make_server
+from sandbox.aws.s3 import S3
 from sandbox.aws.wire import JsonApi
 from sandbox.faults import Faults
 from sandbox.settings import Settings
@@ -18,6 +19,7 @@ def build(settings: Settings) -> Server:
     faults = Faults(settings.faults_file)
     identity.add_operator(settings.region)
     eks = Eks(settings, faults)
-    services: dict[str, Application] = {"eks": JsonApi("eks", eks)}
+    s3 = S3(settings, faults)
+    services: dict[str, Application] = {"eks": JsonApi("eks", eks), "s3": s3}
     moto = DomainDispatcherApplication(create_backend_app)
     return make_server("127.0.0.1", settings.aws_port, Front(services, moto))

@@ -40,9 +40,15 @@ class World:
     """What the controllers share: the API, one store a collection, the event recorder, the clock."""
 
     def __init__(
-        self, client: ApiClient, now: Callable[[], datetime] = utc_now, timing: Timing | None = None
+        self,
+        client: ApiClient,
+        group: asyncio.TaskGroup,
+        now: Callable[[], datetime] = utc_now,
+        timing: Timing | None = None,
     ) -> None:
+        """The stores' informers run in `group`: one that breaks ends them all rather than going stale unseen."""
         self.client, self.now, self.timing = client, now, timing or Timing()
+        self._group = group
         self.recorder = Recorder(client, now)
         self._stores: dict[Resource, Store] = {}
         self._tasks: dict[Resource, asyncio.Task[None]] = {}
@@ -51,11 +57,11 @@ class World:
         """The shared copy of a collection; it begins to fill when it is first asked for."""
         if resource not in self._stores:
             store = self._stores[resource] = Store(self.client, resource)
-            self._tasks[resource] = asyncio.create_task(store.run(), name=f"informer {resource.plural}")
+            self._tasks[resource] = self._group.create_task(store.run(), name=f"informer {resource.plural}")
         return self._stores[resource]
 
-    def known(self) -> list[Store]:
-        return list(self._stores.values())
+    def has_store(self, resource: Resource) -> bool:
+        return resource in self._stores
 
     def stop_store(self, resource: Resource) -> None:
         """A collection that is served no longer."""
@@ -75,11 +81,6 @@ class World:
             elif isinstance(write, Delete):
                 store.forget(write.target)
         return answer
-
-    async def close(self) -> None:
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
 
 class Controller(ABC):
@@ -103,19 +104,15 @@ class Controller(ABC):
 
     async def run(self) -> None:
         """Never returns; end it by cancelling."""
-        for resource in self.needs:
-            await self.world.store(resource).synced.wait()
+        for store in [self.world.store(resource) for resource in self.needs]:
+            await store.synced.wait()
         self.wire()
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(self.workers):
                     group.create_task(self._work(), name=f"{self.component} {number}")
-                group.create_task(self.background())
         finally:
             self.queue.close()
-
-    async def background(self) -> None:
-        """What a controller does beside its queue; nothing, usually."""
 
     def watch(self, resource: Resource, keys: Callable[[Object], Iterable[Key]]) -> None:
         """Queue the keys an object of this collection belongs to, whenever it changes."""

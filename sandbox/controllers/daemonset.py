@@ -56,7 +56,7 @@ class Plan:
 
 def pod_template(daemon_set: Object) -> Object:
     """The template with the tolerations every daemon pod has."""
-    template = copy.deepcopy(daemon_set["spec"]["template"])
+    template: Object = copy.deepcopy(daemon_set["spec"]["template"])
     spec = template["spec"]
     automatic = list(_AUTOMATIC)
     if spec.get("hostNetwork"):

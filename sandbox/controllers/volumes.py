@@ -48,7 +48,7 @@ def decide_claim(
             return Decision([Patch(CLAIMS, claim, {"spec": {"storageClassName": name_of(default)}})])
     storage_class = next((c for c in classes if name_of(c) == class_name(claim)), None)
     volume = pre_bound(claim, volumes)
-    if volume is None and not waits_for_consumer(claim, storage_class):
+    if volume is None and not binds_late(storage_class):  # a late claim's volume is the scheduler's choice
         volume = find_match(claim, volumes)
     if volume is not None:
         return Decision(bind(claim, volume))
@@ -65,11 +65,13 @@ def default_class(classes: Iterable[Object]) -> Object | None:
     return max(marked, key=lambda c: (c["metadata"].get("creationTimestamp", ""), name_of(c)), default=None)
 
 
+def binds_late(storage_class: Object | None) -> bool:
+    return storage_class is not None and storage_class.get("volumeBindingMode") == "WaitForFirstConsumer"
+
+
 def waits_for_consumer(claim: Object, storage_class: Object | None) -> bool:
-    """A delayed claim: it is bound only after the scheduler has chosen a node."""
-    if storage_class is None or storage_class.get("volumeBindingMode") != "WaitForFirstConsumer":
-        return False
-    return SELECTED_NODE not in annotations_of(claim)
+    """A late claim for whose pod the scheduler has not chosen a node yet."""
+    return binds_late(storage_class) and SELECTED_NODE not in annotations_of(claim)
 
 
 def is_bound(claim: Object) -> bool:
@@ -86,7 +88,7 @@ def claims_volume(volume: Object, claim: Object) -> bool:
 
 def pre_bound(claim: Object, volumes: Iterable[Object]) -> Object | None:
     """A volume whose claimRef was written for this claim beforehand."""
-    return next((v for v in volumes if claims_volume(v, claim) and _satisfies(v, claim)), None)
+    return next((v for v in volumes if claims_volume(v, claim) and satisfies(v, claim)), None)
 
 
 def find_match(claim: Object, volumes: Iterable[Object]) -> Object | None:
@@ -97,13 +99,13 @@ def find_match(claim: Object, volumes: Iterable[Object]) -> Object | None:
         if not volume["spec"].get("claimRef")
         and status_of(volume).get("phase") == "Available"
         and not is_deleting(volume)
-        and _satisfies(volume, claim)
+        and satisfies(volume, claim)
         and matches_selector(claim["spec"].get("selector") or {}, labels_of(volume))
     ]
     return min(free, key=lambda v: (quantity(v["spec"]["capacity"]["storage"]), name_of(v)), default=None)
 
 
-def _satisfies(volume: Object, claim: Object) -> bool:
+def satisfies(volume: Object, claim: Object) -> bool:
     wanted = ((claim["spec"].get("resources") or {}).get("requests") or {}).get("storage", "0")
     have = (volume["spec"].get("capacity") or {}).get("storage", "0")
     return (

@@ -69,8 +69,14 @@ class Admission:
         if not wanted:
             spec["clusterIP"] = next(address for address in self._addresses() if address not in taken)
         elif wanted != "None" and (wanted in taken or not self._in_range(wanted)):
-            why = "provided IP is already allocated" if wanted in taken else "the provided IP is not in the valid range"
-            cause = Cause("spec.clusterIPs", f'Invalid value: ["{wanted}"]: failed to allocate IP {wanted}: {why}')
+            why = (
+                "provided IP is already allocated"
+                if wanted in taken
+                else "the provided IP is not in the valid range"
+            )
+            cause = Cause(
+                "spec.clusterIPs", f'Invalid value: ["{wanted}"]: failed to allocate IP {wanted}: {why}'
+            )
             raise errors.invalid(resource, name, [cause])
         spec.setdefault("clusterIPs", [spec["clusterIP"]])
         spec.setdefault("ipFamilies", ["IPv4"])
@@ -107,7 +113,10 @@ class Admission:
         spec.setdefault("serviceAccount", spec["serviceAccountName"])
         account = spec["serviceAccountName"]
         # The default account is made by a controller moments after its namespace; a named one must be there.
-        if account != "default" and self._store.get(("", "serviceaccounts"), metadata["namespace"], account) is None:
+        if (
+            account != "default"
+            and self._store.get(("", "serviceaccounts"), metadata["namespace"], account) is None
+        ):
             why = f'error looking up service account {metadata["namespace"]}/{account}: serviceaccount "{account}" not found'
             raise errors.forbidden(resource, metadata["name"], why)
         self._priority(resource, pod)
@@ -116,12 +125,16 @@ class Admission:
     def _priority(self, resource: Resource, pod: Object) -> None:
         spec = pod["spec"]
         name = spec.get("priorityClassName")
-        classes = {c.metadata["name"]: c.object for c in self._store.all(("scheduling.k8s.io", "priorityclasses"))}
+        classes = {
+            c.metadata["name"]: c.object for c in self._store.all(("scheduling.k8s.io", "priorityclasses"))
+        }
         if name and name not in classes:
             raise errors.forbidden(
                 resource, pod["metadata"]["name"], f"no PriorityClass with name {name} was found"
             )
-        chosen = classes[name] if name else next((c for c in classes.values() if c.get("globalDefault")), None)
+        chosen = (
+            classes[name] if name else next((c for c in classes.values() if c.get("globalDefault")), None)
+        )
         if chosen is not None:
             spec["priorityClassName"] = chosen["metadata"]["name"]
         spec["priority"] = chosen["value"] if chosen else 0
@@ -155,7 +168,9 @@ class Admission:
 
     @staticmethod
     def _namespace(_resource: Resource, namespace: Object) -> None:
-        namespace["spec"] = {"finalizers": ["kubernetes"]}  # the namespace controller takes it off when all is gone
+        namespace["spec"] = {
+            "finalizers": ["kubernetes"]
+        }  # the namespace controller takes it off when all is gone
 
     def commit(self, resource: Resource, object_: Object) -> None:
         """Called before an object is stored for good."""

@@ -44,7 +44,9 @@ def apply(
     for other, path in disputed:
         entry = owners[other]
         owners[other] = Entry(entry.fields - {path}, entry.api_version, entry.time)
-    merged: Object = _merge(live, {k: v for k, v in intent.items() if k not in ("apiVersion", "kind")}, schema)
+    merged: Object = _merge(
+        live, {k: v for k, v in intent.items() if k not in ("apiVersion", "kind")}, schema
+    )
     previous = owners.get(owner)
     if previous is not None:
         merged = copy_json(merged)

@@ -61,7 +61,9 @@ def served_resources(definition: Object) -> list[Resource]:
                 spec["scope"] == "Namespaced",
                 short_names=tuple(names.get("shortNames") or ()),
                 subresources=frozenset(subresources),
-                schema=_whole_schema((version.get("schema") or {}).get("openAPIV3Schema") or {_PRESERVE: True}),
+                schema=_whole_schema(
+                    (version.get("schema") or {}).get("openAPIV3Schema") or {_PRESERVE: True}
+                ),
                 verbs=ALL_VERBS,
                 categories=tuple(names.get("categories") or ()),
                 singular=names.get("singular") or names["kind"].lower(),
@@ -141,7 +143,11 @@ def _validate(value: Any, schema: Schema, path: str, causes: list[Cause]) -> Non
         return
     if value is None:
         if not schema.get("nullable") and schema.get("type"):
-            causes.append(Cause(path, f'Invalid value: "null": must be of type {schema["type"]}', "FieldValueTypeInvalid"))
+            causes.append(
+                Cause(
+                    path, f'Invalid value: "null": must be of type {schema["type"]}', "FieldValueTypeInvalid"
+                )
+            )
         return
     expected = schema.get("type")
     if schema.get(_INT_OR_STRING):
@@ -154,7 +160,11 @@ def _validate(value: Any, schema: Schema, path: str, causes: list[Cause]) -> Non
         return
     if "enum" in schema and value not in schema["enum"]:
         allowed = ", ".join(f'"{option}"' for option in schema["enum"])
-        causes.append(Cause(path, f'Unsupported value: "{value}": supported values: {allowed}', "FieldValueNotSupported"))
+        causes.append(
+            Cause(
+                path, f'Unsupported value: "{value}": supported values: {allowed}', "FieldValueNotSupported"
+            )
+        )
     causes.extend(Cause(path, f"Invalid value: {value!r}: {problem}") for problem in _limits(value, schema))
     _validate_combinations(value, schema, path, causes)
     if isinstance(value, dict):
@@ -166,9 +176,11 @@ def _validate(value: Any, schema: Schema, path: str, causes: list[Cause]) -> Non
 
 def _validate_object(value: Object, schema: Schema, path: str, causes: list[Cause]) -> None:
     prefix = f"{path}." if path else ""
-    for key in schema.get("required") or ():
-        if key not in value:
-            causes.append(Cause(prefix + key, "Required value", "FieldValueRequired"))
+    causes.extend(
+        Cause(prefix + key, "Required value", "FieldValueRequired")
+        for key in schema.get("required") or ()
+        if key not in value
+    )
     properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
     for key, item in value.items():
         below = properties.get(key, rest)

@@ -36,7 +36,11 @@ def _probe(probe: Object) -> None:
 
 def _container(container: Object) -> None:
     image = container.get("image", "")
-    tag = image.rpartition("/")[2].partition("@")[0].rpartition(":")[2] if ":" in image.rpartition("/")[2] else ""
+    tag = (
+        image.rpartition("/")[2].partition("@")[0].rpartition(":")[2]
+        if ":" in image.rpartition("/")[2]
+        else ""
+    )
     latest = "@" not in image and tag in ("", "latest")
     _set(
         container,
@@ -117,7 +121,9 @@ def qos_class(spec: Object) -> str:
         requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
         for name in ("cpu", "memory"):
             any_set = any_set or name in requests or name in limits
-            same = name in limits and quantities.parse(limits[name]) == quantities.parse(requests.get(name, "0"))
+            same = name in limits and quantities.parse(limits[name]) == quantities.parse(
+                requests.get(name, "0")
+            )
             guaranteed = guaranteed and same
     if not any_set:
         return "BestEffort"
@@ -149,7 +155,14 @@ def _replica_set(replica_set: Object) -> None:
 def _stateful_set(stateful_set: Object) -> None:
     _template(stateful_set)
     spec = stateful_set["spec"]
-    _set(spec, replicas=1, podManagementPolicy="OrderedReady", revisionHistoryLimit=10, updateStrategy={}, serviceName="")
+    _set(
+        spec,
+        replicas=1,
+        podManagementPolicy="OrderedReady",
+        revisionHistoryLimit=10,
+        updateStrategy={},
+        serviceName="",
+    )
     _set(spec, persistentVolumeClaimRetentionPolicy={"whenDeleted": "Retain", "whenScaled": "Retain"})
     _set(spec["updateStrategy"], type="RollingUpdate")
     if spec["updateStrategy"]["type"] == "RollingUpdate":
@@ -172,7 +185,13 @@ def _job_spec(spec: Object) -> None:
     spec["template"].setdefault("metadata", {})
     if "completions" not in spec and "parallelism" not in spec:
         spec["completions"] = spec["parallelism"] = 1
-    _set(spec, parallelism=1, completionMode="NonIndexed", suspend=False, podReplacementPolicy="TerminatingOrFailed")
+    _set(
+        spec,
+        parallelism=1,
+        completionMode="NonIndexed",
+        suspend=False,
+        podReplacementPolicy="TerminatingOrFailed",
+    )
     _set(spec, backoffLimit=2**31 - 1 if "backoffLimitPerIndex" in spec else 6, manualSelector=False)
     if not spec["manualSelector"]:
         del spec["manualSelector"]
@@ -184,7 +203,9 @@ def _job(job: Object) -> None:
 
 def _cron_job(cron_job: Object) -> None:
     spec = cron_job["spec"]
-    _set(spec, concurrencyPolicy="Allow", suspend=False, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1)
+    _set(
+        spec, concurrencyPolicy="Allow", suspend=False, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1
+    )
     _template_of_job = spec.setdefault("jobTemplate", {})
     pod_spec(_template_of_job.setdefault("spec", {}).setdefault("template", {}).setdefault("spec", {}))
 
@@ -233,8 +254,19 @@ def _storage_class(storage_class: Object) -> None:
 
 
 def _csi_driver(driver: Object) -> None:
-    _set(driver["spec"], attachRequired=True, podInfoOnMount=False, storageCapacity=False, requiresRepublish=False)
-    _set(driver["spec"], fsGroupPolicy="ReadWriteOnceWithFSType", volumeLifecycleModes=["Persistent"], seLinuxMount=False)
+    _set(
+        driver["spec"],
+        attachRequired=True,
+        podInfoOnMount=False,
+        storageCapacity=False,
+        requiresRepublish=False,
+    )
+    _set(
+        driver["spec"],
+        fsGroupPolicy="ReadWriteOnceWithFSType",
+        volumeLifecycleModes=["Persistent"],
+        seLinuxMount=False,
+    )
 
 
 def _autoscaler(autoscaler: Object) -> None:

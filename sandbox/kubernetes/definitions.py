@@ -22,7 +22,9 @@ def definitions_path() -> Path:
     """Raises FileNotFoundError where kubernetes-validate is not installed (extra `sandbox`)."""
     spec = importlib.util.find_spec("kubernetes_validate")
     if spec is None or spec.origin is None:
-        raise FileNotFoundError("the package kubernetes-validate is not installed: pip install 'slipway[sandbox]'")
+        raise FileNotFoundError(
+            "the package kubernetes-validate is not installed: pip install 'slipway[sandbox]'"
+        )
     return Path(spec.origin).parent / "kubernetes-json-schema" / f"v{VERSION}.0-local" / "_definitions.json"
 
 

@@ -16,7 +16,16 @@ _POLICIES = ("Background", "Foreground", "Orphan")
 _IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 # Kinds whose DELETE answers with the object rather than a Status (ReturnDeletedObject in their storage).
 RETURNED = frozenset(
-    "namespaces pods services serviceaccounts persistentvolumes persistentvolumeclaims resourcequotas podtemplates".split()
+    [
+        "namespaces",
+        "pods",
+        "services",
+        "serviceaccounts",
+        "persistentvolumes",
+        "persistentvolumeclaims",
+        "resourcequotas",
+        "podtemplates",
+    ]
 )
 
 
@@ -41,7 +50,9 @@ class DeleteOptions:
             policy = "Orphan" if str(orphan).lower() == "true" else "Background"
         if policy is not None and policy not in _POLICIES:
             raise errors.ApiStatus(
-                422, "Invalid", f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "{policy}"'
+                422,
+                "Invalid",
+                f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "{policy}"',
             )
         before = body.get("preconditions") or {}
         dry_run = query.get("dryRun") or (body.get("dryRun") or [""])[0]
@@ -131,7 +142,10 @@ def _grace(resource: Resource, object_: Object, options: DeleteOptions) -> int |
     """Seconds a pod on a node keeps running; None for what knows no grace."""
     if resource.key != ("", "pods"):
         return None
-    if not object_["spec"].get("nodeName") or object_.get("status", {}).get("phase") in ("Succeeded", "Failed"):
+    if not object_["spec"].get("nodeName") or object_.get("status", {}).get("phase") in (
+        "Succeeded",
+        "Failed",
+    ):
         return 0
     if options.grace is not None:
         return max(options.grace, 0) if options.grace >= 0 else 1

@@ -125,9 +125,8 @@ def method_not_allowed() -> ApiStatus:
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> ApiStatus:
-    message = (
-        "the body of the request was in an unknown format - accepted media types include: "
-        + ", ".join(accepted)
+    message = "the body of the request was in an unknown format - accepted media types include: " + ", ".join(
+        accepted
     )
     return ApiStatus(415, "UnsupportedMediaType", message)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sandbox.kubernetes import custom, managed
-from sandbox.kubernetes.deletion import Deleter, DeleteOptions
+from sandbox.kubernetes.deletion import DeleteOptions, Deleter
 from sandbox.kubernetes.objects import Objects, Write
 from sandbox.kubernetes.resources import Key, Resource
 from sandbox.kubernetes.store import Event, Object

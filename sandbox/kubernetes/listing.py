@@ -22,7 +22,9 @@ class Selection:
     fields: selectors.ObjectPredicate
 
     @classmethod
-    def parse(cls, resource: Resource, namespace: str | None, name: str | None, query: Mapping[str, str]) -> Selection:
+    def parse(
+        cls, resource: Resource, namespace: str | None, name: str | None, query: Mapping[str, str]
+    ) -> Selection:
         """Raises ApiStatus 400 for a selector that cannot be read."""
         extra = resource.custom.selectable if resource.custom else frozenset()
         text = query.get("fieldSelector", "")

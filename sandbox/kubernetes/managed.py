@@ -20,8 +20,19 @@ Owner = tuple[str, str, str]  # manager, operation (Apply, Update), subresource
 _ITEM = "."
 # The server's own fields: nobody owns them (k8s.io/apiserver/pkg/endpoints/handlers/fieldmanager/stripmeta.go).
 _UNOWNED_METADATA = frozenset(
-    "name namespace uid resourceVersion generation creationTimestamp managedFields generateName deletionTimestamp "
-    "deletionGracePeriodSeconds selfLink".split()
+    [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "creationTimestamp",
+        "managedFields",
+        "generateName",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "selfLink",
+    ]
 )
 _KEY_DEFAULTS = {"protocol": "TCP"}
 
@@ -180,7 +191,12 @@ def _unfold(tree: dict[str, Any], path: Path) -> list[Path]:
 
 
 def take_over(
-    owners: dict[Owner, Entry], before: Leaves, after: Leaves, owner: Owner, api_version: str, now: dt.datetime
+    owners: dict[Owner, Entry],
+    before: Leaves,
+    after: Leaves,
+    owner: Owner,
+    api_version: str,
+    now: dt.datetime,
 ) -> dict[Owner, Entry]:
     """The owners after an update: who changed a field owns it alone; a field that is gone belongs to nobody."""
     changed = frozenset(p for p, value in after.items() if p not in before or before[p] != value)

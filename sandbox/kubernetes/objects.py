@@ -17,9 +17,19 @@ from sandbox.kubernetes.store import Object, Store, Stored, copy_json
 
 _NAME_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 # Set by the server when an object is made, and kept through every update.
-_KEPT = ("name", "namespace", "uid", "creationTimestamp", "generation", "deletionTimestamp", "deletionGracePeriodSeconds")
+_KEPT = (
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "generation",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
 # Kinds whose PUT must carry a resourceVersion (AllowUnconditionalUpdate is false in their strategy).
-_LOCKED = frozenset({"leases", "customresourcedefinitions", "poddisruptionbudgets", "apiservices", "volumeattachments"})
+_LOCKED = frozenset(
+    {"leases", "customresourcedefinitions", "poddisruptionbudgets", "apiservices", "volumeattachments"}
+)
 # Kinds whose status update may also change labels and annotations (their strategy resets the spec alone).
 _STATUS_WITH_LABELS = frozenset({"nodes", "pods", "services", "persistentvolumeclaims", "persistentvolumes"})
 _KEEPS_STATUS = frozenset({"nodes"})  # the kubelet registers its node with a status
@@ -77,7 +87,13 @@ class Objects:
         metadata = object_["metadata"]
         self._check_namespace(resource, namespace, metadata)
         self._set_name(resource, metadata)
-        for key in ("uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
+        for key in (
+            "uid",
+            "creationTimestamp",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "selfLink",
+        ):
             metadata.pop(key, None)
         metadata.pop("generation", None)
         if metadata.pop("resourceVersion", ""):
@@ -110,7 +126,9 @@ class Objects:
             return
         prefix = metadata.get("generateName")
         if not prefix:
-            cause = Cause("metadata.name", "Required value: name or generateName is required", "FieldValueRequired")
+            cause = Cause(
+                "metadata.name", "Required value: name or generateName is required", "FieldValueRequired"
+            )
             raise errors.invalid(resource, "", [cause])
         metadata["name"] = prefix[:58] + "".join(self._chance.choices(_NAME_ALPHABET, k=5))
 
@@ -128,10 +146,10 @@ class Objects:
         namespaces = self.registry.core("namespaces")
         home = self.get(namespaces, None, namespace)
         if home.metadata.get("deletionTimestamp"):
-            why = (
-                f"unable to create new content in namespace {namespace} because it is being terminated"
+            why = f"unable to create new content in namespace {namespace} because it is being terminated"
+            cause = Cause(
+                "metadata.namespace", f"namespace {namespace} is being terminated", "NamespaceTerminating"
             )
-            cause = Cause("metadata.namespace", f"namespace {namespace} is being terminated", "NamespaceTerminating")
             raise errors.forbidden(resource, name, why, cause)
 
     # ------------------------------------------------------------------------------------------ update
@@ -269,14 +287,21 @@ class Objects:
         owner = (write.manager, "Apply", subresource)
         version = intent["metadata"].pop("resourceVersion", None)
         merged, owners = apply.apply(
-            live and live.object, intent, resource.schema, owner, force=write.force, now=self.now()
+            live.object if live else None, intent, resource.schema, owner, force=write.force, now=self.now()
         )
         if live is None:
             return self.create(resource, namespace, merged, write, owners), True
         if version is not None:
             merged = merged | {"metadata": merged["metadata"] | {"resourceVersion": version}}
         stored = self.update(
-            resource, namespace, name, merged, write, subresource=subresource, owners=owners, unconditional=True
+            resource,
+            namespace,
+            name,
+            merged,
+            write,
+            subresource=subresource,
+            owners=owners,
+            unconditional=True,
         )
         return stored, False
 
@@ -335,7 +360,9 @@ class Objects:
         if causes:
             raise errors.invalid(resource, name, causes)
 
-    def _own(self, resource: Resource, new: Object, old: Object | None, write: Write, subresource: str) -> None:
+    def _own(
+        self, resource: Resource, new: Object, old: Object | None, write: Write, subresource: str
+    ) -> None:
         owners = managed.load(old) if old else {}
         before = managed.leaves(old, resource.schema) if old else {}
         after = managed.leaves(new, resource.schema)

@@ -44,13 +44,12 @@ def document(registry: Registry, group: str, version: str) -> Document:
     schemas: dict[str, Document] = {}
     built_in = load_document()
     paths = {}
-    for resource in found:
-        name = _schema_name(resource)
+    for resource, name in _names(found, built_in).items():
         if resource.custom is None:
             _collect(name, built_in, schemas)
         else:
             schemas[name] = resource.schema | {"x-kubernetes-group-version-kind": [_gvk(resource)]}
-        paths.update(_paths(resource))
+        paths.update(_paths(resource, name))
     if any(r.custom for r in found):
         _collect("io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta", built_in, schemas)
     return {
@@ -65,10 +64,10 @@ def _gvk(resource: Resource) -> Document:
     return {"group": resource.group, "version": resource.version, "kind": resource.kind}
 
 
-def _paths(resource: Resource) -> Document:
+def _paths(resource: Resource, schema_name: str) -> Document:
     scope = "namespaces/{namespace}/" if resource.namespaced else ""
     base = f"/{_root(resource.group, resource.version)}/{scope}{resource.plural}"
-    reference = {"$ref": f"#/components/schemas/{_schema_name(resource)}"}
+    reference = {"$ref": f"#/components/schemas/{schema_name}"}
     content = {"application/json": {"schema": reference}}
 
     def operation(action: str) -> Document:
@@ -79,28 +78,28 @@ def _paths(resource: Resource) -> Document:
             "x-kubernetes-group-version-kind": _gvk(resource),
         }
 
-    paths: Document = {base: {verb: operation(action) for verb, action in (("get", "list"), ("post", "post"))}}
+    paths: Document = {
+        base: {verb: operation(action) for verb, action in (("get", "list"), ("post", "post"))}
+    }
     if resource.stored:
         paths[f"{base}/{{name}}"] = {verb: operation(verb) for verb in ("get", "put", "patch", "delete")}
     return paths
 
 
-def _schema_name(resource: Resource) -> str:
-    for schema_name, schema in _named(resource):
-        return schema_name if schema else ""
-    reversed_group = ".".join(reversed(resource.group.split(".")))
-    return f"{reversed_group}.{resource.version}.{resource.kind}"
-
-
-def _named(resource: Resource) -> list[tuple[str, Document]]:
-    if resource.custom is not None:
-        return []
-    wanted = _gvk(resource)
-    return [
-        (name, schema)
-        for name, schema in load_document().items()
-        if wanted in schema.get("x-kubernetes-group-version-kind", [])
-    ][:1]
+def _names(found: list[Resource], built_in: dict[str, Document]) -> dict[Resource, str]:
+    """Each resource's schema name: upstream's for built-in kinds, reversed group for custom ones."""
+    kinds = {
+        (gvk["group"], gvk["version"], gvk["kind"]): name
+        for name, schema in built_in.items()
+        for gvk in schema.get("x-kubernetes-group-version-kind", [])
+        if len(schema["x-kubernetes-group-version-kind"]) == 1
+    }
+    names = {}
+    for resource in found:
+        reversed_group = ".".join(reversed(resource.group.split(".")))
+        own = f"{reversed_group}.{resource.version}.{resource.kind}"
+        names[resource] = own if resource.custom else kinds[resource.group, resource.version, resource.kind]
+    return names
 
 
 def _collect(name: str, source: dict[str, Document], into: dict[str, Document]) -> None:

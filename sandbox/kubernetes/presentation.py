@@ -51,7 +51,11 @@ class Presenter:
         if self.form:
             head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
             return encode(head | {"items": [partial(stored.object) for stored in page.items]})
-        head = {"kind": self.resource.list_kind, "apiVersion": self.resource.api_version, "metadata": metadata}
+        head = {
+            "kind": self.resource.list_kind,
+            "apiVersion": self.resource.api_version,
+            "metadata": metadata,
+        }
         return encode(head)[:-1] + b',"items":[' + b",".join(self._items(page.items)) + b"]}"
 
     def _items(self, items: Iterable[Stored]) -> Iterable[bytes]:

@@ -50,7 +50,12 @@ _KINDS: dict[str, dict[int, tuple[str, Any]]] = {
         4: ("stringData", "map"),
         5: ("immutable", "bool"),
     },
-    "ConfigMap": {1: ("metadata", _META), 2: ("data", "map"), 3: ("binaryData", "bytemap"), 4: ("immutable", "bool")},
+    "ConfigMap": {
+        1: ("metadata", _META),
+        2: ("data", "map"),
+        3: ("binaryData", "bytemap"),
+        4: ("immutable", "bool"),
+    },
     "Namespace": {1: ("metadata", _META)},
     "DeleteOptions": {
         1: ("gracePeriodSeconds", "int"),
@@ -65,7 +70,9 @@ _KINDS: dict[str, dict[int, tuple[str, Any]]] = {
 def decode(raw: bytes) -> dict[str, Any]:
     """The JSON form of a protobuf body. Raises ApiStatus 400 for a broken one, 415 for a kind not known here."""
     if not raw.startswith(_MAGIC):
-        raise errors.bad_request("provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]")
+        raise errors.bad_request(
+            "provided data does not appear to be a protobuf message, expected prefix [107 56 115 0]"
+        )
     try:
         envelope = dict(_fields(raw[len(_MAGIC) :]))
         kind = _message(envelope[1], {1: ("apiVersion", "str"), 2: ("kind", "str")})

@@ -72,14 +72,39 @@ v1 | bindings | Binding | n
 
 # `kubectl get all` lists these.
 _CATEGORY_ALL = frozenset(
-    "pods services replicationcontrollers deployments replicasets statefulsets daemonsets jobs cronjobs "
-    "horizontalpodautoscalers".split()
+    [
+        "pods",
+        "services",
+        "replicationcontrollers",
+        "deployments",
+        "replicasets",
+        "statefulsets",
+        "daemonsets",
+        "jobs",
+        "cronjobs",
+        "horizontalpodautoscalers",
+    ]
 )
 # Kinds whose registry strategy keeps metadata.generation (k8s.io/kubernetes/pkg/registry, 1.32).
 _GENERATION = frozenset(
-    "deployments replicasets statefulsets daemonsets jobs cronjobs poddisruptionbudgets ingresses networkpolicies "
-    "endpointslices priorityclasses replicationcontrollers customresourcedefinitions ingressclasses "
-    "mutatingwebhookconfigurations validatingwebhookconfigurations".split()
+    [
+        "deployments",
+        "replicasets",
+        "statefulsets",
+        "daemonsets",
+        "jobs",
+        "cronjobs",
+        "poddisruptionbudgets",
+        "ingresses",
+        "networkpolicies",
+        "endpointslices",
+        "priorityclasses",
+        "replicationcontrollers",
+        "customresourcedefinitions",
+        "ingressclasses",
+        "mutatingwebhookconfigurations",
+        "validatingwebhookconfigurations",
+    ]
 )
 
 
@@ -163,7 +188,14 @@ def built_in() -> list[Resource]:
         schema = definitions().of_kind(group, version, kind)
         found.append(
             Resource(
-                group, version, plural, kind, scope == "n", schema=schema, verbs=("create",), singular=kind.lower()
+                group,
+                version,
+                plural,
+                kind,
+                scope == "n",
+                schema=schema,
+                verbs=("create",),
+                singular=kind.lower(),
             )
         )
     return found

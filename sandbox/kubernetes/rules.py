@@ -15,7 +15,12 @@ def metadata(resource: Resource, new: Object, old: Object | None) -> list[Cause]
     causes: list[Cause] = []
     name = new["metadata"]["name"]
     if resource.group != "rbac.authorization.k8s.io" and not _SUBDOMAIN.fullmatch(name):
-        causes.append(Cause("metadata.name", f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters'))
+        causes.append(
+            Cause(
+                "metadata.name",
+                f'Invalid value: "{name}": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters',
+            )
+        )
     return causes
 
 

@@ -55,7 +55,9 @@ def from_scale(resource: Resource, live: Object, scale: Any) -> Object:
         raise errors.bad_request("the object provided is unrecognized (must be of kind Scale)")
     replicas = (scale.get("spec") or {}).get("replicas") or 0
     if not isinstance(replicas, int) or isinstance(replicas, bool):
-        raise errors.bad_request("json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32")
+        raise errors.bad_request(
+            "json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32"
+        )
     if replicas < 0:
         cause = Cause("spec.replicas", f"Invalid value: {replicas}: must be greater than or equal to 0")
         raise errors.invalid(resource, live["metadata"]["name"], [cause])

@@ -21,7 +21,9 @@ from sandbox.kubernetes.resources import Resource
 _GO_TYPES = {"string": "string", "boolean": "bool", "array": "slice", "object": "map", "number": "float64"}
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 # Required by the schema because Go always writes them, but empty is fine when they are left out.
-_EMPTY_IS_FINE = frozenset({"endpoints", "drivers", "rules", "addresses", "metadata", "involvedObject", "spec", "status"})
+_EMPTY_IS_FINE = frozenset(
+    {"endpoints", "drivers", "rules", "addresses", "metadata", "involvedObject", "spec", "status"}
+)
 
 
 @dataclass
@@ -125,7 +127,9 @@ def _supply(found: dict[str, Any], key: str, schema: Schema, path: str, out: Dec
 
 def _zero(schema: Schema) -> Any:
     kind = _type_of(definitions().resolve(schema))
-    return {"string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "object": {}}.get(kind or "", "")
+    return {"string": "", "integer": 0, "number": 0, "boolean": False, "array": [], "object": {}}.get(
+        kind or "", ""
+    )
 
 
 def _type_of(schema: Schema) -> str | None:

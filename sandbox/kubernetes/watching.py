@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 
 from sandbox.kubernetes import errors
 from sandbox.kubernetes.listing import Selection
@@ -23,7 +23,7 @@ async def watch(
     query: Mapping[str, str],
     form: Form,
     clock: Callable[[], float],
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Lines of watch events. `clock` counts seconds; the stream ends after the query's timeoutSeconds.
 
     A resourceVersion that is too old becomes an ERROR event with a 410 Status, as kube-apiserver sends it.

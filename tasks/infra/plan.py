@@ -34,6 +34,7 @@ class Change:
     type: str
     action: str
     planned: Mapping[str, Any]
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,6 @@ class Plan:
 
     file: Path
     changes: tuple[Change, ...]
-    destroys_all: bool = False
 
     @property
     def counts(self) -> dict[str, int]:

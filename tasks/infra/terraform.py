@@ -114,6 +114,10 @@ class TerraformRoot:
             raise ToolFailed(f"terraform state list failed for {self.name}", evidence=shown.tail)
         return shown.stdout.split()
 
+    def untaint(self, address: str) -> None:
+        """Keep a resource that a stopped apply left marked for replacement."""
+        self._terraform("untaint", address)
+
     def force_unlock(self, lock_id: str) -> None:
         """Break a lock whose owner is provably gone (locks.py decides)."""
         self._terraform("force-unlock", lock_id, force=IsFlagged)

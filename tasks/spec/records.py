@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -39,6 +39,20 @@ class HubModel(Record):
     @property
     def weight_bytes(self) -> int:
         return sum(file.size for file in self.files if file.path.endswith((".safetensors", ".bin", ".gguf")))
+
+
+class HubInspection(Record):
+    """A pinned repo and what its small files say: config.json, and bytes by dtype from safetensors headers."""
+
+    model: HubModel
+    config: dict[str, Any]
+    tensor_bytes: dict[str, int] = Field(
+        description="bytes of all tensors by dtype, e.g. {'BF16': 16060522496}"
+    )
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(self.tensor_bytes.values()) or self.model.weight_bytes
 
 
 class StorageOutputs(Record):

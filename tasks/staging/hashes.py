@@ -94,10 +94,21 @@ class SerialHash:
                 self._changed.wait(0.5)
         return self._hash
 
+    def cancel(self) -> None:
+        """No more parts will come; those that wait are given back."""
+        with self._changed:
+            self._count = 0
+            waiting = list(self._waiting.values())
+            self._waiting.clear()
+            self._changed.notify_all()
+        for data, done in waiting:
+            data.release()
+            done()
+
     def _run(self) -> None:
         try:
-            while self._next < self._count:
-                data, done = self._take()
+            while taken := self._take():
+                data, done = taken
                 try:
                     self._hash.update(data, git=self._git)
                 finally:
@@ -111,9 +122,10 @@ class SerialHash:
         except BaseException as error:  # noqa: BLE001 - told by the thread that waits for the transfer
             self._stop.set(error)
 
-    def _take(self) -> tuple[memoryview, Callable[[], None]]:
+    def _take(self) -> tuple[memoryview, Callable[[], None]] | None:
+        """The next part in order; None after the last."""
         with self._changed:
-            while self._next not in self._waiting:
+            while self._next < self._count and self._next not in self._waiting:
                 self._stop.check()
                 self._changed.wait(0.5)
-            return self._waiting.pop(self._next)
+            return self._waiting.pop(self._next) if self._next < self._count else None

@@ -34,6 +34,7 @@ def resolve(
     *,
     token: str | None,
     endpoint: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     chance: Callable[[], float] = random.random,
 ) -> HubModel:
@@ -44,7 +45,8 @@ def resolve(
     LicenceNotAccepted, RepoNotFound, RevisionNotFound, HubUnavailable, or HubError.
     """
     address = hub_endpoint(endpoint)
-    info = _model_info(source, token, address, sleep, chance)
+    backoff = Backoff(Stop(), clock=clock, sleep=sleep, chance=chance)
+    info = _model_info(source, token, address, backoff)
     files, skipped = select([_file(sibling) for sibling in info.siblings or ()], source)
     if not info.sha or not files:
         raise RepoNotFound(
@@ -56,7 +58,9 @@ def resolve(
     # A gated repo's list is public, only its files are not: one of them is asked for before anything is made.
     smallest = min((f for f in files if f.size), key=lambda f: f.size, default=None)
     if smallest:
-        read_head(model, smallest.path, 1, token=token, endpoint=address, sleep=sleep, chance=chance)
+        read_head(
+            model, smallest.path, 1, token=token, endpoint=address, clock=clock, sleep=sleep, chance=chance
+        )
     return model
 
 
@@ -68,6 +72,7 @@ def read_head(
     offset: int = 0,
     token: str | None,
     endpoint: str | None = None,
+    clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     chance: Callable[[], float] = random.random,
 ) -> bytes:
@@ -77,7 +82,7 @@ def read_head(
         raise StagingFailed(f"{model.repo} at {model.commit[:12]} has no file {path}")
     data = bytearray(max(0, min(length, file.size - offset)))
     stop = Stop()
-    backoff = Backoff(stop, sleep=sleep, chance=chance)
+    backoff = Backoff(stop, clock=clock, sleep=sleep, chance=chance)
     session = HubSession(hub_endpoint(endpoint), token, connections=1)
     try:
         place = FileAddress(session, backoff, model.repo, model.commit, file, token_given=bool(token))
@@ -108,18 +113,11 @@ def read_safetensors_header(
     return header
 
 
-def _model_info(
-    source: Source,
-    token: str | None,
-    endpoint: str,
-    sleep: Callable[[float], None],
-    chance: Callable[[], float],
-) -> ModelInfo:
+def _model_info(source: Source, token: str | None, endpoint: str, backoff: Backoff) -> ModelInfo:
     """huggingface_hub does not retry this call: a 429 or 503 would end a run that could have waited."""
     api = HfApi(
         endpoint=endpoint, token=token or False
     )  # False: never the token of whoever is logged in here
-    backoff = Backoff(Stop(), sleep=sleep, chance=chance)
     problem: HubError = HubUnavailable("the hub was not asked")
     for attempt in range(ATTEMPTS):
         backoff.wait()

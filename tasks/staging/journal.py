@@ -7,6 +7,7 @@ object's bytes were proven), and a multipart upload in progress with the checksu
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -91,8 +92,14 @@ class Observed:
     uploads: dict[str, list[str]]
 
 
-def observe(bucket: Bucket, prefix: str, model: HubModel) -> Observed:
-    """Read what is there: one listing, one of uploads, and two small requests for each object found."""
+def observe(
+    bucket: Bucket, prefix: str, model: HubModel, known: Mapping[str, StagedFile] | None = None
+) -> Observed:
+    """Read what is there: one listing, one of uploads, and two small requests for each object found.
+
+    `known`: records by path from an earlier manifest, which serve where a file has none of its own.
+    """
+    known = known or {}
     sizes = bucket.sizes(f"{prefix}/")
     uploads: dict[str, list[str]] = {}
     for key, upload in bucket.open_uploads(f"{prefix}/"):
@@ -102,13 +109,12 @@ def observe(bucket: Bucket, prefix: str, model: HubModel) -> Observed:
     for file in model.files:
         key = f"{prefix}/{file.path}"
         found = Found(sizes.get(key))
+        record = known.get(file.path)
         if found.object_size is not None and record_key(prefix, file.path) in sizes:
+            record = read_record(bucket, prefix, file.path) or record
+        if found.object_size is not None and record:
             head = bucket.head(key)
-            found = Found(
-                head.size if head else None,
-                head.crc64nvme if head else None,
-                read_record(bucket, prefix, file.path),
-            )
+            found = Found(head.size if head else None, head.crc64nvme if head else None, record)
         steps[file.path] = decide(file, found)
         if steps[file.path] is Step.NOTHING and found.record:
             proven[file.path] = found.record

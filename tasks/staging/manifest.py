@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from dataclasses import dataclass
@@ -94,18 +95,21 @@ def body_of(manifest: Manifest) -> bytes:
 
 def write(bucket: Bucket, prefix: str, body: bytes, *, instead_of: str | None = None) -> StoredManifest:
     """Write and read back. Where another run was first with the same files, its manifest is the one returned."""
-    try:
+    with contextlib.suppress(AlreadyThere):  # what is there now is compared below
         bucket.put(manifest_key(prefix), body, crc64nvme(body), instead_of=instead_of)
-    except AlreadyThere:
-        pass  # what is there now is compared below
     stored = read(bucket, prefix)
-    if stored is None or stored.manifest.files != Manifest.model_validate_json(body).files:
+    if stored is None or _contents(stored.manifest) != _contents(Manifest.model_validate_json(body)):
         raise StagingFailed(
             f"s3://{bucket.name}/{prefix}: another run stages other files of the same commit",
             evidence=[f"{len(stored.manifest.files) if stored else 'no'} files in its manifest"],
             next_command="let the other run end, then run the same command again",
         )
     return stored
+
+
+def _contents(manifest: Manifest) -> set[tuple[str, int, str]]:
+    """What makes two manifests say the same; where parts begin does not."""
+    return {(file.path, file.size, file.sha256) for file in manifest.files}
 
 
 def staged_model(bucket: str, prefix: str, stored: StoredManifest, *, reused: bool) -> StagedModel:

@@ -47,11 +47,11 @@ class PartReader:
         self._data = data
         self._at = 0
 
-    def read(self, count: int | None = -1) -> bytes | memoryview:
+    def read(self, count: int | None = -1) -> memoryview:
         end = len(self._data) if count is None or count < 0 else min(len(self._data), self._at + count)
         piece = self._data[self._at : end]
         self._at = end
-        return piece if len(piece) else b""  # an empty memoryview is true
+        return piece
 
     def seek(self, offset: int, whence: int = 0) -> int:
         self._at = offset + (0, self._at, len(self._data))[whence]

@@ -94,9 +94,15 @@ class Bucket:
         found = self.versions.get(key)
         return found[-1] if found else None
 
+    def first_key(self, start: str) -> str | None:
+        """The first key at or after `start`."""
+        at = bisect.bisect_left(self.keys, start)
+        return self.keys[at] if at < len(self.keys) else None
+
     def from_key(self, start: str) -> Iterator[str]:
-        """Keys at or after `start`."""
-        yield from self.keys[bisect.bisect_left(self.keys, start) :]
+        """Keys at or after `start`, in order."""
+        for at in range(bisect.bisect_left(self.keys, start), len(self.keys)):
+            yield self.keys[at]
 
     def upload(self, upload_id: str, key: str) -> Upload:
         found = self.uploads.get(upload_id)
@@ -150,14 +156,12 @@ class Store:
         """Put a version (or a delete marker) on top, as the bucket's versioning says."""
         with self.lock:
             version.version_id = secrets.token_urlsafe(24) if bucket.versioning == "Enabled" else NULL_VERSION
+            if version.version_id == NULL_VERSION:
+                self._drop(bucket, version.key, NULL_VERSION)
             if version.key not in bucket.versions:
                 bucket.versions[version.key] = []
                 bisect.insort(bucket.keys, version.key)
-            if version.version_id == NULL_VERSION:
-                self._drop(bucket, version.key, NULL_VERSION)
-            bucket.versions.setdefault(version.key, []).append(version)
-            if version.key not in bucket.keys[bisect.bisect_left(bucket.keys, version.key) :][:1]:
-                bisect.insort(bucket.keys, version.key)
+            bucket.versions[version.key].append(version)
         return version
 
     def remove(self, bucket: Bucket, key: str, version_id: str) -> Version | None:

@@ -66,12 +66,10 @@ def tokens(text: str) -> list[Token]:
 
 
 def duration_seconds(text: str) -> float:
-    """"1h30m" is 5400.0. Raises ValueError for anything but a duration."""
+    """ "1h30m" is 5400.0. Raises ValueError for anything but a duration."""
     if not re.fullmatch(_DURATION, text):
         raise ValueError(f"not a valid duration string: {text!r}")
-    return sum(
-        int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", text)
-    )
+    return sum(int(number) * _UNIT_SECONDS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", text))
 
 
 def string_value(token: str) -> str:

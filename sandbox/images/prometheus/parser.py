@@ -291,7 +291,7 @@ class _Parser:
     def _matcher(self) -> Matcher:
         label = self.take()
         if label.kind != "identifier" or not _LABEL.fullmatch(label.text):
-            raise self.fail(label, f"unexpected {label} in label matching, expected identifier or \"}}\"")
+            raise self.fail(label, f'unexpected {label} in label matching, expected identifier or "}}"')
         operator = self.take()
         if operator.text not in _MATCH_OPERATORS:
             raise self.fail(
@@ -324,5 +324,3 @@ class _Parser:
             return string_value(token.text)
         except ValueError as error:
             raise self.fail(token, str(error)) from error
-
-

@@ -62,7 +62,11 @@ class Storage:
         sample_limit: int = 4_000_000,
         series_limit: int = 50_000,
     ) -> None:
-        self._retention, self._sample_limit, self._series_limit = retention_seconds, sample_limit, series_limit
+        self._retention, self._sample_limit, self._series_limit = (
+            retention_seconds,
+            sample_limit,
+            series_limit,
+        )
         self._names: dict[str, dict[Labels, Series]] = {}
         self._samples = 0
         self._series = 0

@@ -87,9 +87,9 @@ AGGREGATIONS = frozenset({"sum", "avg", "max", "min", "count"})
 _OVER_TIME = ("avg", "min", "max", "sum", "count", "last", "present")
 # name -> (types of its arguments, how many of the last may be left out, what it returns)
 SIGNATURES: dict[str, tuple[tuple[Type, ...], int, Type]] = {
-    **{name: ((RANGE,), 0, VECTOR) for name in ("rate", "increase", "irate", "delta", "changes", "resets")},
+    **dict.fromkeys(("rate", "increase", "irate", "delta", "changes", "resets"), ((RANGE,), 0, VECTOR)),
     **{f"{name}_over_time": ((RANGE,), 0, VECTOR) for name in _OVER_TIME},
-    **{name: ((VECTOR,), 0, VECTOR) for name in ("absent", "abs", "ceil", "floor", "timestamp")},
+    **dict.fromkeys(("absent", "abs", "ceil", "floor", "timestamp"), ((VECTOR,), 0, VECTOR)),
     "absent_over_time": ((RANGE,), 0, VECTOR),
     "quantile_over_time": ((SCALAR, RANGE), 0, VECTOR),
     "histogram_quantile": ((SCALAR, VECTOR), 0, VECTOR),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -130,10 +130,10 @@ class Engine:
         if self.stopping:
             raise EngineStopped
         limits = self.limits
-        if limits.max_num_queued_reqs is not None:
-            if self.running + self.waiting + sequences > limits.max_num_queued_reqs:
-                self.metrics.count("admission_rejections", label="max_num_queued_reqs")
-                raise QueueOverflow
+        unfinished = self.running + self.waiting
+        if limits.max_num_queued_reqs is not None and unfinished + sequences > limits.max_num_queued_reqs:
+            self.metrics.count("admission_rejections", label="max_num_queued_reqs")
+            raise QueueOverflow
         if limits.max_num_queued_tokens is not None:
             prefilling = [s for s in self._batch.values() if not s.prefilled] + [s for s, _ in self._waiting]
             if sum(s.prompt_tokens for s in prefilling) >= limits.max_num_queued_tokens:
@@ -155,7 +155,7 @@ class Engine:
         choice: int = 0,
         n: int = 1,
         extra_first_seconds: float = 0.0,
-    ) -> AsyncIterator[Step]:
+    ) -> AsyncGenerator[Step, None]:
         """The steps of one sequence, from the queue to its end. Cancelling it frees its place."""
         arrived = self._clock()
         blocks = -(-(len(prompt) + sampling.max_tokens) // self.limits.block_size)
@@ -182,7 +182,9 @@ class Engine:
                     self._count_decode(step.tokens, now - last)
                     last = now
                 if step.finish_reason:
-                    self._count_finished(sequence, sampling, n, step.finish_reason, arrived, scheduled, first_at, now)
+                    self._count_finished(
+                        sequence, sampling, n, step.finish_reason, arrived, scheduled, first_at, now
+                    )
                     self._release(sequence)
                     yield step
                     return

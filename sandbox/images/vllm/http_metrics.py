@@ -37,9 +37,7 @@ class HttpMetrics:
             entry[1] += size
         pairs = {"handler": handler, "method": method}
         if (key := labels(pairs)) not in self._durations:
-            self._durations[key] = Histogram(
-                "http_request_duration_seconds", (0.1, 0.5, 1.0), pairs, created
-            )
+            self._durations[key] = Histogram("http_request_duration_seconds", (0.1, 0.5, 1.0), pairs, created)
         self._durations[key].observe(seconds)
         self._all.observe(seconds)
 
@@ -70,7 +68,9 @@ class HttpMetrics:
         )
         sizes = self._sizes[direction].items()
         counts = (
-            f"{name}_{part}{key} {number(v[i])}" for key, v in sizes for i, part in enumerate(("count", "sum"))
+            f"{name}_{part}{key} {number(v[i])}"
+            for key, v in sizes
+            for i, part in enumerate(("count", "sum"))
         )
         yield from family(name, text, "summary", counts)
         created = (f"{name}_created{key} {number(v[2])}" for key, v in sizes)

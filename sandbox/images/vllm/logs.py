@@ -32,7 +32,10 @@ def error(where: str, message: str, process: str = API) -> None:
 
 
 def uvicorn(message: str, level: str = "INFO") -> None:
-    """uvicorn's records: the level padded to ten columns."""
+    """uvicorn's records: the level padded to ten columns.
+
+    It says nothing of "Uvicorn running on": vLLM hands it a bound socket, and then it does not.
+    """
     print(f"{level + ':':<10}{message}", file=sys.stderr, flush=True)
 
 

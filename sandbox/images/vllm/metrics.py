@@ -12,6 +12,7 @@ import resource
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -138,7 +139,9 @@ def family(name: str, text: str, kind: str, samples: Iterable[str]) -> Iterable[
 class EngineMetrics:
     """The engine's own families. Counters and gauges are read by name (without `vllm:`) and one label's value."""
 
-    def __init__(self, model_name: str, cache_config: Mapping[str, str], now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, model_name: str, cache_config: Mapping[str, str], now: Callable[[], float] = time.time
+    ) -> None:
         self._pairs = {"engine": "0", "model_name": model_name}
         self._cache = labels({**cache_config, "engine": "0"})
         self._created = now()
@@ -168,7 +171,9 @@ class EngineMetrics:
             yield from family(f"vllm:{name}", text, "histogram", histogram.samples())
             yield from family(f"vllm:{name}_created", text, "gauge", [histogram.created()])
         info = "Information of the LLMEngine CacheConfig"
-        yield from family("vllm:cache_config_info", info, "gauge", [f"vllm:cache_config_info{self._cache} 1.0"])
+        yield from family(
+            "vllm:cache_config_info", info, "gauge", [f"vllm:cache_config_info{self._cache} 1.0"]
+        )
 
     def _counter(self, name: str, text: str, label: Label) -> Iterable[str]:
         totals = self._series(f"vllm:{name}_total", name, label, self.counters)
@@ -211,15 +216,20 @@ def process_page() -> Iterable[str]:
     yield from family("python_info", "Python platform information", "gauge", [f"python_info{version} 1.0"])
     stat = Path("/proc/self/stat").read_text("utf-8").rpartition(")")[2].split()
     ticks = os.sysconf("SC_CLK_TCK")
-    boot = next(
-        int(line.split()[1]) for line in Path("/proc/stat").open(encoding="utf-8") if line.startswith("btime")
-    )
+    boot = _boot_time()
     for name, text, kind, value in (
         ("process_virtual_memory_bytes", "Virtual memory size in bytes.", "gauge", float(stat[20])),
         ("process_resident_memory_bytes", "Resident memory size in bytes.", "gauge", float(stat[21]) * resource.getpagesize()),
         ("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", "gauge", boot + float(stat[19]) / ticks),
         ("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", "counter", (float(stat[11]) + float(stat[12])) / ticks),
-        ("process_open_fds", "Number of open file descriptors.", "gauge", float(len(os.listdir("/proc/self/fd")))),
+        ("process_open_fds", "Number of open file descriptors.", "gauge", float(sum(1 for _ in Path("/proc/self/fd").iterdir()))),
         ("process_max_fds", "Maximum number of open file descriptors.", "gauge", float(resource.getrlimit(resource.RLIMIT_NOFILE)[0])),
     ):  # fmt: skip
         yield from family(name, text, kind, [f"{name} {number(value)}"])
+
+
+@cache
+def _boot_time() -> int:
+    """When the machine started, in seconds since the epoch."""
+    lines = Path("/proc/stat").read_text("utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("btime"))

@@ -61,7 +61,9 @@ class Weights:
     bytes: int  # on the GPU, in the model's dtype, before tensor parallelism
 
 
-def find_model(model: str, revision: str | None, environment: Mapping[str, str], download_dir: str | None) -> Path:
+def find_model(
+    model: str, revision: str | None, environment: Mapping[str, str], download_dir: str | None
+) -> Path:
     """The folder of a local path or of a hub id in the cache. Raises ValidationError when there is none.
 
     A hub id missing from the cache is downloaded unless HF_HUB_OFFLINE is set, as vLLM does.
@@ -107,7 +109,9 @@ def _invalid(model: str) -> ValidationError:
     )
 
 
-def read_config(folder: Path, name: str, *, dtype: str, max_model_len: int | None, allow_longer: bool) -> ModelConfig:
+def read_config(
+    folder: Path, name: str, *, dtype: str, max_model_len: int | None, allow_longer: bool
+) -> ModelConfig:
     """config.json, with vLLM's defaults and limits applied. Raises ValidationError."""
     path = folder / "config.json"
     if not path.is_file():
@@ -185,7 +189,9 @@ def read_weights(folder: Path, name: str, dtype: str) -> Weights:
     found: set[str] = set()
     elements = size = 0.0
     for file in files:
-        with safe_open(file, framework="np") as tensors:  # checks header, offsets and file size against each other
+        with safe_open(
+            file, framework="np"
+        ) as tensors:  # checks header, offsets and file size against each other
             for key in tensors.keys():  # noqa: SIM118  (a safe_open is not a mapping)
                 part = tensors.get_slice(key)
                 count = prod(part.get_shape())

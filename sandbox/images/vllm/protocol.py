@@ -17,7 +17,9 @@ Model = TypeVar("Model", bound=BaseModel)
 class Refusal(Exception):
     """An error answer: HTTP status, OpenAI's `error` object."""
 
-    def __init__(self, message: str, *, kind: str = "BadRequestError", code: int = 400, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, kind: str = "BadRequestError", code: int = 400, param: str | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.document = {"error": {"message": message, "type": kind, "param": param, "code": code}}
@@ -82,10 +84,16 @@ class Request(BaseModel):
             message = f"max_tokens={asked} cannot be greater than max_model_len={max_model_len}. Please request fewer output tokens."
             raise invalid(message, "max_tokens", asked)
         if self.n is not None and not 1 <= self.n <= MAX_N:
-            word = f"at least 1, got {self.n}." if self.n < 1 else f"at most {MAX_N}, got {self.n}. To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
+            word = (
+                f"at least 1, got {self.n}."
+                if self.n < 1
+                else f"at most {MAX_N}, got {self.n}. To increase this limit, set the VLLM_MAX_N_SEQUENCES environment variable."
+            )
             raise Refusal(f"n must be {word}")
         if self.temperature is not None and self.temperature < 0:
-            raise invalid(f"temperature must be non-negative, got {self.temperature}.", "temperature", self.temperature)
+            raise invalid(
+                f"temperature must be non-negative, got {self.temperature}.", "temperature", self.temperature
+            )
         if self.top_p is not None and not 0 < self.top_p <= 1:
             raise invalid(f"top_p must be in (0, 1], got {self.top_p}.", "top_p", self.top_p)
         if asked is not None and asked < 1:
@@ -93,7 +101,9 @@ class Request(BaseModel):
         if self.min_tokens < 0:
             raise Refusal(f"min_tokens must be greater than or equal to 0, got {self.min_tokens}.")
         if asked is not None and self.min_tokens > asked:
-            raise Refusal(f"min_tokens must be less than or equal to max_tokens={asked}, got {self.min_tokens}.")
+            raise Refusal(
+                f"min_tokens must be less than or equal to max_tokens={asked}, got {self.min_tokens}."
+            )
         if any(not stop for stop in self.stops):
             raise Refusal("stop cannot contain an empty string.")
         if self.temperature == 0 and (self.n or 1) > 1:

@@ -15,7 +15,7 @@ from sandbox.terraform.provider.values import (
     same_document,
 )
 
-_EMPTY = (None, "", [], {}, False, 0)
+_EMPTY: tuple[Any, ...] = (None, "", [], {}, False, 0)
 
 
 def plan(block: Block, prior: State | None, proposed: State, config: State) -> tuple[State, list[Path]]:
@@ -108,7 +108,8 @@ def applied(block: Block, planned: State, shown: State) -> State:
         else:
             pairs = _paired(nested, promised or [], api)
             state[name] = [applied(nested, item, match) for item, match in pairs]
-    return _known(complete(block, state))
+    whole: State = _known(complete(block, state))
+    return whole
 
 
 def _known(value: Any) -> Any:
@@ -136,7 +137,8 @@ def refreshed(block: Block, current: State, shown: State) -> State:
         else:
             pairs = _paired(nested, shown[name] or [], mine or [])
             state[name] = [refreshed(nested, match, item) for item, match in pairs]
-    return complete(block, state)
+    whole: State = complete(block, state)
+    return whole
 
 
 def _refreshed_attribute(attribute: Attribute, mine: Any, shown: State, name: str) -> Any:

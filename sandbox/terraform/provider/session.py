@@ -71,9 +71,9 @@ class Session:
                 profile_name=self._config.get("profile"),
             )
         path_style = {"addressing_style": "path"} if self._config.get("s3_use_path_style") else {}
-        options = Config(
-            retries={"mode": "standard", "max_attempts": 8}, s3=path_style, max_pool_connections=32
-        )
+        options = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=32)
+        if self._config.get("s3_use_path_style"):
+            options = options.merge(Config(s3={"addressing_style": "path"}))
         return self._boto.client(service, region_name=region, config=options)
 
     @property

@@ -56,6 +56,7 @@ def coerce(kind: CtyType, value: Any) -> Any:
         return int(number) if number == int(number) else number
     if kind == "bool":
         return value.lower() == "true" if isinstance(value, str) else bool(value)
+    assert isinstance(kind, list)  # every scalar was met above
     container, element = kind
     if container in ("list", "set"):
         return [coerce(element, item) for item in value]
@@ -117,9 +118,9 @@ def has_unknown(value: Any) -> bool:
 def same_document(one: Any, other: Any) -> bool:
     """Whether two JSON texts say the same; texts that are no JSON are compared as they are."""
     if not isinstance(one, str) or not isinstance(other, str):
-        return one is other or one == other
+        return one is other or bool(one == other)
     try:
-        return _settled(json.loads(one)) == _settled(json.loads(other))
+        return bool(_settled(json.loads(one)) == _settled(json.loads(other)))
     except ValueError:
         return one == other
 

@@ -361,6 +361,7 @@ def _shown_template(data: dict[str, Any]) -> State:
         "tag_specifications": [
             {"resource_type": block["ResourceType"], "tags": tag_map(block.get("Tags"))}
             for block in data.get("TagSpecifications", [])
+            if block["ResourceType"] != "launch-template"  # the template's own tags: moto files them here too
         ],
     }
 

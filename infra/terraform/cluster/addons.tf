@@ -1,0 +1,39 @@
+locals {
+  # Before nodes: a node without its CNI never gets ready, and the CNI's role comes through the identity agent.
+  addons_before_nodes = {
+    eks-pod-identity-agent = null
+    vpc-cni                = jsonencode({ enableNetworkPolicy = "true" }) # off by default, and then policies are ignored
+  }
+
+  # After nodes: they are Deployments, or wait for a node, and EKS calls them degraded until one is there.
+  addons_after_nodes = toset(["coredns", "kube-proxy", "aws-ebs-csi-driver"])
+}
+
+resource "aws_eks_addon" "before_nodes" {
+  for_each = local.addons_before_nodes
+
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  addon_version               = lookup(var.addon_versions, each.key, null)
+  configuration_values        = each.value
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+
+  # a pod gets its identity when it is made: the association comes first
+  depends_on = [aws_eks_pod_identity_association.system]
+}
+
+resource "aws_eks_addon" "after_nodes" {
+  for_each = local.addons_after_nodes
+
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = each.key
+  addon_version               = lookup(var.addon_versions, each.key, null)
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+
+  depends_on = [
+    aws_eks_pod_identity_association.system,
+    aws_eks_node_group.system,
+  ]
+}

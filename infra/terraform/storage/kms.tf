@@ -1,0 +1,27 @@
+data "aws_partition" "current" {}
+
+# The account decides by IAM who may use the key: the cluster's roles get kms:Decrypt on it and nothing more.
+data "aws_iam_policy_document" "key" {
+  statement {
+    sid       = "AccountAdministersByIAM"
+    actions   = ["kms:*"]
+    resources = ["*"]
+
+    principals {
+      type        = "AWS"
+      identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root"]
+    }
+  }
+}
+
+resource "aws_kms_key" "models" {
+  description             = "${var.name}: models at rest and the hub's token"
+  enable_key_rotation     = true
+  deletion_window_in_days = var.kms_deletion_window_days
+  policy                  = data.aws_iam_policy_document.key.json
+}
+
+resource "aws_kms_alias" "models" {
+  name          = "alias/${var.name}-models"
+  target_key_id = aws_kms_key.models.key_id
+}

@@ -1,0 +1,137 @@
+data "aws_caller_identity" "current" {}
+
+locals {
+  bucket_name = coalesce(var.bucket_name, "${var.name}-models-${data.aws_caller_identity.current.account_id}-${var.region}")
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The models
+# ---------------------------------------------------------------------------------------------------------------------
+
+resource "aws_s3_bucket" "models" {
+  bucket        = local.bucket_name
+  force_destroy = var.bucket_force_destroy
+}
+
+resource "aws_s3_bucket_ownership_controls" "models" {
+  bucket = aws_s3_bucket.models.id
+
+  rule {
+    object_ownership = "BucketOwnerEnforced"
+  }
+}
+
+resource "aws_s3_bucket_public_access_block" "models" {
+  bucket = aws_s3_bucket.models.id
+
+  block_public_acls       = true
+  block_public_policy     = true
+  ignore_public_acls      = true
+  restrict_public_buckets = true
+}
+
+resource "aws_s3_bucket_versioning" "models" {
+  bucket = aws_s3_bucket.models.id
+
+  versioning_configuration {
+    status = "Enabled"
+  }
+}
+
+resource "aws_s3_bucket_server_side_encryption_configuration" "models" {
+  bucket = aws_s3_bucket.models.id
+
+  rule {
+    # one data key for many objects: without it every shard of a model is a request to KMS
+    bucket_key_enabled = true
+
+    apply_server_side_encryption_by_default {
+      sse_algorithm     = "aws:kms"
+      kms_master_key_id = aws_kms_key.models.arn
+    }
+  }
+}
+
+resource "aws_s3_bucket_lifecycle_configuration" "models" {
+  bucket = aws_s3_bucket.models.id
+
+  rule {
+    id     = "abort-incomplete-uploads"
+    status = "Enabled"
+
+    filter {
+      prefix = ""
+    }
+
+    abort_incomplete_multipart_upload {
+      days_after_initiation = var.abort_incomplete_upload_days
+    }
+  }
+
+  rule {
+    id     = "expire-noncurrent-versions"
+    status = "Enabled"
+
+    filter {
+      prefix = ""
+    }
+
+    noncurrent_version_expiration {
+      noncurrent_days = var.noncurrent_version_days
+    }
+  }
+
+  # the rules speak of versions, which exist once versioning is on
+  depends_on = [aws_s3_bucket_versioning.models]
+}
+
+data "aws_iam_policy_document" "bucket" {
+  statement {
+    sid       = "TLSOnly"
+    effect    = "Deny"
+    actions   = ["s3:*"]
+    resources = [aws_s3_bucket.models.arn, "${aws_s3_bucket.models.arn}/*"]
+
+    principals {
+      type        = "*"
+      identifiers = ["*"]
+    }
+
+    condition {
+      test     = "Bool"
+      variable = "aws:SecureTransport"
+      values   = ["false"]
+    }
+  }
+}
+
+resource "aws_s3_bucket_policy" "models" {
+  bucket = aws_s3_bucket.models.id
+  policy = data.aws_iam_policy_document.bucket.json
+
+  # S3 refuses to change both at once
+  depends_on = [aws_s3_bucket_public_access_block.models]
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The hub's token: made here, filled by `slipway` or a person, so that its value is in no state and no plan
+# ---------------------------------------------------------------------------------------------------------------------
+
+resource "aws_secretsmanager_secret" "hub_token" {
+  name                    = "${var.name}/hub-token"
+  description             = "Hugging Face token that stages models. Its value is set outside Terraform."
+  kms_key_id              = aws_kms_key.models.arn
+  recovery_window_in_days = var.secret_recovery_window_days
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Images
+# ---------------------------------------------------------------------------------------------------------------------
+
+resource "aws_ecr_pull_through_cache_rule" "images" {
+  count = var.image_cache == null ? 0 : 1
+
+  ecr_repository_prefix = var.image_cache.prefix
+  upstream_registry_url = var.image_cache.upstream
+  credential_arn        = var.image_cache.credential_arn
+}

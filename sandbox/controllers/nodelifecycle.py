@@ -1,0 +1,191 @@
+"""Nodes that stop answering: taints, the pods on them, and pods of nodes that are gone (pkg/controller/nodelifecycle, podgc)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from sandbox.controllers.controller import Controller
+from sandbox.controllers.node_fit import taints_of, tolerates
+from sandbox.controllers.objects import (
+    LEASES,
+    NODES,
+    PODS,
+    Key,
+    Object,
+    condition_of,
+    is_deleting,
+    key_of,
+    name_of,
+    parse_time,
+    status_of,
+    timestamp,
+    with_condition,
+)
+from sandbox.controllers.pods import is_terminal
+from sandbox.controllers.writes import Decision, Delete, Note, Update, Write, edited, update_status
+
+_LEASES_OF_NODES = "kube-node-lease"
+NOT_READY = "node.kubernetes.io/not-ready"
+UNREACHABLE = "node.kubernetes.io/unreachable"
+UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
+_PRESSURE = {
+    "MemoryPressure": "node.kubernetes.io/memory-pressure",
+    "DiskPressure": "node.kubernetes.io/disk-pressure",
+    "PIDPressure": "node.kubernetes.io/pid-pressure",
+    "NetworkUnavailable": "node.kubernetes.io/network-unavailable",
+}
+_OURS = {NOT_READY, UNREACHABLE, UNSCHEDULABLE, *_PRESSURE.values()}
+
+
+def decide_node(node: Object, lease: Object | None, now: datetime, grace: float) -> Decision:
+    """Ready becomes Unknown when the lease is `grace` seconds old; taints follow the conditions.
+
+    A node that keeps no lease is taken at its word: only a kubelet that renewed one can be seen to have stopped.
+    """
+    decision = Decision()
+    renewed = ((lease or {}).get("spec") or {}).get("renewTime")
+    ready = condition_of(node, "Ready")
+    unknown = ready is not None and ready["status"] == "Unknown"
+    if renewed and ready is not None and not unknown:
+        left = (parse_time(renewed) + timedelta(seconds=grace) - now).total_seconds()
+        if left <= 0:
+            unknown = True
+            conditions = status_of(node).get("conditions") or []
+            for kind in ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure"):
+                if condition_of(node, kind) is not None:
+                    conditions = with_condition(conditions, _unknown(node, kind, now))
+            status = {**status_of(node), "conditions": conditions}
+            decision.writes += update_status(NODES, node, status)
+            message = f"Node {name_of(node)} status is now: NodeNotReady"
+            decision.writes.append(Note(node, "Node", "NodeNotReady", message))
+            node = {**node, "status": status}
+        else:
+            decision.again(left)
+    decision.writes += _taint(node, now)
+    return decision
+
+
+def _unknown(node: Object, kind: str, now: datetime) -> Object:
+    return {
+        **(condition_of(node, kind) or {}),
+        "type": kind,
+        "status": "Unknown",
+        "reason": "NodeStatusUnknown",
+        "message": "Kubelet stopped posting node status.",
+        "lastTransitionTime": timestamp(now),
+    }
+
+
+def _taint(node: Object, now: datetime) -> list[Write]:
+    wanted = wanted_taints(node)
+    present = taints_of(node)
+    known = {(taint["key"], taint["effect"]) for taint in present}
+    kept = [t for t in present if t["key"] not in _OURS or (t["key"], t["effect"]) in wanted]
+    added: list[Object] = []
+    for key, effect in sorted(wanted - known):
+        taint = {"key": key, "effect": effect}
+        added.append(taint | ({"timeAdded": timestamp(now)} if effect == "NoExecute" else {}))
+    if not added and len(kept) == len(present):
+        return []
+    changed = edited(node)
+    changed["spec"]["taints"] = kept + added
+    return [Update(NODES, changed)]
+
+
+def wanted_taints(node: Object) -> set[tuple[str, str]]:
+    """(key, effect) of the taints the node's conditions and spec call for."""
+    wanted: set[tuple[str, str]] = set()
+    ready = condition_of(node, "Ready")
+    if ready is not None and ready["status"] != "True":
+        key = UNREACHABLE if ready["status"] == "Unknown" else NOT_READY
+        wanted |= {(key, "NoSchedule"), (key, "NoExecute")}
+    for kind, key in _PRESSURE.items():
+        condition = condition_of(node, kind)
+        if condition is not None and condition["status"] == "True":
+            wanted.add((key, "NoSchedule"))
+    if node["spec"].get("unschedulable"):
+        wanted.add((UNSCHEDULABLE, "NoSchedule"))
+    return wanted
+
+
+def decide_eviction(node: Object, pods: Sequence[Object], now: datetime) -> Decision:
+    """Pods that do not tolerate the node's NoExecute taints go, at once or when tolerationSeconds are over."""
+    decision = Decision()
+    taints = [taint for taint in taints_of(node) if taint["effect"] == "NoExecute"]
+    if not taints:
+        return decision
+    for pod in pods:
+        if is_deleting(pod) or is_terminal(pod):
+            continue
+        left = seconds_tolerated(pod, taints, now)
+        if left is None:
+            continue
+        if left > 0:
+            decision.again(left)
+            continue
+        message = f"Marking for deletion Pod {'/'.join(key_of(pod))}"
+        decision.writes += [Note(pod, "Pod", "TaintManagerEviction", message), Delete(PODS, pod)]
+    return decision
+
+
+def seconds_tolerated(pod: Object, taints: Sequence[Object], now: datetime) -> float | None:
+    """How long the pod may stay: None for ever, 0 not at all."""
+    left: float | None = None
+    for taint in taints:
+        toleration = tolerates(pod["spec"].get("tolerations") or [], taint)
+        if toleration is None:
+            return 0.0
+        seconds = toleration.get("tolerationSeconds")
+        if seconds is None:
+            continue
+        since = parse_time(taint["timeAdded"]) if taint.get("timeAdded") else now
+        rest = max((since + timedelta(seconds=seconds) - now).total_seconds(), 0.0)
+        left = rest if left is None else min(left, rest)
+    return left
+
+
+def _node_of(lease: Object) -> list[Key]:
+    return [("", name_of(lease))] if lease["metadata"]["namespace"] == _LEASES_OF_NODES else []
+
+
+class NodeLifecycleController(Controller):
+    component = "node-controller"
+    needs = (NODES, LEASES, PODS)
+
+    def wire(self) -> None:
+        self.watch_own(NODES)
+        self.watch(LEASES, _node_of)
+        self.world.store(PODS).listen(self._pod_changed)
+        self._vanished: dict[str, datetime] = {}
+
+    async def reconcile(self, key: Key) -> None:
+        node = self.world.store(NODES).get(*key)
+        pods = [pod for pod in self.world.store(PODS) if pod["spec"].get("nodeName") == key[1]]
+        now = self.world.now()
+        if node is None:
+            await self._collect(key, pods, now)
+            return
+        self._vanished.pop(key[1], None)
+        lease = self.world.store(LEASES).get(_LEASES_OF_NODES, key[1])
+        await self.act(key, decide_node(node, lease, now, self.world.timing.node_grace))
+        await self.act(key, decide_eviction(node, pods, now))
+
+    async def _collect(self, key: Key, pods: Sequence[Object], now: datetime) -> None:
+        """Pods of a node that is gone have no kubelet to end them: removed by force after a grace."""
+        if not pods:
+            self._vanished.pop(key[1], None)
+            return
+        since = self._vanished.setdefault(key[1], now)
+        left = self.world.timing.orphan_pod_grace - (now - since).total_seconds()
+        if left > 0:
+            self.queue.add_after(key, left)
+            return
+        for pod in pods:
+            await self.world.write(self.component, Delete(PODS, pod, {"gracePeriodSeconds": 0}))
+
+    def _pod_changed(self, before: Object | None, after: Object | None) -> None:
+        """A pod that came to its node: the node may be tainted, or gone."""
+        node = (after or {}).get("spec", {}).get("nodeName")
+        if node and (before is None or not before["spec"].get("nodeName")):
+            self.queue.add(("", node))

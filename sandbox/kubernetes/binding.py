@@ -1,0 +1,39 @@
+"""Binding a pod to a node: what a scheduler posts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.kubernetes import errors, managed
+from sandbox.kubernetes.errors import Cause
+from sandbox.kubernetes.objects import Objects, Write
+from sandbox.kubernetes.store import Object, copy_json
+
+
+def bind(objects: Objects, namespace: str, name: str, body: Any, write: Write) -> Object:
+    """Set the pod's node and its PodScheduled condition.
+
+    Raises ApiStatus 404 for an unknown pod, 409 for one that is bound or being deleted, 422 without a target.
+    """
+    pods = objects.registry.core("pods")
+    pod: Object = copy_json(objects.get(pods, namespace, name).object)
+    node = (body.get("target") or {}).get("name")
+    if not node:
+        raise errors.invalid(pods, name, [Cause("target.name", "Required value", "FieldValueRequired")])
+    uid = (body.get("metadata") or {}).get("uid")
+    if uid and uid != pod["metadata"]["uid"]:
+        raise errors.conflict(pods, name, f"Precondition failed: UID in precondition: {uid}")
+    if pod["metadata"].get("deletionTimestamp"):
+        raise errors.conflict(pods, name, f"pod {name} is being deleted, cannot be assigned to a host")
+    if bound := pod["spec"].get("nodeName"):
+        raise errors.conflict(pods, name, f'pod {name} is already assigned to node "{bound}"')
+    pod["spec"]["nodeName"] = node
+    conditions = [c for c in pod["status"].get("conditions") or [] if c["type"] != "PodScheduled"]
+    now = managed.timestamp(objects.now())
+    conditions.append(
+        {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
+    )
+    pod["status"]["conditions"] = conditions
+    if not write.dry_run:
+        objects.store.put(pods.key, pod)
+    return {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}

@@ -1,0 +1,77 @@
+"""The add-ons of k8s/addons/addons.yaml, and the order they are installed in. Pure but for reading the file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from tasks.spec.catalogue import read_document
+from tasks.spec.environment import Environment
+from tasks.spec.errors import InvalidDocument
+from tasks.spec.model import Record
+
+Proof = Literal["gpus-allocatable", "metrics-answer", "gpu-metrics", "scaling-works", "claim-binds"]
+
+
+class Addon(Record):
+    """One add-on. With a `chart` it is installed by helm; without one it comes with the cluster (EKS add-on)
+    and is only verified. `proof` is what it must bring."""
+
+    name: str
+    namespace: str
+    chart: str | None = None
+    repo: str | None = Field(None, pattern=r"^https://")
+    version: str | None = Field(None, description="pinned: a chart never changes under a release")
+    needs: tuple[str, ...] = Field((), description="add-ons that must have been verified before")
+    proof: Proof
+
+
+class AddonFile(Record):
+    addons: tuple[Addon, ...]
+
+
+def load_addons(root: Path) -> list[Addon]:
+    """All add-ons, each after those it needs. Raises InvalidDocument."""
+    shown_as = "k8s/addons/addons.yaml"
+    found = read_document(AddonFile, root / "k8s/addons/addons.yaml", shown_as=shown_as)
+    return in_order(found.addons, shown_as)
+
+
+def in_order(addons: Sequence[Addon], shown_as: str = "addons") -> list[Addon]:
+    """Topological order, stable by the file's own. Raises InvalidDocument for an unknown need or a circle."""
+    names = {addon.name for addon in addons}
+    for addon in addons:
+        missing = [need for need in addon.needs if need not in names]
+        if missing:
+            raise InvalidDocument(f"{shown_as}: {addon.name} needs {missing[0]}, which is not there")
+    ordered: list[Addon] = []
+    placed: set[str] = set()
+    waiting = list(addons)
+    while waiting:
+        ready = [addon for addon in waiting if placed.issuperset(addon.needs)]
+        if not ready:
+            circle = ", ".join(addon.name for addon in waiting)
+            raise InvalidDocument(f"{shown_as}: these need each other in a circle: {circle}")
+        ordered += ready
+        placed |= {addon.name for addon in ready}
+        waiting = [addon for addon in waiting if addon.name not in placed]
+    return ordered
+
+
+def chart_source(addon: Addon, environment: Environment, root: Path) -> list[str]:
+    """helm's words for where the chart is: a local folder, or a pinned version of a public repository."""
+    assert addon.chart is not None  # noqa: S101  callers install only add-ons with a chart
+    if environment.addons.chart_root:
+        return [str(root / environment.addons.chart_root / addon.chart), "--version", addon.version or ""]
+    return [addon.chart, "--repo", addon.repo or "", "--version", addon.version or ""]
+
+
+def values_files(addon: Addon, environment: Environment, root: Path) -> list[Path]:
+    """Ours first, then what the environment lays over it."""
+    folders = [root / "k8s/addons/values"]
+    if environment.addons.extra_values:
+        folders.append(root / environment.addons.extra_values)
+    return [file for folder in folders if (file := folder / f"{addon.name}.yaml").exists()]

@@ -1,0 +1,93 @@
+"""helm upgrade --install, and what a helm that was killed leaves behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.addons.catalogue import Addon
+from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.processes import Finished, executable, run
+from tasks.spec.errors import ToolFailed
+
+INSTALL_HINT = "install helm >= 3.14 (https://helm.sh/docs/intro/install/)"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What must happen before an upgrade is possible. `revision` is where a rollback goes."""
+
+    action: Literal["none", "rollback", "uninstall"]
+    revision: int = 0
+
+
+def decide_repair(history: Sequence[dict[str, Any]]) -> Repair:
+    """A release left pending refuses every upgrade: back to its last deployed revision, or away. Pure.
+
+    `history` is `helm history -o json`, oldest first; statuses:
+    https://github.com/helm/helm/blob/main/pkg/release/common/status.go
+    """
+    if not history:
+        return Repair("none")
+    status = str(history[-1]["status"])
+    if not status.startswith("pending") and status != "uninstalling":
+        return Repair("none")
+    good = [entry for entry in history if entry["status"] in ("deployed", "superseded")]
+    return Repair("rollback", int(good[-1]["revision"])) if good else Repair("uninstall")
+
+
+class Helm:
+    """helm against one cluster. The token is in a kubeconfig of mode 0600 that lives as long as a command."""
+
+    def __init__(self, cluster: Cluster, *, deadline: float, on_line: Callable[[str], None]) -> None:
+        self._cluster = cluster
+        self._deadline = deadline
+        self._on_line = on_line
+        self._helm = executable("helm", install_hint=INSTALL_HINT)
+
+    def install(self, addon: Addon, chart: Sequence[str], values: Sequence[Path]) -> None:
+        """Install or upgrade to exactly this chart and these values. Raises ToolFailed."""
+        repair = decide_repair(self.history(addon))
+        if repair.action == "rollback":
+            self._on_line(f"{addon.name} was left pending: rolling back to revision {repair.revision}")
+            self._run("rollback", addon.name, str(repair.revision), "--namespace", addon.namespace)
+        elif repair.action == "uninstall":
+            self._on_line(f"{addon.name} was left pending and never deployed: uninstalling it first")
+            self.uninstall(addon)
+        files = [word for file in values for word in ("--values", str(file))]
+        self._run(
+            "upgrade", "--install", addon.name, *chart,
+            "--namespace", addon.namespace, "--create-namespace", *files, "--history-max", "5",
+        )  # fmt: skip
+
+    def history(self, addon: Addon) -> list[dict[str, Any]]:
+        """Revisions, oldest first; empty where it was never installed."""
+        try:
+            answer = self._run("history", addon.name, "--namespace", addon.namespace, "--output", "json")
+        except ToolFailed as failed:
+            if any("not found" in line for line in failed.evidence):
+                return []
+            raise
+        found: list[dict[str, Any]] = json.loads(answer.stdout or "[]")
+        return found
+
+    def uninstall(self, addon: Addon) -> bool:
+        """False where it was not installed."""
+        try:
+            self._run("uninstall", addon.name, "--namespace", addon.namespace)
+        except ToolFailed as failed:
+            if any("not found" in line for line in failed.evidence):
+                return False
+            raise
+        return True
+
+    def _run(self, *words: str) -> Finished:
+        with self._cluster.kubeconfig() as kubeconfig:
+            return run(
+                [self._helm, *words],
+                timeout=self._deadline,
+                env={"KUBECONFIG": str(kubeconfig), "HELM_NAMESPACE": "default"},
+            )

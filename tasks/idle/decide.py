@@ -1,0 +1,99 @@
+"""May the GPUs go? Three signals over a window, from raw samples. Missing metrics mean NO. Pure."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from tasks.cloud.prometheus import Series
+from tasks.spec.model import Scaling
+from tasks.spec.quantities import human_seconds
+from tasks.spec.records import IdleDecision
+
+REQUESTS = "vllm:request_success_total"
+RUNNING = "vllm:num_requests_running"
+WAITING = "vllm:num_requests_waiting"
+UTILIZATION = "DCGM_FI_DEV_GPU_UTIL"
+
+
+@dataclass(frozen=True)
+class Signals:
+    """Raw samples by metric, the pods that should have them, and the time they were read (epoch seconds)."""
+
+    series: Mapping[str, Sequence[Series]]
+    pods: tuple[str, ...]
+    read_at: float
+    scrape_interval: float
+
+
+def decide(signals: Signals, scaling: Scaling) -> IdleDecision:
+    """Act only when every pod's every signal covers the whole window and says idle."""
+    window = scaling.idle_after
+    if not signals.pods:
+        return IdleDecision(act=False, reason="nothing serves: there is nothing to scale down", evidence=())
+    evidence: list[str] = []
+    for metric in (REQUESTS, RUNNING, WAITING, UTILIZATION):
+        for pod in signals.pods:
+            mine = [series for series in signals.series.get(metric, ()) if _pod(series) == pod]
+            gap = uncovered(mine, signals, window)
+            if gap:
+                return IdleDecision(act=False, reason=f"{metric} of {pod}: {gap}", evidence=tuple(evidence))
+            busy, line = _judge(metric, pod, mine, scaling)
+            evidence.append(line)
+            if busy:
+                return IdleDecision(act=False, reason=line, evidence=tuple(evidence))
+    return IdleDecision(
+        act=True,
+        reason=f"no request, nothing queued and GPUs idle for {human_seconds(window)}",
+        evidence=tuple(evidence),
+    )
+
+
+def uncovered(series: Sequence[Series], signals: Signals, window: float) -> str | None:
+    """Why these samples do not tell about the whole window; None when they do.
+
+    Three scrapes may be missing at either end or between: Prometheus itself loses one now and then.
+    """
+    if not series:
+        return "no series: not taken for idle"
+    slack = 3 * signals.scrape_interval + 1.0
+    for one in series:
+        times = [at for at, _ in one.samples]
+        if not times:
+            return "no samples: not taken for idle"
+        if times[0] > signals.read_at - window + slack:
+            seen = max(0.0, signals.read_at - times[0])
+            return f"seen for {human_seconds(seen)} only, {human_seconds(window)} are needed"
+        edges = [*times, signals.read_at]
+        widest = max(later - earlier for earlier, later in itertools.pairwise(edges))
+        if widest > slack:
+            return f"a gap of {human_seconds(widest)} in its samples: not taken for idle"
+    return None
+
+
+def _judge(metric: str, pod: str, series: Sequence[Series], scaling: Scaling) -> tuple[bool, str]:
+    """(busy, the line that says why) for one pod's series of one metric."""
+    if metric == REQUESTS:
+        # a counter: any rise is a request; a fall is a restart, which counts from zero
+        finished = sum(increase(one) for one in series)
+        return finished > 0, f"{pod}: {finished:.0f} requests finished"
+    highest = max(value for one in series for _, value in one.samples)
+    if metric == UTILIZATION:
+        bound = scaling.idle_gpu_utilization
+        return highest > bound, f"{pod}: GPU utilisation up to {highest:.0f} % (idle: {bound:.0f} % or less)"
+    what = "running" if metric == RUNNING else "waiting"
+    return highest > 0, f"{pod}: up to {highest:.0f} requests {what}"
+
+
+def increase(series: Series) -> float:
+    """What a counter rose by over its samples, restarts counted from zero."""
+    values = [value for _, value in series.samples]
+    return sum(
+        later - earlier if later >= earlier else later for earlier, later in itertools.pairwise(values)
+    )
+
+
+def _pod(series: Series) -> str:
+    # the DCGM exporter runs as a pod of its own: the one it reports about is then exported_pod
+    return series.labels.get("exported_pod") or series.labels.get("pod", "")

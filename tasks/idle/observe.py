@@ -1,0 +1,43 @@
+"""Reads what the idle decision needs: the serving pods, and raw samples of their metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.prometheus import Prometheus, Series
+from tasks.idle.decide import REQUESTS, RUNNING, UTILIZATION, WAITING, Signals
+from tasks.spec.environment import Environment
+from tasks.spec.model import Model
+
+MODEL_LABEL = "slipway.dev/model"
+
+
+def serving_pods(cluster: Cluster, model: Model, environment: Environment) -> list[str]:
+    """Names of the model's living pods."""
+    pods = cluster.list("v1", "Pod", environment.namespace, label_selector=f"{MODEL_LABEL}={model.name}")
+    return [pod["metadata"]["name"] for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+
+
+def observe(
+    cluster: Cluster, prometheus: Prometheus, model: Model, environment: Environment, now: Callable[[], float]
+) -> Signals:
+    """Raw samples of the last window. Raises MetricsUnavailable: no answer is not an idle answer."""
+    window = model.scaling.idle_after + 4 * environment.scrape_interval  # samples from before the window too
+    namespace = environment.namespace
+    selectors = {
+        metric: f'{metric}{{namespace="{namespace}",model_name="{model.name}"}}'
+        for metric in (REQUESTS, RUNNING, WAITING)
+    }
+    pods = tuple(sorted(serving_pods(cluster, model, environment)))
+    series: dict[str, list[Series]] = {
+        metric: prometheus.series(selector, window) for metric, selector in selectors.items()
+    }
+    series[UTILIZATION] = _utilization(prometheus, namespace, window)
+    return Signals(series=series, pods=pods, read_at=now(), scrape_interval=environment.scrape_interval)
+
+
+def _utilization(prometheus: Prometheus, namespace: str, window: float) -> list[Series]:
+    """DCGM's labels depend on honorLabels in its ServiceMonitor: the pod may be `exported_pod`."""
+    found = prometheus.series(f'{UTILIZATION}{{exported_namespace="{namespace}"}}', window)
+    return found or prometheus.series(f'{UTILIZATION}{{namespace="{namespace}"}}', window)

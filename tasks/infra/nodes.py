@@ -1,0 +1,126 @@
+"""The GPU node group's size, and whether its nodes are there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from tasks.cloud.aws import Aws, aws_errors
+from tasks.cloud.kubernetes import Cluster
+from tasks.spec.environment import Environment
+from tasks.spec.errors import CapacityUnavailable, CloudError
+from tasks.spec.progress import Reporter
+from tasks.spec.records import Infrastructure
+
+
+def decide_size(desired: int, *, at_least: int, at_most: int) -> int | None:
+    """The size to ask for, None where the present one will do. Never shrinks: scale-down does that."""
+    wanted = min(max(desired, at_least), at_most)
+    return wanted if wanted != desired else None
+
+
+def scale_up(
+    infrastructure: Infrastructure,
+    environment: Environment,
+    aws: Aws,
+    cluster: Cluster,
+    reporter: Reporter,
+    *,
+    at_least: int = 1,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> list[str]:
+    """At least so many GPU nodes, Ready; their names. Raises CapacityUnavailable with the node group's health."""
+    group = describe(infrastructure, aws)
+    size = decide_size(
+        int(group["scalingConfig"]["desiredSize"]), at_least=at_least, at_most=environment.cluster.gpu.max
+    )
+    if size is not None:
+        reporter.say(f"GPU node group {infrastructure.gpu_node_group}: asking for {size}")
+        set_size(infrastructure, aws, size)
+    deadline = clock() + environment.deadlines.node_boot
+    said = -1
+    while True:
+        ready = ready_nodes(cluster, environment)
+        if len(ready) >= at_least:
+            return ready
+        issues = (describe(infrastructure, aws).get("health") or {}).get("issues") or []
+        if issues:
+            raise capacity(infrastructure, issues)
+        if len(ready) != said:
+            reporter.say(f"{len(ready)} of {at_least} GPU nodes ready")
+            said = len(ready)
+        if clock() >= deadline:
+            raise CloudError(
+                f"no GPU node joined within {environment.deadlines.node_boot:.0f} s",
+                next_command=f"aws eks describe-nodegroup --cluster-name {infrastructure.cluster_name} "
+                f"--nodegroup-name {infrastructure.gpu_node_group}",
+            )
+        sleep(0.25)
+
+
+def capacity(infrastructure: Infrastructure, issues: list[dict[str, Any]]) -> CapacityUnavailable:
+    return CapacityUnavailable(
+        "EC2 gives no GPU node now",
+        evidence=[f"{issue.get('code')}: {issue.get('message')}" for issue in issues],
+        next_command="try another zone or instance type (cluster.gpu.instance_type), or later",
+    )
+
+
+def scale_to_zero(
+    infrastructure: Infrastructure,
+    environment: Environment,
+    aws: Aws,
+    cluster: Cluster,
+    reporter: Reporter,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
+    """No GPU node any more. Raises CloudError at the deadline."""
+    set_size(infrastructure, aws, 0)
+    deadline = clock() + environment.deadlines.node_boot
+    while nodes := gpu_nodes(cluster, environment):
+        if clock() >= deadline:
+            raise CloudError(
+                "GPU nodes did not go away",
+                evidence=nodes,
+                next_command="kubectl get nodes; kubectl get pdb -A",
+            )
+        sleep(0.25)
+    reporter.say("no GPU node is left")
+
+
+def describe(infrastructure: Infrastructure, aws: Aws) -> dict[str, Any]:
+    with aws_errors("reading the GPU node group"):
+        found: dict[str, Any] = aws.client("eks").describe_nodegroup(
+            clusterName=infrastructure.cluster_name, nodegroupName=infrastructure.gpu_node_group
+        )["nodegroup"]
+        return found
+
+
+def set_size(infrastructure: Infrastructure, aws: Aws, size: int) -> None:
+    with aws_errors("changing the GPU node group's size"):
+        aws.client("eks").update_nodegroup_config(
+            clusterName=infrastructure.cluster_name,
+            nodegroupName=infrastructure.gpu_node_group,
+            scalingConfig={"desiredSize": size},
+        )
+
+
+def gpu_nodes(cluster: Cluster, environment: Environment) -> list[str]:
+    gpu = environment.cluster.gpu
+    nodes = cluster.list("v1", "Node", label_selector=f"{gpu.label_key}={gpu.label_value}")
+    return [node["metadata"]["name"] for node in nodes]
+
+
+def ready_nodes(cluster: Cluster, environment: Environment) -> list[str]:
+    gpu = environment.cluster.gpu
+    nodes = cluster.list("v1", "Node", label_selector=f"{gpu.label_key}={gpu.label_value}")
+    return [
+        node["metadata"]["name"]
+        for node in nodes
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions") or ())
+        and not node.get("spec", {}).get("unschedulable")
+    ]

@@ -1,0 +1,120 @@
+"""One stack (storage or cluster) to where it should be: lock, plan, adopt, check, apply, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from tasks.cloud.aws import Aws
+from tasks.infra.adopt import import_blocks, imports
+from tasks.infra.locks import StateLock
+from tasks.infra.plan import Plan, check_plan
+from tasks.infra.state import backend, state_key
+from tasks.infra.terraform import TerraformRoot
+from tasks.spec.environment import Environment
+from tasks.spec.progress import Reporter
+
+StackName = Literal["storage", "cluster"]
+LOCK_PATIENCE_SECONDS = 900.0
+ADOPTION_ROUNDS = 8  # what depends on what is adopted gets known one round later; our roots are 5 deep
+
+
+class Stack:
+    """`root` is the project's folder; the work directory is root/.slipway/terraform/ENVIRONMENT/STACK."""
+
+    def __init__(
+        self,
+        name: StackName,
+        environment: Environment,
+        aws: Aws,
+        root: Path,
+        reporter: Reporter,
+        variables: Mapping[str, Any],
+        *,
+        lock_patience: float = LOCK_PATIENCE_SECONDS,
+    ) -> None:
+        self.name = name
+        self._aws, self._reporter, self._patience = aws, reporter, lock_patience
+        settings = backend(environment, name)
+        self._lock = StateLock(aws.client("s3"), settings["bucket"], state_key(environment, name))
+        self._terraform = TerraformRoot(
+            root / "infra" / "terraform" / name,
+            root / ".slipway" / "terraform" / environment.name / name,
+            backend=settings,
+            variables=variables,
+            deadline=environment.deadlines.terraform,
+            reporter=reporter,
+            started=self._lock.started,
+        )
+
+    def converge(
+        self,
+        *,
+        may_destroy: Collection[str] = (),
+        show: Callable[[Plan], None] = lambda plan: None,
+    ) -> dict[str, Any]:
+        """Apply what is missing and read the outputs.
+
+        Raises PlanRefused, StateLocked, ToolFailed; what was made until then is in the state.
+        """
+        self._ready()
+        with self._lock.held():
+            plan = self._plan_with_adoption()
+            show(plan)
+            self._reporter.say(f"terraform {self.name}: {plan}")
+            check_plan(plan, may_destroy)
+            if plan.changes:
+                self._terraform.apply(plan)
+            return self._terraform.outputs()
+
+    def destroy(self, show: Callable[[Plan], None] = lambda plan: None) -> list[str]:
+        """Destroy by a saved plan; the addresses that are left, which should be none."""
+        self._ready()
+        with self._lock.held():
+            plan = self._terraform.plan(destroy=True)
+            show(plan)
+            self._reporter.say(f"terraform {self.name}: {plan}")
+            if plan.changes:
+                self._terraform.apply(plan)
+            return self._terraform.resources()
+
+    def outputs(self) -> dict[str, Any]:
+        """The outputs as they are, nothing changed; empty where nothing was applied."""
+        self._terraform.init()
+        return self._terraform.outputs()
+
+    def resources(self) -> list[str]:
+        self._terraform.init()
+        return self._terraform.resources()
+
+    def plan(self) -> Plan:
+        """What an apply would change now. For drift: nothing is applied."""
+        self._ready()
+        return self._terraform.plan()
+
+    def _ready(self) -> None:
+        """Before this run writes itself down as the owner: the record of the one before is still needed."""
+        self._terraform.init()
+        self._lock.wait_until_free(
+            self._terraform.force_unlock, patience=self._patience, say=self._reporter.say
+        )
+
+    def _plan_with_adoption(self) -> Plan:
+        """Plan; adopt what is there already; keep what a stopped apply marked for replacement; plan again."""
+        adopted: dict[str, str] = {}
+        plan = self._terraform.plan()
+        for _ in range(ADOPTION_ROUNDS):
+            tainted = [c.address for c in plan.changes if c.reason == "replace_because_tainted"]
+            for address in tainted:
+                self._reporter.say(f"{address} was left half-made: keeping it")
+                self._terraform.untaint(address)
+            new = {a: i for a, i in imports(plan.changes, self._aws).items() if a not in adopted}
+            if not new and not tainted:
+                break
+            for address, identity in new.items():
+                self._reporter.say(f"{address} exists already ({identity}): adopting it")
+            adopted |= new
+            self._terraform.write_imports(import_blocks(adopted))
+            plan = self._terraform.plan()
+        return plan

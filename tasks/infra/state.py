@@ -1,0 +1,92 @@
+"""The bucket terraform's states live in: made by Python, since no terraform can make its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tasks.cloud.aws import Aws, aws_errors, error_code
+from tasks.spec.environment import Environment
+from tasks.spec.errors import AccessDenied
+from tasks.spec.progress import Reporter
+
+
+def state_key(environment: Environment, stack: str) -> str:
+    return f"slipway/{environment.name}/{stack}.tfstate"
+
+
+def backend(environment: Environment, stack: str) -> dict[str, str]:
+    """Settings for `terraform init -backend-config`. Path style: it works with every S3."""
+    return {
+        "bucket": environment.storage.state_bucket,
+        "key": state_key(environment, stack),
+        "region": environment.region,
+        "use_path_style": "true",
+    }
+
+
+def ensure_state_bucket(environment: Environment, aws: Aws, reporter: Reporter) -> None:
+    """Versioned, encrypted, private. Every setting is written each time: a half-made bucket is completed.
+
+    Raises AccessDenied where the name belongs to somebody else.
+    """
+    s3, bucket = aws.client("s3"), environment.storage.state_bucket
+    with aws_errors(f"making the state bucket {bucket}"):
+        if not _exists(s3, bucket):
+            reporter.say(f"making the state bucket {bucket}")
+            place: dict[str, Any] = (
+                {}
+                if aws.region == "us-east-1"
+                else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
+            )
+            s3.create_bucket(Bucket=bucket, **place)
+        s3.put_public_access_block(
+            Bucket=bucket,
+            PublicAccessBlockConfiguration={
+                "BlockPublicAcls": True,
+                "IgnorePublicAcls": True,
+                "BlockPublicPolicy": True,
+                "RestrictPublicBuckets": True,
+            },
+        )
+        s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        s3.put_bucket_encryption(
+            Bucket=bucket,
+            ServerSideEncryptionConfiguration={
+                "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+            },
+        )
+
+
+def state_exists(environment: Environment, aws: Aws) -> bool:
+    """Whether anything was ever made for this environment."""
+    with aws_errors("looking for the terraform state"):
+        return _exists(aws.client("s3"), environment.storage.state_bucket)
+
+
+def _exists(s3: Any, bucket: str) -> bool:
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error_code(error) in ("404", "NoSuchBucket"):
+            return False
+        if error_code(error) in ("403", "AccessDenied"):
+            raise AccessDenied(
+                f"the bucket {bucket} is not yours, or you may not use it",
+                next_command="choose another storage.state_bucket: bucket names are global in AWS",
+            ) from error
+        raise
+    return True
+
+
+def remove_state_bucket(environment: Environment, aws: Aws) -> None:
+    """Every version of every object, then the bucket. For a teardown that leaves nothing."""
+    s3, bucket = aws.client("s3"), environment.storage.state_bucket
+    with aws_errors(f"removing the state bucket {bucket}"):
+        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
+            entries = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
+            keys = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
+            if keys:
+                s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        s3.delete_bucket(Bucket=bucket)

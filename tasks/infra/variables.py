@@ -1,0 +1,79 @@
+"""An Environment as the variables of infra/terraform/storage and infra/terraform/cluster. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tasks.spec.environment import Environment
+from tasks.spec.records import Infrastructure, StorageOutputs
+
+
+def storage_variables(environment: Environment) -> dict[str, Any]:
+    return {
+        "region": environment.region,
+        "name": environment.cluster.name,
+        "environment": environment.name,
+        "bucket_name": environment.storage.model_bucket,
+        "bucket_force_destroy": environment.storage.force_destroy,
+        "kms_deletion_window_days": environment.storage.key_deletion_days,
+        "secret_recovery_window_days": environment.storage.secret_recovery_days,
+    }
+
+
+def cluster_variables(environment: Environment, storage: StorageOutputs) -> dict[str, Any]:
+    cluster = environment.cluster
+    gpu, system = cluster.gpu, cluster.system
+    variables: dict[str, Any] = {
+        "region": environment.region,
+        "name": cluster.name,
+        "environment": environment.name,
+        "kubernetes_version": cluster.kubernetes_version,
+        "vpc_cidr": cluster.vpc_cidr,
+        "nat_gateways": cluster.nat,
+        "interface_endpoints": cluster.interface_endpoints,
+        "endpoint_public_access": bool(cluster.public_access_cidrs),
+        "admin_principal_arns": sorted(cluster.admin_principal_arns),
+        "system_instance_types": [system.instance_type],
+        "system_min_size": system.count,
+        "system_desired_size": system.count,
+        "system_max_size": max(4, system.count),
+        "gpu_instance_types": [gpu.instance_type],
+        "gpu_capacity_type": gpu.capacity_type,
+        "gpu_min_size": gpu.min,
+        "gpu_desired_size": gpu.desired,
+        "gpu_max_size": gpu.max,
+        "gpu_volume_gib": gpu.volume_gib,
+        "gpu_label": {"key": gpu.label_key, "value": gpu.label_value},
+        "gpu_taint": {"key": gpu.taint.key, "value": gpu.taint.value, "effect": gpu.taint.eks_effect},
+        "model_bucket_arn": storage.bucket_arn,
+        "model_kms_key_arn": storage.kms_key_arn,
+        "namespace": environment.namespace,
+    }
+    if cluster.public_access_cidrs:
+        variables["endpoint_public_access_cidrs"] = list(cluster.public_access_cidrs)
+    return variables
+
+
+def storage_outputs(outputs: dict[str, Any]) -> StorageOutputs:
+    return StorageOutputs(
+        bucket=outputs["bucket"],
+        bucket_arn=outputs["bucket_arn"],
+        kms_key_arn=outputs["kms_key_arn"],
+        hub_token_secret_arn=outputs["hub_token_secret_arn"],
+    )
+
+
+def infrastructure(outputs: dict[str, Any], environment: Environment) -> Infrastructure:
+    return Infrastructure(
+        cluster_name=outputs["cluster_name"],
+        endpoint=outputs["cluster_endpoint"],
+        certificate_authority=outputs["cluster_ca"],
+        kubernetes_version=outputs["cluster_version"],
+        region=environment.region,
+        vpc_id=outputs["vpc_id"],
+        private_subnet_ids=tuple(outputs["private_subnet_ids"]),
+        zones=tuple(outputs["zones"]),
+        gpu_node_group=outputs["gpu_node_group"],
+        system_node_group=outputs["system_node_group"],
+        namespace=outputs["namespace"],
+    )

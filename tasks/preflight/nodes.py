@@ -1,0 +1,71 @@
+"""What a node of an instance type can give to pods, as EKS reserves it. Pure.
+
+Formula of the EKS AMI (kubeReserved: 255 MiB + 11 MiB a pod; 6 %, 1 %, 0.5 %, 0.25 % of the cores;
+evictionHard memory.available 100 MiB):
+https://github.com/awslabs/amazon-eks-ami/blob/main/nodeadm/internal/kubelet/config.go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tasks.spec.model import Resources
+from tasks.spec.quantities import human_bytes, parse_quantity
+
+MIB = 2**20
+# What DaemonSets take on a GPU node: aws-node 50m, kube-proxy 100m, ebs-csi-node 30m, eks-pod-identity-agent,
+# device plugin, DCGM exporter. CPU and memory their charts request, summed and rounded up.
+DAEMONSET_CPU = 0.35
+DAEMONSET_MEMORY = 450 * MIB
+
+
+@dataclass(frozen=True)
+class InstanceType:
+    """As `ec2 describe-instance-types` says it. `gpu_memory` is bytes of ONE GPU."""
+
+    name: str
+    vcpus: int
+    memory: int
+    gpus: int
+    gpu_memory: int
+    gpu_name: str
+    max_pods: int
+
+
+@dataclass(frozen=True)
+class Allocatable:
+    cpu: float
+    memory: int
+    gpus: int
+
+
+def allocatable(instance: InstanceType) -> Allocatable:
+    """What is left for the model's pods after the kubelet's reserve and the DaemonSets."""
+    memory = instance.memory - (255 + 11 * instance.max_pods + 100) * MIB
+    return Allocatable(
+        cpu=instance.vcpus - reserved_cpu(instance.vcpus) - DAEMONSET_CPU,
+        # the kernel and firmware keep some of the nominal memory: about 1.6 % on Nitro instances
+        memory=int(memory - 0.016 * instance.memory) - DAEMONSET_MEMORY,
+        gpus=instance.gpus,
+    )
+
+
+def reserved_cpu(vcpus: int) -> float:
+    """Cores the kubelet keeps."""
+    shares = (0.06, 0.01, 0.005, 0.005)
+    return sum(shares[:vcpus]) + max(0, vcpus - 4) * 0.0025
+
+
+def shortages(resources: Resources, room: Allocatable) -> list[str]:
+    """What one replica asks for and a node cannot give; empty where it fits."""
+    rows: list[tuple[str, float, float, Callable[[float], str]]] = [
+        ("cpu", parse_quantity(resources.cpu), room.cpu, lambda cores: f"{cores:.2f}"),
+        ("memory", parse_quantity(resources.memory), room.memory, human_bytes),
+        ("nvidia.com/gpu", resources.gpu, room.gpus, lambda gpus: f"{gpus:.0f}"),
+    ]
+    return [
+        f"{name}: asks {show(wanted)}, a node can give {show(max(0, given))}"
+        for name, wanted, given, show in rows
+        if wanted > given
+    ]

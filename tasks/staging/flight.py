@@ -1,0 +1,138 @@
+"""One file on its way: its upload, the parts that arrived, and the proof before it becomes visible."""
+
+from __future__ import annotations
+
+import threading
+
+from tasks.spec.errors import ChecksumMismatch
+from tasks.spec.records import HubFile, StagedFile
+from tasks.staging.addresses import FileAddress
+from tasks.staging.buffers import Buffer
+from tasks.staging.hashes import SerialHash, combined, crc64nvme, encoded
+from tasks.staging.journal import best_upload, staged_file
+from tasks.staging.objects import AlreadyThere, Bucket, SentPart, UploadGone
+from tasks.staging.parts import Part, cut, part_size
+from tasks.staging.stop import Stop
+
+
+class FileFlight:
+    """Parts are sent by several workers; the last of them proves the file and completes it.
+
+    `lost` means somebody else completed or aborted the upload: what is in the bucket then has to be looked at again.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        prefix: str,
+        address: FileAddress,
+        open_uploads: list[str],
+        floor: int,
+        stop: Stop,
+    ) -> None:
+        self.file: HubFile = address.file
+        self.address = address
+        self.key = f"{prefix}/{self.file.path}"
+        self.part_size = part_size(self.file.size, floor)
+        self.parts = cut(self.file.size, self.part_size)
+        self.lost = False
+        self._bucket, self._open_uploads, self._stop = bucket, open_uploads, stop
+        self._lock = threading.Lock()
+        self._hash: SerialHash | None = None
+        self._upload: str | None = None
+        self._sent: dict[int, SentPart] = {}
+        self._etags: dict[int, str] = {}
+        self._crcs: dict[int, int] = {}
+        self._left = len(self.parts)
+
+    def open(self) -> None:
+        """Start the hash and find or make the multipart upload: once, by the first worker that comes."""
+        with self._lock:
+            if self._hash is not None:
+                return
+            self._hash = SerialHash(self.file, len(self.parts), self._stop)
+            if len(self.parts) == 1:
+                return
+            sizes = {part.number: part.size for part in self.parts}
+            best = best_upload(self._bucket, self.key, self._open_uploads, sizes)
+            if best:
+                self._upload, self._sent = best
+            else:
+                self._upload = self._bucket.create_upload(self.key)
+
+    def deliver(self, part: Part, buffer: Buffer) -> StagedFile | None:
+        """Hash and send a part that has arrived in `buffer`. The file's record when it was the last one.
+
+        Raises ChecksumMismatch, after aborting the upload, where the file is not what the hub says it is.
+        """
+        if self._hash is None:
+            raise RuntimeError("deliver() before open()")
+        data = memoryview(buffer.data)[: part.size]
+        crc = crc64nvme(data)
+        buffer.hold()
+        self._hash.feed(part.number - 1, data[:], buffer.release)
+        try:
+            etag = self._send(part, data, crc)
+        except UploadGone:
+            self.lose()
+            return None
+        with self._lock:
+            self._crcs[part.number] = crc
+            self._etags[part.number] = etag
+            self._left -= 1
+            last = self._left == 0
+        return self._finish(data) if last and not self.lost else None
+
+    def lose(self) -> None:
+        """Leave the file to the next look at the bucket."""
+        self.lost = True
+        if self._hash is not None:
+            self._hash.cancel()
+
+    def _send(self, part: Part, data: memoryview, crc: int) -> str:
+        """The part's ETag. A part that S3 already holds with the same checksum is not sent again."""
+        if self._upload is None:
+            return ""
+        there = self._sent.get(part.number)
+        if there and there.crc64nvme == encoded(crc):
+            return there.etag
+        return self._bucket.send_part(self.key, self._upload, part.number, data, crc)
+
+    def _finish(self, only_part: memoryview) -> StagedFile | None:
+        """Prove, then make visible: a wrong file never is."""
+        if self._hash is None:
+            raise RuntimeError("finish before open()")
+        whole = self._hash.result()
+        wrong = whole.mismatch(self.file)
+        if wrong:
+            if self._upload:
+                self._bucket.abort(self.key, self._upload)
+            raise ChecksumMismatch(
+                f"{self.file.path}: what arrived is not what the hub lists",
+                evidence=[wrong, "the upload was aborted; nothing of this file is in the bucket"],
+                next_command="run the same command again: files that are whole stay",
+            )
+        parts = [(self._crcs[part.number], part.size) for part in self.parts]
+        record = staged_file(self.file, whole.sha256, parts, self.part_size)
+        try:
+            if self._upload:
+                etags = [self._etags[part.number] for part in self.parts]
+                self._bucket.complete(self.key, self._upload, etags, self.file.size, record.crc64nvme)
+            else:
+                self._bucket.put(self.key, only_part, combined(parts))
+        except UploadGone:
+            self.lose()
+            return None
+        except AlreadyThere:
+            return self._adopt(record)
+        return record
+
+    def _adopt(self, record: StagedFile) -> StagedFile | None:
+        """Another run was first: its object is ours where the checksums agree."""
+        head = self._bucket.head(self.key)
+        if head is None or (head.size, head.crc64nvme) != (record.size, record.crc64nvme):
+            self.lose()
+            return None
+        if self._upload:
+            self._bucket.abort(self.key, self._upload)
+        return record

@@ -1,0 +1,133 @@
+"""A staged model from one bucket to another, copied by S3 itself: the bytes that were proven, never fetched anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
+
+from tasks.spec.errors import ChecksumMismatch, StagingFailed
+from tasks.spec.progress import Reporter
+from tasks.spec.quantities import human_bytes
+from tasks.spec.records import StagedFile, StagedModel
+from tasks.staging import manifest as manifests
+from tasks.staging.objects import AlreadyThere, Bucket, UploadGone
+from tasks.staging.parts import MIB, Part, cut
+
+ONE_CALL_AT_MOST = (
+    1024 * MIB
+)  # CopyObject takes up to 5 GB, but one stream at a time; above this parts go side by side
+COPY_PART = 512 * MIB
+
+
+def promote_copy(
+    staged: StagedModel,
+    *,
+    bucket: str,
+    s3: Any,
+    reporter: Reporter,
+    kms_key_arn: str | None = None,
+    workers: int = 8,
+    one_call_at_most: int = ONE_CALL_AT_MOST,
+    copy_part: int = COPY_PART,
+) -> StagedModel:
+    """Copy `staged` into `bucket` under the same prefix, the manifest last and byte for byte the same.
+
+    Objects that are there with the manifest's checksum are left alone, so a run that was killed goes on.
+    `one_call_at_most` and `copy_part` in bytes. Raises StagingFailed, ChecksumMismatch, AccessDenied, CloudError.
+    """
+    source, target = Bucket(s3, staged.bucket), Bucket(s3, bucket, kms_key_arn)
+    stored = manifests.read(source, staged.prefix)
+    if stored is None or stored.sha256 != staged.manifest_sha256:
+        raise StagingFailed(
+            f"{staged.uri} is not what was proven: its manifest {'has changed' if stored else 'is gone'}",
+            evidence=[
+                f"proven: {staged.manifest_sha256}",
+                f"there: {stored.sha256 if stored else 'nothing'}",
+            ],
+            next_command="deploy and prove it again in the environment it comes from",
+        )
+    there = manifests.read(target, staged.prefix)
+    whole = there and not manifests.missing(there.manifest, staged.prefix, target.sizes(f"{staged.prefix}/"))
+    if there and whole and there.sha256 == stored.sha256:
+        reporter.say(f"s3://{bucket}/{staged.prefix} is whole: nothing to copy")
+        return manifests.staged_model(bucket, staged.prefix, there, reused=True)
+    if there and not whole:
+        target.delete(manifests.manifest_key(staged.prefix))
+    copier = _Copier(source, target, staged.prefix, one_call_at_most, copy_part)
+    copier.run(stored.manifest.files, reporter, workers)
+    written = manifests.write(
+        target, staged.prefix, stored.body, instead_of=there.etag if there and whole else None
+    )
+    return manifests.staged_model(bucket, staged.prefix, written, reused=False)
+
+
+class _Copier:
+    def __init__(
+        self, source: Bucket, target: Bucket, prefix: str, one_call_at_most: int, copy_part: int
+    ) -> None:
+        self._source, self._target, self._prefix = source, target, prefix
+        self._one_call_at_most, self._copy_part = one_call_at_most, copy_part
+
+    def run(self, files: tuple[StagedFile, ...], reporter: Reporter, workers: int) -> None:
+        """Every file; parts of large ones side by side. The first failure ends it once those running are through."""
+        total = sum(file.size for file in files)
+        copied = 0
+        with ThreadPoolExecutor(workers, thread_name_prefix="copy") as pool:
+            for file in files:
+                for size in self._copy(file, pool):
+                    copied += size
+                    reporter.progress(copied, total)
+        reporter.say(
+            f"{len(files)} files, {human_bytes(total)}, are in s3://{self._target.name}/{self._prefix}"
+        )
+
+    def _copy(self, file: StagedFile, pool: ThreadPoolExecutor) -> Iterator[int]:
+        """Bytes copied, as they are."""
+        key = f"{self._prefix}/{file.path}"
+        head = self._target.head(key)
+        if head and (head.size, head.crc64nvme) == (file.size, file.crc64nvme):
+            yield file.size
+            return
+        if file.size <= self._one_call_at_most:
+            self._target.copy(key, self._from(key))
+            yield file.size
+        else:
+            if head:
+                self._target.delete(key)  # not this file: a completed upload would find the name taken
+            yield from self._copy_parts(file, key, pool)
+        self._check(file, key)
+
+    def _copy_parts(self, file: StagedFile, key: str, pool: ThreadPoolExecutor) -> Iterator[int]:
+        upload = self._target.create_upload(key)
+        parts = cut(file.size, self._copy_part)
+        try:
+            running = {pool.submit(self._one_part, key, upload, part): part for part in parts}
+            etags: dict[int, str] = {}
+            for future in as_completed(running):
+                part = running[future]
+                etags[part.number] = future.result()
+                yield part.size
+            in_order = [etags[part.number] for part in parts]
+            self._target.complete(key, upload, in_order, file.size, file.crc64nvme)
+        except (AlreadyThere, UploadGone):
+            self._target.abort(key, upload)  # another run was first: its object is checked like ours
+        except BaseException:
+            self._target.abort(key, upload)
+            raise
+
+    def _one_part(self, key: str, upload: str, part: Part) -> str:
+        return self._target.copy_part(key, upload, part.number, self._from(key), part.offset, part.size)
+
+    def _check(self, file: StagedFile, key: str) -> None:
+        head = self._target.head(key)
+        if head is None or (head.size, head.crc64nvme) != (file.size, file.crc64nvme):
+            there = f"{head.size} bytes, CRC64NVME {head.crc64nvme}" if head else "nothing"
+            raise ChecksumMismatch(
+                f"s3://{self._target.name}/{key} is not the file that was proven",
+                evidence=[f"proven: {file.size} bytes, CRC64NVME {file.crc64nvme}", f"there: {there}"],
+                next_command="run the same command again: files that are whole stay",
+            )
+
+    def _from(self, key: str) -> dict[str, str]:
+        return {"Bucket": self._source.name, "Key": key}

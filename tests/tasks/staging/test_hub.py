@@ -1,0 +1,108 @@
+"""Pinning a repo on the hub, and the hub's refusals told apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox.faults import Faults
+from sandbox.settings import Settings
+from tasks.spec.errors import (
+    HubUnavailable,
+    LicenceNotAccepted,
+    RepoNotFound,
+    RevisionNotFound,
+    SlipwayError,
+    TokenMissing,
+    TokenRejected,
+)
+from tasks.spec.model import Source
+from tasks.spec.records import HubModel
+from tasks.staging.hub import read_head, read_safetensors_header, resolve
+from tests.tasks.staging.conftest import Clock
+
+TINY = Source(repo="slipway/tiny-llama")
+READER, STRANGER = "hf_sandbox_reader", "hf_sandbox_stranger"
+
+
+def ask(settings: Settings, source: Source, token: str | None = None) -> HubModel:
+    clock = Clock()
+    return resolve(source, token=token, endpoint=settings.hub_url, clock=clock, sleep=clock.sleep)
+
+
+def test_a_branch_is_pinned_to_a_commit(settings: Settings) -> None:
+    assert len(ask(settings, TINY).commit) == 40
+
+
+def test_a_tag_is_another_commit_than_main(settings: Settings) -> None:
+    assert ask(settings, Source(repo=TINY.repo, revision="v1")).commit != ask(settings, TINY).commit
+
+
+def test_large_files_carry_sha256_and_small_ones_git_sha1(settings: Settings) -> None:
+    files = {file.path: file for file in ask(settings, TINY).files}
+    weights = next(file for path, file in files.items() if path.endswith(".safetensors"))
+    assert weights.sha256
+    assert not weights.git_sha1
+    assert files["config.json"].git_sha1
+    assert not files["config.json"].sha256
+
+
+def test_pickles_are_left_out_where_safetensors_are_and_it_is_said(settings: Settings) -> None:
+    model = ask(settings, Source(repo="slipway/pickle-llama"))
+    assert not any(file.path.endswith(".bin") for file in model.files)
+    assert model.skipped == ("pytorch_model.bin: a pickle, and the repo has safetensors",)
+
+
+def test_the_head_of_a_file_is_read_by_range(settings: Settings) -> None:
+    model = ask(settings, TINY)
+    assert read_head(model, "config.json", 1, token=None, endpoint=settings.hub_url) == b"{"
+
+
+def test_a_safetensors_header_names_its_tensors(settings: Settings) -> None:
+    model = ask(settings, TINY)
+    path = next(file.path for file in model.files if file.path.endswith(".safetensors"))
+    header = read_safetensors_header(model, path, token=None, endpoint=settings.hub_url)
+    assert any(entry.get("dtype") == "BF16" for entry in header.values())
+
+
+@pytest.mark.parametrize(
+    ("source", "token", "error"),
+    [
+        (Source(repo="slipway/tiny-llama-gated"), None, TokenMissing),
+        (Source(repo="slipway/tiny-llama-gated"), STRANGER, LicenceNotAccepted),
+        (Source(repo="slipway/tiny-llama-gated"), "hf_nobody", TokenRejected),
+        (TINY, "hf_nobody", TokenRejected),
+        (Source(repo="slipway/no-such-model"), None, RepoNotFound),
+        (Source(repo="slipway/no-such-model"), READER, RepoNotFound),
+        (Source(repo="slipway/tiny-llama", revision="v9"), None, RevisionNotFound),
+        (Source(repo="slipway/tiny-llama", allow=("*.gguf",)), None, RepoNotFound),
+    ],
+)
+def test_each_refusal_is_told_apart_with_a_next_command(
+    settings: Settings, source: Source, token: str | None, error: type[SlipwayError]
+) -> None:
+    with pytest.raises(SlipwayError) as caught:
+        ask(settings, source, token)
+    assert type(caught.value) is error
+    assert caught.value.next_command
+    assert "hf_" not in str(caught.value)
+
+
+def test_a_gated_repo_resolves_for_an_account_that_was_let_in(settings: Settings) -> None:
+    assert ask(settings, Source(repo="slipway/tiny-llama-gated"), READER).gated
+
+
+def test_a_429_is_waited_out(settings: Settings, faults: Faults) -> None:
+    faults.set("hub-429", count=2, value=1)
+    assert ask(settings, TINY).files
+
+
+def test_a_hub_that_stays_down_ends_as_unavailable(settings: Settings, faults: Faults) -> None:
+    faults.set("hub-5xx")
+    with pytest.raises(HubUnavailable):
+        ask(settings, TINY)
+
+
+def test_no_hub_at_all_ends_as_unavailable() -> None:
+    with pytest.raises(HubUnavailable):
+        clock = Clock()
+        resolve(TINY, token=None, endpoint="http://127.0.0.1:9", clock=clock, sleep=clock.sleep)

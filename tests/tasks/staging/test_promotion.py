@@ -1,0 +1,77 @@
+"""From one bucket to another, by S3 itself."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+
+from sandbox.settings import Settings
+from tasks.spec.errors import SlipwayError, StagingFailed
+from tasks.spec.records import HubModel, StagedModel
+from tasks.staging.objects import Bucket
+from tasks.staging.promotion import promote_copy
+from tasks.staging.staging import stage
+from tests.tasks.staging.conftest import BIG, MIB, Heard
+
+
+@pytest.fixture(scope="module")
+def staged(settings: Settings, s3: Any, model: HubModel) -> StagedModel:
+    name = f"proven-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=name)
+    return stage(
+        model, bucket=name, s3=s3, token=None, reporter=Heard(), endpoint=settings.hub_url, part_size_floor=5 * MIB
+    )  # fmt: skip
+
+
+def promote(staged: StagedModel, s3: Any, bucket: str, heard: Heard) -> StagedModel:
+    return promote_copy(
+        staged, bucket=bucket, s3=s3, reporter=heard, one_call_at_most=16 * MIB, copy_part=8 * MIB
+    )
+
+
+def test_the_copy_has_the_same_bytes_and_the_same_manifest(
+    staged: StagedModel, s3: Any, bucket: str, heard: Heard
+) -> None:
+    there = promote(staged, s3, bucket, heard)
+    assert there.manifest_sha256 == staged.manifest_sha256
+    key = f"{staged.prefix}/{BIG}"
+    heads = [s3.head_object(Bucket=b, Key=key, ChecksumMode="ENABLED") for b in (staged.bucket, bucket)]
+    assert heads[0]["ChecksumCRC64NVME"] == heads[1]["ChecksumCRC64NVME"]
+    assert heard.steps[-1] == (staged.total_bytes, staged.total_bytes)
+
+
+def test_a_second_promotion_copies_nothing(staged: StagedModel, s3: Any, bucket: str, heard: Heard) -> None:
+    promote(staged, s3, bucket, heard)
+    assert promote(staged, s3, bucket, Heard()).reused
+
+
+def test_what_was_proven_is_refused_once_its_manifest_changed(
+    staged: StagedModel, s3: Any, bucket: str, heard: Heard
+) -> None:
+    other = staged.model_copy(update={"manifest_sha256": "0" * 64})
+    with pytest.raises(StagingFailed, match="has changed"):
+        promote(other, s3, bucket, heard)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
+
+
+def test_an_object_that_is_not_the_proven_one_is_replaced(
+    staged: StagedModel, s3: Any, bucket: str, heard: Heard
+) -> None:
+    s3.put_object(Bucket=bucket, Key=f"{staged.prefix}/{BIG}", Body=b"other")
+    promote(staged, s3, bucket, heard)
+    head = s3.head_object(Bucket=bucket, Key=f"{staged.prefix}/{BIG}")
+    assert head["ContentLength"] == 23 * MIB + 17
+
+
+def test_a_copy_that_fails_leaves_no_upload_open(
+    staged: StagedModel, s3: Any, bucket: str, heard: Heard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> str:
+        raise StagingFailed("the second region is down")
+
+    monkeypatch.setattr(Bucket, "copy_part", broken)
+    with pytest.raises(SlipwayError):
+        promote(staged, s3, bucket, heard)
+    assert "Uploads" not in s3.list_multipart_uploads(Bucket=bucket)

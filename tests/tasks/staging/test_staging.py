@@ -1,0 +1,291 @@
+"""A model from the hub into S3, over both protocols, with what goes wrong on the way."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.faults import Faults
+from sandbox.settings import ACCESS_KEY, SECRET_KEY, Settings
+from tasks.spec.errors import AccessDenied, ChecksumMismatch, HubUnavailable, SlipwayError
+from tasks.spec.model import Source
+from tasks.spec.records import HubModel, StagedModel
+from tasks.staging import manifest as manifests
+from tasks.staging.hub import resolve
+from tasks.staging.objects import Bucket
+from tasks.staging.staging import stage
+from tests.tasks.staging.conftest import BIG, MIB, REPO, SECOND, Clock, Heard
+
+
+class Stager:
+    """`stage` with these tests' servers; `clock` makes its pauses take no time."""
+
+    def __init__(self, settings: Settings, s3: Any, bucket: str, model: HubModel, heard: Heard) -> None:
+        self.settings, self.s3, self.bucket, self.model, self.heard = settings, s3, bucket, model, heard
+        self.clock = Clock()
+
+    def __call__(self, model: HubModel | None = None, *, floor: int = 5 * MIB) -> StagedModel:
+        return stage(
+            model or self.model,
+            bucket=self.bucket,
+            s3=self.s3,
+            token=None,
+            reporter=self.heard,
+            endpoint=self.settings.hub_url,
+            workers=4,
+            part_size_floor=floor,
+            clock=self.clock,
+            sleep=self.clock.sleep,
+        )
+
+    @property
+    def prefix(self) -> str:
+        return manifests.prefix_of(self.model.repo, self.model.commit)
+
+    def found(self) -> set[str]:
+        found = self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])
+        return {item["Key"].removeprefix(self.prefix + "/") for item in found}
+
+    def uploads(self) -> list[Any]:
+        return list(self.s3.list_multipart_uploads(Bucket=self.bucket).get("Uploads", []))
+
+    def body(self, path: str) -> bytes:
+        data: bytes = self.s3.get_object(Bucket=self.bucket, Key=f"{self.prefix}/{path}")["Body"].read()
+        return data
+
+
+@pytest.fixture
+def run(settings: Settings, s3: Any, bucket: str, model: HubModel, heard: Heard) -> Stager:
+    return Stager(settings, s3, bucket, model, heard)
+
+
+def assert_whole(run: Stager) -> None:
+    """Every file is there byte for byte, the manifest with it, and nothing else."""
+    assert run.found() == {file.path for file in run.model.files} | {".slipway/manifest.json"}
+    for file in run.model.files:
+        body = run.body(file.path)
+        assert len(body) == file.size
+        if file.sha256:
+            assert hashlib.sha256(body).hexdigest() == file.sha256
+    assert run.uploads() == []
+
+
+def test_every_file_arrives_and_the_manifest_with_it(run: Stager) -> None:
+    staged = run()
+    assert_whole(run)
+    assert (staged.commit, staged.reused) == (run.model.commit, False)
+    assert staged.total_bytes == run.model.total_bytes
+
+
+def test_the_manifest_lists_checksums_s3_agrees_with(run: Stager) -> None:
+    staged = run()
+    stored = manifests.read(Bucket(run.s3, run.bucket), staged.prefix)
+    assert stored is not None
+    assert stored.sha256 == staged.manifest_sha256
+    big = next(file for file in stored.manifest.files if file.path == BIG)
+    head = run.s3.head_object(Bucket=run.bucket, Key=f"{staged.prefix}/{BIG}", ChecksumMode="ENABLED")
+    assert big.crc64nvme == head["ChecksumCRC64NVME"]
+    assert len(big.parts) == 5
+
+
+def test_a_second_run_sends_nothing(run: Stager) -> None:
+    first, second = run(), run()
+    assert second.reused
+    assert second.manifest_sha256 == first.manifest_sha256
+    assert "nothing to send" in run.heard.lines[-1]
+
+
+def test_progress_counts_every_byte_once(run: Stager) -> None:
+    run()
+    assert max(run.heard.steps) == (run.model.total_bytes, run.model.total_bytes)
+
+
+def test_a_file_that_was_removed_comes_back_and_the_rest_stays(run: Stager) -> None:
+    run()
+    run.s3.delete_object(Bucket=run.bucket, Key=f"{run.prefix}/{SECOND}")
+    run.heard.steps.clear()
+    assert not run().reused
+    assert_whole(run)
+    assert run.heard.steps[-1][1] == 11 * MIB
+
+
+def test_an_object_of_another_size_is_replaced(run: Stager) -> None:
+    run.s3.put_object(Bucket=run.bucket, Key=f"{run.prefix}/{SECOND}", Body=b"half")
+    run()
+    assert_whole(run)
+
+
+def test_an_object_with_other_bytes_is_found_and_replaced(run: Stager) -> None:
+    run.s3.put_object(Bucket=run.bucket, Key=f"{run.prefix}/{SECOND}", Body=bytes(11 * MIB))
+    run()
+    assert_whole(run)
+    assert any("is not the hub's file" in line for line in run.heard.lines)
+
+
+def test_an_object_whose_record_was_lost_is_read_back_not_sent_again(run: Stager) -> None:
+    run()
+    run.s3.delete_object(Bucket=run.bucket, Key=manifests.manifest_key(run.prefix))
+    run.heard.steps.clear()
+    run()
+    assert_whole(run)
+    assert run.heard.steps == []
+
+
+def test_another_choice_of_files_replaces_the_manifest(run: Stager, settings: Settings) -> None:
+    fewer = resolve(Source(repo=REPO, ignore=(SECOND,)), token=None, endpoint=settings.hub_url)
+    run(fewer)
+    run()
+    assert_whole(run)
+
+
+@pytest.mark.parametrize("fault", ["hub-reset", "hub-truncated", "hub-wrong-range", "hub-expired-url"])
+def test_a_broken_answer_of_the_cdn_is_asked_for_again(run: Stager, faults: Faults, fault: str) -> None:
+    faults.set(fault, count=4)
+    run()
+    assert faults.active() == [], "the fault never struck"
+    assert_whole(run)
+
+
+@pytest.mark.parametrize("fault", ["hub-429", "hub-5xx"])
+def test_a_hub_that_says_not_now_is_waited_for(run: Stager, faults: Faults, fault: str) -> None:
+    faults.set(fault, count=3, value=7)
+    run()
+    assert faults.active() == []
+    assert_whole(run)
+
+
+def test_a_429_makes_all_workers_pause_as_long_as_it_says(run: Stager, faults: Faults) -> None:
+    faults.set("hub-429", count=1, value=40)
+    run()
+    assert 40 <= run.clock.now < 80
+
+
+def test_a_hub_that_stays_down_ends_with_a_next_command(run: Stager, faults: Faults) -> None:
+    faults.set("hub-5xx")
+    with pytest.raises(HubUnavailable) as caught:
+        run()
+    assert caught.value.next_command
+
+
+def test_wrong_bytes_leave_nothing_of_that_file(run: Stager, faults: Faults) -> None:
+    faults.set("hub-wrong-bytes", target=f"{REPO}/{SECOND}", count=1)
+    with pytest.raises(ChecksumMismatch) as caught:
+        run()
+    assert SECOND in caught.value.cause
+    assert SECOND not in run.found()
+    assert not [upload for upload in run.uploads() if upload["Key"].endswith(SECOND)]
+    assert ".slipway/manifest.json" not in run.found()
+
+
+def test_after_wrong_bytes_a_run_without_them_ends_whole(run: Stager, faults: Faults) -> None:
+    faults.set("hub-wrong-bytes", target=f"{REPO}/{BIG}", count=1)
+    with pytest.raises(ChecksumMismatch):
+        run()
+    run()
+    assert_whole(run)
+
+
+def test_s3_that_asks_to_slow_down_is_waited_for(run: Stager, faults: Faults) -> None:
+    faults.set("s3-503", target="UploadPart", count=2)
+    run()
+    assert faults.active() == []
+    assert_whole(run)
+
+
+def test_a_denied_upload_names_the_operation(run: Stager, faults: Faults) -> None:
+    faults.set("s3-denied", target="UploadPart")
+    with pytest.raises(AccessDenied) as caught:
+        run()
+    assert "UploadPart" in caught.value.cause
+
+
+def test_two_runs_at_once_end_in_one_good_copy(run: Stager, settings: Settings, faults: Faults) -> None:
+    faults.set("hub-slow", value=20_000_000)
+    failures: list[SlipwayError] = []
+    staged: list[StagedModel] = []
+
+    def one() -> None:
+        try:
+            staged.append(run())
+        except SlipwayError as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=one) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert len({each.manifest_sha256 for each in staged}) == 1
+    faults.clear()
+    run()
+    assert_whole(run)
+
+
+CHILD = """
+import os, sys, boto3
+from botocore.config import Config
+from tasks.spec.progress import Silent
+from tasks.spec.records import HubModel
+from tasks.staging.staging import stage
+s3 = boto3.client("s3", endpoint_url=sys.argv[1], config=Config(
+    s3={"addressing_style": "path", "payload_signing_enabled": False}))
+stage(HubModel.model_validate_json(sys.argv[4]), bucket=sys.argv[3], s3=s3, token=None, reporter=Silent(),
+      endpoint=sys.argv[2], workers=4, part_size_floor=5 << 20)
+"""
+
+
+def sent_bytes(run: Stager) -> int:
+    """Bytes of parts S3 holds for uploads in progress."""
+    total = 0
+    for upload in run.uploads():
+        parts = run.s3.list_parts(Bucket=run.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+        total += sum(part["Size"] for part in parts.get("Parts", []))
+    return total
+
+
+def test_after_kill_9_a_run_sends_only_what_s3_does_not_hold(
+    run: Stager, settings: Settings, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults.set("hub-slow", value=6_000_000)
+    arguments = [settings.aws_url, settings.hub_url, run.bucket, run.model.model_dump_json()]
+    credentials = {
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": settings.region,
+    }
+    child = subprocess.Popen(
+        [sys.executable, "-c", CHILD, *arguments],
+        env={**os.environ, **credentials},
+        cwd=Path(__file__).parents[3],
+    )
+    deadline = time.monotonic() + 30
+    while sent_bytes(run) < 10 * MIB:
+        assert child.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait(10)
+    held = sent_bytes(run)
+    assert ".slipway/manifest.json" not in run.found()
+    faults.clear()
+    sent: list[int] = []
+    send_part = Bucket.send_part
+
+    def counted(self: Bucket, key: str, upload: str, number: int, body: memoryview, crc: int) -> str:
+        sent.append(len(body))
+        return send_part(self, key, upload, number, body, crc)
+
+    monkeypatch.setattr(Bucket, "send_part", counted)
+    run()
+    assert_whole(run)
+    assert sum(sent) <= 34 * MIB + 17 - held
