@@ -7,7 +7,6 @@ send gigabytes over kept connections and wait for `100 Continue`, so both are do
 from __future__ import annotations
 
 import io
-import socket
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -16,7 +15,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 
-DRAIN_LIMIT = 1 << 20  # bytes of an unread body worth reading to keep the connection
+DRAIN_LIMIT = 64 << 20  # bytes of an unread body that are read, so that the client gets to see the answer
 CHUNK_LINE_LIMIT = 4096
 
 Environ = dict[str, Any]
@@ -31,9 +30,8 @@ class Truncated(ConnectionError):
 class Body(io.RawIOBase):
     """A request body: bounded by its Content-Length, `100 Continue` sent when it is first read."""
 
-    def __init__(self, stream: Any, length: int, ready: Callable[[], None]) -> None:
+    def __init__(self, stream: Any, length: int, ready: Callable[[], None] | None) -> None:
         self._stream, self._left, self._ready = stream, length, ready
-        self._started = False
 
     def readable(self) -> bool:
         return True
@@ -42,10 +40,15 @@ class Body(io.RawIOBase):
     def left(self) -> int:
         return self._left
 
+    @property
+    def withheld(self) -> bool:
+        """The client still waits for Continue: it will not send its body after a refusal."""
+        return self._ready is not None
+
     def readinto(self, buffer: Any) -> int:
-        if not self._started:
-            self._started = True
+        if self._ready:
             self._ready()
+            self._ready = None
         view = memoryview(buffer).cast("B")
         want = min(len(view), self._left)
         if want == 0:
@@ -60,10 +63,10 @@ class Body(io.RawIOBase):
 class ChunkedBody(io.RawIOBase):
     """A request body in `Transfer-Encoding: chunked`."""
 
-    def __init__(self, stream: Any, ready: Callable[[], None]) -> None:
+    def __init__(self, stream: Any, ready: Callable[[], None] | None) -> None:
         self._stream, self._ready = stream, ready
         self._chunk_left = 0
-        self._started = self._done = False
+        self._done = False
 
     def readable(self) -> bool:
         return True
@@ -73,10 +76,15 @@ class ChunkedBody(io.RawIOBase):
         """Unknown until the last chunk: more than is worth draining."""
         return 0 if self._done else DRAIN_LIMIT + 1
 
+    @property
+    def withheld(self) -> bool:
+        """The client still waits for Continue."""
+        return self._ready is not None
+
     def readinto(self, buffer: Any) -> int:
-        if not self._started:
-            self._started = True
+        if self._ready:
             self._ready()
+            self._ready = None
         view = memoryview(buffer).cast("B")
         if self._done or not len(view):
             return 0
@@ -108,7 +116,7 @@ class ChunkedBody(io.RawIOBase):
             raise Truncated("a chunk has no size") from error
 
 
-class Handler(MotoRequestHandler):
+class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto has no types
     """One connection: requests one after another, each handed to the WSGI application."""
 
     protocol_version = "HTTP/1.1"
@@ -118,6 +126,10 @@ class Handler(MotoRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Quiet: a staging run makes thousands of requests."""
 
+    def handle_expect_100(self) -> bool:
+        """Not yet: the body's first reader says Continue, so a refusal comes before the body."""
+        return True
+
     def connection_dropped(self, error: BaseException, environ: Environ | None = None) -> None:
         self.close_connection = True
 
@@ -125,10 +137,10 @@ class Handler(MotoRequestHandler):
         self.environ = environ = self.make_environ()
         expected = self.headers.get("Expect", "").strip().lower() == "100-continue"
 
-        def ready() -> None:
-            if expected:
-                self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        def proceed() -> None:
+            self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
+        ready = proceed if expected else None
         body: Body | ChunkedBody
         if environ.get("wsgi.input_terminated"):
             body = ChunkedBody(self.rfile, ready)
@@ -138,14 +150,15 @@ class Handler(MotoRequestHandler):
         environ["slipway.body"] = body  # the unbuffered one, for S3
         try:
             self._answer(environ, body)
-        except (ConnectionError, socket.timeout) as error:
+        except (TimeoutError, ConnectionError) as error:
             self.connection_dropped(error, environ)
 
     def _answer(self, environ: Environ, body: Body | ChunkedBody) -> None:
-        response: list[Any] = []
+        status, sent_headers = "", list[tuple[str, str]]()
 
-        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
-            response[:] = [status, headers]
+        def start_response(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
+            nonlocal status, sent_headers
+            status, sent_headers = line, headers
 
         try:
             blocks = self.server.app(environ, start_response)
@@ -156,7 +169,7 @@ class Handler(MotoRequestHandler):
             start_response("500 Internal Server Error", [("Content-Length", "0")])
             blocks = [b""]
         try:
-            self._send(environ, *response, blocks, body)
+            self._send(environ, status, sent_headers, blocks, body)
         finally:
             close = getattr(blocks, "close", None)
             if close:
@@ -176,30 +189,28 @@ class Handler(MotoRequestHandler):
         if not bodiless and "content-length" not in names:
             blocks = [b"".join(blocks)]
             headers = [*headers, ("Content-Length", str(len(blocks[0])))]
-        keep = body.left <= DRAIN_LIMIT and not self.close_connection
-        self.send_response(int(code), reason)
+        if body.left > DRAIN_LIMIT or body.withheld:
+            self.close_connection = True
+        self.send_response_only(int(code), reason)
+        if "date" not in names:
+            self.send_header("Date", self.date_time_string())
         for name, value in headers:
             if name.lower() != "connection":
                 self.send_header(name, value)
-        if not keep:
+        if self.close_connection:
             self.send_header("Connection", "close")
-            self.close_connection = True
         self.end_headers()
         for block in () if bodiless else blocks:
             self.wfile.write(block)
-        if keep and body.left:
-            self._drain(body)
+        if not body.withheld:
+            _drain(body)
 
-    def _drain(self, body: Body | ChunkedBody) -> None:
-        scrap = bytearray(1 << 16)
-        while body.left and body.readinto(scrap):
-            pass
 
-    def send_response(self, code: int | Any, message: str | None = None) -> None:
-        self.send_response_only(code, message)
-        if self.server.app is None:  # pragma: no cover
-            return
-        self.send_header("Date", self.date_time_string())
+def _drain(body: Body | ChunkedBody) -> None:
+    """Read what the application left of the body, within reason: closing on unread bytes would reset the connection."""
+    scrap, taken = bytearray(1 << 16), 0
+    while taken < DRAIN_LIMIT and (got := body.readinto(scrap)):
+        taken += got
 
 
 class Server(ThreadedWSGIServer):
@@ -211,4 +222,4 @@ class Server(ThreadedWSGIServer):
 
 def make_server(host: str, port: int, application: Application) -> Server:
     """A bound, listening server; `serve_forever` runs it. Raises OSError (or SystemExit) where the port is taken."""
-    return Server(host, port, application, handler=Handler)  # type: ignore[arg-type]
+    return Server(host, port, application, handler=Handler)

@@ -4,22 +4,36 @@ from __future__ import annotations
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from sandbox.aws import identity
+from sandbox.aws import ec2, identity, tagging
+from sandbox.aws.ecr import PullThroughCache
 from sandbox.aws.eks import Eks
-from sandbox.aws.front import Front
+from sandbox.aws.front import Front, Overlay
 from sandbox.aws.http import Application, Server, make_server
+from sandbox.aws.pricing import Pricing
 from sandbox.aws.s3 import S3
+from sandbox.aws.service_quotas import ServiceQuotas
+from sandbox.aws.signatures import Sts
+from sandbox.aws.ssm import Parameters
 from sandbox.aws.wire import JsonApi
 from sandbox.faults import Faults
 from sandbox.settings import Settings
 
 
 def build(settings: Settings) -> Server:
-    """A server bound to 127.0.0.1:settings.aws_port; `serve_forever` runs it."""
+    """A server bound to 127.0.0.1:settings.aws_port; `serve_forever` runs it. Empties the folder `s3` of the root."""
     faults = Faults(settings.faults_file)
-    identity.add_operator(settings.region)
-    eks = Eks(settings, faults)
-    s3 = S3(settings, faults)
-    services: dict[str, Application] = {"eks": JsonApi("eks", eks), "s3": s3}
     moto = DomainDispatcherApplication(create_backend_app)
-    return make_server("127.0.0.1", settings.aws_port, Front(services, moto))
+    eks, s3 = Eks(settings, faults), S3(settings, faults)
+    services: dict[str, Application] = {
+        "ecr": Overlay("ecr", PullThroughCache(), moto),
+        "eks": JsonApi("eks", eks),
+        "pricing": JsonApi("pricing", Pricing()),
+        "s3": s3,
+        "servicequotas": JsonApi("service-quotas", ServiceQuotas(faults)),
+        "ssm": Parameters(moto, settings.region),
+        "sts": Sts(moto),
+    }
+    identity.add_operator(settings.region)
+    ec2.extend(ec2.FastSnapshotRestores(settings.addon_seconds))
+    tagging.extend(eks, s3)
+    return make_server("127.0.0.1", settings.aws_port, Front(services, moto, eks))

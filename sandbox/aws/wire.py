@@ -71,9 +71,7 @@ class JsonApi:
     def __init__(self, model: str, service: object) -> None:
         self._model = ServiceModel(Loader().load_service_model(model, "service-2"), model)
         self._service = service
-        self._routes = [
-            (op.http["method"], _pattern(op.http["requestUri"]), op) for op in self._operations()
-        ]
+        self._routes = [(op.http["method"], _pattern(op.http["requestUri"]), op) for op in self._operations()]
 
     def _operations(self) -> list[OperationModel]:
         return [self._model.operation_model(name) for name in self._model.operation_names]

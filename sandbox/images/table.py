@@ -15,7 +15,21 @@ _SHELLS: Mapping[str, tuple[str, ...]] = {"sh": ("/bin/sh",), "bash": ("/bin/bas
 _PYTHONS: Mapping[str, tuple[str, ...]] = {"python3": _PYTHON, "python": _PYTHON}
 # The pause container sleeps until it is told to end, and ends well.
 _PAUSE = (*_PYTHON, "-I", "-S", "-c", "import signal as s; s.sigwait({s.SIGTERM, s.SIGINT})")
-_COREUTILS = ("cat", "echo", "sleep", "true", "false", "ls", "env", "date", "touch", "mkdir", "rm", "test", "printf")
+_COREUTILS = (
+    "cat",
+    "echo",
+    "sleep",
+    "true",
+    "false",
+    "ls",
+    "env",
+    "date",
+    "touch",
+    "mkdir",
+    "rm",
+    "test",
+    "printf",
+)
 
 
 def _module(name: str) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class Admission:
             ("", "pods"): self._pod,
             ("", "persistentvolumeclaims"): self._claim,
             ("", "namespaces"): self._namespace,
+            ("batch", "jobs"): self._job,
         }
 
     def create(self, resource: Resource, object_: Object, user: str, warnings: list[str]) -> None:
@@ -171,6 +172,21 @@ class Admission:
         namespace["spec"] = {
             "finalizers": ["kubernetes"]
         }  # the namespace controller takes it off when all is gone
+
+    @staticmethod
+    def _job(_resource: Resource, job: Object) -> None:
+        """The job strategy's own selector: pods are told apart by the job's uid."""
+        spec, metadata = job["spec"], job["metadata"]
+        if spec.get("manualSelector"):
+            return
+        uid = {"batch.kubernetes.io/controller-uid": metadata["uid"]}
+        labels = spec["template"]["metadata"].setdefault("labels", {})
+        labels |= uid | {
+            "batch.kubernetes.io/job-name": metadata["name"],
+            "controller-uid": metadata["uid"],
+            "job-name": metadata["name"],
+        }
+        spec.setdefault("selector", {"matchLabels": uid})
 
     def commit(self, resource: Resource, object_: Object) -> None:
         """Called before an object is stored for good."""

@@ -38,14 +38,13 @@ class Definitions:
     """The built-in kinds' schemas. A schema is a JSON-schema dict; `resolve` follows its $ref."""
 
     def __init__(self) -> None:
-        self._schemas = {name: _without_descriptions(schema) for name, schema in load_document().items()}
+        self._schemas: dict[str, Schema] = {
+            name: _without_descriptions(schema) for name, schema in load_document().items()
+        }
         self._kinds: dict[tuple[str, str, str], Schema] = {}
         for schema in self._schemas.values():
             for gvk in schema.get("x-kubernetes-group-version-kind", []):
                 self._kinds.setdefault((gvk["group"], gvk["version"], gvk["kind"]), schema)
-
-    def named(self, name: str) -> Schema:
-        return self._schemas[name]
 
     def of_kind(self, group: str, version: str, kind: str) -> Schema:
         """Raises KeyError for a kind this Kubernetes version does not have."""

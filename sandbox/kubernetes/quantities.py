@@ -22,7 +22,7 @@ def parse(text: str) -> Decimal:
         )
     number, suffix = Decimal(form[1]), form[2]
     if suffix in _BINARY:
-        return number * (Decimal(2) ** _BINARY[suffix])
+        return number * Decimal(1 << _BINARY[suffix])
     if suffix in _DECIMAL:
         return number.scaleb(_DECIMAL[suffix])
     return number.scaleb(int(suffix[1:]))

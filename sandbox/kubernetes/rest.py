@@ -57,7 +57,8 @@ class Rest:
         status, body = self._write(request, target, raw, write)
         response = web.Response(body=body, status=status, content_type=JSON)
         for warning in write.warnings:
-            response.headers.add("Warning", f'299 - "{warning}"')
+            quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
+            response.headers.add("Warning", f'299 - "{quoted}"')
         return response
 
     def _write(self, request: web.Request, target: Target, raw: bytes, write: Write) -> tuple[int, bytes]:

@@ -18,7 +18,6 @@ from sandbox.kubernetes.definitions import Schema, definitions, reference
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.resources import Resource
 
-_GO_TYPES = {"string": "string", "boolean": "bool", "array": "slice", "object": "map", "number": "float64"}
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 # Required by the schema because Go always writes them, but empty is fine when they are left out.
 _EMPTY_IS_FINE = frozenset(
@@ -153,9 +152,12 @@ def _decode_scalar(value: Any, kind: str, form: str | None, path: str) -> Any:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise _mismatch(value, path, "float64")
         return value
-    expected = {"string": str, "boolean": bool}[kind]
-    if not isinstance(value, expected):
-        raise _mismatch(value, path, _GO_TYPES[kind])
+    if kind == "boolean":
+        if not isinstance(value, bool):
+            raise _mismatch(value, path, "bool")
+        return value
+    if not isinstance(value, str):
+        raise _mismatch(value, path, "string")
     if form == "byte":
         try:
             base64.b64decode(value, validate=True)

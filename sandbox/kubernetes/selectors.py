@@ -62,13 +62,13 @@ def matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
 
 
 def _expression(expression: Mapping[str, Any], labels: Labels) -> bool:
-    key, operator = expression["key"], expression["operator"]
-    values = expression.get("values") or []
+    key, operator = str(expression["key"]), str(expression["operator"])
+    values: list[str] = expression.get("values") or []
     if operator == "In":
         return labels.get(key) in values
     if operator == "NotIn":
         return labels.get(key) not in values
-    return (key in labels) == (operator == "Exists")
+    return (key in labels) is (operator == "Exists")
 
 
 def to_string(selector: Mapping[str, Any] | None) -> str:

@@ -1,38 +1,423 @@
-"""Server-side printing: the columns `kubectl get` shows. Source: k8s.io/kubernetes/pkg/printers/internalversion."""
+"""Server-side printing: the columns `kubectl get` shows.
+
+Source: k8s.io/kubernetes/pkg/printers/internalversion/printers.go (1.32); custom resources bring their own columns.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Callable
 from typing import Any
 
-from sandbox.kubernetes.resources import Resource
+from sandbox.kubernetes import pod_status
+from sandbox.kubernetes.resources import Key, Resource
 from sandbox.kubernetes.store import Object
 
 Cells = Callable[[Object], list[Any]]
 Column = dict[str, Any]
 AgeOf = Callable[[str], str]
-
-
-def column(name: str, *, kind: str = "string", wide: bool = False) -> Column:
-    form = "name" if name == "Name" else ""
-    return {"name": name, "type": kind, "format": form, "description": name, "priority": int(wide)}
+Printer = Callable[[Object, AgeOf], list[Any]]
 
 
 def layout(resource: Resource, age_of: AgeOf) -> tuple[list[Column], Cells]:
-    def cells(object_: Object) -> list[Any]:
-        metadata = object_["metadata"]
-        return [metadata["name"], age_of(metadata.get("creationTimestamp", ""))]
+    """The columns of a kind and the function that fills a row. Every table starts with Name and has an Age."""
+    if resource.custom is not None and resource.custom.columns:
+        return _custom_layout(resource, age_of)
+    names, printer = _PRINTERS.get(resource.key, ("", _nothing))
+    titles = ["Name", *filter(None, names.split("|"))]
+    if "Age" not in titles and resource.key != ("", "events"):
+        titles.append("Age")
+    columns = [_column(title) for title in titles]
 
-    return [column("Name"), column("Age")], cells
+    def cells(object_: Object) -> list[Any]:
+        row = [object_["metadata"]["name"], *printer(object_, age_of)]
+        age = age_of(object_["metadata"].get("creationTimestamp", ""))
+        return [age if cell is _AGE else cell for cell in row] if _AGE in row else [*row, age][: len(titles)]
+
+    return columns, cells
+
+
+_AGE = object()  # stands where the age goes when it is not the last column
+
+
+def _column(title: str) -> Column:
+    """A trailing `*` marks a column of `-o wide`."""
+    name, wide = title.rstrip("*"), title.endswith("*")
+    form = "name" if name == "Name" else ""
+    return {"name": name, "type": "string", "format": form, "description": name, "priority": int(wide)}
+
+
+def _nothing(_object: Object, _age_of: AgeOf) -> list[Any]:
+    return []
+
+
+# ---------------------------------------------------------------------------------------------- custom resources
+
+
+def _custom_layout(resource: Resource, age_of: AgeOf) -> tuple[list[Column], Cells]:
+    columns = [_column("Name")]
+    columns += [
+        {
+            "name": extra["name"],
+            "type": extra["type"],
+            "format": extra.get("format", ""),
+            "description": extra.get("description", ""),
+            "priority": extra.get("priority", 0),
+        }
+        for extra in resource.custom.columns
+    ]
+
+    def cells(object_: Object) -> list[Any]:
+        row = [object_["metadata"]["name"]]
+        for extra in resource.custom.columns:
+            value = json_path(object_, extra["jsonPath"])
+            row.append(age_of(value) if extra["type"] == "date" and isinstance(value, str) else value)
+        return row
+
+    return columns, cells
+
+
+_STEP = re.compile(
+    r"""\.([\w-]+)|\[['"]([^'"\]]+)['"]\]|\[(\d+)\]|\[\?\(@\.([\w.]+)\s*==\s*['"]([^'"]*)['"]\)\]"""
+)
+
+
+def json_path(object_: Any, path: str) -> Any:
+    """The simple paths printer columns use: `.a.b`, `[0]`, `['a.b']`, `[?(@.type=="Ready")]`; None where nothing is."""
+    value = object_
+    for name, quoted, index, field, wanted in _STEP.findall(path.replace("\\.", "\0")):
+        key = (name or quoted).replace("\0", ".")
+        if key:
+            value = value.get(key) if isinstance(value, dict) else None
+        elif index:
+            value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
+        else:
+            items = value if isinstance(value, list) else []
+            value = next((i for i in items if isinstance(i, dict) and str(i.get(field)) == wanted), None)
+    return value
+
+
+# ---------------------------------------------------------------------------------------------- built-in kinds
+
+
+def _status(object_: Object) -> Object:
+    status: Object = object_.get("status") or {}
+    return status
+
+
+def _containers(template: Object) -> list[str]:
+    containers = template["spec"]["containers"]
+    return [",".join(c["name"] for c in containers), ",".join(c["image"] for c in containers)]
+
+
+def _labels(labels: Object | None) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted((labels or {}).items())) or "<none>"
+
+
+def _selector(object_: Object) -> str:
+    return _labels((object_["spec"].get("selector") or {}).get("matchLabels"))
+
+
+def _pod(pod: Object, age_of: AgeOf) -> list[Any]:
+    status, spec = _status(pod), pod["spec"]
+    ready, total = pod_status.ready_count(pod)
+    return [
+        f"{ready}/{total}",
+        pod_status.reason(pod),
+        pod_status.restarts(pod, age_of),
+        _AGE,
+        status.get("podIP") or "<none>",
+        spec.get("nodeName") or "<none>",
+        status.get("nominatedNodeName") or "<none>",
+        "<none>",
+    ]
+
+
+def _deployment(deployment: Object, _age_of: AgeOf) -> list[Any]:
+    status, spec = _status(deployment), deployment["spec"]
+    return [
+        f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}",
+        status.get("updatedReplicas", 0),
+        status.get("availableReplicas", 0),
+        _AGE,
+        *_containers(spec["template"]),
+        _selector(deployment),
+    ]
+
+
+def _replica_set(replica_set: Object, _age_of: AgeOf) -> list[Any]:
+    status, spec = _status(replica_set), replica_set["spec"]
+    counts = [spec.get("replicas", 0), status.get("replicas", 0), status.get("readyReplicas", 0)]
+    return [*counts, _AGE, *_containers(spec["template"]), _selector(replica_set)]
+
+
+def _stateful_set(stateful_set: Object, _age_of: AgeOf) -> list[Any]:
+    status, spec = _status(stateful_set), stateful_set["spec"]
+    ready = f"{status.get('readyReplicas', 0)}/{spec.get('replicas', 0)}"
+    return [ready, _AGE, *_containers(spec["template"])]
+
+
+def _daemon_set(daemon_set: Object, _age_of: AgeOf) -> list[Any]:
+    status, spec = _status(daemon_set), daemon_set["spec"]
+    counts = (
+        "desiredNumberScheduled",
+        "currentNumberScheduled",
+        "numberReady",
+        "updatedNumberScheduled",
+        "numberAvailable",
+    )
+    selector = _labels(spec["template"]["spec"].get("nodeSelector"))
+    return [
+        *(status.get(c, 0) for c in counts),
+        selector,
+        _AGE,
+        *_containers(spec["template"]),
+        _selector(daemon_set),
+    ]
+
+
+def _job(job: Object, age_of: AgeOf) -> list[Any]:
+    status, spec = _status(job), job["spec"]
+    conditions = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
+    state = next((c for c in ("Complete", "Failed", "Suspended") if c in conditions), "Running")
+    if "deletionTimestamp" in job["metadata"]:
+        state = "Terminating"
+    took = ""
+    if started := status.get("startTime"):
+        took = age_of(started)
+        if done := status.get("completionTime"):
+            took = duration(int((parse_time(done) - parse_time(started)).total_seconds()))
+    done_of = f"{status.get('succeeded', 0)}/{spec.get('completions', spec.get('parallelism', 1))}"
+    return [state, done_of, took, _AGE, *_containers(spec["template"]), _selector(job)]
+
+
+def _service(service: Object, _age_of: AgeOf) -> list[Any]:
+    spec = service["spec"]
+    ingress = (_status(service).get("loadBalancer") or {}).get("ingress") or []
+    outside = ",".join(i.get("hostname") or i.get("ip", "") for i in ingress)
+    external = outside or ("<pending>" if spec["type"] == "LoadBalancer" else "<none>")
+    if spec["type"] == "ExternalName":
+        external = spec["externalName"]
+    ports = ",".join(
+        f"{p['port']}:{p['nodePort']}/{p['protocol']}"
+        if p.get("nodePort")
+        else f"{p['port']}/{p['protocol']}"
+        for p in spec.get("ports") or []
+    )
+    return [
+        spec["type"],
+        spec.get("clusterIP") or "<none>",
+        external,
+        ports or "<none>",
+        _AGE,
+        _labels(spec.get("selector")),
+    ]
+
+
+def _node(node: Object, _age_of: AgeOf) -> list[Any]:
+    status, labels = _status(node), node["metadata"].get("labels") or {}
+    ready = next((c["status"] for c in status.get("conditions") or [] if c["type"] == "Ready"), None)
+    state = {"True": "Ready", None: "Unknown"}.get(ready, "NotReady")
+    if node["spec"].get("unschedulable"):
+        state += ",SchedulingDisabled"
+    prefix = "node-role.kubernetes.io/"
+    roles = ",".join(sorted(key.removeprefix(prefix) for key in labels if key.startswith(prefix))) or "<none>"
+    addresses = {a["type"]: a["address"] for a in reversed(status.get("addresses") or [])}
+    info = status.get("nodeInfo") or {}
+    return [
+        state,
+        roles,
+        _AGE,
+        info.get("kubeletVersion", ""),
+        addresses.get("InternalIP", "<none>"),
+        addresses.get("ExternalIP", "<none>"),
+        info.get("osImage", "<unknown>"),
+        info.get("kernelVersion", "<unknown>"),
+        info.get("containerRuntimeVersion", "<unknown>"),
+    ]
+
+
+def _claim(claim: Object, _age_of: AgeOf) -> list[Any]:
+    status, spec = _status(claim), claim["spec"]
+    phase = "Terminating" if "deletionTimestamp" in claim["metadata"] else status.get("phase", "")
+    bound = bool(spec.get("volumeName"))
+    return [
+        phase,
+        spec.get("volumeName", ""),
+        (status.get("capacity") or {}).get("storage", "") if bound else "",
+        _modes(status.get("accessModes")) if bound else "",
+        spec.get("storageClassName", ""),
+        spec.get("volumeAttributesClassName", "<unset>"),
+        _AGE,
+        spec.get("volumeMode", "<unset>"),
+    ]
+
+
+def _modes(modes: list[str] | None) -> str:
+    short = {
+        "ReadWriteOnce": "RWO",
+        "ReadOnlyMany": "ROX",
+        "ReadWriteMany": "RWX",
+        "ReadWriteOncePod": "RWOP",
+    }
+    return ",".join(short.get(mode, mode) for mode in modes or [])
+
+
+def _volume(volume: Object, _age_of: AgeOf) -> list[Any]:
+    status, spec = _status(volume), volume["spec"]
+    claim = spec.get("claimRef")
+    return [
+        (spec.get("capacity") or {}).get("storage", ""),
+        _modes(spec.get("accessModes")),
+        spec.get("persistentVolumeReclaimPolicy", ""),
+        "Terminating" if "deletionTimestamp" in volume["metadata"] else status.get("phase", ""),
+        f"{claim['namespace']}/{claim['name']}" if claim else "",
+        spec.get("storageClassName", ""),
+        spec.get("volumeAttributesClassName", "<unset>"),
+        status.get("reason", ""),
+        _AGE,
+        spec.get("volumeMode", "<unset>"),
+    ]
+
+
+def _storage_class(item: Object, _age_of: AgeOf) -> list[Any]:
+    expands = str(item.get("allowVolumeExpansion", False)).lower()
+    return [item["provisioner"], item.get("reclaimPolicy"), item.get("volumeBindingMode"), expands]
+
+
+def _autoscaler(item: Object, _age_of: AgeOf) -> list[Any]:
+    spec, target = item["spec"], item["spec"]["scaleTargetRef"]
+    replicas = _status(item).get("currentReplicas", 0)
+    return [
+        f"{target['kind']}/{target['name']}",
+        "<unknown>",
+        spec.get("minReplicas", 1),
+        spec["maxReplicas"],
+        replicas,
+    ]
+
+
+def _budget(item: Object, _age_of: AgeOf) -> list[Any]:
+    spec = item.get("spec") or {}
+    return [
+        spec.get("minAvailable", "N/A"),
+        spec.get("maxUnavailable", "N/A"),
+        _status(item).get("disruptionsAllowed", 0),
+    ]
+
+
+def _event(event: Object, age_of: AgeOf) -> list[Any]:
+    who = event.get("involvedObject") or {}
+    seen = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    return [
+        age_of(seen),
+        event.get("type", ""),
+        event.get("reason", ""),
+        f"{who.get('kind', '').lower()}/{who.get('name', '')}",
+        event.get("message", "").strip(),
+    ]
+
+
+def _endpoints(endpoints: Object, _age_of: AgeOf) -> list[Any]:
+    found = [
+        f"{address['ip']}:{port['port']}"
+        for subset in endpoints.get("subsets") or []
+        for address in subset.get("addresses") or []
+        for port in subset.get("ports") or []
+    ]
+    more = f" + {len(found) - 3} more..." if len(found) > 3 else ""
+    return [(",".join(found[:3]) + more) or "<none>"]
+
+
+def _endpoint_slice(item: Object, _age_of: AgeOf) -> list[Any]:
+    ports = ",".join(str(p.get("port", "*")) for p in item.get("ports") or []) or "<unset>"
+    addresses = ",".join(a for e in item.get("endpoints") or [] for a in e["addresses"]) or "<unset>"
+    return [item["addressType"], ports, addresses]
+
+
+def _role_binding(item: Object, _age_of: AgeOf) -> list[Any]:
+    return [f"{item['roleRef']['kind']}/{item['roleRef']['name']}"]
+
+
+def _ingress(item: Object, _age_of: AgeOf) -> list[Any]:
+    spec = item.get("spec") or {}
+    hosts = ",".join(rule.get("host") or "*" for rule in spec.get("rules") or []) or "*"
+    ingress = (_status(item).get("loadBalancer") or {}).get("ingress") or []
+    address = ",".join(i.get("hostname") or i.get("ip", "") for i in ingress)
+    return [spec.get("ingressClassName", "<none>"), hosts, address, "80, 443" if spec.get("tls") else "80"]
+
+
+_PRINTERS: dict[Key, tuple[str, Printer]] = {
+    ("", "pods"): ("Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*", _pod),
+    ("", "services"): ("Type|Cluster-IP|External-IP|Port(s)|Age|Selector*", _service),
+    ("", "nodes"): (
+        "Status|Roles|Age|Version|Internal-IP*|External-IP*|OS-Image*|Kernel-Version*|Container-Runtime*",
+        _node,
+    ),
+    ("", "namespaces"): ("Status", lambda n, _: [_status(n).get("phase", "")]),
+    ("", "configmaps"): ("Data", lambda c, _: [len(c.get("data") or {}) + len(c.get("binaryData") or {})]),
+    ("", "secrets"): ("Type|Data", lambda s, _: [s.get("type", ""), len(s.get("data") or {})]),
+    ("", "serviceaccounts"): ("Secrets", lambda s, _: [len(s.get("secrets") or [])]),
+    ("", "events"): ("Last Seen|Type|Reason|Object|Message", _event),
+    ("", "endpoints"): ("Endpoints", _endpoints),
+    ("", "persistentvolumeclaims"): (
+        "Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|VolumeMode*",
+        _claim,
+    ),
+    ("", "persistentvolumes"): (
+        "Capacity|Access Modes|Reclaim Policy|Status|Claim|StorageClass|VolumeAttributesClass|Reason|Age|VolumeMode*",
+        _volume,
+    ),
+    ("apps", "deployments"): ("Ready|Up-to-date|Available|Age|Containers*|Images*|Selector*", _deployment),
+    ("apps", "replicasets"): ("Desired|Current|Ready|Age|Containers*|Images*|Selector*", _replica_set),
+    ("apps", "statefulsets"): ("Ready|Age|Containers*|Images*", _stateful_set),
+    ("apps", "daemonsets"): (
+        "Desired|Current|Ready|Up-to-date|Available|Node Selector|Age|Containers*|Images*|Selector*",
+        _daemon_set,
+    ),
+    ("batch", "jobs"): ("Status|Completions|Duration|Age|Containers*|Images*|Selector*", _job),
+    ("storage.k8s.io", "storageclasses"): (
+        "Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion",
+        _storage_class,
+    ),
+    ("autoscaling", "horizontalpodautoscalers"): ("Reference|Targets|MinPods|MaxPods|Replicas", _autoscaler),
+    ("policy", "poddisruptionbudgets"): ("Min Available|Max Unavailable|Allowed Disruptions", _budget),
+    ("networking.k8s.io", "ingresses"): ("Class|Hosts|Address|Ports", _ingress),
+    ("networking.k8s.io", "networkpolicies"): (
+        "Pod-Selector",
+        lambda p, _: [_labels((p["spec"].get("podSelector") or {}).get("matchLabels"))],
+    ),
+    ("discovery.k8s.io", "endpointslices"): ("AddressType|Ports|Endpoints", _endpoint_slice),
+    ("coordination.k8s.io", "leases"): (
+        "Holder",
+        lambda item, _: [(item.get("spec") or {}).get("holderIdentity", "")],
+    ),
+    ("rbac.authorization.k8s.io", "rolebindings"): ("Role", _role_binding),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): ("Role", _role_binding),
+    ("scheduling.k8s.io", "priorityclasses"): (
+        "Value|Global-Default",
+        lambda p, _: [p["value"], str(p.get("globalDefault", False)).lower()],
+    ),
+    ("apiextensions.k8s.io", "customresourcedefinitions"): (
+        "Created At|Age*",
+        lambda c, _: [c["metadata"]["creationTimestamp"], _AGE],
+    ),
+}
+
+
+# ---------------------------------------------------------------------------------------------- durations
+
+
+def parse_time(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def age_of(then: str, now: dt.datetime) -> str:
     """As kubectl writes a duration: 45s, 2m5s, 3h10m, 2d4h."""
     if not then:
         return "<unknown>"
-    seconds = int((now - dt.datetime.fromisoformat(then.replace("Z", "+00:00"))).total_seconds())
-    return duration(max(seconds, 0))
+    return duration(max(int((now - parse_time(then)).total_seconds()), 0))
 
 
 def duration(seconds: int) -> str:

@@ -1,0 +1,109 @@
+"""The nodes of one cluster and all that runs on them: node groups, kubelets, services, volumes, GPUs, pod identities."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import defaultdict
+
+import aiohttp
+
+from sandbox.apiclient import ApiClient, Informer, Object
+from sandbox.faults import Faults
+from sandbox.nodes import gpu
+from sandbox.nodes.addresses import pool_of
+from sandbox.nodes.attachments import Attachments
+from sandbox.nodes.aws import Aws
+from sandbox.nodes.ebs_csi import EbsCsi
+from sandbox.nodes.events import EventRecorder
+from sandbox.nodes.kubelet.process import ProcessGuard
+from sandbox.nodes.misfortunes import Misfortunes
+from sandbox.nodes.node_groups import NodeGroups
+from sandbox.nodes.platform import Platform
+from sandbox.nodes.pod_identity import PodIdentityAgent
+from sandbox.nodes.services import Services
+from sandbox.settings import Settings
+
+__all__ = ["run_nodes"]
+
+
+class _BoundPods:
+    """The pods of the cluster by node, and the news of them to the machines they are bound to."""
+
+    def __init__(self, client: ApiClient) -> None:
+        self.informer = Informer(client, client.path("v1", "pods"), self._changed)
+        self.groups: NodeGroups | None = None
+        self._by_node: dict[str, dict[str, Object]] = defaultdict(dict)
+
+    def of(self, node: str) -> list[Object]:
+        return list(self._by_node[node].values())
+
+    def _changed(self, kind: str, pod: Object) -> None:
+        node, uid = pod["spec"].get("nodeName"), pod["metadata"]["uid"]
+        if not node:
+            return
+        if kind == "DELETED":
+            self._by_node[node].pop(uid, None)
+        else:
+            self._by_node[node][uid] = pod
+        machine = self.groups.machine(node) if self.groups else None
+        if machine:
+            machine.on_pod(kind, pod)
+
+
+async def run_nodes(client: ApiClient, settings: Settings, faults: Faults, cluster: str) -> None:
+    """Serve the nodes of `cluster` for ever. When cancelled, every pod process is ended before it returns.
+
+    Speaks only the Kubernetes API through `client` and AWS as `settings` names it. Should this process be killed, its pods'
+    processes are killed too (see `sandbox.nodes.guard`).
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        aws = Aws(settings)
+        stack.callback(aws.close)
+        await aws.open()
+        guard = ProcessGuard()
+        guard.open()
+        stack.callback(guard.close)
+        http = await stack.enter_async_context(
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, force_close=True))
+        )
+        identity = PodIdentityAgent(aws, cluster)
+        await identity.start()
+        stack.push_async_callback(identity.stop)
+        events = EventRecorder(client)
+        pods = _BoundPods(client)
+
+        def instance_of(node: str) -> str:
+            machine = groups.machine(node)
+            return machine.spec.instance_id if machine else ""
+
+        platform = Platform(
+            client=client,
+            settings=settings,
+            faults=faults,
+            cluster=cluster,
+            aws=aws,
+            events=events,
+            addresses=pool_of(settings.network),
+            guard=guard,
+            http=http,
+            attacher=Attachments(aws, events, settings.root / "volumes", instance_of),
+            credentials=identity.variables,
+            forget_credentials=identity.forget,
+        )
+        platform.write_kubeconfig()
+        services = Services(platform)
+        platform.services = services.services
+        groups = pods.groups = NodeGroups(platform, pods.of)
+        stack.push_async_callback(groups.stop)
+        async with asyncio.TaskGroup() as parts:
+            for part in (
+                pods.informer.run(),
+                services.run(),
+                events.run(),
+                groups.run(),
+                gpu.advertise(groups.machines),
+                Misfortunes(faults, settings, groups, pods.of).run(),
+                EbsCsi(platform, identity, settings.root / "volumes").run(),
+            ):
+                parts.create_task(part)

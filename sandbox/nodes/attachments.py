@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,9 +32,11 @@ class _Attachment:
 class Attachments:
     """The attach/detach controller and the node side of the CSI driver. Volumes are folders below `folder`."""
 
-    def __init__(self, aws: Aws, events: EventRecorder, folder: Path, instances: dict[str, str]) -> None:
+    def __init__(
+        self, aws: Aws, events: EventRecorder, folder: Path, instance_of: Callable[[str], str]
+    ) -> None:
         self._aws, self._events, self._folder = aws, events, folder
-        self._instances = instances  # node name -> instance id
+        self._instance_of = instance_of  # node name -> instance id
         self._held: dict[str, list[_Attachment]] = {}
         self._lock = asyncio.Lock()
 
@@ -44,7 +47,7 @@ class Attachments:
         if csi.get("driver") != DRIVER:
             raise MountError("FailedMount", f'no driver for persistentvolume "{name}" is on this node')
         handle = csi["volumeHandle"]
-        folder = self._folder / handle
+        folder = self._folder / str(handle)
         async with self._lock:
             await self._hold(volume, handle, node, pod)
         await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
@@ -76,7 +79,7 @@ class Attachments:
                 "FailedAttachVolume",
                 f'Multi-Attach error for volume "{name}" Volume is already used by pod(s) {users}',
             )
-        attachment = _Attachment(node, self._instances.get(node, ""), self._device(node))
+        attachment = _Attachment(node, self._instance_of(node), self._device(node))
         try:
             await self._aws.call(
                 self._aws.ec2.attach_volume,

@@ -80,7 +80,9 @@ class EventRecorder:
             try:
                 await self._write(pending)
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                log.warning("event %s for %s not written: %s", pending.reason, pending.involved["name"], error)
+                log.warning(
+                    "event %s for %s not written: %s", pending.reason, pending.involved["name"], error
+                )
 
     async def _write(self, pending: _Pending) -> None:
         key, namespace = pending.key(), pending.involved.get("namespace", "default")

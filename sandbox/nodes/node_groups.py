@@ -109,7 +109,7 @@ class NodeGroups:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(machine.stop() for machine in self.machines() if not machine.lost))
+        await asyncio.gather(*(machine.stop() for machine in self.machines()))
 
     async def reclaim(self, machine: Machine, notice: float) -> None:
         """EC2 takes a spot instance back `notice` seconds after saying so; its group then launches another."""
@@ -172,7 +172,8 @@ class NodeGroups:
     def _next_subnet(self, group: Group) -> str:
         """Instances are spread over the group's subnets, and so over its zones."""
         taken = Counter(m.subnet for m in self._members if m.group == group["nodegroupName"])
-        return min(group["subnets"], key=lambda subnet: taken[subnet])
+        subnets: list[str] = group["subnets"]
+        return min(subnets, key=lambda subnet: taken[subnet])
 
     # --- coming
 
@@ -262,9 +263,7 @@ class NodeGroups:
         """Nodes an earlier run of this program left in the cluster: their instances live on, their pods start anew."""
         client = self._platform.client
         known = {machine.name for machine in self.machines()}
-        for node in await client.list(
-            client.path("v1", "nodes"), labelSelector=node_objects.GROUP_LABEL
-        ):
+        for node in await client.list(client.path("v1", "nodes"), labelSelector=node_objects.GROUP_LABEL):
             if node["metadata"]["name"] in known:
                 continue
             spec = _spec_of(node, self._platform.settings.region)
@@ -293,7 +292,7 @@ class NodeGroups:
             await machine.drain(limit)
             if limit is not None:  # a spot instance stays until its time has come
                 await asyncio.sleep(max(0.0, limit - (asyncio.get_running_loop().time() - began)))
-            await machine.stop()
+        await machine.stop()
         await self._until_done(lambda: self._terminate(machine.spec.instance_id))
         await self._until_done(machine.remove)
         self._members.remove(member)

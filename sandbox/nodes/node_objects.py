@@ -23,7 +23,6 @@ TAINT_EFFECTS = {
     "NO_EXECUTE": "NoExecute",
     "PREFER_NO_SCHEDULE": "PreferNoSchedule",
 }
-UNREACHABLE = "node.kubernetes.io/unreachable"
 
 
 @dataclass(frozen=True)

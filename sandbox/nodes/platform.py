@@ -6,7 +6,7 @@ import base64
 import json
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
@@ -34,10 +34,11 @@ class Platform:
     addresses: AddressPool
     guard: ProcessGuard
     http: aiohttp.ClientSession
-    services: Informer
     attacher: Attacher
     # The variables of container credentials for a pod, empty without an association: (pod, folder for its token).
     credentials: Callable[[Object, Path], Awaitable[dict[str, str]]]
+    forget_credentials: Callable[[str], None]  # pod uid
+    services: Informer = field(init=False)  # kube-proxy's view, known once that is made of this
 
     @property
     def folder(self) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from tasks.addons.catalogue import Addon
+from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.prometheus import prometheus_of
 from tasks.spec.environment import Environment
@@ -31,7 +32,7 @@ def prove(
     reporter: Reporter,
     *,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = nap,
 ) -> None:
     """Look until the add-on brings what it must. Raises AddonNotReady with what is missing."""
     looks: dict[str, Callable[[], list[str]]] = {

@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tasks.cloud.interruption import check
 from tasks.spec.errors import ToolFailed, ToolMissing, ToolTimedOut
 
 TAIL_LINES = 40
+LISTEN_SECONDS = 0.5  # how soon an interrupted run is noticed
 _LAUNCHER = Path(__file__).with_name("launch.py")
 INTERRUPT_GRACE_SECONDS = 30.0  # terraform writes its state on SIGINT; past this it is killed
 
@@ -107,9 +109,12 @@ def _collect(
     tail: deque[str] = deque(maxlen=TAIL_LINES)
     open_streams = 2
     while open_streams:
+        check()
         try:
-            item = lines.get(timeout=max(0.0, deadline - time.monotonic()))
+            item = lines.get(timeout=LISTEN_SECONDS)
         except queue.Empty:
+            if time.monotonic() < deadline:
+                continue
             raise ToolTimedOut(
                 f"{Path(argv[0]).name} {_verb(argv)} did not end within {timeout:.0f} s and was stopped",
                 evidence=tail,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.scaling import pause_at, resume
 from tasks.spec.environment import Environment
@@ -20,7 +21,7 @@ def to_zero(
     reporter: Reporter,
     *,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = nap,
 ) -> None:
     """Pause KEDA at zero and wait until the pods have drained and gone. Raises ClusterError at the deadline."""
     pause_at(cluster, environment.namespace, f"vllm-{model.name}", 0)

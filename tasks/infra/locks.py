@@ -21,6 +21,7 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import aws_errors, error_code
+from tasks.cloud.interruption import nap
 from tasks.spec.errors import StateLocked
 
 HEARTBEAT_SECONDS = 15.0
@@ -95,7 +96,7 @@ class StateLock:
         key: str,
         *,
         now: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = nap,
     ) -> None:
         self._s3, self._bucket, self._key = s3, bucket, key
         self._now, self._sleep = now, sleep

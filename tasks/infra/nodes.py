@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tasks.cloud.aws import Aws, aws_errors
+from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.spec.environment import Environment
 from tasks.spec.errors import CapacityUnavailable, CloudError
@@ -29,7 +30,7 @@ def scale_up(
     *,
     at_least: int = 1,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = nap,
 ) -> list[str]:
     """At least so many GPU nodes, Ready; their names. Raises CapacityUnavailable with the node group's health."""
     group = describe(infrastructure, aws)
@@ -76,7 +77,7 @@ def scale_to_zero(
     reporter: Reporter,
     *,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = nap,
 ) -> None:
     """No GPU node any more. Raises CloudError at the deadline."""
     set_size(infrastructure, aws, 0)

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 
+from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.rollout.explain import Explanation, Scene, explain
 from tasks.rollout.gateway import is_complete
@@ -61,7 +62,7 @@ def wait_until_complete(
     patience: float,
     reporter: Reporter,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = nap,
 ) -> list[dict[str, Any]]:
     """The new release's pods, once the Deployment is complete with them.
 
@@ -151,7 +152,7 @@ def check_endpoint(
     *,
     patience: float = SETTLE_SECONDS,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = nap,
 ) -> str:
     """`/v1/models` lists the name and one completion comes back, with the key; without it the door is shut.
 

@@ -11,11 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.rollout.manifests import KEY_SECRET, load
 from tasks.spec.environment import Environment
 from tasks.spec.errors import RolloutFailed
 from tasks.spec.model import Model
+from tasks.spec.records import Endpoint
 
 GATEWAY = "llm-gateway"
 ROUTES = "gateway-models"
@@ -98,7 +100,7 @@ def wait_until_open(
     *,
     deadline: float,
     clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None] = nap,
 ) -> str:
     """The gateway's base URL once its Deployment is complete and its load balancer has an address.
 
@@ -122,6 +124,25 @@ def wait_until_open(
                 next_command=f"kubectl -n {namespace} describe deployment,service {GATEWAY}",
             )
         sleep(0.2)
+
+
+def endpoint_of(
+    cluster: Cluster,
+    environment: Environment,
+    model: Model,
+    *,
+    deadline: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = nap,
+) -> Endpoint:
+    """The model's address through the gateway, once that is open. Raises RolloutFailed at `deadline`."""
+    base = wait_until_open(cluster, environment, deadline=deadline, clock=clock, sleep=sleep)
+    return Endpoint(
+        base_url=f"{base}/{model.name}/v1",
+        served_name=model.name,
+        key_namespace=environment.namespace,
+        key_secret=KEY_SECRET,
+    )
 
 
 def is_complete(workload: dict[str, Any]) -> bool:

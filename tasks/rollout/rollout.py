@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.scaling import resume
 from tasks.rollout import gate, gateway
@@ -28,7 +29,7 @@ from tasks.spec.environment import Environment
 from tasks.spec.errors import RolloutFailed
 from tasks.spec.model import Model
 from tasks.spec.progress import Reporter
-from tasks.spec.records import Endpoint, Rollout, WarmCache
+from tasks.spec.records import Rollout, WarmCache
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ class Place:
     ledger: Ledger
     reporter: Reporter
     clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], None] = nap
 
 
 def roll_out(place: Place, model: Model, cache: WarmCache, weight_bytes: int) -> ReleaseRecord:
@@ -142,7 +143,9 @@ def pass_gate(
         sleep=place.sleep,
     )
     gate.check_pods(cluster, pods)
-    endpoint = find_endpoint(place, model, deadline)
+    endpoint = gateway.endpoint_of(
+        cluster, environment, model, deadline=deadline, clock=place.clock, sleep=place.sleep
+    )
     key = gateway.read_key(cluster, namespace, KEY_SECRET)
     answer = gate.check_endpoint(endpoint.base_url, key, model.name, clock=place.clock, sleep=place.sleep)
     place.reporter.say(
@@ -162,19 +165,6 @@ def pass_gate(
                 unchanged=unchanged,
             )
         }
-    )
-
-
-def find_endpoint(place: Place, model: Model, deadline: float) -> Endpoint:
-    """The model's address through the gateway, once that is open. Raises RolloutFailed at `deadline`."""
-    base = gateway.wait_until_open(
-        place.cluster, place.environment, deadline=deadline, clock=place.clock, sleep=place.sleep
-    )
-    return Endpoint(
-        base_url=f"{base}/{model.name}/v1",
-        served_name=model.name,
-        key_namespace=place.environment.namespace,
-        key_secret=KEY_SECRET,
     )
 
 
@@ -256,3 +246,45 @@ def _wait_gone(place: Place, namespace: str, workload: str) -> None:
 
 def _release_id(workload: dict[str, Any]) -> str | None:
     return (workload["metadata"].get("annotations") or {}).get(RELEASE_ANNOTATION)
+
+
+def remove(
+    cluster: Cluster,
+    environment: Environment,
+    reporter: Reporter,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = nap,
+) -> list[str]:
+    """Take away everything served in the namespace, the gateway's load balancer too; what was removed.
+
+    Raises RolloutFailed when something stays: load balancers and pods hold on to subnets and volumes.
+    """
+    namespace, removed = environment.namespace, []
+    kinds = [
+        ("keda.sh/v1alpha1", "ScaledObject"),
+        ("monitoring.coreos.com/v1", "PodMonitor"),
+        ("apps/v1", "Deployment"),
+        ("batch/v1", "Job"),
+        ("v1", "Service"),
+    ]
+    for api, kind in kinds:
+        for item in cluster.list(api, kind, namespace):
+            name = item["metadata"]["name"]
+            if cluster.delete(api, kind, name, namespace, propagation="Foreground"):
+                reporter.say(f"removed {kind} {name}")
+                removed.append(f"{kind} {namespace}/{name}")
+    deadline = clock() + environment.deadlines.drain
+    while left := [
+        f"{kind} {item['metadata']['name']}"
+        for api, kind in [*kinds, ("v1", "Pod")]
+        for item in cluster.list(api, kind, namespace)
+    ]:
+        if clock() >= deadline:
+            raise RolloutFailed(
+                f"not everything in {namespace} went away",
+                evidence=left,
+                next_command=f"kubectl -n {namespace} get all",
+            )
+        sleep(0.25)
+    return removed

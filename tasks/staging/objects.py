@@ -7,10 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from tasks.cloud.aws import aws_errors, error_code
+from tasks.spec.errors import CloudError
 from tasks.staging.hashes import encoded
+
+BODY_ATTEMPTS = 5
 
 
 class AlreadyThere(Exception):
@@ -98,21 +101,30 @@ class Bucket:
 
     def get(self, key: str) -> tuple[bytes, str] | None:
         """(a small object's bytes, its ETag), or None."""
-        with self._errors(key):
-            try:
-                found = self.s3.get_object(Bucket=self.name, Key=key)
-            except ClientError as error:
-                if error_code(error) in ("404", "NoSuchKey"):
-                    return None
-                raise
-            return found["Body"].read(), found["ETag"]
+        return self._read(key)
 
     def stream(self, key: str, offset: int, size: int) -> bytes:
-        """Bytes [offset, offset + size) of an object."""
+        """Bytes [offset, offset + size) of an object. Raises CloudError where there is none."""
+        found = self._read(key, Range=f"bytes={offset}-{offset + size - 1}")
+        if found is None or len(found[0]) != size:
+            raise CloudError(f"s3://{self.name}/{key} changed while it was read")
+        return found[0]
+
+    def _read(self, key: str, **span: str) -> tuple[bytes, str] | None:
+        """boto3 tries a request again, but not a body that breaks off."""
         with self._errors(key):
-            wanted = f"bytes={offset}-{offset + size - 1}"
-            body: bytes = self.s3.get_object(Bucket=self.name, Key=key, Range=wanted)["Body"].read()
-            return body
+            for attempt in range(1, BODY_ATTEMPTS + 1):
+                try:
+                    found = self.s3.get_object(Bucket=self.name, Key=key, **span)
+                    return found["Body"].read(), found["ETag"]
+                except ClientError as error:
+                    if error_code(error) in ("404", "NoSuchKey"):
+                        return None
+                    raise
+                except (ResponseStreamingError, IncompleteReadError, ReadTimeoutError):
+                    if attempt == BODY_ATTEMPTS:
+                        raise
+        raise AssertionError("every way out is above")
 
     def put(self, key: str, body: bytes | memoryview, crc: int, *, instead_of: str | None = None) -> None:
         """Write an object that is not there, or in place of the one with ETag `instead_of`. Raises AlreadyThere."""

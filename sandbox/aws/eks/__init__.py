@@ -34,13 +34,14 @@ class Eks:
     def __init__(self, settings: Settings, faults: Faults, clock: Clock | None = None) -> None:
         self._settings, self._faults, self._clock = settings, faults, clock or Clock()
         self._door = Door(settings)
-        self._regions: dict[str, list[object]] = {}
         self._states: dict[str, State] = {}
 
     def __getattr__(self, name: str) -> Operation:
         if name.startswith("_"):
             raise AttributeError(name)
-        if not any(hasattr(kind, name) for kind in (Clusters, Nodegroups, Addons, AccessEntries, PodIdentity, Tags)):
+        if not any(
+            hasattr(kind, name) for kind in (Clusters, Nodegroups, Addons, AccessEntries, PodIdentity, Tags)
+        ):
             raise AttributeError(name)
 
         def operation(parameters: Document, caller: Caller) -> Document:
@@ -60,9 +61,15 @@ class Eks:
         with state.lock:
             yield from list(Tags(state).resources())
 
-    def set_tags(self, region: str, arn: str) -> dict[str, str]:
-        """The live tags of one resource. Raises AwsError NotFoundException."""
-        return Tags(self._state(region)).of(arn)
+    def access_entries(self, cluster: str) -> list[dict[str, str]]:
+        """Principal and user name of every access entry, as the cluster's own authenticator sees them.
+
+        Raises AwsError ResourceNotFoundException.
+        """
+        state = self._state(self._settings.region)
+        with state.lock:
+            entries = list(state.cluster(cluster).entries.values())
+        return [{key: entry.document[key] for key in ("principalArn", "username")} for entry in entries]
 
     def _state(self, region: str) -> State:
         if region not in self._states:

@@ -96,13 +96,18 @@ class AccessEntries:
             if kind not in TYPES:
                 raise invalid(f"The type {kind} is not valid", clusterName=cluster.name)
             if not identity.principal_exists(principal):
-                raise invalid("The specified principalArn is invalid: invalid principal.", clusterName=cluster.name)
+                raise invalid(
+                    "The specified principalArn is invalid: invalid principal.", clusterName=cluster.name
+                )
             if principal in cluster.entries:
                 raise in_use(
-                    "The specified access entry resource is already in use on this cluster.", clusterName=cluster.name
+                    "The specified access entry resource is already in use on this cluster.",
+                    clusterName=cluster.name,
                 )
             if any(group.startswith("system:") for group in parameters.get("kubernetesGroups") or []):
-                raise invalid("The kubernetes group name must not start with system:", clusterName=cluster.name)
+                raise invalid(
+                    "The kubernetes group name must not start with system:", clusterName=cluster.name
+                )
             return {"accessEntry": new_entry(self._state, cluster, principal, parameters).document}
 
     def describe_access_entry(self, parameters: Document, caller: Caller) -> Document:
@@ -139,7 +144,9 @@ class AccessEntries:
         with self._state.lock:
             entry, policy, scope = self._entry(parameters), parameters["policyArn"], parameters["accessScope"]
             if policy not in POLICIES:
-                raise invalid("The policyArn parameter format is not valid", clusterName=parameters["clusterName"])
+                raise invalid(
+                    "The policyArn parameter format is not valid", clusterName=parameters["clusterName"]
+                )
             if entry.document["type"] != "STANDARD":
                 raise AwsError(
                     "InvalidRequestException",
@@ -175,7 +182,9 @@ class AccessEntries:
         arn = parameters["principalArn"]
         entry = self._cluster(parameters).entries.get(arn)
         if entry is None:
-            raise not_found(f"The specified principalArn could not be found. You can view your available access entries with 'list-access-entries'. ({arn})")
+            raise not_found(
+                f"The specified principalArn could not be found. You can view your available access entries with 'list-access-entries'. ({arn})"
+            )
         return entry
 
     def _names(self, parameters: Document) -> Document:

@@ -62,7 +62,9 @@ class Addons:
 
     def list_addons(self, parameters: Document, caller: Caller) -> Document:
         with self._state.lock:
-            names, token = page(list(self._state.addons(self._state.cluster(parameters["clusterName"]))), parameters)
+            names, token = page(
+                list(self._state.addons(self._state.cluster(parameters["clusterName"]))), parameters
+            )
         return {"addons": names, "nextToken": token}
 
     def update_addon(self, parameters: Document, caller: Caller) -> Document:
@@ -152,13 +154,17 @@ class Addons:
             )
         offered = versions_for(name, cluster.document["version"])
         if wanted is not None and wanted not in offered:
-            raise invalid("Addon version specified is not supported", clusterName=cluster.name, addonName=name)
+            raise invalid(
+                "Addon version specified is not supported", clusterName=cluster.name, addonName=name
+            )
         return wanted or offered[0]
 
     def _associate(self, cluster: Cluster, document: Document, wanted: list[Document]) -> None:
         for association in wanted:
             namespace = ADDONS[document["addonName"]]["namespace"]
-            associate(self._state, cluster, {**association, "namespace": namespace}, owner=document["addonArn"])
+            associate(
+                self._state, cluster, {**association, "namespace": namespace}, owner=document["addonArn"]
+            )
 
     def _forget_associations(self, cluster: Cluster, addon: Addon) -> None:
         for key, association in list(cluster.associations.items()):
@@ -215,13 +221,17 @@ def _check_configuration(name: str, text: str | None) -> None:
     try:
         values: Any = json.loads(text)
     except ValueError as error:
-        raise invalid(f"ConfigurationValue is not in valid JSON or YAML format: {error}", addonName=name) from error
+        raise invalid(
+            f"ConfigurationValue is not in valid JSON or YAML format: {error}", addonName=name
+        ) from error
     if not isinstance(values, dict):
         raise invalid("ConfigurationValue is not in valid JSON or YAML format.", addonName=name)
     schema = ADDONS[name]["configuration"]
     for key, value in values.items():
         if key not in schema:
-            problem = f"$.{key}: is not defined in the schema and the schema does not allow additional properties"
+            problem = (
+                f"$.{key}: is not defined in the schema and the schema does not allow additional properties"
+            )
         elif not isinstance(value, KINDS[schema[key]]):
             problem = f"$.{key}: {type(value).__name__} found, {schema[key]} expected"
         else:

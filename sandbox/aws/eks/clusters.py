@@ -131,7 +131,8 @@ class Clusters:
                 raise invalid("unsupported Kubernetes version", clusterName=cluster.name)
             if versions.index(new) - versions.index(old) not in (0, 1):
                 raise invalid(
-                    f"Unsupported Kubernetes minor version update from {old} to {new}", clusterName=cluster.name
+                    f"Unsupported Kubernetes minor version update from {old} to {new}",
+                    clusterName=cluster.name,
                 )
             cluster.document.update(version=new, platformVersion=KUBERNETES[new])
             changes = {"Version": new, "PlatformVersion": KUBERNETES[new]}
@@ -168,7 +169,9 @@ class Clusters:
         if addon_name := parameters.get("addonName"):
             addon = self._state.addons(cluster).get(addon_name)
             if addon is None:
-                raise not_found(f"No addon: {addon_name} found in cluster: {cluster.name}", clusterName=cluster.name)
+                raise not_found(
+                    f"No addon: {addon_name} found in cluster: {cluster.name}", clusterName=cluster.name
+                )
             return addon.updates
         return cluster.updates
 
@@ -176,7 +179,9 @@ class Clusters:
         cluster = self._state.cluster(name)
         require_active(cluster, self._state.clock)
         if cluster.transition.status(self._state.clock) == "UPDATING":
-            raise in_use(f"Cannot update because cluster {name} currently has an update in progress", clusterName=name)
+            raise in_use(
+                f"Cannot update because cluster {name} currently has an update in progress", clusterName=name
+            )
         return cluster
 
     def _start(self, cluster: Cluster, kind: str, changes: Document) -> Document:
@@ -194,7 +199,9 @@ class Clusters:
             old, new = document["accessConfig"]["authenticationMode"], access["authenticationMode"]
             order = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
             if order.index(new) <= order.index(old):
-                raise invalid(f"Unsupported authentication mode update from {old} to {new}", clusterName=cluster.name)
+                raise invalid(
+                    f"Unsupported authentication mode update from {old} to {new}", clusterName=cluster.name
+                )
             document["accessConfig"]["authenticationMode"] = new
             return "AccessConfigUpdate", {"AuthenticationMode": new}
         if vpc := parameters.get("resourcesVpcConfig"):
@@ -203,7 +210,11 @@ class Clusters:
             if "subnetIds" in vpc:
                 network.vpc_of(self._state.region, vpc["subnetIds"], zones=2)
             document["resourcesVpcConfig"].update(vpc)
-            kind = "VpcConfigUpdate" if {"subnetIds", "securityGroupIds"} & vpc.keys() else "EndpointAccessUpdate"
+            kind = (
+                "VpcConfigUpdate"
+                if {"subnetIds", "securityGroupIds"} & vpc.keys()
+                else "EndpointAccessUpdate"
+            )
             return kind, {key[0].upper() + key[1:]: value for key, value in vpc.items()}
         for key, kind in (
             ("upgradePolicy", "UpgradePolicyUpdate"),
@@ -244,7 +255,9 @@ class Clusters:
             "resourcesVpcConfig": {
                 "subnetIds": vpc["subnetIds"],
                 "securityGroupIds": vpc.get("securityGroupIds") or [],
-                "clusterSecurityGroupId": network.create_cluster_security_group(state.region, name, vpc_id, suffix),
+                "clusterSecurityGroupId": network.create_cluster_security_group(
+                    state.region, name, vpc_id, suffix
+                ),
                 "vpcId": vpc_id,
                 "endpointPublicAccess": vpc.get("endpointPublicAccess", True),
                 "endpointPrivateAccess": vpc.get("endpointPrivateAccess", False),
@@ -261,7 +274,9 @@ class Clusters:
             "tags": dict(parameters.get("tags") or {}),
             "encryptionConfig": parameters.get("encryptionConfig"),
             "accessConfig": {
-                "bootstrapClusterCreatorAdminPermissions": access.get("bootstrapClusterCreatorAdminPermissions", True),
+                "bootstrapClusterCreatorAdminPermissions": access.get(
+                    "bootstrapClusterCreatorAdminPermissions", True
+                ),
                 "authenticationMode": access.get("authenticationMode", "CONFIG_MAP"),
             },
             "upgradePolicy": parameters.get("upgradePolicy") or {"supportType": "EXTENDED"},
@@ -289,6 +304,7 @@ def _logging(wanted: Document, before: Document | None) -> Document:
     for part in wanted.get("clusterLogging", []):
         on = on | set(part["types"]) if part.get("enabled") else on - set(part["types"])
     halves = [
-        {"types": [t for t in LOG_TYPES if (t in on) is enabled], "enabled": enabled} for enabled in (True, False)
+        {"types": [t for t in LOG_TYPES if (t in on) is enabled], "enabled": enabled}
+        for enabled in (True, False)
     ]
     return {"clusterLogging": [half for half in halves if half["types"]]}

@@ -83,13 +83,17 @@ class Nodegroups:
             if wanted := parameters.get("launchTemplate"):
                 template = network.launch_template(self._state.region, wanted)
                 group.document["launchTemplate"] = template
-                changes |= {"LaunchTemplateName": template["name"], "LaunchTemplateVersion": template["version"]}
+                changes |= {
+                    "LaunchTemplateName": template["name"],
+                    "LaunchTemplateVersion": template["version"],
+                }
             version = parameters.get("version") or cluster.document["version"]
             if version not in KUBERNETES or version > cluster.document["version"]:
                 raise invalid(
-                    f"Requested Nodegroup version {version} is greater than the cluster's version", **self._names(group)
+                    f"Requested Nodegroup version {version} is greater than the cluster's version",
+                    **self._names(group),
                 )
-            release = parameters.get("releaseVersion") or _release(version)
+            release = parameters.get("releaseVersion") or release_of(version)
             group.document.update(version=version, releaseVersion=release)
             changes |= {"Version": version, "ReleaseVersion": release}
             return {"update": self._start(group, "VersionUpdate", changes)}
@@ -135,17 +139,24 @@ class Nodegroups:
         if not NAME.fullmatch(name) or len(name) > 63:
             raise invalid("The nodegroupName parameter format is not valid", **where)
         if name in self._state.nodegroups(cluster):
-            raise in_use(f"NodeGroup already exists with name {name} and cluster name {cluster.name}", **where)
+            raise in_use(
+                f"NodeGroup already exists with name {name} and cluster name {cluster.name}", **where
+            )
         if parameters.get("launchTemplate"):
             if parameters.get("diskSize"):
                 raise invalid("Disk size must be specified within the launch template.", **where)
             if parameters.get("remoteAccess"):
-                raise invalid("Remote access configuration cannot be specified with a launch template.", **where)
+                raise invalid(
+                    "Remote access configuration cannot be specified with a launch template.", **where
+                )
         for taint in parameters.get("taints") or []:
             if taint.get("effect") not in EFFECTS:
                 raise invalid(f"The effect of a taint must be one of {', '.join(EFFECTS)}", **where)
         network.require_role(parameters.get("nodeRole"))
-        if network.vpc_of(self._state.region, parameters["subnets"]) != cluster.document["resourcesVpcConfig"]["vpcId"]:
+        if (
+            network.vpc_of(self._state.region, parameters["subnets"])
+            != cluster.document["resourcesVpcConfig"]["vpcId"]
+        ):
             raise invalid("Subnets are not in the same VPC as the cluster", **where)
         _check_scaling(_scaling(parameters), **where)
 
@@ -168,7 +179,7 @@ class Nodegroups:
             "nodegroupArn": self._state.arn("nodegroup", cluster.name, name, unique),
             "clusterName": cluster.name,
             "version": version,
-            "releaseVersion": parameters.get("releaseVersion") or _release(version),
+            "releaseVersion": parameters.get("releaseVersion") or release_of(version),
             "createdAt": now,
             "modifiedAt": now,
             "capacityType": parameters.get("capacityType") or "ON_DEMAND",
@@ -213,9 +224,7 @@ class Nodegroups:
     def _refusals(self, group: Nodegroup) -> list[Document]:
         active = self._state.faults.active()
         types = self._instance_types(group)
-        refused = [
-            t for t in types if any(f.name == "capacity" and fnmatchcase(t, f.target) for f in active)
-        ]
+        refused = [t for t in types if any(f.name == "capacity" and fnmatchcase(t, f.target) for f in active)]
         asg = group.document["resources"]["autoScalingGroups"][0]["name"]
         if len(refused) == len(types):
             zones = network.zones_of(self._state.region, group.document["subnets"])
@@ -262,7 +271,8 @@ def _check_scaling(size: Document, **where: str) -> None:
         raise invalid(f"desired capacity {wanted} can't be greater than max size {high}", **where)
 
 
-def _release(version: str) -> str:
+def release_of(version: str) -> str:
+    """The AMI release EKS recommends for a Kubernetes minor version, e.g. 1.34.1-20251112."""
     patches = [v for v in CATALOGUE["addons"]["kube-proxy"]["versions"] if v.startswith(f"v{version}.")]
     return f"{patches[0][1:].split('-')[0]}-{RELEASE}"
 

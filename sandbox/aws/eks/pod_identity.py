@@ -15,9 +15,12 @@ def associate(state: State, cluster: Cluster, parameters: Document, owner: str |
     """A new association, owned by the add-on `owner` where one asked for it. Raises ResourceInUseException."""
     namespace, account = parameters["namespace"], parameters["serviceAccount"]
     network.require_role(parameters.get("roleArn"))
-    if any((a["namespace"], a["serviceAccount"]) == (namespace, account) for a in cluster.associations.values()):
+    if any(
+        (a["namespace"], a["serviceAccount"]) == (namespace, account) for a in cluster.associations.values()
+    ):
         raise in_use(
-            f"Association already exists: {namespace}/{account} in cluster {cluster.name}", clusterName=cluster.name
+            f"Association already exists: {namespace}/{account} in cluster {cluster.name}",
+            clusterName=cluster.name,
         )
     association_id = "a-" + uuid.uuid4().hex[:17]
     document = {
@@ -84,7 +87,9 @@ class PodIdentity:
     def _association(self, parameters: Document) -> Document:
         cluster, wanted = self._state.cluster(parameters["clusterName"]), parameters["associationId"]
         if wanted not in cluster.associations:
-            raise not_found(f"The pod identity association {wanted} could not be found in cluster {cluster.name}.")
+            raise not_found(
+                f"The pod identity association {wanted} could not be found in cluster {cluster.name}."
+            )
         return cluster.associations[wanted]
 
     def _own(self, parameters: Document) -> Document:

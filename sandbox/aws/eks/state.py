@@ -158,7 +158,9 @@ def require_active(cluster: Cluster, clock: Clock) -> None:
     status = "FAILED" if cluster.failure else cluster.transition.status(clock)
     if status not in ("ACTIVE", "UPDATING"):
         raise AwsError(
-            "InvalidRequestException", f"Cluster '{cluster.name}' is not in ACTIVE status", clusterName=cluster.name
+            "InvalidRequestException",
+            f"Cluster '{cluster.name}' is not in ACTIVE status",
+            clusterName=cluster.name,
         )
 
 

@@ -126,5 +126,3 @@ def _denial(request: S3Request) -> str:
         f"User: {who.arn if who else 'anonymous'} is not authorized to perform: s3:{action} on resource: "
         f'"{resource}" because no identity-based policy allows the s3:{action} action'
     )
-
-

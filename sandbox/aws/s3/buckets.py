@@ -104,7 +104,9 @@ class Buckets:
     def head_bucket(self, request: S3Request) -> Answer:
         with self._store.lock:
             bucket = self._store.bucket(request.bucket)
-        return Answer(200, headers={"x-amz-bucket-region": bucket.region, "x-amz-access-point-alias": "false"})
+        return Answer(
+            200, headers={"x-amz-bucket-region": bucket.region, "x-amz-access-point-alias": "false"}
+        )
 
     def delete_bucket(self, request: S3Request) -> Answer:
         with self._store.lock:
@@ -204,7 +206,11 @@ def _slot(request: S3Request) -> str:
 def _configuration_list(name: str, documents: list[bytes]) -> Answer:
     bodies = [document.partition(b"?>")[2] or document for document in documents]
     root = CONFIGURATION_LISTS[name]
-    body = f'<{root} xmlns="{XMLNS}"><IsTruncated>false</IsTruncated>'.encode() + b"".join(bodies) + f"</{root}>".encode()
+    body = (
+        f'<{root} xmlns="{XMLNS}"><IsTruncated>false</IsTruncated>'.encode()
+        + b"".join(bodies)
+        + f"</{root}>".encode()
+    )
     return Answer(200, body, {"Content-Type": "application/xml"})
 
 

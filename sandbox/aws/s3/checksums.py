@@ -111,7 +111,8 @@ def claimed(headers: Mapping[str, str]) -> tuple[str, str] | None:
     found = [(name, headers[HEADER + name.lower()]) for name in WIDTH if HEADER + name.lower() in headers]
     if len(found) > 1:
         raise S3Error(
-            "InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+            "InvalidRequest",
+            "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
         )
     return found[0] if found else None
 

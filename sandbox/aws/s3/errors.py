@@ -58,7 +58,9 @@ MESSAGE = {
 class S3Error(Exception):
     """One S3 error; `fields` are the elements it has beside Code and Message, `headers` what goes with the answer."""
 
-    def __init__(self, code: str, message: str = "", headers: dict[str, str] | None = None, **fields: object) -> None:
+    def __init__(
+        self, code: str, message: str = "", headers: dict[str, str] | None = None, **fields: object
+    ) -> None:
         self.code, self.fields, self.headers = code, fields, headers or {}
         self.message = message or MESSAGE[code]
         missing = code.startswith("NoSuch") or code.endswith("NotFoundError")

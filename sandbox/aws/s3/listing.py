@@ -137,7 +137,9 @@ def list_object_versions(store: Store, request: S3Request) -> Answer:
     with store.lock:
         bucket = store.bucket(request.bucket)
         head = _rest_of_key(bucket, key_marker, id_marker)
-        page = collect(bucket, prefix, delimiter, key_marker, limit + 1, lambda key: bucket.versions[key][::-1])
+        page = collect(
+            bucket, prefix, delimiter, key_marker, limit + 1, lambda key: bucket.versions[key][::-1]
+        )
         latest = {v.key: v.version_id for v in (found[-1] for found in bucket.versions.values())}
     rows = [*head, *(version for versions in page.items for version in versions)]
     entries: list[tuple[str, Version | None]] = sorted(

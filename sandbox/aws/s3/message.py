@@ -19,7 +19,9 @@ from sandbox.aws.wire import Scope, scope_of
 
 XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 DOCUMENT_LIMIT = 2 << 20  # bytes of an XML or JSON body; 10,000 parts with checksums take about 1.5 MB
-VIRTUAL_HOST = re.compile(r"(?P<bucket>[a-z0-9.-]+)\.(?:s3[.-][a-z0-9.-]*amazonaws\.com|s3\.amazonaws\.com|localhost)")
+VIRTUAL_HOST = re.compile(
+    r"(?P<bucket>[a-z0-9.-]+)\.(?:s3[.-][a-z0-9.-]*amazonaws\.com|s3\.amazonaws\.com|localhost)"
+)
 
 # sub-resources of a bucket: query name -> the noun in the operation's name
 BUCKET_DOCUMENTS = {
@@ -100,13 +102,19 @@ class S3Request:
         """An integer of the query. Raises InvalidArgument outside low to high."""
         text = self.query.get(name) or str(default)
         if not text.lstrip("-").isdigit() or not low <= int(text):
-            raise S3Error("InvalidArgument", f"Provided {name} not an integer or within integer range", ArgumentName=name)
+            raise S3Error(
+                "InvalidArgument",
+                f"Provided {name} not an integer or within integer range",
+                ArgumentName=name,
+            )
         return min(int(text), high)
 
 
 def _headers(environ: Environ) -> dict[str, str]:
     headers = {
-        name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")
+        name[5:].replace("_", "-").lower(): value
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
     }
     for name in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         if environ.get(name):
@@ -175,7 +183,9 @@ def _bucket_operation(request: S3Request) -> str:
 
 def _named(names: Mapping[str, str], request: S3Request) -> str:
     if request.method not in names:
-        raise S3Error("MethodNotAllowed", Method=request.method, ResourceType="OBJECT" if request.key else "BUCKET")
+        raise S3Error(
+            "MethodNotAllowed", Method=request.method, ResourceType="OBJECT" if request.key else "BUCKET"
+        )
     return names[request.method]
 
 

@@ -161,7 +161,9 @@ class Multipart:
             bucket = self._store.bucket(request.bucket)
             upload = bucket.upload(request.query["uploadId"], request.key)
             chosen = _choose(upload, wanted)
-            checksum = checksums.over_parts(upload.algorithm, upload.kind, [(p.checksum, p.size) for p, _ in chosen])
+            checksum = checksums.over_parts(
+                upload.algorithm, upload.kind, [(p.checksum, p.size) for p, _ in chosen]
+            )
             _verify(upload, checksum, chosen, request.headers)
             version = self._join(bucket, upload, chosen, checksum, request)
         location = f"http://{request.headers.get('host', '')}/{bucket.name}/{request.key}"
@@ -223,7 +225,11 @@ def list_uploads(store: Store, request: S3Request) -> Answer:
     rest = [u for u in uploads if u.key.startswith(prefix) and u.key > after]
     if after_id:
         ids = [u.upload_id for u in uploads]
-        rest = [u for u in uploads[ids.index(after_id) + 1 :] if u.key.startswith(prefix)] if after_id in ids else rest
+        rest = (
+            [u for u in uploads[ids.index(after_id) + 1 :] if u.key.startswith(prefix)]
+            if after_id in ids
+            else rest
+        )
     shown = rest[:limit]
     truncated = len(rest) > limit
     return xml_answer(
@@ -354,7 +360,10 @@ def _verify(
             f"actual checksum Type: {claim[0].lower()}",
         )
     if claim[1] != checksum.value:
-        raise S3Error("BadDigest", f"The {upload.algorithm.lower()} you specified did not match the calculated checksum.")
+        raise S3Error(
+            "BadDigest",
+            f"The {upload.algorithm.lower()} you specified did not match the calculated checksum.",
+        )
 
 
 def _etag(parts: list[Part], kms: bool) -> str:

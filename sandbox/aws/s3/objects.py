@@ -40,7 +40,9 @@ class Objects:
 
     def put_object(self, request: S3Request) -> Answer:
         if len(request.key.encode()) > KEY_LIMIT:
-            raise S3Error("KeyTooLongError", "Your key is too long", Size=len(request.key), MaxSizeAllowed=KEY_LIMIT)
+            raise S3Error(
+                "KeyTooLongError", "Your key is too long", Size=len(request.key), MaxSizeAllowed=KEY_LIMIT
+            )
         bucket = self._store.bucket(request.bucket)
         self.check_write(bucket, request)
         sealed = encryption.headers_for(bucket, request.headers)
@@ -58,7 +60,12 @@ class Objects:
         self.commit(bucket, request, version)
         return Answer(
             200,
-            headers={"ETag": quote_etag(version.etag), **received.checksum.headers(), **sealed, **id_header(bucket, version)},
+            headers={
+                "ETag": quote_etag(version.etag),
+                **received.checksum.headers(),
+                **sealed,
+                **id_header(bucket, version),
+            },
         )
 
     def commit(self, bucket: Bucket, request: S3Request, version: Version) -> None:
@@ -180,7 +187,9 @@ class Objects:
         bucket = self._store.bucket(request.bucket)
         _, source = self.copy_source(request)
         replace = request.headers.get("x-amz-metadata-directive", "COPY").upper() == "REPLACE"
-        same = source.key == request.key and request.headers["x-amz-copy-source"].lstrip("/").startswith(request.bucket + "/")
+        same = source.key == request.key and request.headers["x-amz-copy-source"].lstrip("/").startswith(
+            request.bucket + "/"
+        )
         sealed = encryption.headers_for(bucket, request.headers)
         if same and not replace and not any(h.startswith("x-amz-server-side") for h in request.headers):
             raise S3Error(
@@ -250,7 +259,9 @@ class Objects:
             bucket = self._store.bucket(name)
             version = find_version(bucket, key, version_id)
         prefix = "x-amz-copy-source-"
-        conditions = {k.removeprefix(prefix): v for k, v in request.headers.items() if k.startswith(prefix + "if-")}
+        conditions = {
+            k.removeprefix(prefix): v for k, v in request.headers.items() if k.startswith(prefix + "if-")
+        }
         try:
             check_read(conditions, version)
         except S3Error as error:
@@ -380,7 +391,9 @@ def find_version(bucket: Bucket, key: str, version_id: str | None) -> Version:
             raise S3Error("NoSuchKey", Key=key)
         if version.blob is None:
             raise S3Error(
-                "NoSuchKey", headers={"x-amz-delete-marker": "true", "x-amz-version-id": version.version_id}, Key=key
+                "NoSuchKey",
+                headers={"x-amz-delete-marker": "true", "x-amz-version-id": version.version_id},
+                Key=key,
             )
         return version
     for version in bucket.versions.get(key, []):
@@ -437,7 +450,9 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     kept = {k: v for k, v in headers.items() if k in KEPT_HEADERS or k.startswith("x-amz-meta-")}
     if content_type := headers.get("content-type"):
         kept["Content-Type"] = content_type
-    codings = [c for c in headers.get("content-encoding", "").replace(" ", "").split(",") if c and c != "aws-chunked"]
+    codings = [
+        c for c in headers.get("content-encoding", "").replace(" ", "").split(",") if c and c != "aws-chunked"
+    ]
     if codings:
         kept["content-encoding"] = ",".join(codings)
     return kept
@@ -462,10 +477,12 @@ def etag_in(condition: str, etag: str) -> bool:
 
 def acl_document() -> bytes:
     owner = [("ID", OWNER_ID)]
-    grantee = (
-        f'<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>{OWNER_ID}</ID></Grantee>'
+    grantee = f'<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>{OWNER_ID}</ID></Grantee>'
+    text = xml(
+        "AccessControlPolicy",
+        ("Owner", owner),
+        ("AccessControlList", [("Grant", [("Permission", "FULL_CONTROL")])]),
     )
-    text = xml("AccessControlPolicy", ("Owner", owner), ("AccessControlList", [("Grant", [("Permission", "FULL_CONTROL")])]))
     return text.replace(b"<Permission>", grantee.encode() + b"<Permission>")
 
 

@@ -60,10 +60,13 @@ class Expectation:
         claim = checksums.claimed(headers)
         trailer = headers.get("x-amz-trailer", "").strip().lower() or None
         if trailer and not trailer.startswith(checksums.HEADER):
-            raise S3Error("InvalidRequest", "The value specified in the x-amz-trailer header is not supported")
+            raise S3Error(
+                "InvalidRequest", "The value specified in the x-amz-trailer header is not supported"
+            )
         if trailer and claim:
             raise S3Error(
-                "InvalidRequest", "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed."
+                "InvalidRequest",
+                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
             )
         named = headers.get("x-amz-sdk-checksum-algorithm")
         if named and not claim and not trailer:
@@ -77,7 +80,9 @@ class Expectation:
             algorithm = checksums.algorithm_named(trailer.removeprefix(checksums.HEADER))
         if named and algorithm and named.upper() != algorithm:
             raise S3Error(
-                "InvalidRequest", "Value for x-amz-sdk-checksum-algorithm header is invalid.", ArgumentValue=named
+                "InvalidRequest",
+                "Value for x-amz-sdk-checksum-algorithm header is invalid.",
+                ArgumentValue=named,
             )
         return cls(
             length=_length(headers, framed=framed, chunked=chunked),
@@ -114,7 +119,7 @@ def _content_md5(headers: Mapping[str, str]) -> bytes | None:
     except binascii.Error:
         raw = b""
     if len(raw) != 16:
-        raise S3Error("InvalidDigest", **{"Content-MD5": text})
+        raise S3Error("InvalidDigest")
     return raw
 
 

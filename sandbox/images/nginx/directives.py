@@ -75,10 +75,48 @@ RULES: Final[Mapping[str, Rule]] = {
 
 # nginx has these; this stand-in does not, and says so rather than to pretend that they are unknown or to ignore them
 UNSUPPORTED: Final = frozenset(
-    "root alias index try_files rewrite auth_basic auth_basic_user_file auth_request limit_req limit_req_zone limit_conn "
-    "limit_conn_zone allow deny satisfy geo split_clients ssl_certificate ssl_certificate_key ssl_protocols http2 "
-    "grpc_pass fastcgi_pass uwsgi_pass proxy_cache_path sub_filter stream mail load_module js_import real_ip_header "
-    "set_real_ip_from limit_except mirror autoindex expires proxy_bind proxy_cookie_path ip_hash hash".split()
+    [
+        "root",
+        "alias",
+        "index",
+        "try_files",
+        "rewrite",
+        "auth_basic",
+        "auth_basic_user_file",
+        "auth_request",
+        "limit_req",
+        "limit_req_zone",
+        "limit_conn",
+        "limit_conn_zone",
+        "allow",
+        "deny",
+        "satisfy",
+        "geo",
+        "split_clients",
+        "ssl_certificate",
+        "ssl_certificate_key",
+        "ssl_protocols",
+        "http2",
+        "grpc_pass",
+        "fastcgi_pass",
+        "uwsgi_pass",
+        "proxy_cache_path",
+        "sub_filter",
+        "stream",
+        "mail",
+        "load_module",
+        "js_import",
+        "real_ip_header",
+        "set_real_ip_from",
+        "limit_except",
+        "mirror",
+        "autoindex",
+        "expires",
+        "proxy_bind",
+        "proxy_cookie_path",
+        "ip_hash",
+        "hash",
+    ]
 )
 
 
@@ -90,7 +128,9 @@ def check(directives: tuple[Directive, ...], context: str = M) -> None:
         rule = RULES.get(directive.name)
         if rule is None:
             if directive.name in UNSUPPORTED:
-                raise directive.refuse(f'directive "{directive.name}" is not supported by the sandbox\'s nginx')
+                raise directive.refuse(
+                    f'directive "{directive.name}" is not supported by the sandbox\'s nginx'
+                )
             raise directive.refuse(f'unknown directive "{directive.name}"')
         if context not in rule.contexts:
             raise directive.refuse(f'"{directive.name}" directive is not allowed here')

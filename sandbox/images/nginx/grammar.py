@@ -46,14 +46,18 @@ def read(path: Path) -> tuple[Directive, ...]:
     return _read(path, path.parent, f"{path}", 0)
 
 
-def _read(path: Path, prefix: Path, shown: str, depth: int, at: Directive | None = None) -> tuple[Directive, ...]:
+def _read(
+    path: Path, prefix: Path, shown: str, depth: int, at: Directive | None = None
+) -> tuple[Directive, ...]:
     if depth > MAX_INCLUDE_DEPTH:
         raise Emergency(f"too many nested includes of {shown}")
     try:
         source = path.read_text("utf-8")
     except OSError as error:
         where = f" {at.where}" if at else ""
-        raise Emergency(f'open() "{shown}" failed ({error.errno}: {os.strerror(error.errno or 0)}){where}') from error
+        raise Emergency(
+            f'open() "{shown}" failed ({error.errno}: {os.strerror(error.errno or 0)}){where}'
+        ) from error
     tokens = list(_tokens(source, shown))
     directives, end = _directives(tokens, 0, shown, nested=False)
     assert end == len(tokens)
@@ -85,9 +89,7 @@ def _include(directive: Directive, prefix: Path, depth: int) -> Iterator[Directi
         yield from _read(path, prefix, str(path), depth + 1, directive)
 
 
-def _directives(
-    tokens: list[_Token], at: int, file: str, *, nested: bool
-) -> tuple[list[Directive], int]:
+def _directives(tokens: list[_Token], at: int, file: str, *, nested: bool) -> tuple[list[Directive], int]:
     found: list[Directive] = []
     while at < len(tokens):
         words: list[_Token] = []

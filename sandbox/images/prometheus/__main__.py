@@ -34,6 +34,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--prometheus-object", required=True, help="NAMESPACE/NAME")
     parser.add_argument("--storage.tsdb.retention.time", dest="retention", default="2h")
     parser.add_argument("--web.listen-address", dest="listen", default="0.0.0.0:9090")
+    # What the image passes by default; configuration comes from the API here, and samples stay in memory.
+    parser.add_argument("--config.file", dest="config", help=argparse.SUPPRESS)
+    parser.add_argument("--storage.tsdb.path", dest="path", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 

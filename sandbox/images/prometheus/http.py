@@ -65,7 +65,7 @@ class Api:
     async def _errors(self, request: web.Request, handler: Callable[..., Any]) -> web.StreamResponse:
         try:
             if request.path.startswith("/api/") and self._faults.hit("metrics-down", request.path):
-                raise Refused("unavailable", "TSDB not ready")  # noqa: TRY301
+                raise Refused("unavailable", "TSDB not ready")
             answer: web.StreamResponse = await handler(request)
         except Refused as refused:
             return _failure(refused.kind, str(refused))
@@ -115,8 +115,8 @@ class Api:
         start, end = _time(form, "start", -math.inf), _time(form, "end", math.inf)
         data = self._data(request)
         found: dict[int, Series] = {}
-        for selector in [_selector(text) for text in texts] or [None]:
-            for series in data.select(selector.matchers if selector else ()):
+        for matchers in [_selector(text).matchers for text in texts] or [()]:
+            for series in data.select(matchers):
                 if any(start <= t <= end and not is_stale(v) for t, v in _samples(series)):
                     found[id(series)] = series
         return list(found.values())

@@ -45,8 +45,14 @@ class Scraper:
         self.states: dict[Target, State] = {}
 
     async def update(self, targets: Iterable[Target]) -> None:
-        """Scrape exactly these from now on; the series of a target that is gone end here."""
+        """Scrape exactly these from now on; the series of a target that is gone end here.
+
+        Raises what ended a scraping task, if anything but `stop` did.
+        """
         wanted = set(targets)
+        for task in self._tasks.values():
+            if task.done():
+                task.result()
         for target in [known for known in self._tasks if known not in wanted]:
             await self._stop(target)
         for target in wanted - self._tasks.keys():

@@ -21,7 +21,6 @@ from sandbox.images.vllm import flags, logs
 from sandbox.images.vllm.engine import Engine
 from sandbox.images.vllm.faulting import EngineFaults
 from sandbox.images.vllm.gpu import GpuFile, Owner
-from sandbox.images.vllm.model import ValidationError
 from sandbox.images.vllm.server import Server, ServerOptions
 from sandbox.images.vllm.serving import Completions
 from sandbox.images.vllm.startup import (
@@ -52,7 +51,7 @@ def main() -> int:
     try:
         sock = bind(args.port)
         resolved = resolve(args, os.environ)
-    except (ValidationError, OSError, RuntimeError) as error:
+    except (ValueError, OSError, RuntimeError) as error:
         logs.api_server_failed(error)
         return 1
     with sock:

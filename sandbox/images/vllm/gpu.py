@@ -25,6 +25,7 @@ class Owner:
     namespace: str
     pod: str
     container: str
+    devices: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Owner | None:
@@ -37,6 +38,7 @@ class Owner:
             environment.get("SLIPWAY_SANDBOX_POD_NAMESPACE", environment.get("POD_NAMESPACE", "")),
             environment.get("SLIPWAY_SANDBOX_POD_NAME", environment.get("HOSTNAME", "")),
             environment.get("SLIPWAY_SANDBOX_CONTAINER", "vllm"),
+            tuple(filter(None, environment.get("NVIDIA_VISIBLE_DEVICES", "").split(","))),
         )
 
 
@@ -77,6 +79,7 @@ class GpuFile:
             "fb_used_mib": self._used // MIB,
             "fb_total_mib": self._total // MIB,
             "gpus": self._gpus,
+            "devices": self._owner.devices,
         }
         partial = self._path.with_suffix(".partial")
         partial.write_text(json.dumps(document), "utf-8")

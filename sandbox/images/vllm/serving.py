@@ -150,7 +150,9 @@ class Completions:
         parts: list[Any] = list(prompt)
         if isinstance(parts[0], int):
             return (self._check_length(parts),)
-        return tuple(self._encode(p, special=True) if isinstance(p, str) else self._check_length(p) for p in parts)
+        return tuple(
+            self._encode(p, special=True) if isinstance(p, str) else self._check_length(p) for p in parts
+        )
 
     def _encode(self, text: str, *, special: bool) -> tuple[int, ...]:
         limit = self._max_model_len

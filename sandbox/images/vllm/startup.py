@@ -51,11 +51,11 @@ def gpu_memory(environment: Mapping[str, str]) -> int:
 
 def check_devices(args: argparse.Namespace, environment: Mapping[str, str]) -> None:
     """Raises as vLLM does in a container that was given no GPU, or fewer than it shall use."""
-    visible = environment.get("NVIDIA_VISIBLE_DEVICES")
-    if visible is None or visible == "all":
-        return
+    visible = environment.get("NVIDIA_VISIBLE_DEVICES", "all")
+    if visible == "all":  # what the image says itself: every GPU of the node
+        visible = ",".join(map(str, range(int(environment.get("SLIPWAY_SANDBOX_GPUS", "1")))))
     devices = [device for device in visible.split(",") if device and device not in ("void", "none")]
-    if not devices:
+    if not devices or not gpu_memory(environment):
         raise RuntimeError(
             "Failed to infer device type, please set the environment variable `VLLM_LOGGING_LEVEL=DEBUG` to turn on "
             "verbose logging to help debug the issue."
@@ -68,8 +68,20 @@ def check_devices(args: argparse.Namespace, environment: Mapping[str, str]) -> N
         )
 
 
+def check_port_variable(environment: Mapping[str, str]) -> None:
+    """A Service called `vllm` makes Kubernetes set VLLM_PORT to a URL, which vLLM reads as its own. Raises ValueError."""
+    port = environment.get("VLLM_PORT", "0")
+    if "://" in port:
+        raise ValueError(
+            f"VLLM_PORT '{port}' appears to be a URI. This may be caused by a Kubernetes service discovery issue,check "
+            "the warning in: https://docs.vllm.ai/en/latest/configuration/env_vars.html"
+        )
+    if not port.isdigit():
+        raise ValueError(f"VLLM_PORT '{port}' must be a valid integer")
+
+
 def resolve(args: argparse.Namespace, environment: Mapping[str, str]) -> Resolved:
-    """Raises ValidationError, OSError or RuntimeError, which end the API server before there is an engine."""
+    """Raises ValueError, OSError or RuntimeError, which end the API server before there is an engine."""
     shown = {k: "***" if k in SECRET_ARGUMENTS else v for k, v in args.non_default.items()}
     logs.info("api_utils.py:327", f"vLLM server version {VERSION}, serving model {args.model}")
     logs.info("api_utils.py:286", f"non-default args: {shown}")
@@ -89,6 +101,7 @@ def resolve(args: argparse.Namespace, environment: Mapping[str, str]) -> Resolve
             f"Total number of attention heads ({config.kv_heads}) must be divisible by tensor parallel size "
             f"({args.tensor_parallel_size})."
         )
+    check_port_variable(environment)
     return Resolved(folder, config, gpu_memory(environment))
 
 

@@ -22,7 +22,7 @@ from sandbox.nodes.kubelet.hooks import run_handler
 from sandbox.nodes.kubelet.images import ImageStore
 from sandbox.nodes.kubelet.logs import ContainerLog
 from sandbox.nodes.kubelet.mounts import rewrite
-from sandbox.nodes.kubelet.probes import Prober, ProbeLoop, ProbeSpec
+from sandbox.nodes.kubelet.probes import ProbeLoop, Prober, ProbeSpec
 from sandbox.nodes.kubelet.status import ContainerState
 from sandbox.nodes.timestamps import timestamp
 
@@ -162,9 +162,7 @@ class Container:
             [expand(word, declared) for word in self.spec.get(key) or ()] for key in ("command", "args")
         )
         argv = [rewrite(word, mounts) for word in image.argv(command, args)]
-        directory = Path(rewrite(self.spec.get("workingDir") or "", mounts) or scratch / "root")
-        if not directory.is_dir():
-            directory = scratch / "root"
+        directory = _directory(rewrite(self.spec.get("workingDir") or "", mounts), scratch / "root")
         return Launch(image, argv, env, directory, mounts, termination_log)
 
     def _real_argv(self, launch: Launch, argv: Sequence[str]) -> list[str]:
@@ -177,7 +175,11 @@ class Container:
         mounted = any(Path(argv[0]).is_relative_to(folder) for folder in launch.mounts.values())
         if mounted and Path(argv[0]).is_file():
             return list(argv)
-        where = f"stat {argv[0]}: no such file or directory" if "/" in argv[0] else "executable file not found in $PATH"
+        where = (
+            f"stat {argv[0]}: no such file or directory"
+            if "/" in argv[0]
+            else "executable file not found in $PATH"
+        )
         raise CannotStart(
             "failed to create containerd task: failed to create shim task: OCI runtime create failed: runc create failed: "
             f'unable to start container process: error during container init: exec: "{argv[0]}": {where}: unknown'
@@ -271,7 +273,9 @@ class Container:
         began = clock()
         if "startupProbe" in self.spec:
             up = asyncio.Event()
-            spec, loop = self._loop("startup", prober, lambda healthy: up.set() if healthy else self._unhealthy("startup"))
+            spec, loop = self._loop(
+                "startup", prober, lambda healthy: up.set() if healthy else self._unhealthy("startup")
+            )
             running = asyncio.create_task(loop.run(spec.initial_delay))
             try:
                 await up.wait()
@@ -351,9 +355,7 @@ class Container:
         if not pause:
             return
         name, pod = self.spec["name"], self._around.pod_text
-        self._around.record(
-            "Warning", "BackOff", f"Back-off restarting failed container {name} in pod {pod}"
-        )
+        self._around.record("Warning", "BackOff", f"Back-off restarting failed container {name} in pod {pod}")
         self._waiting("CrashLoopBackOff", f"back-off {pause:g}s restarting failed container={name} pod={pod}")
         await asyncio.sleep(pause)
 
@@ -361,3 +363,8 @@ class Container:
         self.state.state = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
         self.state.ready = self.state.started = False
         self._around.changed()
+
+
+def _directory(wanted: str, otherwise: Path) -> Path:
+    """The working directory: a mounted one as asked, else the container's own scratch folder."""
+    return Path(wanted) if wanted and Path(wanted).is_dir() else otherwise

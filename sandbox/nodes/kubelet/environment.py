@@ -80,7 +80,7 @@ def field_value(pod: Object, path: str, status: Mapping[str, str]) -> str:
     metadata = pod["metadata"]
     if match := re.fullmatch(r"metadata\.(labels|annotations)\['([^']+)'\]", path):
         return str((metadata.get(match[1]) or {}).get(match[2], ""))
-    known = {
+    known: dict[str, str] = {
         "metadata.name": metadata["name"],
         "metadata.namespace": metadata["namespace"],
         "metadata.uid": metadata["uid"],

@@ -38,8 +38,14 @@ class ImageStore:
                     record("Normal", "Pulled", f'Container image "{name}" already present on machine')
                     return found
             if policy == "Never":
-                waiting("ErrImageNeverPull", f'Container image "{name}" is not present with pull policy of Never')
-                record("Warning", "ErrImageNeverPull", f'Container image "{name}" is not present with pull policy of Never')
+                waiting(
+                    "ErrImageNeverPull", f'Container image "{name}" is not present with pull policy of Never'
+                )
+                record(
+                    "Warning",
+                    "ErrImageNeverPull",
+                    f'Container image "{name}" is not present with pull policy of Never',
+                )
                 await asyncio.sleep(pauses.pause())
                 continue
             found = self._ask_registry(name, record)

@@ -105,6 +105,7 @@ class PodWorker:
             await asyncio.gather(writer, life, ending, return_exceptions=True)
             await self._volumes_back()
             self.node.devices.release(self.uid)
+            self.node.platform.forget_credentials(self.uid)
             (self.node.gpu_folder / f"{self.uid}.json").unlink(missing_ok=True)
             if self._address and not self.pod["spec"].get("hostNetwork"):
                 self.node.platform.addresses.release(self._address)
@@ -437,5 +438,3 @@ def _fixed(node: NodeContext, uid: str, address: str, devices: Mapping[str, str]
         "SLIPWAY_SANDBOX_GPU_MEMORY_MIB": str(node.type.gpu_memory_mib),
         **devices,
     }
-
-

@@ -35,7 +35,8 @@ class KubeletServer:
 
     async def stop(self) -> None:
         if self._runner:
-            await self._runner.cleanup()
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="ok")

@@ -114,7 +114,12 @@ def conditions(
     words = "" if done else f"containers with unready status: [{' '.join(unready)}]"
     containers_ready = not unready and not done
     ready = (
-        condition("Ready", False, "ReadinessGatesNotReady", f"corresponding condition of pod readiness gate {closed[0]!r} does not exist or is not True.")
+        condition(
+            "Ready",
+            False,
+            "ReadinessGatesNotReady",
+            f"corresponding condition of pod readiness gate {closed[0]!r} does not exist or is not True.",
+        )
         if containers_ready and closed
         else condition("Ready", containers_ready, done or "ContainersNotReady", words)
     )
@@ -134,11 +139,12 @@ def conditions(
 
 def qos_class(spec: Object) -> str:
     """Guaranteed, Burstable or BestEffort, from cpu and memory alone."""
-    resources = [
-        c.get("resources") or {} for c in (*spec["containers"], *(spec.get("initContainers") or []))
-    ]
+    resources = [c.get("resources") or {} for c in (*spec["containers"], *(spec.get("initContainers") or []))]
     named = [
-        {kind: {k: v for k, v in (r.get(kind) or {}).items() if k in ("cpu", "memory")} for kind in ("requests", "limits")}
+        {
+            kind: {k: v for k, v in (r.get(kind) or {}).items() if k in ("cpu", "memory")}
+            for kind in ("requests", "limits")
+        }
         for r in resources
     ]
     if not any(r["requests"] or r["limits"] for r in named):

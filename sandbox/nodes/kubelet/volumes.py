@@ -73,7 +73,9 @@ class Volumes:
         for mount in container.get("volumeMounts") or []:
             path = self._paths.get(mount["name"])
             if path is None:
-                raise ConfigError(f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"')
+                raise ConfigError(
+                    f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"'
+                )
             below = mount.get("subPath") or expand(mount.get("subPathExpr") or "", variables)
             if below:
                 if Path(below).is_absolute() or ".." in Path(below).parts:
@@ -86,13 +88,13 @@ class Volumes:
 
     async def _one(self, volume: Object) -> Path:
         name = volume["name"]
-        folder = self._folder / "volumes" / name
+        folder = self._folder / "volumes" / str(name)
         if "persistentVolumeClaim" in volume:
             return await self._claim(volume["persistentVolumeClaim"]["claimName"])
         if "ephemeral" in volume:
             return await self._claim(f"{self._pod['metadata']['name']}-{name}")
         if "hostPath" in volume:
-            path = self._host_folder / volume["hostPath"]["path"].lstrip("/")
+            path = self._host_folder / str(volume["hostPath"]["path"]).lstrip("/")
             path.mkdir(parents=True, exist_ok=True)
             return path
         sources = volume["projected"].get("sources") or [] if "projected" in volume else [volume]
@@ -106,21 +108,17 @@ class Volumes:
 
     async def _claim(self, name: str) -> Path:
         namespace = self._pod["metadata"]["namespace"]
-        claim = await self._client.get(
-            self._client.path("v1", "persistentvolumeclaims", namespace, name)
-        )
+        claim = await self._client.get(self._client.path("v1", "persistentvolumeclaims", namespace, name))
         if claim is None:
             raise MountError("FailedMount", f'persistentvolumeclaim "{name}" not found')
         volume_name = claim["spec"].get("volumeName")
         if not volume_name or (claim.get("status") or {}).get("phase") != "Bound":
-            raise MountError(
-                "FailedMount", f"error processing PVC {namespace}/{name}: PVC is not bound"
-            )
+            raise MountError("FailedMount", f"error processing PVC {namespace}/{name}: PVC is not bound")
         volume = await self._client.get(self._client.path("v1", "persistentvolumes", None, volume_name))
         if volume is None:
             raise MountError("FailedMount", f'persistentvolume "{volume_name}" not found')
         if local := volume["spec"].get("hostPath") or volume["spec"].get("local"):
-            path = self._host_folder / local["path"].lstrip("/")
+            path = self._host_folder / str(local["path"]).lstrip("/")
             path.mkdir(parents=True, exist_ok=True)
             return path
         return await self._attacher.attach(volume, self._pod["spec"]["nodeName"], self._pod)
@@ -131,7 +129,9 @@ class Volumes:
             return await self._keys(volume, "configmaps", "name", source["configMap"])
         if "secret" in source:
             secret = source["secret"]
-            return await self._keys(volume, "secrets", "secretName" if "secretName" in secret else "name", secret)
+            return await self._keys(
+                volume, "secrets", "secretName" if "secretName" in secret else "name", secret
+            )
         if "downwardAPI" in source:
             return {item["path"]: self._downward(item) for item in source["downwardAPI"].get("items") or []}
         if "serviceAccountToken" in source:
@@ -162,7 +162,8 @@ class Volumes:
             if source.get("optional"):
                 return {}
             raise MountError(
-                "FailedMount", f'MountVolume.SetUp failed for volume "{volume}" : {singular} "{name}" not found'
+                "FailedMount",
+                f'MountVolume.SetUp failed for volume "{volume}" : {singular} "{name}" not found',
             )
         data = _bytes_of(plural, item)
         wanted = source.get("items")
@@ -189,5 +190,3 @@ def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
-
-

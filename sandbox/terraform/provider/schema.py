@@ -194,9 +194,9 @@ def resource(
     **functions: Any,
 ) -> Resource:
     """A resource type with the attributes all of them have: `id`, and where they can be tagged `tags` and `tags_all`."""
-    tagged = {"tags": optional(STRING_MAP), "tags_all": optional(STRING_MAP, computed=True)} if tags else {}
+    tagged = {"tags": optional(STRING_MAP), "tags_all": computed(STRING_MAP)} if tags else {}
     nested = dict(blocks or {}) | ({"timeouts": TIMEOUTS} if timeouts else {})
-    identity = {"id": Attribute(STRING, optional=True, computed=True)}
+    identity = {"id": computed(STRING)}
     schema = Block(identity | tagged | dict(attributes), nested)
     return Resource(schema, tags=tags, **functions)
 
@@ -206,6 +206,4 @@ def data_source(
     read: Callable[[Session, State], State],
     blocks: Mapping[str, Block] | None = None,
 ) -> DataSource:
-    return DataSource(
-        Block({"id": Attribute(STRING, optional=True, computed=True)} | dict(attributes), blocks or {}), read
-    )
+    return DataSource(Block({"id": computed(STRING)} | dict(attributes), blocks or {}), read)

@@ -128,7 +128,7 @@ class Provider:
         if proposed is None:
             return response(planned_state=pack(None))
         config = unpack(request.config) or {}
-        if kind.tags and config.get("tags_all") is None:
+        if kind.tags:
             proposed["tags_all"] = self._all_tags(proposed.get("tags"))
         planned, replaced = planning.plan(kind.schema, prior, proposed, config)
         return response(

@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
+from sandbox.terraform.durations import seconds
 from sandbox.terraform.provider.schema import State
 
 POLL_SECONDS = 0.3
 T = TypeVar("T")
-_UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 class WaitFailed(RuntimeError):
     """A resource ended in a state it cannot leave, or did not get where it should in time."""
-
-
-def seconds(duration: str) -> float:
-    """A Go duration in seconds: "40m" is 2400, "1h30m" is 5400. Raises ValueError."""
-    parts = re.findall(r"(\d+(?:\.\d+)?)(ms|h|m|s)", duration)
-    if not parts or "".join(number + unit for number, unit in parts) != duration:
-        raise ValueError(f"{duration!r} is no duration such as 40m or 1h30m")
-    return sum(float(number) * _UNITS[unit] for number, unit in parts)
 
 
 def timeout(state: State, action: str, default: str) -> float:
@@ -70,7 +61,6 @@ class Session:
                 aws_session_token=self._config.get("token"),
                 profile_name=self._config.get("profile"),
             )
-        path_style = {"addressing_style": "path"} if self._config.get("s3_use_path_style") else {}
         options = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=32)
         if self._config.get("s3_use_path_style"):
             options = options.merge(Config(s3={"addressing_style": "path"}))

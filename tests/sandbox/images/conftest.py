@@ -77,9 +77,7 @@ def write_model(folder: Path) -> Path:
     (folder / "config.json").write_text(json.dumps(CONFIG))
     write_tokenizer(folder)
     first = {"model.embed_tokens.weight": numpy.zeros((512, 64), numpy.float16)}
-    second = {
-        f"model.layers.{i}.mlp.up_proj.weight": numpy.zeros((128, 64), numpy.float16) for i in range(2)
-    }
+    second = {f"model.layers.{i}.mlp.up_proj.weight": numpy.zeros((128, 64), numpy.float16) for i in range(2)}
     weight_map: dict[str, str] = {}
     for index, shard in enumerate((first, second), 1):
         name = f"model-{index:05d}-of-00002.safetensors"

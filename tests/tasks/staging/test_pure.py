@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import threading
 
 import pytest
@@ -38,7 +39,7 @@ def test_parts_cover_a_file_without_gap_or_overlap(size: int, one: int) -> None:
     parts = cut(size, one)
     assert [part.number for part in parts] == list(range(1, len(parts) + 1))
     assert parts[0].offset == 0
-    assert all(a.offset + a.size == b.offset for a, b in zip(parts, parts[1:], strict=False))
+    assert all(a.offset + a.size == b.offset for a, b in itertools.pairwise(parts))
     assert parts[-1].offset + parts[-1].size == size
 
 

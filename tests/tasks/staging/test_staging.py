@@ -201,6 +201,23 @@ def test_s3_that_asks_to_slow_down_is_waited_for(run: Stager, faults: Faults) ->
     assert_whole(run)
 
 
+def test_an_answer_of_s3_that_breaks_off_is_read_again(run: Stager, faults: Faults) -> None:
+    run()
+    faults.set("s3-disconnect", target="GetObject", count=2)
+    assert run().reused
+    assert faults.active() == []
+
+
+def test_the_token_is_never_sent_to_the_cdn(run: Stager, settings: Settings) -> None:
+    gated = resolve(
+        Source(repo="slipway/tiny-llama-gated"), token="hf_sandbox_reader", endpoint=settings.hub_url
+    )
+    staged = stage(  # the sandbox's CDN refuses a request that carries a token
+        gated, bucket=run.bucket, s3=run.s3, token="hf_sandbox_reader", reporter=run.heard, endpoint=settings.hub_url
+    )  # fmt: skip
+    assert staged.total_bytes == gated.total_bytes
+
+
 def test_a_denied_upload_names_the_operation(run: Stager, faults: Faults) -> None:
     faults.set("s3-denied", target="UploadPart")
     with pytest.raises(AccessDenied) as caught:

@@ -81,7 +81,6 @@ SECURITY_GROUP = resource(
         "owner_id": computed(STRING),
     },
     tags=True,
-    timeouts=True,
     create=_create_group,
     settle=_settle_group,
     read=_read_group,

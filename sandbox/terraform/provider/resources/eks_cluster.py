@@ -365,7 +365,6 @@ ACCESS_ENTRY = resource(
         "created_at": computed(STRING),
     },
     tags=True,
-    timeouts=False,
     create=_create_entry,
     read=_read_entry,
     update=_update_entry,
@@ -425,7 +424,6 @@ ACCESS_POLICY_ASSOCIATION = resource(
             max_items=1,
         )
     },
-    timeouts=True,
     create=_associate_policy,
     read=_read_policy,
     delete=_disassociate_policy,

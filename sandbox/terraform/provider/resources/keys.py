@@ -114,7 +114,6 @@ KEY = resource(
         "key_id": computed(STRING),
     },
     tags=True,
-    timeouts=False,
     create=_create_key,
     settle=_settle_key,
     read=_read_key,

@@ -174,7 +174,6 @@ SUBNET = resource(
         "arn": computed(STRING),
     },
     tags=True,
-    timeouts=True,
     create=_create_subnet,
     settle=lambda session, state: _publish(session, state) if state["map_public_ip_on_launch"] else None,
     read=_read_subnet,
@@ -237,7 +236,6 @@ def _delete_internet_gateway(session: Session, state: State) -> None:
 INTERNET_GATEWAY = resource(
     {"vpc_id": optional(STRING, computed=True), "arn": computed(STRING)},
     tags=True,
-    timeouts=True,
     create=_create_internet_gateway,
     settle=_attach_gateway,
     read=_read_internet_gateway,
@@ -278,7 +276,6 @@ ADDRESS = resource(
         "public_ip": computed(STRING),
     },
     tags=True,
-    timeouts=True,
     create=_create_address,
     read=_read_address,
     update=retag_ec2,
@@ -391,7 +388,6 @@ ROUTE_TABLE = resource(
         "owner_id": computed(STRING),
     },
     tags=True,
-    timeouts=True,
     create=_create_route_table,
     read=_read_route_table,
     update=retag_ec2,
@@ -443,7 +439,6 @@ ROUTE = resource(
         "origin": computed(STRING),
         "state": computed(STRING),
     },
-    timeouts=True,
     create=_create_route,
     read=_read_route,
     update=lambda session, _prior, planned: session.client("ec2").replace_route(**_route_request(planned)),
@@ -464,12 +459,23 @@ def _associate(session: Session, planned: State) -> State:
 
 
 def _find_association(session: Session, state: State) -> dict[str, Any] | None:
-    ec2 = session.client("ec2")
-    wanted = [{"Name": "association.route-table-association-id", "Values": [state["id"]]}]
-    for table in ec2.describe_route_tables(Filters=wanted)["RouteTables"]:
-        for association in table.get("Associations", []):
-            if association.get("RouteTableAssociationId") == state["id"]:
-                return dict(association) | {"RouteTableId": table["RouteTableId"]}
+    """By its id; right after an import by SUBNET/TABLE, by those two."""
+    subnet, _, table = state["id"].partition("/")
+    wanted = (
+        [
+            {"Name": "association.subnet-id", "Values": [subnet]},
+            {"Name": "association.route-table-id", "Values": [table]},
+        ]
+        if table
+        else [{"Name": "association.route-table-association-id", "Values": [state["id"]]}]
+    )
+    for found in session.client("ec2").describe_route_tables(Filters=wanted)["RouteTables"]:
+        for association in found.get("Associations", []):
+            if state["id"] in (
+                association["RouteTableAssociationId"],
+                f"{association.get('SubnetId')}/{found['RouteTableId']}",
+            ):
+                return dict(association) | {"RouteTableId": found["RouteTableId"]}
     return None
 
 
@@ -477,20 +483,23 @@ def _read_association(session: Session, state: State) -> State | None:
     found = _find_association(session, state)
     if found is None:
         return None
-    return {"id": state["id"], "subnet_id": found.get("SubnetId"), "route_table_id": found["RouteTableId"]}
+    return {
+        "id": found["RouteTableAssociationId"],
+        "subnet_id": found.get("SubnetId"),
+        "route_table_id": found["RouteTableId"],
+    }
 
 
 def _import_association(identity: str) -> State:
-    raise ValueError(f"{identity!r}: associations are made anew, not imported, by this provider")
+    return {"id": split_id(identity, "/", "subnet_id", "route_table_id")["id"]}
 
 
 ROUTE_TABLE_ASSOCIATION = resource(
     {
-        "route_table_id": required(STRING),
+        # hashicorp/aws swaps the table in place, which gives the association another id; here it is made anew
+        "route_table_id": required(STRING, forces_new=True),
         "subnet_id": optional(STRING, forces_new=True),
-        "gateway_id": optional(STRING, forces_new=True),
     },
-    timeouts=True,
     create=_associate,
     read=_read_association,
     delete=lambda session, state: unless_gone(

@@ -88,7 +88,6 @@ BUCKET = resource(
         "bucket_regional_domain_name": computed(STRING),
     },
     tags=True,
-    timeouts=True,
     create=_create_bucket,
     settle=_settle_bucket,
     read=_read_bucket,

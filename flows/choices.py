@@ -1,0 +1,23 @@
+"""What a flow is asked for: names of the catalogue, checked before anything else happens."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tasks.spec.catalogue import load_environment, load_model
+from tasks.spec.environment import Environment
+from tasks.spec.model import Model
+
+NAME = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
+
+ModelName = Annotated[str, Field(pattern=NAME, title="Model", description="a file of models/, by its name")]
+EnvironmentName = Annotated[
+    str, Field(pattern=NAME, title="Environment", description="a file of environments/, by its name")
+]
+
+
+def read_choice(model: str, environment: str) -> tuple[Model, Environment]:
+    """Both records. Raises UnknownName or InvalidDocument, with nothing touched."""
+    return load_model(model), load_environment(environment)

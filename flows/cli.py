@@ -1,0 +1,219 @@
+"""The `slipway` command: the same flows by hand that Prefect's UI, schedules and CI run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from tasks.cloud.interruption import STOP
+from tasks.spec.errors import Interrupted, SlipwayError
+
+INTERRUPT_SECONDS = 60.0  # how long Ctrl-C lets terraform and the like end in order
+
+ENVIRONMENT = click.option("-e", "--environment", required=True, help="a file of environments/, by its name")
+KEEP = click.Choice(["keep", "delete"])
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="slipway")
+def main() -> None:
+    """From the Hugging Face Hub to a proven vLLM endpoint on EKS, and back to zero GPUs."""
+
+
+@main.command()
+@click.argument("model")
+@ENVIRONMENT
+@click.option("--revision", help="branch, tag or commit instead of the one in the model's file")
+@click.option("--may-destroy", multiple=True, help="terraform address that holds data and may be destroyed")
+def deploy(model: str, environment: str, revision: str | None, may_destroy: tuple[str, ...]) -> None:
+    """Provision, stage, warm, roll out and prove MODEL."""
+
+    def run() -> None:
+        from flows.deploy import deploy as flow
+
+        report = flow(model, environment, revision=revision, may_destroy=list(may_destroy))
+        click.echo(f"{model} in {environment}: {report.verdict}")
+
+    _call(run)
+
+
+@main.command()
+@click.argument("model")
+@ENVIRONMENT
+@click.option("--from", "source", help="environment the release was proven in; default: promote_from")
+@click.option("--yes", is_flag=True, help="promote without asking")
+def promote(model: str, environment: str, source: str | None, yes: bool) -> None:
+    """Bring the release of MODEL that was proven elsewhere into ENVIRONMENT."""
+
+    def run() -> None:
+        from flows.promote import promote as flow
+
+        if not yes:
+            click.confirm(f"promote {model} into {environment}?", abort=True)
+        report = flow(model, environment, source=source)
+        click.echo(f"{model} in {environment}: {report.verdict}")
+
+    _call(run)
+
+
+@main.command()
+@click.argument("model")
+@ENVIRONMENT
+@click.option("--release", help="the release to put back; default: what the ledger says")
+def rollback(model: str, environment: str, release: str | None) -> None:
+    """Put back the release of MODEL that served before."""
+
+    def run() -> None:
+        from flows.rollback import rollback as flow
+
+        click.echo(
+            f"{model} in {environment}: {flow(model, environment, release=release) or 'nothing'} serves"
+        )
+
+    _call(run)
+
+
+@main.command("scale-down")
+@click.argument("model")
+@ENVIRONMENT
+def scale_down(model: str, environment: str) -> None:
+    """Take the GPUs away from MODEL if nobody uses it."""
+
+    def run() -> None:
+        from flows.scale_down import scale_down as flow
+
+        decision = flow(model, environment)
+        click.echo(
+            f"{model} in {environment}: {'scaled to zero' if decision.act else 'left'}: {decision.reason}"
+        )
+
+    _call(run)
+
+
+@main.command()
+@click.argument("model")
+@ENVIRONMENT
+def wake(model: str, environment: str) -> None:
+    """Bring MODEL back from zero, and prove it with a completion."""
+
+    def run() -> None:
+        from flows.wake import wake as flow
+
+        click.echo(f"{model} in {environment} answers: {flow(model, environment)!r}")
+
+    _call(run)
+
+
+@main.command()
+@ENVIRONMENT
+@click.option("--models", type=KEEP, default="keep", show_default=True, help="the bucket of staged models")
+@click.option(
+    "--volumes", type=KEEP, default="keep", show_default=True, help="cache volumes, which outlive it"
+)
+@click.option("--confirm", default="", help="the environment's name, where it is protected")
+def teardown(environment: str, models: str, volumes: str, confirm: str) -> None:
+    """Remove all of an environment, and prove what is left."""
+
+    def run() -> None:
+        from flows.teardown import teardown as flow
+
+        left = flow(environment, models=models, volumes=volumes, confirm=confirm)  # type: ignore[arg-type]
+        click.echo("\n".join(["kept:", *left]) if left else f"{environment}: nothing is left")
+
+    _call(run)
+
+
+@main.command()
+@ENVIRONMENT
+def drift(environment: str) -> None:
+    """Show what terraform would change; exit code 5 where it would change anything."""
+
+    def run() -> None:
+        from flows.drift import drift as flow
+
+        found = flow(environment)
+        for row in found:
+            click.echo(f"{row['stack']:<8} {row['action']:<8} {row['resource']}")
+        click.echo(f"{environment}: {len(found)} resources differ")
+        if found:
+            sys.exit(5)
+
+    _call(run)
+
+
+@main.command("run")
+@click.option("--keep", is_flag=True, help="leave everything up, with Prefect's UI and the endpoint")
+@click.option("--model", default="tiny-llama", show_default=True)
+def run_lifecycle(keep: bool, model: str) -> None:
+    """The whole lifecycle in a sandbox on this machine: no account, no Docker, no GPU."""
+
+    def run() -> None:
+        from flows.lifecycle import lifecycle
+
+        lifecycle(model, keep=keep)
+
+    _call(run)
+
+
+def _call(run: Callable[[], None]) -> None:
+    """Run it with its progress on the terminal; a SlipwayError as cause, evidence and next command."""
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
+    signal.signal(signal.SIGINT, _interrupt)
+    try:
+        show_progress()
+        run()
+    except SlipwayError as error:
+        fail(error)
+    except (KeyboardInterrupt, click.Abort):
+        fail(Interrupted("interrupted", next_command="run the same command again: it continues"))
+
+
+def fail(error: SlipwayError) -> None:
+    """What happened, what was seen, what to do; then the error's exit code."""
+    click.secho(f"error: {error.cause}", fg="red", err=True)
+    for line in error.evidence:
+        click.echo(f"  | {line}", err=True)
+    if error.next_command:
+        click.secho(f"  next: {error.next_command}", fg="yellow", err=True)
+    sys.exit(error.exit_code)
+
+
+def show_progress() -> None:
+    """What the stages say, one line each, and nothing of Prefect's own."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
+    handler.addFilter(lambda record: getattr(record, "slipway", False))
+    for name in ("prefect.flow_runs", "prefect.task_runs", "slipway"):
+        logger = logging.getLogger(name)
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    """The first Ctrl-C ends every wait; a second, or a minute, ends the process."""
+    if STOP.is_set():
+        os._exit(130)
+    click.echo("\nstopping in order (Ctrl-C again: at once) …", err=True)
+    STOP.set()
+    watchdog = threading.Timer(INTERRUPT_SECONDS, os._exit, args=(130,))
+    watchdog.daemon = True
+    watchdog.start()
+    raise KeyboardInterrupt
+
+
+def _add_commands() -> None:
+    """Commands other packages bring, such as `slipway sandbox` of the extra `sandbox`."""
+    for entry in importlib.metadata.entry_points(group="slipway.commands"):
+        main.add_command(entry.load(), entry.name)
+
+
+_add_commands()

@@ -1,0 +1,85 @@
+"""Deploy: from the hub to a proven endpoint."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.futures import PrefectFuture
+from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import Field
+from tasks.cache.task import warm_cache
+from tasks.validation.task import validate
+
+from flows.choices import EnvironmentName, ModelName, read_choice
+from flows.graph import start, wait_for_all
+from flows.timeline import tell_timeline
+from flows.turn import turn
+from tasks.addons.catalogue import load_addons
+from tasks.addons.task import install_addon
+from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes
+from tasks.preflight.task import check_feasible
+from tasks.rollout.task import keep_evidence, mark_proven, prepare_namespace, preview, put_back, roll_out
+from tasks.spec.catalogue import project_root
+from tasks.spec.errors import SlipwayError, ValidationFailed
+from tasks.spec.records import LoadReport
+from tasks.staging.task import inspect_model, stage_model
+
+
+@flow(
+    name="deploy",
+    flow_run_name="deploy {model} to {environment}",
+    task_runner=ThreadPoolTaskRunner(max_workers=12),  # type: ignore[arg-type]
+)
+def deploy(
+    model: ModelName,
+    environment: EnvironmentName,
+    revision: str | None = Field(
+        None, description="branch, tag or commit instead of the one in the model's file"
+    ),
+    may_destroy: list[str] = Field([], description="terraform addresses that hold data and may be destroyed"),
+) -> LoadReport:
+    """Take a model from the Hugging Face Hub to an endpoint that is proven under load.
+
+    Args:
+        model: A file of models/, by its name.
+        environment: A file of environments/, by its name.
+        revision: Branch, tag or commit instead of the one in the model's file.
+        may_destroy: Terraform addresses that hold data and may be destroyed by this run.
+    """
+    what, where = read_choice(model, environment)
+    inspection = inspect_model(what, revision)
+    check_feasible(what, where, inspection, preview(what, where, inspection))
+    with turn(where), tell_timeline():
+        storage = start(apply_storage, where, may_destroy)
+        staged = start(stage_model, inspection, storage, where)
+        cluster = start(apply_cluster, where, storage, may_destroy)
+        nodes = start(gpu_nodes, where, cluster)
+        namespace = start(prepare_namespace, where, cluster)
+        addons: dict[str, PrefectFuture[str]] = {}
+        for addon in load_addons(project_root()):
+            needs = [addons[need] for need in addon.needs]
+            addons[addon.name] = start(install_addon, addon, where, cluster, after=[nodes, *needs])
+        cache = start(
+            warm_cache, what, where, cluster, staged, after=[namespace, nodes, addons["aws-ebs-csi-driver"]]
+        )
+        # up to here a run can be repeated as it is; from here on there is something to go back to
+        wait_for_all([cache, *addons.values()])
+        try:
+            rolled = start(roll_out, what, where, storage, cluster, cache, inspection, after=addons.values())
+            report = start(validate, what, where, cluster, rolled).result()
+            if report.verdict != "PASS":
+                keep_evidence(what, where, storage.result(), rolled.result(), report)
+                raise verdict_error(what.name, report)
+        except SlipwayError:
+            put_back(what, where, storage.result(), cluster.result())
+            raise
+        mark_proven(what, where, storage.result(), rolled.result(), report)
+        return report
+
+
+def verdict_error(model: str, report: LoadReport) -> ValidationFailed:
+    """FAIL: the objectives did not hold. INCONCLUSIVE: the generator could not tell, which proves nothing."""
+    return ValidationFailed(
+        f"load validation of {model}: {report.verdict}: {report.reasons[0] if report.reasons else ''}",
+        evidence=report.reasons[1:],
+        next_command="look at the load report's table in the run; what served before was put back",
+    )

@@ -1,0 +1,22 @@
+"""Drift: what terraform would change if it were applied now. Looks, changes nothing."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.choices import EnvironmentName
+from tasks.infra.task import find_drift
+from tasks.spec.catalogue import load_environment
+from tasks.task import show_table
+
+
+@flow(name="drift", flow_run_name="drift of {environment}")
+def drift(environment: EnvironmentName) -> list[dict[str, str]]:
+    """Plan both states without applying; the changes a plan would make.
+
+    Args:
+        environment: A file of environments/, by its name.
+    """
+    found = find_drift(load_environment(environment))
+    show_table(f"drift-{environment}", found, f"{len(found)} resources differ from what is written")
+    return found

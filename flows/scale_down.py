@@ -1,0 +1,30 @@
+"""Scale-down: take the GPUs away from a model nobody uses. Runs on a schedule; without evidence it does nothing."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from flows.choices import EnvironmentName, ModelName, read_choice
+from flows.turn import turn
+from tasks.idle.task import judge_idle, replicas_to_zero
+from tasks.infra.task import no_gpu_nodes, read_infrastructure
+from tasks.spec.records import IdleDecision
+
+
+@flow(name="scale-down", flow_run_name="is {model} idle in {environment}")
+def scale_down(model: ModelName, environment: EnvironmentName) -> IdleDecision:
+    """Replicas and then GPU nodes to zero, when requests, queue and GPUs were idle for the model's window.
+
+    Args:
+        model: A file of models/, by its name.
+        environment: A file of environments/, by its name.
+    """
+    what, where = read_choice(model, environment)
+    with turn(where):
+        _, cluster = read_infrastructure(where)
+        decision = judge_idle(what, where, cluster)
+        if decision.act:
+            others = replicas_to_zero(what, where, cluster)
+            if not others:
+                no_gpu_nodes(where, cluster)
+        return decision

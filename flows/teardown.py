@@ -1,0 +1,86 @@
+"""Teardown: everything an environment has, in order, and the proof that nothing is left."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from prefect import flow, get_run_logger
+from pydantic import Field
+from tasks.cache.task import remove_claims
+
+from flows.choices import EnvironmentName
+from flows.turn import turn
+from tasks.addons.catalogue import load_addons
+from tasks.addons.task import uninstall_addons
+from tasks.infra.task import (
+    delete_volumes,
+    destroy_cluster,
+    destroy_storage,
+    list_inventory,
+    read_infrastructure,
+)
+from tasks.rollout.task import remove_serving
+from tasks.spec.catalogue import load_environment, project_root
+from tasks.spec.environment import Environment
+from tasks.spec.errors import InputError, TeardownIncomplete
+
+Keep = Literal["keep", "delete"]
+
+
+@flow(name="teardown", flow_run_name="tear {environment} down")
+def teardown(
+    environment: EnvironmentName,
+    models: Keep = Field("keep", description="the model bucket with everything staged, and the states"),
+    volumes: Keep = Field("keep", description="cache volumes: gp3-retain keeps them past the cluster"),
+    confirm: str = Field("", description="the environment's name, where it is protected"),
+) -> list[str]:
+    """Remove an environment in order and prove what remains; the lines of what does.
+
+    Args:
+        environment: A file of environments/, by its name.
+        models: Whether the model bucket with everything staged goes too.
+        volumes: Whether the cache volumes go too; they outlive the cluster otherwise, and cost.
+        confirm: The environment's name, where the environment is protected.
+    """
+    where = load_environment(environment)
+    check_confirmed(where, confirm)
+    log = get_run_logger()
+    with turn(where):
+        for line in list_inventory(where):
+            log.info("teardown: has %s", line)
+        storage, cluster = read_infrastructure(where)
+        remove_serving(where, cluster)
+        remove_claims(where, cluster)
+        uninstall_addons(load_addons(project_root()), where, cluster)
+        left = destroy_cluster(where, storage)
+        if volumes == "delete":
+            delete_volumes(where)
+        if models == "delete" and not left:
+            left += destroy_storage(where)
+        remaining = list_inventory(where)
+        for line in remaining or ["nothing is left"]:
+            log.info("teardown: %s", line)
+        unexpected = left + [line for line in remaining if not may_stay(line, models, volumes)]
+        if unexpected:
+            raise TeardownIncomplete(
+                f"{len(unexpected)} things are left that should be gone",
+                evidence=unexpected,
+                next_command=f"slipway teardown -e {environment} again; it continues from what is there",
+            )
+        return remaining
+
+
+def check_confirmed(environment: Environment, confirm: str) -> None:
+    if environment.protected and confirm != environment.name:
+        raise InputError(
+            f"{environment.name} is protected",
+            next_command=f"slipway teardown -e {environment.name} --confirm {environment.name}",
+        )
+
+
+def may_stay(line: str, models: Keep, volumes: Keep) -> bool:
+    """Whether a leftover was asked to be kept."""
+    kind = line.split()[0]
+    if kind == "volume":
+        return volumes == "keep"
+    return models == "keep" and kind in {"s3", "kms", "secretsmanager"}

@@ -1,0 +1,151 @@
+"""`python -m sandbox.images.nginx -g 'daemon off;' [-c FILE]`: nginx in a pod, on SLIPWAY_SANDBOX_POD_IP."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+import uvloop
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from sandbox.images.hosts import HostsFile
+from sandbox.images.nginx import VERSION, logfiles
+from sandbox.images.nginx.config import Configuration, load
+from sandbox.images.nginx.gateway import Gateway
+from sandbox.images.nginx.grammar import Emergency
+from sandbox.images.nginx.proxying import Proxying
+
+DEFAULT_FILE: Final = "/etc/nginx/nginx.conf"
+MAX_QUIT_SECONDS: Final = 3600.0  # a graceful end waits for streams; the kubelet is less patient
+STOP, QUIT, RELOAD = "stop", "quit", "reload"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="nginx", add_help=False)
+    parser.add_argument("-c", default=os.environ.get("NGINX_CONF", DEFAULT_FILE))
+    parser.add_argument("-g", default="")
+    parser.add_argument("-t", action="store_true")
+    parser.add_argument("-v", action="store_true")
+    args = parser.parse_args(sys.argv[2:] if sys.argv[1:2] == ["nginx"] else sys.argv[1:])
+    if args.v:
+        print(f"nginx version: nginx/{VERSION}", file=sys.stderr)
+        return 0
+    hosts = HostsFile.from_environment()
+    try:
+        configuration = load(Path(args.c), hosts)
+    except Emergency as error:
+        print(f"nginx: [emerg] {error}", file=sys.stderr)
+        if args.t:
+            print(f"nginx: configuration file {args.c} test failed", file=sys.stderr)
+        return 1
+    if args.t:
+        print(f"nginx: the configuration file {args.c} syntax is ok", file=sys.stderr)
+        print(f"nginx: configuration file {args.c} test is successful", file=sys.stderr)
+        return 0
+    try:
+        uvloop.run(Master(Path(args.c), hosts, configuration).run())
+    except OSError as error:
+        print(f"nginx: [emerg] bind() failed ({error.errno}: {error.strerror})", file=sys.stderr)
+        return 1
+    return 0
+
+
+class CountingServer(web.Server):
+    """aiohttp calls the server once for each accepted connection."""
+
+    accepted = 0
+
+    def __call__(self) -> RequestHandler:
+        self.accepted += 1
+        return super().__call__()
+
+
+class Master:
+    """Listens on the configured ports, reloads on SIGHUP, ends fast on SIGTERM and in grace on SIGQUIT."""
+
+    def __init__(self, path: Path, hosts: HostsFile, configuration: Configuration) -> None:
+        self._path, self._hosts = path, hosts
+        self._address = os.environ.get("SLIPWAY_SANDBOX_POD_IP", "127.0.0.1")
+        self._logs = logfiles.LogFiles()
+        self._proxying = Proxying(hosts)
+        self._gateway = Gateway(configuration, self._proxying, self._logs)
+        self._sites: dict[int, web.TCPSite] = {}
+
+    async def run(self) -> None:
+        orders: asyncio.Queue[str] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+        for signum, order in (
+            (signal.SIGTERM, STOP),
+            (signal.SIGINT, STOP),
+            (signal.SIGQUIT, QUIT),
+            (signal.SIGHUP, RELOAD),
+        ):
+            loop.add_signal_handler(signum, orders.put_nowait, order)
+        await self._proxying.start()
+        keep_alive = max((s.keep_alive for s in self._gateway.configuration.servers), default=75.0)
+        self._server = CountingServer(
+            self._handle, handler_cancellation=True, keepalive_timeout=keep_alive, access_log=None
+        )
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.0)
+        await self._runner.setup()
+        try:
+            await self._listen()
+            self._notice("start worker processes")
+            while (order := await orders.get()) == RELOAD:
+                await self._reload()
+            await self._end(graceful=order == QUIT)
+        finally:
+            await self._runner.cleanup()
+            await self._proxying.close()
+            self._logs.close()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        self._gateway.connections = len(self._server.connections)
+        self._gateway.accepted = self._server.accepted
+        return await self._gateway.handle(request)
+
+    async def _listen(self) -> None:
+        wanted = self._gateway.configuration.ports
+        for port in wanted - set(self._sites):
+            site = web.TCPSite(self._runner, self._address, port, backlog=511, reuse_address=True)
+            await site.start()
+            self._sites[port] = site
+        for port in set(self._sites) - wanted:
+            await self._sites.pop(port).stop()
+
+    async def _reload(self) -> None:
+        self._notice("signal 1 (SIGHUP) received, reconfiguring")
+        try:
+            self._gateway.configuration = load(self._path, self._hosts)
+        except Emergency as error:
+            self._logs.write("stderr", logfiles.record("emerg", str(error)))
+            return
+        await self._listen()
+
+    async def _end(self, *, graceful: bool) -> None:
+        self._notice("gracefully shutting down" if graceful else "signal 15 (SIGTERM) received, exiting")
+        for site in self._sites.values():
+            await site.stop()
+        if not graceful:
+            return
+        self._gateway.quitting = True
+        self._server.pre_shutdown()  # idle keep-alive connections close at once
+        limit = self._gateway.configuration.shutdown_timeout or MAX_QUIT_SECONDS
+        deadline = time.monotonic() + limit
+        while self._gateway.active and time.monotonic() < deadline:  # noqa: ASYNC110  (polls at an end, once)
+            await asyncio.sleep(0.02)
+        self._notice("exit")
+
+    def _notice(self, text: str) -> None:
+        self._logs.write(self._gateway.configuration.error_log, logfiles.record("notice", text))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

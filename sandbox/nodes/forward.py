@@ -1,0 +1,156 @@
+"""TCP forwarding at the level of transports: bytes go from one socket's buffer to the other's, nothing in between."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Coroutine
+from typing import cast
+
+Backend = tuple[str, int]
+CONNECT_SECONDS = 5.0
+BACKLOG = 1024
+
+log = logging.getLogger(__name__)
+
+
+class _Half(asyncio.Protocol):
+    """One side of a connection; what it receives is written to its peer, which slows it down when it cannot keep up."""
+
+    def __init__(self) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.peer: _Half | None = None
+        self.ended = False  # it has sent its last byte
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer and self.peer.transport:
+            self.peer.transport.write(data)
+
+    def eof_received(self) -> bool:
+        """Half-closed: the other direction stays open until it has ended too."""
+        self.ended = True
+        if self.peer is None or self.peer.transport is None or self.peer.ended:
+            return False  # this closes, and with it the peer
+        with contextlib.suppress(OSError):
+            self.peer.transport.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        if self.peer and self.peer.transport:
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.peer and self.peer.transport and not self.peer.transport.is_closing():
+            self.peer.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self.peer and self.peer.transport:
+            # A reset on one side is a reset on the other; a clean end flushes what is still buffered.
+            (self.peer.transport.abort if exc else self.peer.transport.close)()
+
+
+class _Front(_Half):
+    """The accepted side: reads nothing until a backend is connected."""
+
+    def __init__(self, pick: Callable[[], Backend | None], connecting: set[asyncio.Task[None]]) -> None:
+        super().__init__()
+        self._pick, self._connecting = pick, connecting
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        assert self.transport is not None
+        self.transport.pause_reading()
+        task = asyncio.get_running_loop().create_task(self._connect())
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    async def _connect(self) -> None:
+        assert self.transport is not None
+        backend = self._pick()
+        if backend is None:
+            self.transport.abort()
+            return
+        try:
+            async with asyncio.timeout(CONNECT_SECONDS):
+                _, half = await asyncio.get_running_loop().create_connection(_Half, *backend)
+        except (
+            OSError
+        ):  # refused or timed out: the client sees a reset, and nothing is lost but the connection
+            self.transport.abort()
+            return
+        half.peer, self.peer = self, half
+        if self.transport.is_closing():
+            assert half.transport is not None
+            half.transport.abort()
+            return
+        self.transport.resume_reading()
+
+
+class Listener:
+    """One address and port that forwards while it has backends and refuses connections while it has none.
+
+    It accepts by itself: asyncio.Server (3.11) loses a connection accepted in the moment it is closed, and its client hangs.
+    """
+
+    def __init__(self, address: str, port: int) -> None:
+        self.address, self.port = address, port
+        self._backends: tuple[Backend, ...] = ()
+        self._turn = 0
+        self._socket: socket.socket | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def set_backends(self, backends: tuple[Backend, ...]) -> None:
+        """Serve new connections from these, in turn; open ones stay where they are. Raises OSError when it cannot listen."""
+        self._backends = backends
+        if backends and self._socket is None:
+            listening = socket.create_server((self.address, self.port), backlog=BACKLOG)
+            listening.setblocking(False)
+            asyncio.get_running_loop().add_reader(listening, self._accept)
+            self._socket = listening
+        elif not backends:
+            self.close()
+
+    def close(self) -> None:
+        """Stop listening; existing connections live on."""
+        if self._socket:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+
+    def _accept(self) -> None:
+        for _ in range(BACKLOG):
+            if self._socket is None:
+                return
+            try:
+                accepted, _ = self._socket.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                return
+            except OSError as error:  # out of file descriptors: the next readiness tries again
+                log.warning("%s:%s cannot accept: %s", self.address, self.port, error)
+                return
+            accepted.setblocking(False)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._keep(self._serve(accepted))
+
+    async def _serve(self, accepted: socket.socket) -> None:
+        front = _Front(self._next, self._tasks)
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(lambda: front, accepted)
+        except OSError:  # the client has gone already
+            accepted.close()
+
+    def _keep(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _next(self) -> Backend | None:
+        if not self._backends:
+            return None
+        self._turn += 1
+        return self._backends[self._turn % len(self._backends)]

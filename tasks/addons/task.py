@@ -1,0 +1,49 @@
+"""Add-ons as a Prefect task, one run each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect import task
+
+from tasks.addons.catalogue import Addon, chart_source, values_files
+from tasks.addons.helm import Helm
+from tasks.addons.proofs import prove
+from tasks.spec.catalogue import project_root
+from tasks.spec.environment import Environment
+from tasks.spec.records import Infrastructure
+from tasks.task import SETTINGS, RunReporter, cluster_of, transient
+
+
+@task(
+    task_run_name="add-on {addon.name}",
+    retries=1,
+    retry_delay_seconds=2,
+    retry_condition_fn=transient,
+    **SETTINGS,
+)
+def install_addon(addon: Addon, environment: Environment, infrastructure: Infrastructure) -> str:
+    """helm upgrade --install, then wait for what the add-on must bring. Its name."""
+    reporter, root, cluster = RunReporter("add-ons"), project_root(), cluster_of(infrastructure)
+    if addon.chart:
+        reporter.say(f"{addon.name} {addon.version}: helm upgrade --install")
+        Helm(cluster, deadline=environment.deadlines.addon, on_line=reporter.say).install(
+            addon, chart_source(addon, environment, root), values_files(addon, environment, root)
+        )
+    prove(addon, cluster, environment, root, reporter)
+    return addon.name
+
+
+@task(task_run_name="add-ons of {environment.name} go", **SETTINGS)
+def uninstall_addons(
+    addons: Sequence[Addon], environment: Environment, infrastructure: Infrastructure
+) -> list[str]:
+    """helm uninstall, the last first; the names that were there."""
+    reporter = RunReporter("teardown")
+    helm = Helm(cluster_of(infrastructure), deadline=environment.deadlines.addon, on_line=reporter.say)
+    removed = []
+    for addon in reversed(addons):
+        if addon.chart and helm.uninstall(addon):
+            reporter.say(f"uninstalled {addon.name}")
+            removed.append(addon.name)
+    return removed

@@ -1,0 +1,76 @@
+"""What is there -> what is to be done next. Pure; `warm` asks it again after every step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+JobState = Literal["running", "succeeded", "failed"]
+
+
+class Action(Enum):
+    """The next step towards a warm claim."""
+
+    REUSE = "reuse"  # the claim holds this very manifest
+    CREATE_CLAIM = "create claim"
+    EXPAND_CLAIM = "expand claim"
+    START_JOB = "start job"
+    REPLACE_JOB = "replace job"  # one that ended before this run, or fills the claim with something else
+    WATCH_JOB = "watch job"
+    WAIT = "wait"  # something is being deleted
+    RECORD = "record"  # the job succeeded: mark the claim
+    FAIL_JOB = "job failed"
+    FAIL_CLAIM = "claim lost"
+
+
+@dataclass(frozen=True)
+class ClaimSeen:
+    """`requested_bytes` is what it asks for; `warm_manifest` the sha256 of the manifest it holds whole."""
+
+    phase: str
+    requested_bytes: int
+    warm_commit: str | None = None
+    warm_manifest: str | None = None
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class JobSeen:
+    """The job named for this commit. `watched`: this run started it or saw it running."""
+
+    state: JobState
+    manifest: str | None
+    deleting: bool = False
+    watched: bool = False
+
+
+def decide(claim: ClaimSeen | None, job: JobSeen | None, manifest: str, needed_bytes: int) -> Action:
+    """The next action for a claim that shall hold `manifest` (its sha256) in a volume of `needed_bytes`."""
+    if claim is None:
+        return Action.CREATE_CLAIM
+    if claim.deleting:
+        return Action.WAIT
+    if claim.phase == "Lost":
+        return Action.FAIL_CLAIM
+    if claim.phase == "Bound" and claim.warm_manifest == manifest:
+        return Action.REUSE
+    if claim.requested_bytes < needed_bytes:
+        return Action.EXPAND_CLAIM
+    return _for_job(job, manifest)
+
+
+def _for_job(job: JobSeen | None, manifest: str) -> Action:
+    if job is None:
+        return Action.START_JOB
+    if job.deleting:
+        return Action.WAIT
+    if job.manifest != manifest:
+        return Action.REPLACE_JOB
+    if job.state == "running":
+        return Action.WATCH_JOB
+    if not job.watched:
+        # How it ended says nothing of the volume now: other commits may have been warmed since. The new job
+        # finds the marker and ends within a second where everything is still there.
+        return Action.REPLACE_JOB
+    return Action.RECORD if job.state == "succeeded" else Action.FAIL_JOB

@@ -1,0 +1,108 @@
+"""Why a cache did not get warm, as a person needs it: the cause, the lines it was read from, the next command."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tasks.spec.errors import WarmingFailed
+from tasks.spec.quantities import human_seconds
+
+# Exit codes of warm.py after which another try of the same job ends the same way.
+PERMANENT = frozenset({28, 65, 66, 77})
+_UNPULLABLE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
+
+
+@dataclass(frozen=True)
+class Place:
+    """The names a next command needs."""
+
+    namespace: str
+    claim: str
+    job: str
+    cluster: str
+    model: str
+    image: str
+
+
+def ended(code: int, reason: str, cause: str | None, log: Sequence[str], place: Place) -> WarmingFailed:
+    """A warm pod that ended badly. `cause` is its own word, where it could still say one."""
+    again = f"slipway deploy --model {place.model}"
+    job = f"kubectl -n {place.namespace} logs job/{place.job}"
+    causes = {
+        28: (f"the volume of {place.claim} is full", f"raise cache.size in models/{place.model}.yaml, then {again}"),
+        65: ("what was written is not what was staged", f"{again}: staging proves the files in S3 first"),
+        66: ("the staged model is not in S3 any more", f"{again}: it is staged anew"),
+        69: ("S3 does not answer", f"{again}: what was copied is kept"),
+        74: (f"the volume of {place.claim} fails", f"kubectl -n {place.namespace} describe pvc {place.claim}"),
+        75: (f"another warming holds {place.claim}", f"kubectl -n {place.namespace} get jobs -l app=model-cache"),
+        77: (
+            "the model bucket may not be read",
+            f"aws eks list-pod-identity-associations --cluster-name {place.cluster} "
+            f"--namespace {place.namespace} --service-account model-cache",
+        ),
+    }  # fmt: skip
+    if reason == "OOMKilled":
+        what, command = "the warm job was killed for memory", "raise its limit in k8s/cache/job.yaml"
+    else:
+        what, command = causes.get(code, (f"the warm job ended with code {code}", job))
+    return WarmingFailed(
+        f"{what}: {cause}" if cause else what, evidence=list(log)[-10:], next_command=command
+    )
+
+
+def unpullable(reason: str, message: str, events: Sequence[str], place: Place) -> WarmingFailed | None:
+    """The image cannot be pulled; None for a reason that is none of that."""
+    if reason not in _UNPULLABLE:
+        return None
+    return WarmingFailed(
+        f"the image {place.image} cannot be pulled ({reason})",
+        evidence=[line for line in (message, *events[-5:]) if line],
+        next_command=f"correct engine.image in models/{place.model}.yaml",
+    )
+
+
+def overdue(
+    phase: str,
+    seconds: float,
+    pod: str | None,
+    pod_events: Sequence[str],
+    claim_events: Sequence[str],
+    place: Place,
+) -> WarmingFailed:
+    """A phase that took longer than its deadline of `seconds`."""
+    describe = f"kubectl -n {place.namespace} describe"
+    of_pod = f"{describe} pod {pod}" if pod else f"{describe} job {place.job}"
+    of_claim = f"{describe} pvc {place.claim}"
+    within = f"within {human_seconds(seconds)}"
+    warnings = [line for line in claim_events if line.startswith("Warning")]
+    cause, evidence, command = {
+        "deleting": (
+            f"{place.claim} or its job is being deleted and was not gone {within}",
+            claim_events,
+            of_claim,
+        ),
+        "creating": (f"the warm job made no pod {within}", pod_events, of_pod),
+        "scheduling": (f"no node took the warm job {within}", pod_events, of_pod),
+        "volume": (f"the volume of {place.claim} was not made {within}", warnings or claim_events, of_claim),
+        "starting": (f"the warm job did not start {within} (image pull, volume attach)", pod_events, of_pod),
+        "running": (f"the copy did not end {within}", pod_events, of_pod),
+    }[phase]
+    denied = phase == "volume" and any(
+        "UnauthorizedOperation" in line or "denied" in line for line in warnings
+    )
+    if denied:
+        cause = "the EBS CSI driver may not make volumes"
+        command = (
+            f"aws eks list-pod-identity-associations --cluster-name {place.cluster} "
+            "--namespace kube-system --service-account ebs-csi-controller-sa"
+        )
+    return WarmingFailed(cause, evidence=list(evidence)[-10:], next_command=command)
+
+
+def lost(place: Place) -> WarmingFailed:
+    return WarmingFailed(
+        f"the claim {place.claim} lost its volume",
+        evidence=["status.phase: Lost"],
+        next_command=f"kubectl -n {place.namespace} delete pvc {place.claim}, then deploy again",
+    )

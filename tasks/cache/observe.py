@@ -1,0 +1,173 @@
+"""What is there now: the claim, the job, its pod, who else has the volume, and what the job says of itself."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from tasks.cache.decide import ClaimSeen, JobSeen, JobState
+from tasks.cache.manifests import MANIFEST, WARM, WARM_MANIFEST
+from tasks.spec.quantities import parse_quantity
+
+Object = dict[str, Any]
+Objects = list[Object]
+Lines = list[str]
+_LINE = re.compile(r"^SLIPWAY (\{.*\})$", re.MULTILINE)
+
+
+class ClusterVerbs(Protocol):
+    """What warming uses of tasks.cloud.kubernetes.Cluster."""
+
+    def apply(self, document: Object, *, field_manager: str = ..., force: bool = ...) -> Object: ...
+    def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None: ...
+    def list(
+        self, api_version: str, kind: str, namespace: str | None = None, label_selector: str = ""
+    ) -> Objects: ...
+    def delete(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        namespace: str | None = None,
+        *,
+        propagation: str = ...,
+    ) -> bool: ...
+    def patch(
+        self,
+        api_version: str,
+        kind: str,
+        name: str,
+        body: Object,
+        namespace: str | None = None,
+        subresource: str | None = None,
+    ) -> Object: ...
+    def events(self, namespace: str, involved_name: str) -> Lines: ...
+    def logs(
+        self, namespace: str, pod: str, container: str | None = None, tail: int = 50, previous: bool = False
+    ) -> str: ...
+
+
+def claim_seen(claim: Object | None) -> ClaimSeen | None:
+    if claim is None:
+        return None
+    metadata = claim["metadata"]
+    annotations = metadata.get("annotations") or {}
+    requested = claim["spec"]["resources"]["requests"]["storage"]
+    return ClaimSeen(
+        phase=(claim.get("status") or {}).get("phase", "Pending"),
+        requested_bytes=int(parse_quantity(requested)),
+        warm_commit=annotations.get(WARM),
+        warm_manifest=annotations.get(WARM_MANIFEST),
+        deleting=bool(metadata.get("deletionTimestamp")),
+    )
+
+
+def job_seen(job: Object | None, watched: set[str]) -> JobSeen | None:
+    """`watched`: uids of the jobs this run started or saw running."""
+    if job is None:
+        return None
+    metadata = job["metadata"]
+    return JobSeen(
+        state=job_state(job),
+        manifest=(metadata.get("annotations") or {}).get(MANIFEST),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        watched=metadata["uid"] in watched,
+    )
+
+
+def job_state(job: Object) -> JobState:
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition["status"] == "True" and condition["type"] in ("Complete", "Failed"):
+            return "succeeded" if condition["type"] == "Complete" else "failed"
+    return "running"
+
+
+def users_of(pods: Sequence[Object], claim: str) -> list[Object]:
+    """Pods on a node that mount the claim and are not at their end, the warm job's own left out."""
+    return [
+        pod
+        for pod in pods
+        if pod["spec"].get("nodeName")
+        and (pod.get("status") or {}).get("phase") in ("Pending", "Running")
+        and (pod["metadata"].get("labels") or {}).get("app") != "model-cache"
+        and any(
+            volume.get("persistentVolumeClaim", {}).get("claimName") == claim
+            for volume in pod["spec"].get("volumes") or ()
+        )
+    ]
+
+
+def served_commits(pods: Sequence[Object], repo: str) -> set[str]:
+    """Commits of `repo` that these pods read: their --model names the folder."""
+    folder = re.compile(rf"/{re.escape(repo.replace('/', '--'))}/([0-9a-f]{{40}})")
+    return {commit for pod in pods for commit in folder.findall(json.dumps(pod["spec"]))}
+
+
+@dataclass(frozen=True)
+class Said:
+    """The job's own lines: the newest progress (bytes done, of), its error, its end, and what people may read."""
+
+    progress: tuple[int, int] | None = None
+    error: Object | None = None
+    done: Object | None = None
+    notes: tuple[str, ...] = ()
+
+
+def said(log: str) -> Said:
+    """Read the `SLIPWAY {...}` lines of a log; a line cut off in the middle is no line yet."""
+    progress, error, done = None, None, None
+    notes: list[str] = []
+    for text in _LINE.findall(log):
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        event = line.get("event")
+        if event == "progress":
+            progress = (line["done"], line["total"])
+        elif event == "error":
+            error = line
+        elif event == "done":
+            done = line
+        elif event == "file":
+            notes.append(f"{line['path']}: {line['size']} bytes, written {line['written']}")
+        elif event == "note":
+            notes.append(line["text"])
+    return Said(progress, error, done, tuple(notes))
+
+
+def pod_phase(pod: Object | None, claim: Object | None) -> str:
+    """creating, scheduling, volume, starting or running: each has a deadline of its own."""
+    if pod is None:
+        return "creating"
+    if not pod["spec"].get("nodeName"):
+        # The scheduler names a node on the claim first and binds the pod when the volume is there.
+        chosen = "volume.kubernetes.io/selected-node" in (
+            ((claim or {}).get("metadata") or {}).get("annotations") or {}
+        )
+        bound = ((claim or {}).get("status") or {}).get("phase") == "Bound"
+        return "volume" if chosen and not bound else "scheduling"
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    state = statuses[0].get("state", {}) if statuses else {}
+    return "running" if "running" in state or "terminated" in state else "starting"
+
+
+def waiting_reason(pod: Object) -> tuple[str, str] | None:
+    """(reason, message) of a container that waits, such as ImagePullBackOff."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        waiting = status.get("state", {}).get("waiting")
+        if waiting and waiting.get("reason"):
+            return str(waiting["reason"]), str(waiting.get("message", ""))
+    return None
+
+
+def exit_of(pod: Object) -> tuple[int, str] | None:
+    """(exit code, reason) of a container that ended, such as (137, "OOMKilled")."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        ended = status.get("state", {}).get("terminated")
+        if ended:
+            return int(ended["exitCode"]), str(ended.get("reason", ""))
+    return None

@@ -1,0 +1,601 @@
+"""Fills a volume with a staged model. Runs by itself in the engine's image: the standard library and boto3.
+
+Every file of the manifest is read from S3 in ranges by several threads, written past the page cache where the file
+system takes that, and hashed in order as it is written: nothing counts until its sha256 is the manifest's. sha256 rather
+than CRC64NVME, because the image has no awscrt; at about 1.8 GB/s on one core it is faster than any gp3 volume.
+
+Restarts go on where the last run stopped: `.slipway-progress.json` holds, for each file, how many bytes are on the disk;
+those are read back from the disk, not from S3, to rebuild the hash. `.slipway-complete.json` is written last.
+
+Lines for whoever watches start with "SLIPWAY " and hold one JSON object with `event`: start, progress, file, note, error,
+done. Exit codes: 0 done, 28 no space, 65 a checksum or the manifest is wrong, 66 not in S3, 69 S3 does not answer,
+74 the disk fails, 75 another warming holds the volume, 77 access denied (the numbers of sysexits.h; 28 is ENOSPC).
+"""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import fcntl
+import hashlib
+import json
+import mmap
+import os
+import queue
+import re
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+NO_SPACE, BAD_DATA, NOT_FOUND, NO_ANSWER, BAD_DISK, BUSY, DENIED = 28, 65, 66, 69, 74, 75, 77
+MARKER, PROGRESS, LOCK = ".slipway-complete.json", ".slipway-progress.json", ".slipway.lock"
+BLOCK = 4096  # what O_DIRECT wants lengths and offsets to be multiples of
+WINDOW = 1 << 20
+ATTEMPTS = 6
+JOURNAL_SECONDS = 2.0
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+
+
+class Failure(Exception):
+    """Why it ends: an exit code and one sentence."""
+
+    def __init__(self, code: int, cause: str) -> None:
+        super().__init__(cause)
+        self.code, self.cause = code, cause
+
+
+class TornFile(Exception):
+    """A file continued from an earlier run is not what it should be: it is fetched whole, once."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One file of the manifest. `size` in bytes."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass
+class Options:
+    """`keep`: commits whose folders stay. `chunk` in bytes, a multiple of 4096."""
+
+    bucket: str
+    prefix: str
+    repo: str
+    commit: str
+    manifest_sha256: str
+    root: Path
+    keep: tuple[str, ...] = ()
+    threads: int = 8
+    chunk: int = 16 << 20
+
+    @property
+    def repo_folder(self) -> Path:
+        return self.root / self.repo.replace("/", "--")
+
+    @property
+    def folder(self) -> Path:
+        return self.repo_folder / self.commit
+
+
+def tell(event: str, **fields: Any) -> None:
+    print("SLIPWAY " + json.dumps({"event": event, **fields}), flush=True)
+
+
+def disk_failure(error: OSError, doing: str, root: Path) -> Failure:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        free = shutil.disk_usage(root).free
+        return Failure(NO_SPACE, f"no space left on the volume while {doing}: {free} bytes are free")
+    return Failure(BAD_DISK, f"the volume fails while {doing}: {error}")
+
+
+def write_durably(path: Path, document: Any) -> None:
+    """The whole file or the old one, also after the node goes down."""
+    partial = path.with_name(path.name + ".partial")
+    with partial.open("w") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Empty where there is none; one that was torn counts as none: then more is fetched, never less."""
+    try:
+        found = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+class Source:
+    """The staged model in S3."""
+
+    def __init__(self, s3: Any, options: Options) -> None:
+        self._s3, self._options = s3, options
+
+    def manifest(self) -> list[Wanted]:
+        body = self._small(".slipway/manifest.json")
+        found = hashlib.sha256(body).hexdigest()
+        if found != self._options.manifest_sha256:
+            raise Failure(
+                BAD_DATA,
+                f"the manifest is not the one that was staged: {found}, not {self._options.manifest_sha256}",
+            )
+        files = [Wanted(f["path"], f["size"], f["sha256"]) for f in json.loads(body)["files"]]
+        for file in files:
+            if PurePosixPath(file.path).is_absolute() or ".." in PurePosixPath(file.path).parts:
+                raise Failure(BAD_DATA, f"the manifest lists a path outside its folder: {file.path}")
+        return files
+
+    def read(self, path: str, offset: int, into: memoryview) -> None:
+        """Fill `into` from `offset`; a broken connection costs only what had not arrived."""
+        got = attempt = 0
+        while got < len(into):
+            before = got
+            try:
+                body = self._get(path, (offset + got, offset + len(into) - 1))["Body"]
+                while piece := body.read(min(WINDOW, len(into) - got)):
+                    into[got : got + len(piece)] = piece
+                    got += len(piece)
+                problem: Exception | None = None if got == len(into) else EOFError("the body ended early")
+            except (BotoCoreError, OSError) as error:
+                problem = error
+            if problem is None:
+                return
+            attempt = 1 if got > before else attempt + 1
+            if attempt >= ATTEMPTS:
+                raise Failure(NO_ANSWER, f"S3 does not deliver {path}: {problem}") from problem
+            time.sleep(min(8.0, 0.2 * 2**attempt))
+
+    def _small(self, path: str) -> bytes:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                body: bytes = self._get(path, None)["Body"].read()
+            except (BotoCoreError, OSError) as error:
+                if attempt == ATTEMPTS:
+                    raise Failure(NO_ANSWER, f"S3 does not deliver {path}: {error}") from error
+                time.sleep(min(8.0, 0.2 * 2**attempt))
+            else:
+                return body
+        raise AssertionError("every way out is above")
+
+    def _get(self, path: str, span: tuple[int, int] | None) -> Any:
+        key = f"{self._options.prefix}/{path}"
+        where = f"s3://{self._options.bucket}/{key}"
+        extra = {"Range": f"bytes={span[0]}-{span[1]}"} if span else {}
+        try:
+            answer = self._s3.get_object(Bucket=self._options.bucket, Key=key, **extra)
+        except NoCredentialsError as error:
+            raise Failure(
+                DENIED, f"no AWS credentials for {where}: no pod identity for this account"
+            ) from error
+        except ClientError as error:
+            code = str(error.response.get("Error", {}).get("Code", ""))
+            if code in ("AccessDenied", "403", "InvalidAccessKeyId", "ExpiredToken"):
+                raise Failure(DENIED, f"S3 denies {where}: {error}") from error
+            if code in ("NoSuchKey", "NoSuchBucket", "404"):
+                raise Failure(NOT_FOUND, f"{where} is not there: {code}") from error
+            raise Failure(NO_ANSWER, f"S3 refuses {where}: {error}") from error
+        if span and not str(answer.get("ContentRange", "")).startswith(f"bytes {span[0]}-"):
+            raise Failure(BAD_DATA, f"{where}: asked from byte {span[0]}, got {answer.get('ContentRange')}")
+        return answer
+
+
+class Target:
+    """One file on the volume: preallocated, written by several threads at once."""
+
+    def __init__(self, path: Path, size: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._size = size
+        self._plain = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        self._direct: int | None = None
+        if size:
+            os.posix_fallocate(self._plain, 0, size)
+            try:
+                self._direct = os.open(path, os.O_RDWR | os.O_DIRECT)
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # EINVAL: a file system without O_DIRECT, such as tmpfs
+                    raise
+
+    @property
+    def is_direct(self) -> bool:
+        return self._direct is not None
+
+    def write(self, buffer: mmap.mmap, count: int, offset: int) -> None:
+        if self._direct is not None:
+            # The last piece is padded to whole blocks; `finish` cuts the padding off.
+            descriptor, count = self._direct, -(-count // BLOCK) * BLOCK
+        else:
+            descriptor = self._plain
+        view = memoryview(buffer)
+        try:
+            done = 0
+            while done < count:
+                done += os.pwrite(descriptor, view[done:count], offset + done)
+        finally:
+            view.release()
+
+    def read(self, into: memoryview, offset: int) -> None:
+        done = 0
+        while done < len(into):
+            count = os.preadv(self._plain, [into[done:]], offset + done)
+            if not count:
+                raise OSError(errno.EIO, "the file is shorter than the journal says")
+            done += count
+
+    def flush(self) -> None:
+        os.fdatasync(self._plain)
+
+    def finish(self) -> None:
+        os.ftruncate(self._plain, self._size)
+        os.fsync(self._plain)
+
+    def close(self) -> None:
+        os.close(self._plain)
+        if self._direct is not None:
+            os.close(self._direct)
+
+
+@dataclass
+class Piece:
+    """A range of one file, and its place in the order everything is hashed in."""
+
+    index: int
+    file: Wanted
+    offset: int
+    size: int
+    on_disk: bool
+    last: bool
+
+
+@dataclass
+class Journal:
+    """Bytes of each file that are on the disk; a file's whole size once its sha256 was right."""
+
+    path: Path
+    manifest_sha256: str
+    bytes: dict[str, int] = field(default_factory=dict)
+    proven: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, folder: Path, manifest_sha256: str) -> Journal:
+        journal = cls(folder / PROGRESS, manifest_sha256)
+        for document in (read_json(folder / MARKER), read_json(folder / PROGRESS)):
+            journal.proven |= document.get("proven", {})
+            journal.bytes |= document.get("bytes", {})
+        return journal
+
+    def has(self, file: Wanted, folder: Path) -> bool:
+        path = folder / file.path
+        return (
+            self.proven.get(file.path) == file.sha256 and path.is_file() and path.stat().st_size == file.size
+        )
+
+    def save(self) -> None:
+        write_durably(self.path, self.document())
+
+    def document(self) -> dict[str, Any]:
+        return {"manifest_sha256": self.manifest_sha256, "bytes": self.bytes, "proven": self.proven}
+
+
+class Warming:
+    """One pass over the files that are missing."""
+
+    def __init__(self, options: Options, source: Source, journal: Journal, files: list[Wanted]) -> None:
+        self._options, self._source, self._journal = options, source, journal
+        self._targets: dict[str, Target] = {}
+        self._pieces = self._plan(files)
+        self._lock = threading.Lock()
+        self._ready: dict[int, tuple[Piece, mmap.mmap]] = {}
+        self._arrived = threading.Condition()
+        self._free: queue.SimpleQueue[mmap.mmap] = queue.SimpleQueue()
+        self._failure: BaseException | None = None
+        self._total = sum(file.size for file in files)
+        self.copied = 0
+        for file in files:
+            with self._disk(f"making room for {file.path}"):
+                self._targets[file.path] = Target(options.folder / file.path, file.size)
+
+    def run(self) -> None:
+        """Raises Failure, TornFile, or whatever ended a thread."""
+        for _ in range(self._options.threads + 2):
+            self._free.put(mmap.mmap(-1, self._options.chunk))
+        threads = [threading.Thread(target=self._fetch, daemon=True) for _ in range(self._options.threads)]
+        for thread in threads:
+            thread.start()
+        try:
+            self._hash_in_order()
+        except Failure:
+            self._fail(Failure(1, "another thread failed"))
+            raise  # the process ends now, whatever the fetchers still wait for
+        except TornFile:
+            self._end(threads)
+            raise
+        self._end(threads)
+
+    def _end(self, threads: list[threading.Thread]) -> None:
+        """Files are closed only once nobody writes to them: the numbers of closed descriptors are used again."""
+        self._fail(Failure(1, "over"))
+        for thread in threads:
+            while thread.is_alive():  # ends: every read has a time-out and a last attempt
+                thread.join(5.0)
+        for target in self._targets.values():
+            target.close()
+
+    def _plan(self, files: list[Wanted]) -> Iterator[Piece]:
+        index = 0
+        for file in files:
+            held = self._journal.bytes.get(file.path, 0)
+            for offset in range(0, max(1, file.size), self._options.chunk):
+                size = min(self._options.chunk, file.size - offset)
+                yield Piece(index, file, offset, size, offset + size <= held, offset + size == file.size)
+                index += 1
+
+    def _fetch(self) -> None:
+        try:
+            while self._one_piece():
+                pass
+        except BaseException as error:  # noqa: BLE001 - raised again by the thread that hashes
+            self._fail(error)
+
+    def _one_piece(self) -> bool:
+        # A buffer first, then the next piece in order: the hash never waits for a piece that has no buffer.
+        try:
+            buffer = self._free.get(timeout=0.5)
+        except queue.Empty:
+            return self._failure is None
+        with self._lock:
+            piece = None if self._failure else next(self._pieces, None)
+        if piece is None:
+            return False
+        view = memoryview(buffer)[: piece.size]
+        try:
+            target = self._targets[piece.file.path]
+            if piece.on_disk:
+                with self._disk(f"reading {piece.file.path}"):
+                    target.read(view, piece.offset)
+            elif piece.size:
+                self._source.read(piece.file.path, piece.offset, view)
+                with self._disk(f"writing {piece.file.path}"):
+                    target.write(buffer, piece.size, piece.offset)
+        finally:
+            view.release()
+        with self._arrived:
+            self._ready[piece.index] = (piece, buffer)
+            self._arrived.notify_all()
+        return True
+
+    def _hash_in_order(self) -> None:
+        files = len(self._targets)
+        index, done, continued = 0, 0, False
+        saved = told = time.monotonic()
+        current = hashlib.sha256()
+        while files:
+            piece, buffer = self._take(index)
+            index += 1
+            view = memoryview(buffer)[: piece.size]
+            current.update(view)
+            view.release()
+            self._free.put(buffer)
+            done += piece.size
+            continued = continued or piece.on_disk
+            self.copied += 0 if piece.on_disk else piece.size
+            now = time.monotonic()
+            if now - told >= 0.5:
+                told = now
+                tell("progress", done=done, total=self._total)
+            if piece.last:
+                self._prove(piece.file, current.hexdigest(), continued)
+                files -= 1
+                current, continued = hashlib.sha256(), False
+            elif now - saved >= JOURNAL_SECONDS:
+                saved = now
+                with self._disk(f"flushing {piece.file.path}"):
+                    self._targets[piece.file.path].flush()
+                    self._journal.bytes[piece.file.path] = piece.offset + piece.size
+                    self._journal.save()
+        tell("progress", done=done, total=self._total)
+
+    def _take(self, index: int) -> tuple[Piece, mmap.mmap]:
+        with self._arrived:
+            while index not in self._ready:
+                if self._failure is not None:
+                    raise self._failure
+                self._arrived.wait(0.5)
+            return self._ready.pop(index)
+
+    def _prove(self, file: Wanted, sha256: str, continued: bool) -> None:
+        self._journal.bytes.pop(file.path, None)
+        if sha256 != file.sha256:
+            self._journal.save()
+            if continued:
+                raise TornFile(file.path)
+            raise Failure(
+                BAD_DATA, f"{file.path}: sha256 {sha256} was written, the manifest says {file.sha256}"
+            )
+        with self._disk(f"finishing {file.path}"):
+            self._targets[file.path].finish()
+            self._journal.proven[file.path] = sha256
+            self._journal.save()
+        how = "past the page cache" if self._targets[file.path].is_direct else "through the page cache"
+        tell("file", path=file.path, size=file.size, written=how)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._arrived:
+            self._failure = self._failure or error
+            self._arrived.notify_all()
+
+    def _disk(self, doing: str) -> DiskErrors:
+        return DiskErrors(doing, self._options.root)
+
+
+class DiskErrors:
+    """An OSError inside the block as a Failure that says what was being done."""
+
+    def __init__(self, doing: str, root: Path) -> None:
+        self._doing, self._root = doing, root
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            raise disk_failure(error, self._doing, self._root) from error
+
+
+def warm(options: Options, s3: Any) -> dict[str, Any]:
+    """Fill the folder of one commit; the fields of the `done` line. Raises Failure."""
+    marker = read_json(options.folder / MARKER)
+    if marker.get("manifest_sha256") == options.manifest_sha256 and _intact(options.folder, marker):
+        return _done(options, marker["total_bytes"], 0, reused=True)
+    _make_room(options)
+    source = Source(s3, options)
+    files = source.manifest()
+    total = sum(file.size for file in files)
+    _withdraw_marker(options, files)
+    copied, torn = 0, set[str]()
+    while True:
+        journal = Journal.load(options.folder, options.manifest_sha256)
+        missing = [file for file in files if not journal.has(file, options.folder)]
+        if not missing:
+            break
+        _check_space(options, missing)
+        tell("start", total=sum(file.size for file in missing), files=len(missing))
+        warming = Warming(options, source, journal, missing)
+        try:
+            warming.run()
+        except TornFile as error:
+            if error.path in torn:
+                raise Failure(BAD_DATA, f"{error.path} is wrong a second time") from error
+            torn.add(error.path)
+            tell("note", text=f"{error.path} was torn by an earlier run: it is fetched whole")
+        finally:
+            copied += warming.copied
+    for folder in sorted({(options.folder / file.path).parent for file in files}):
+        sync_folder(folder)
+    sizes = {file.path: file.size for file in files}
+    write_durably(
+        options.folder / MARKER,
+        journal.document() | {"format": 1, "commit": options.commit, "total_bytes": total, "sizes": sizes},
+    )
+    (options.folder / PROGRESS).unlink(missing_ok=True)
+    return _done(options, total, copied, reused=False)
+
+
+def _done(options: Options, total: int, copied: int, *, reused: bool) -> dict[str, Any]:
+    path = str(options.folder.relative_to(options.root))
+    return {
+        "commit": options.commit,
+        "path": path,
+        "total_bytes": total,
+        "bytes_copied": copied,
+        "reused": reused,
+    }
+
+
+def _intact(folder: Path, marker: dict[str, Any]) -> bool:
+    """Every file is there with its size; what is in it was proven before the marker was written."""
+    return all(
+        (folder / path).is_file() and (folder / path).stat().st_size == size
+        for path, size in marker["sizes"].items()
+    )
+
+
+def _make_room(options: Options) -> None:
+    """Folders of commits nobody asked to keep go before new bytes come."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    kept = {options.commit, *options.keep}
+    for folder in options.repo_folder.iterdir():
+        if _COMMIT.fullmatch(folder.name) and folder.name not in kept:
+            tell("note", text=f"removing {folder.name}, which nothing serves")
+            shutil.rmtree(folder)
+
+
+def _withdraw_marker(options: Options, files: list[Wanted]) -> None:
+    """What the marker proved goes into the journal, then it goes; so do files the manifest does not list."""
+    Journal.load(options.folder, options.manifest_sha256).save()
+    (options.folder / MARKER).unlink(missing_ok=True)
+    wanted = {options.folder / file.path for file in files} | {options.folder / PROGRESS}
+    for path in options.folder.rglob("*"):
+        if path.is_file() and path not in wanted:
+            path.unlink()
+
+
+def _check_space(options: Options, files: list[Wanted]) -> None:
+    """Before a byte is fetched: what is missing must fit beside what is there."""
+    held = 0
+    for file in files:
+        path = options.folder / file.path
+        held += min(file.size, path.stat().st_blocks * 512) if path.is_file() else 0
+    needed = sum(file.size for file in files) - held
+    free = shutil.disk_usage(options.root).free
+    if needed > free:
+        raise Failure(NO_SPACE, f"no space left on the volume: {needed} bytes are missing, {free} are free")
+
+
+def parsed(arguments: list[str]) -> Options:
+    parser = argparse.ArgumentParser(description="Fill a volume with a staged model.")
+    for name in ("bucket", "prefix", "repo", "commit", "manifest-sha256"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--root", type=Path, required=True, help="where the volume is mounted")
+    parser.add_argument("--keep", default="", help="commits whose folders stay, with commas between")
+    parser.add_argument("--threads", type=int, default=8)
+    parser.add_argument("--chunk", type=int, default=16 << 20, help="bytes, a multiple of 4096")
+    given = parser.parse_args(arguments)
+    given.keep = tuple(filter(None, given.keep.split(",")))
+    return Options(**vars(given))
+
+
+def main(arguments: list[str]) -> int:
+    options = parsed(arguments)
+    try:
+        with DiskErrors("keeping its own records", options.root), (options.root / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Failure(BUSY, "another warming holds this volume") from None
+            outcome = warm(options, client(options.threads))
+    except Failure as failure:
+        tell("error", code=failure.code, cause=failure.cause)
+        return failure.code
+    tell("done", **outcome)
+    return 0
+
+
+def client(connections: int) -> Any:
+    config = Config(
+        connect_timeout=10,
+        read_timeout=60,
+        retries={"mode": "standard", "max_attempts": 5},
+        max_pool_connections=connections,
+    )
+    return boto3.client("s3", config=config)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

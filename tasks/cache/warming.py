@@ -1,0 +1,312 @@
+"""`warm`: a claim that holds the staged model, whole. Look, decide, take one step, look again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tasks.cache import failures, manifests, observe
+from tasks.cache.decide import Action, decide
+from tasks.cache.observe import ClusterVerbs, Object
+from tasks.cache.volume import GIB, Volume, transfer_seconds, volume_for
+from tasks.spec.environment import Environment
+from tasks.spec.errors import WarmingFailed
+from tasks.spec.model import Model
+from tasks.spec.progress import Reporter
+from tasks.spec.quantities import human_bytes, human_seconds
+from tasks.spec.records import StagedModel, WarmCache
+
+LOOK_SECONDS = 1.0
+LOG_LINES = 100
+UNPULLABLE_SECONDS = 30.0  # a registry may be away for a moment; kubelet tries again by itself
+
+
+def limits(staged: StagedModel, model: Model, environment: Environment) -> dict[str, float]:
+    """Seconds each phase of a warm job may take; the whole may take their sum."""
+    waits = environment.deadlines
+    slowest = min(float(model.cache.throughput), waits.cold_read_mib_s)
+    return {
+        "deleting": waits.drain,
+        "creating": 60.0,
+        "scheduling": waits.node_boot,
+        "volume": waits.volume_bind,
+        "starting": waits.pod_start,
+        "running": transfer_seconds(staged.total_bytes, slowest),
+    }
+
+
+def warm(
+    cluster: ClusterVerbs,
+    staged: StagedModel,
+    model: Model,
+    environment: Environment,
+    *,
+    reporter: Reporter,
+    region: str,
+    deadline: float | None = None,
+    manifests_folder: Path | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> WarmCache:
+    """Make the model's claim hold `staged`; a claim that does already is left alone.
+
+    `deadline`: seconds for all of it; None: the sum of the phases' own (`limits`), which follow from the model's bytes.
+    A run that was killed is taken up: a job still running is watched, one that ended is run again and finds its marker.
+    Raises WarmingFailed with the cause read from events and the job's log, ClusterError.
+    """
+    run = _Warming(cluster, staged, model, environment, reporter, region, manifests_folder, clock)
+    end = clock() + (deadline if deadline is not None else sum(run.limits.values()))
+    while clock() < end:
+        action = run.next_action()
+        if action is Action.REUSE:
+            return run.result(reused=run.copied is None)
+        run.take(action)
+        if action in (Action.WATCH_JOB, Action.WAIT):
+            sleep(LOOK_SECONDS)
+    raise run.overdue(run.phase, deadline or sum(run.limits.values()))
+
+
+@dataclass
+class _Warming:
+    cluster: ClusterVerbs
+    staged: StagedModel
+    model: Model
+    environment: Environment
+    reporter: Reporter
+    region: str
+    folder: Path | None
+    clock: Callable[[], float]
+    phase: str = "creating"
+    since: float | None = None
+    copied: int | None = None  # bytes, known once the job of this run succeeded
+    watched: set[str] = field(default_factory=set)
+    told: set[str] = field(default_factory=set)
+    claim: Object | None = None
+    pod: Object | None = None
+
+    def __post_init__(self) -> None:
+        self.namespace = self.environment.namespace
+        self.name = manifests.claim_name(self.model)
+        self.job = manifests.job_name(self.model, self.staged.commit)
+        self.limits = limits(self.staged, self.model, self.environment)
+        self.place = failures.Place(
+            self.namespace,
+            self.name,
+            self.job,
+            self.environment.cluster.name,
+            self.model.name,
+            self.model.engine.image,
+        )
+
+    def next_action(self) -> Action:
+        """Read the claim and the job, then decide."""
+        self.claim = self.cluster.get("v1", "PersistentVolumeClaim", self.name, self.namespace)
+        job = self.cluster.get("batch/v1", "Job", self.job, self.namespace)
+        seen = observe.job_seen(job, self.watched)
+        needed = self._volume().size_gib * GIB
+        action = decide(observe.claim_seen(self.claim), seen, self.staged.manifest_sha256, needed)
+        if action is Action.WATCH_JOB and job is not None:
+            self.watched.add(job["metadata"]["uid"])
+        return action
+
+    def take(self, action: Action) -> None:
+        steps: dict[Action, Callable[[], None]] = {
+            Action.CREATE_CLAIM: self._create_claim,
+            Action.EXPAND_CLAIM: self._expand_claim,
+            Action.START_JOB: self._start_job,
+            Action.REPLACE_JOB: self._delete_job,
+            Action.WATCH_JOB: self._watch,
+            Action.WAIT: self._wait,
+            Action.RECORD: self._record,
+            Action.FAIL_JOB: self._fail_job,
+            Action.FAIL_CLAIM: self._fail_claim,
+        }
+        steps[action]()
+
+    def _volume(self) -> Volume:
+        """Another commit that the claim holds stays beside the new one: that is what a rollback needs."""
+        seen = observe.claim_seen(self.claim)
+        kept = 0
+        if self.claim and seen and seen.warm_commit not in (None, self.staged.commit):
+            kept = int(self.claim["metadata"]["annotations"].get(manifests.WARM_BYTES, 0))
+        return volume_for(self.staged.total_bytes, self.model.cache, kept)
+
+    def _create_claim(self) -> None:
+        volume = self._volume()
+        self.reporter.say(
+            f"claim {self.name}: {volume.size_gib} GiB gp3, {volume.iops} IOPS, {volume.throughput} MiB/s"
+        )
+        self.cluster.apply(manifests.storage_class(volume, self.folder))
+        self.cluster.apply(manifests.claim(self.model, self.environment, volume, self.folder))
+
+    def _expand_claim(self) -> None:
+        size = f"{self._volume().size_gib}Gi"
+        self.reporter.say(f"claim {self.name} grows to {size}")
+        body = {"spec": {"resources": {"requests": {"storage": size}}}}
+        self.cluster.patch("v1", "PersistentVolumeClaim", self.name, body, self.namespace)
+
+    def _start_job(self) -> None:
+        users = observe.users_of(self.cluster.list("v1", "Pod", self.namespace), self.name)
+        keep = observe.served_commits(users, self.staged.repo)
+        seen = observe.claim_seen(self.claim)
+        if seen and seen.warm_commit:
+            keep.add(seen.warm_commit)
+        node = users[0]["spec"]["nodeName"] if users else None
+        if node:
+            self.reporter.say(f"{self.name} is in use on {node}: the job runs there, a volume has one node")
+        for document in manifests.for_namespace(self.environment, self.folder):
+            self.cluster.apply(document)
+        job = manifests.job(
+            self.staged,
+            self.model,
+            self.environment,
+            region=self.region,
+            keep=sorted(keep),
+            node=node,
+            seconds=sum(self.limits.values()),
+            folder=self.folder,
+        )
+        self.watched.add(self.cluster.apply(job)["metadata"]["uid"])
+        self._enter("creating")
+        self.reporter.say(f"job {self.job} copies {human_bytes(self.staged.total_bytes)} to {self.name}")
+
+    def _delete_job(self) -> None:
+        self.reporter.say(f"job {self.job} is from an earlier run: it is run again")
+        self.cluster.delete("batch/v1", "Job", self.job, self.namespace)
+
+    def _wait(self) -> None:
+        """Something is being deleted; a claim is only gone when no pod mounts it any more."""
+        if self.phase != "deleting":
+            self._enter("deleting")
+        if self.clock() - (self.since or 0.0) > self.limits["deleting"]:
+            raise self.overdue("deleting", self.limits["deleting"])
+
+    def _watch(self) -> None:
+        """One look at the running job: tell its progress, raise what is wrong with it."""
+        pods = self._pods()
+        self.pod = pods[-1] if pods else None
+        phase = observe.pod_phase(self.pod, self.claim)
+        if phase != self.phase or self.since is None:
+            self._enter(phase)
+        if self.pod is not None:
+            self._look_at(self.pod)
+        if self.clock() - (self.since or 0.0) > self.limits[phase]:
+            raise self.overdue(phase, self.limits[phase])
+
+    def _look_at(self, pod: Object) -> None:
+        name = pod["metadata"]["name"]
+        waiting = observe.waiting_reason(pod)
+        if waiting and self.clock() - (self.since or 0.0) > UNPULLABLE_SECONDS:
+            problem = failures.unpullable(*waiting, self.cluster.events(self.namespace, name), self.place)
+            if problem:
+                raise problem
+        if self.phase != "running":
+            return
+        self._tell(observe.said(self.cluster.logs(self.namespace, name, manifests.CONTAINER, LOG_LINES)))
+        ended = observe.exit_of(pod)
+        if ended and ended[0] in failures.PERMANENT:
+            raise self._ended(pod)
+
+    def _tell(self, said: observe.Said) -> None:
+        if said.progress:
+            self.reporter.progress(*said.progress)
+        for note in said.notes:
+            if note not in self.told:
+                self.told.add(note)
+                self.reporter.say(note)
+
+    def _record(self) -> None:
+        """The job succeeded: mark the claim, so that the next run knows without a job."""
+        lines = ""
+        for pod in self._pods():
+            if (observe.exit_of(pod) or (1, ""))[0] == 0:
+                lines = self.cluster.logs(
+                    self.namespace, pod["metadata"]["name"], manifests.CONTAINER, LOG_LINES
+                )
+        said = observe.said(lines)
+        if said.done is None or said.done["commit"] != self.staged.commit:
+            raise WarmingFailed(
+                f"job {self.job} succeeded but did not say what it did",
+                evidence=lines.splitlines()[-10:],
+                next_command=f"kubectl -n {self.namespace} delete job {self.job}, then deploy again",
+            )
+        self._tell(said)
+        self.copied = int(said.done["bytes_copied"])
+        marks = {
+            manifests.WARM: self.staged.commit,
+            manifests.WARM_MANIFEST: self.staged.manifest_sha256,
+            manifests.WARM_BYTES: str(said.done["total_bytes"]),
+        }
+        self.cluster.patch(
+            "v1", "PersistentVolumeClaim", self.name, {"metadata": {"annotations": marks}}, self.namespace
+        )
+
+    def _fail_job(self) -> None:
+        failed = [pod for pod in self._pods() if observe.exit_of(pod)]
+        raise self._ended(failed[-1]) if failed else self.overdue(self.phase, self.limits[self.phase])
+
+    def _fail_claim(self) -> None:
+        raise failures.lost(self.place)
+
+    def _ended(self, pod: Object) -> WarmingFailed:
+        code, reason = observe.exit_of(pod) or (1, "")
+        lines = self.cluster.logs(self.namespace, pod["metadata"]["name"], manifests.CONTAINER, LOG_LINES)
+        said = observe.said(lines)
+        own_word = str(said.error["cause"]) if said.error else None
+        return failures.ended(code, reason, own_word, lines.splitlines(), self.place)
+
+    def overdue(self, phase: str, seconds: float) -> WarmingFailed:
+        pod = self.pod["metadata"]["name"] if self.pod else None
+        events = self.cluster.events(self.namespace, pod or self.job)
+        of_claim = self.cluster.events(self.namespace, self.name)
+        return failures.overdue(phase, seconds, pod, events, of_claim, self.place)
+
+    def _pods(self) -> list[Object]:
+        """The job's pods, oldest first."""
+        pods = self.cluster.list("v1", "Pod", self.namespace, label_selector=f"job-name={self.job}")
+        return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
+
+    def _enter(self, phase: str) -> None:
+        self.phase, self.since = phase, self.clock()
+        words = {
+            "scheduling": "waiting for a GPU node",
+            "volume": "waiting for the volume",
+            "starting": f"starting {self.model.engine.image}",
+            "running": "copying",
+        }
+        if phase in words:
+            self.reporter.say(f"{words[phase]} (at most {human_seconds(self.limits[phase])})")
+
+    def result(self, *, reused: bool) -> WarmCache:
+        if self.claim is None:
+            raise failures.lost(self.place)
+        volume_id, zone = self._volume_place(self.claim["spec"]["volumeName"])
+        if reused:
+            self.reporter.say(f"{self.name} holds {self.staged.commit[:12]} already")
+        return WarmCache(
+            namespace=self.namespace,
+            claim=self.name,
+            path=manifests.folder_of(self.staged.repo, self.staged.commit),
+            volume_id=volume_id,
+            zone=zone,
+            commit=self.staged.commit,
+            bytes_copied=self.copied or 0,
+            reused=reused,
+        )
+
+    def _volume_place(self, name: str) -> tuple[str, str]:
+        """(EBS volume id, zone) of a persistent volume."""
+        volume = self.cluster.get("v1", "PersistentVolume", name)
+        if volume is None:
+            raise failures.lost(self.place)
+        terms = volume["spec"].get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms") or ()
+        zones = [
+            value
+            for term in terms
+            for expression in term.get("matchExpressions") or ()
+            if expression["key"].endswith("/zone")
+            for value in expression.get("values") or ()
+        ]
+        return str(volume["spec"].get("csi", {}).get("volumeHandle", "")), zones[0] if zones else ""

@@ -1,0 +1,109 @@
+"""What an environment still has in AWS, by tag: listed before a teardown, and empty after it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from tasks.cloud.aws import Aws, aws_errors
+from tasks.spec.environment import Environment
+
+GONE = {"terminated", "shutting-down", "deleted", "deleting", "PendingDeletion"}
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """One thing that still exists."""
+
+    kind: str
+    identity: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.identity}"
+
+
+def inventory(environment: Environment, aws: Aws) -> list[Leftover]:
+    """Everything tagged for the environment or made by its cluster for Kubernetes. Raises CloudError."""
+    with aws_errors("listing what is left"):
+        found = {*_tagged(environment, aws), *_instances(environment, aws), *volumes(environment, aws)}
+        found |= set(_clusters(environment, aws))
+    return sorted(found, key=str)
+
+
+def volumes(environment: Environment, aws: Aws) -> list[Leftover]:
+    """EBS volumes made for claims of our StorageClass, which tags them; retained ones outlive the cluster."""
+    pages = (
+        aws.client("ec2")
+        .get_paginator("describe_volumes")
+        .paginate(Filters=[{"Name": "tag:slipway:environment", "Values": [environment.name]}])
+    )
+    return [
+        Leftover("volume", f"{volume['VolumeId']} {volume['Size']} GiB {_claim(volume)}".rstrip())
+        for page in pages
+        for volume in page["Volumes"]
+        if volume["State"] not in GONE
+    ]
+
+
+def delete_volumes(environment: Environment, aws: Aws) -> list[str]:
+    """Delete the volumes `volumes` lists; their ids. For a teardown that was told to."""
+    ec2 = aws.client("ec2")
+    identities = [volume.identity.split()[0] for volume in volumes(environment, aws)]
+    with aws_errors("deleting cache volumes"):
+        for identity in identities:
+            ec2.delete_volume(VolumeId=identity)
+    return identities
+
+
+def _claim(volume: dict[str, Any]) -> str:
+    tags = {tag["Key"]: tag["Value"] for tag in volume.get("Tags") or ()}
+    name = tags.get("kubernetes.io/created-for/pvc/name", "")
+    return f"of claim {tags.get('kubernetes.io/created-for/pvc/namespace', '')}/{name}" if name else ""
+
+
+def _instances(environment: Environment, aws: Aws) -> Iterable[Leftover]:
+    pages = (
+        aws.client("ec2")
+        .get_paginator("describe_instances")
+        .paginate(Filters=[{"Name": "tag:eks:cluster-name", "Values": [environment.cluster.name]}])
+    )
+    for page in pages:
+        for reservation in page["Reservations"]:
+            for instance in reservation["Instances"]:
+                if instance["State"]["Name"] not in GONE:
+                    yield Leftover("instance", f"{instance['InstanceId']} {instance['InstanceType']}")
+
+
+def _clusters(environment: Environment, aws: Aws) -> Iterable[Leftover]:
+    if environment.cluster.name in aws.client("eks").list_clusters()["clusters"]:
+        yield Leftover("cluster", environment.cluster.name)
+
+
+def _tagged(environment: Environment, aws: Aws) -> Iterable[Leftover]:
+    """By the tagging API, but for what AWS itself keeps a while after its deletion."""
+    pages = (
+        aws.client("resourcegroupstaggingapi")
+        .get_paginator("get_resources")
+        .paginate(TagFilters=[{"Key": "slipway:environment", "Values": [environment.name]}])
+    )
+    for page in pages:
+        for resource in page["ResourceTagMappingList"]:
+            arn = str(resource["ResourceARN"])
+            service, path = arn.split(":")[2], arn.split(":", 5)[5]
+            if service == "kms" and _key_is_going(aws, path):
+                continue
+            if service == "ec2" and path.split("/")[0] in {"instance", "volume"}:
+                continue  # looked at above, with their states
+            if service == "secretsmanager" and _secret_is_going(aws, arn):
+                continue
+            yield Leftover(service, path)
+
+
+def _key_is_going(aws: Aws, path: str) -> bool:
+    state = aws.client("kms").describe_key(KeyId=path.removeprefix("key/"))["KeyMetadata"]["KeyState"]
+    return state in GONE
+
+
+def _secret_is_going(aws: Aws, arn: str) -> bool:
+    return bool(aws.client("secretsmanager").describe_secret(SecretId=arn).get("DeletedDate"))

@@ -1,0 +1,149 @@
+"""Infrastructure as Prefect tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from prefect import task
+
+from tasks.infra import inventory, nodes
+from tasks.infra.plan import Plan, plan_table
+from tasks.infra.stacks import Stack, StackName
+from tasks.infra.state import ensure_state_bucket, remove_state_bucket, state_exists
+from tasks.infra.variables import cluster_variables, infrastructure, storage_outputs, storage_variables
+from tasks.spec.catalogue import project_root
+from tasks.spec.environment import Environment
+from tasks.spec.errors import InputError
+from tasks.spec.records import Infrastructure, StorageOutputs
+from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of, show_table
+
+
+def _show(name: StackName, environment: Environment, plan: Plan) -> None:
+    show_table(
+        f"terraform-plan-{environment.name}-{name}", plan_table(plan), f"terraform plan of {name}: {plan}"
+    )
+
+
+def storage_stack(environment: Environment, root: Path | None = None) -> Stack:
+    return Stack(
+        "storage",
+        environment,
+        aws_of(environment.region),
+        root or project_root(),
+        RunReporter("storage"),
+        storage_variables(environment),
+    )
+
+
+def cluster_stack(environment: Environment, storage: StorageOutputs, root: Path | None = None) -> Stack:
+    return Stack(
+        "cluster",
+        environment,
+        aws_of(environment.region),
+        root or project_root(),
+        RunReporter("cluster"),
+        cluster_variables(environment, storage),
+    )
+
+
+@task(task_run_name="terraform storage of {environment.name}", **SETTINGS)
+def apply_storage(environment: Environment, may_destroy: Sequence[str] = ()) -> StorageOutputs:
+    """State bucket, then the model bucket, its key and the hub token's secret."""
+    ensure_state_bucket(environment, aws_of(environment.region), RunReporter("storage"))
+    outputs = storage_stack(environment).converge(
+        may_destroy=may_destroy, show=lambda plan: _show("storage", environment, plan)
+    )
+    return storage_outputs(outputs)
+
+
+@task(task_run_name="terraform cluster of {environment.name}", **SETTINGS)
+def apply_cluster(
+    environment: Environment, storage: StorageOutputs, may_destroy: Sequence[str] = ()
+) -> Infrastructure:
+    """Network, EKS, node groups, EKS add-ons, identities."""
+    outputs = cluster_stack(environment, storage).converge(
+        may_destroy=may_destroy, show=lambda plan: _show("cluster", environment, plan)
+    )
+    return infrastructure(outputs, environment)
+
+
+@task(task_run_name="GPU nodes of {environment.name}", **SETTINGS)
+def gpu_nodes(environment: Environment, cluster: Infrastructure, at_least: int = 1) -> list[str]:
+    """At least so many GPU nodes, Ready; their names."""
+    return nodes.scale_up(
+        cluster,
+        environment,
+        aws_of(environment.region),
+        cluster_of(cluster),
+        RunReporter("gpu nodes"),
+        at_least=at_least,
+    )
+
+
+@task(task_run_name="no GPU node in {environment.name}", **SETTINGS)
+def no_gpu_nodes(environment: Environment, cluster: Infrastructure) -> None:
+    """The GPU node group at zero, and its nodes gone."""
+    nodes.scale_to_zero(
+        cluster, environment, aws_of(environment.region), cluster_of(cluster), RunReporter("gpu nodes")
+    )
+
+
+@task(task_run_name="what {environment.name} is made of", **SETTINGS)
+def read_infrastructure(environment: Environment) -> tuple[StorageOutputs, Infrastructure]:
+    """The outputs of both states, nothing changed. Raises InputError where nothing is deployed."""
+    missing = InputError(
+        f"nothing is deployed in {environment.name}",
+        next_command=f"slipway deploy MODEL -e {environment.name}",
+    )
+    if not state_exists(environment, aws_of(environment.region)):
+        raise missing
+    storage = storage_stack(environment).outputs()
+    if not storage:
+        raise missing
+    outputs = storage_outputs(storage)
+    cluster = cluster_stack(environment, outputs).outputs()
+    if not cluster:
+        raise missing
+    return outputs, infrastructure(cluster, environment)
+
+
+@task(task_run_name="terraform drift of {environment.name}", **SETTINGS)
+def find_drift(environment: Environment) -> list[dict[str, str]]:
+    """What an apply would change in either stack; an empty list means none."""
+    storage_outputs_now, _ = read_infrastructure.fn(environment)
+    rows = []
+    for stack in (storage_stack(environment), cluster_stack(environment, storage_outputs_now)):
+        rows += [{"stack": stack.name, **row} for row in plan_table(stack.plan())]
+    return rows
+
+
+@task(task_run_name="inventory of {environment.name}", **SETTINGS)
+def list_inventory(environment: Environment) -> list[str]:
+    """Everything the environment has in AWS now, as lines."""
+    return [str(item) for item in inventory.inventory(environment, aws_of(environment.region))]
+
+
+@task(task_run_name="cache volumes of {environment.name} go", **SETTINGS)
+def delete_volumes(environment: Environment) -> list[str]:
+    """Delete retained cache volumes; their ids."""
+    deleted = inventory.delete_volumes(environment, aws_of(environment.region))
+    for identity in deleted:
+        RunReporter("teardown").say(f"deleted volume {identity}")
+    return deleted
+
+
+@task(task_run_name="destroy cluster of {environment.name}", **SETTINGS)
+def destroy_cluster(environment: Environment, storage: StorageOutputs) -> list[str]:
+    """The addresses left in the state, which should be none."""
+    return cluster_stack(environment, storage).destroy(lambda plan: _show("cluster", environment, plan))
+
+
+@task(task_run_name="destroy storage of {environment.name}", **SETTINGS)
+def destroy_storage(environment: Environment) -> list[str]:
+    """Model bucket, key and secret, then the state bucket. The addresses left, which should be none."""
+    left = storage_stack(environment).destroy(lambda plan: _show("storage", environment, plan))
+    if not left:
+        remove_state_bucket(environment, aws_of(environment.region))
+        RunReporter("teardown").say(f"removed the state bucket {environment.storage.state_bucket}")
+    return left

@@ -1,0 +1,34 @@
+"""Preflight as a Prefect task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefect import task
+
+from tasks.preflight.checks import judge, observe, require, table
+from tasks.spec.environment import Environment
+from tasks.spec.model import Model
+from tasks.spec.records import HubInspection
+from tasks.task import SETTINGS, RunReporter, aws_of, show_table
+
+
+@task(task_run_name="preflight {model.name} on {environment.name}", **SETTINGS)
+def check_feasible(
+    model: Model,
+    environment: Environment,
+    inspection: HubInspection,
+    documents: Sequence[Mapping[str, Any]],
+) -> HubInspection:
+    """Judge everything that can be known before anything is touched; end here where it cannot succeed."""
+    reporter = RunReporter("preflight")
+    checks = judge(
+        model, environment, inspection, observe(environment, aws_of(environment.region)), documents
+    )
+    for check in checks:
+        mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[check.status]
+        reporter.say(f"{mark} {check.name:<11} {check.detail}")
+    show_table(f"preflight-{model.name}", table(checks), f"Preflight: {model.name} on {environment.name}")
+    require(checks)
+    return inspection

@@ -1,0 +1,148 @@
+"""Rollout, gate and return as Prefect tasks."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from prefect import task
+
+from tasks.rollout import gate, gateway
+from tasks.rollout import rollout as steps
+from tasks.rollout.ledger import Ledger, ReleaseRecord
+from tasks.rollout.manifests import KEY_SECRET, serving
+from tasks.spec.catalogue import project_root
+from tasks.spec.environment import Environment
+from tasks.spec.model import Model
+from tasks.spec.records import (
+    HubInspection,
+    Infrastructure,
+    LoadReport,
+    StorageOutputs,
+    WarmCache,
+)
+from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of, show_table
+
+
+def place_of(
+    environment: Environment, model: Model, storage: StorageOutputs, infrastructure: Infrastructure
+) -> steps.Place:
+    return steps.Place(
+        root=project_root(),
+        cluster=cluster_of(infrastructure),
+        environment=environment,
+        ledger=ledger_of(environment, model, storage),
+        reporter=RunReporter("rollout"),
+    )
+
+
+def ledger_of(environment: Environment, model: Model, storage: StorageOutputs) -> Ledger:
+    return Ledger(aws_of(environment.region).client("s3"), storage.bucket, environment.name, model.name)
+
+
+def preview(model: Model, environment: Environment, inspection: HubInspection) -> list[dict[str, Any]]:
+    """The serving documents as they will be applied, for preflight. Raises InputError."""
+    expected = WarmCache(
+        namespace=environment.namespace,
+        claim=f"model-cache-{model.name}",
+        path=f"{inspection.model.repo.replace('/', '--')}/{inspection.model.commit}",
+        volume_id="",
+        zone="",
+        commit=inspection.model.commit,
+        bytes_copied=0,
+    )
+    return serving(
+        project_root(),
+        model,
+        environment,
+        cache=expected,
+        strategy="RollingUpdate",
+        weight_bytes=inspection.weight_bytes,
+    )
+
+
+@task(task_run_name="namespace {environment.namespace}", **SETTINGS)
+def prepare_namespace(environment: Environment, infrastructure: Infrastructure) -> str:
+    """The namespace and its default-deny policy; its name."""
+    steps.apply_namespace(project_root(), cluster_of(infrastructure), environment)
+    return environment.namespace
+
+
+@task(task_run_name="roll out {model.name}", **SETTINGS)
+def roll_out(
+    model: Model,
+    environment: Environment,
+    storage: StorageOutputs,
+    infrastructure: Infrastructure,
+    cache: WarmCache,
+    inspection: HubInspection,
+) -> ReleaseRecord:
+    """Apply the release and pass the readiness gate."""
+    place = place_of(environment, model, storage, infrastructure)
+    record = steps.roll_out(place, model, cache, inspection.weight_bytes)
+    rollout = record.rollout
+    if rollout:
+        rows = [{"phase": name, "seconds": f"{took:.1f}"} for name, took in rollout.phases.items()]
+        show_table(f"start-{model.name}", rows, f"Cold start of release {rollout.release_id}")
+    return record
+
+
+@task(task_run_name="release of {model.name} is proven", **SETTINGS)
+def mark_proven(
+    model: Model, environment: Environment, storage: StorageOutputs, record: ReleaseRecord, report: LoadReport
+) -> ReleaseRecord:
+    """Write into the ledger that this release serves, with what proved it."""
+    proven = record.model_copy(update={"report": report})
+    ledger_of(environment, model, storage).proven(proven)
+    return proven
+
+
+@task(task_run_name="put back what served before {model.name}", **SETTINGS)
+def put_back(
+    model: Model,
+    environment: Environment,
+    storage: StorageOutputs,
+    infrastructure: Infrastructure,
+    wanted: str | None = None,
+) -> str | None:
+    """The release that serves afterwards, None where nothing did."""
+    return steps.restore(place_of(environment, model, storage, infrastructure), model, wanted).target
+
+
+@task(task_run_name="keep the evidence of {model.name}", **SETTINGS)
+def keep_evidence(
+    model: Model, environment: Environment, storage: StorageOutputs, record: ReleaseRecord, report: LoadReport
+) -> None:
+    """The report of a release that failed its validation, beside the release."""
+    ledger_of(environment, model, storage).failed(record.model_copy(update={"report": report}))
+
+
+@task(task_run_name="{model.name} answers", **SETTINGS)
+def confirm(model: Model, environment: Environment, infrastructure: Infrastructure) -> str:
+    """One completion through the gateway, waited for as long as a start may take; its text."""
+    cluster = cluster_of(infrastructure)
+    reporter = RunReporter("gate")
+    workload = f"vllm-{model.name}"
+    found = cluster.get("apps/v1", "Deployment", workload, environment.namespace) or {}
+    release = (found.get("metadata", {}).get("annotations") or {}).get("slipway.dev/release", "")
+    deadline = time.monotonic() + float((found.get("spec") or {}).get("progressDeadlineSeconds", 600))
+    gate.wait_until_complete(
+        cluster,
+        environment.namespace,
+        workload,
+        release,
+        deadline=deadline,
+        patience=environment.deadlines.pod_start,
+        reporter=reporter,
+    )
+    endpoint = gateway.endpoint_of(cluster, environment, model, deadline=deadline)
+    key = gateway.read_key(cluster, environment.namespace, KEY_SECRET)
+    answer = gate.check_endpoint(endpoint.base_url, key, model.name)
+    reporter.say(f"a completion through the gateway came back: {answer!r:.60}")
+    return answer
+
+
+@task(task_run_name="nothing served in {environment.namespace}", **SETTINGS)
+def remove_serving(environment: Environment, infrastructure: Infrastructure) -> list[str]:
+    """Every workload and the gateway's load balancer gone; what was removed."""
+    return steps.remove(cluster_of(infrastructure), environment, RunReporter("teardown"))

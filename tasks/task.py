@@ -1,0 +1,117 @@
+"""Prefect's side of every stage: who hears progress, what a task's settings are, what may be retried.
+
+Like the `task.py` of each stage, and unlike everything beside them, this imports Prefect.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+import logging
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+from uuid import UUID
+
+from prefect import get_run_logger
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import MissingContextError
+
+from tasks.cloud.aws import Aws
+from tasks.cloud.kubernetes import Cluster, connect
+from tasks.spec.errors import ClusterError, HubUnavailable
+from tasks.spec.progress import Pace
+from tasks.spec.records import Infrastructure
+
+PROGRESS_SECONDS = 2.0  # at most so often a progress artifact is written and a line is said
+TRANSIENT = (ClusterError, HubUnavailable)
+
+# Truth lives in the cloud: every task looks again, so nothing is cached and a re-run is always safe.
+SETTINGS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
+
+
+def transient(task: Any, run: Any, state: Any) -> bool:
+    """Retry only what may pass next time: the hub or the API server not answering."""
+    try:
+        state.result()
+    except TRANSIENT:
+        return True
+    except Exception:  # noqa: BLE001  any other failure of the task: it is final
+        return False
+    return False
+
+
+class RunReporter:
+    """Tells the run's log and, for what takes time, a progress artifact of the run."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._logger: Any = _logger()
+        self._pace = Pace()
+        self._lock = threading.Lock()
+        self._artifact: UUID | None = None
+        self._told = 0.0
+        # progress comes from worker threads, which do not know the run they work for
+        self._context = contextvars.copy_context()
+
+    def say(self, line: str) -> None:
+        self._logger.info("%s: %s", self._stage, line, extra={"slipway": True})
+
+    def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None:
+        with self._lock:
+            text = self._pace.describe(done, total, unit, detail)
+            if time.monotonic() - self._told < PROGRESS_SECONDS and done < total:
+                return
+            self._told = time.monotonic()
+            self.say(text)
+            share = 100.0 * done / total if total else 100.0
+            self._context.run(self._show, share, text)
+
+    def _show(self, share: float, text: str) -> None:
+        if self._artifact is None:
+            made = create_progress_artifact(share, key=slug(self._stage), description=text)
+            assert isinstance(made, UUID)  # noqa: S101  the synchronous form, outside an event loop
+            self._artifact = made
+        else:
+            update_progress_artifact(self._artifact, share, description=text)
+
+
+def _logger() -> Any:
+    try:
+        return get_run_logger()
+    except MissingContextError:  # a task function called on its own, in a test
+        return logging.getLogger("slipway")
+
+
+def slug(text: str) -> str:
+    """An artifact key: lower-case letters, digits and dashes."""
+    return "".join(c if c.isalnum() else "-" for c in text.lower()).strip("-")
+
+
+def show_table(key: str, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """A table artifact of this run; nothing for no rows."""
+    if rows:
+        create_table_artifact([dict(row) for row in rows], key=slug(key), description=title)
+
+
+def show_markdown(key: str, text: str, title: str) -> None:
+    create_markdown_artifact(text, key=slug(key), description=title)
+
+
+@functools.lru_cache(maxsize=8)
+def aws_of(region: str) -> Aws:
+    """One set of clients a region and process."""
+    return Aws(region)
+
+
+@functools.lru_cache(maxsize=8)
+def cluster_of(infrastructure: Infrastructure) -> Cluster:
+    """One connection a cluster and process; its token renews itself."""
+    return connect(infrastructure, aws_of(infrastructure.region))

@@ -1,0 +1,112 @@
+"""What holds of the root modules as they are written, without a cloud."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.infra.conftest import COMMON
+from tests.sandbox.terraform.workspace import ROOTS, Cloud, copied
+
+NAMES = ("storage", "cluster")
+BLOCKS = re.compile(r'^(variable|output) "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
+
+
+def written(name: str) -> str:
+    return "\n".join(path.read_text() for path in sorted((ROOTS / name).glob("*.tf")))
+
+
+def blocks(name: str, kind: str) -> dict[str, str]:
+    return {m[2]: m[3] for m in BLOCKS.finditer(written(name)) if m[1] == kind}
+
+
+def test_they_are_formatted(infra_aws: Cloud, tmp_path: Path) -> None:
+    for name in NAMES:
+        copied(name, tmp_path / name, infra_aws.environment).run("fmt", "-check", "-diff")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_they_are_valid(name: str, infra_aws: Cloud, tmp_path: Path) -> None:
+    workspace = copied(name, tmp_path / name, infra_aws.environment)
+    workspace.init("-backend=false")
+    workspace.run("validate", "-no-color")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variable_has_a_type_and_a_description(name: str) -> None:
+    for variable, body in blocks(name, "variable").items():
+        assert re.search(r"^  type\s+=", body, re.MULTILINE), variable
+        assert re.search(r'^  description\s+= "\S', body, re.MULTILINE), variable
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_output_has_a_description(name: str) -> None:
+    for output, body in blocks(name, "output").items():
+        assert re.search(r'^  description\s+= "\S', body, re.MULTILINE), output
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_variable_is_used(name: str) -> None:
+    text = written(name)
+    assert [
+        v for v in blocks(name, "variable") if not re.search(rf"\bvar\.{v}\b(?!.*error_message)", text)
+    ] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_readme_names_every_variable_and_output(name: str) -> None:
+    readme = (ROOTS / name / "README.md").read_text()
+    wanted = [*blocks(name, "variable"), *blocks(name, "output")]
+    assert [item for item in wanted if f"`{item}`" not in readme] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_is_one_provider_and_one_path(name: str) -> None:
+    text = written(name)
+    assert set(re.findall(r'^\s*source\s+= "(.+)"', text, re.MULTILINE)) == {"hashicorp/aws"}
+    assert "sandbox" not in text.lower()
+
+
+@pytest.mark.parametrize(
+    ("name", "variables", "message"),
+    [
+        ("storage", {"name": "Slipway"}, "name must be 3 to 32 lower-case"),
+        ("storage", {"kms_deletion_window_days": 3}, "between 7 and 30"),
+        ("cluster", {"vpc_cidr": "10.0.0.0/24"}, "/16 to /20"),
+        (
+            "cluster",
+            {"gpu_taint": {"key": "k", "value": "v", "effect": "NoSchedule"}},
+            "gpu_taint.effect must be",
+        ),
+        ("cluster", {"gpu_capacity_type": "SPOTTY"}, "ON_DEMAND or SPOT"),
+        (
+            "cluster",
+            {"admin_principal_arns": ["arn:aws:sts::123456789012:assumed-role/a/b"]},
+            "not of a session",
+        ),
+        ("cluster", {"zones": ["us-east-1a"]}, "two availability zones, or none"),
+        (
+            "cluster",
+            {"gpu_min_size": 3, "gpu_max_size": 2},
+            "gpu_min_size <= gpu_desired_size <= gpu_max_size",
+        ),
+    ],
+)
+def test_a_bad_value_is_refused_with_a_reason(
+    name: str, variables: dict[str, object], message: str, infra_aws: Cloud, tmp_path: Path
+) -> None:
+    needed: dict[str, object] = {}
+    if name == "cluster":
+        needed = {
+            "kubernetes_version": "1.33",
+            "model_bucket_arn": "arn:aws:s3:::models",
+            "model_kms_key_arn": "arn:aws:kms:us-east-1:123456789012:key/1",
+        }
+    workspace = copied(name, tmp_path / name, infra_aws.environment, COMMON | needed)
+    backend = workspace.folder / "versions.tf"
+    backend.write_text(re.sub(r'  backend "s3" \{.*?\n  \}\n', "", backend.read_text(), flags=re.DOTALL))
+    workspace.init()
+    text = workspace.run("plan", "-input=false", "-no-color", code=1, **variables).text
+    assert message in " ".join(text.replace("│", " ").split())

@@ -1,0 +1,189 @@
+"""One API server in a process of its own, and the official client talking to it over TLS."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import os
+import shutil
+import signal
+import ssl
+import subprocess
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import client, config, dynamic
+
+from sandbox.faults import Faults
+
+_TOKEN = "conformance"
+_outcomes: dict[str, str] = {}
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A raw HTTP answer."""
+
+    status: int
+    data: bytes
+    headers: Message
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.data)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A running server: its kubeconfig, its faults, and a client."""
+
+    kubeconfig: Path
+    faults: Faults
+    api: client.ApiClient
+
+    @property
+    def core(self) -> Any:
+        return client.CoreV1Api(self.api)
+
+    @property
+    def apps(self) -> Any:
+        return client.AppsV1Api(self.api)
+
+    @property
+    def custom(self) -> Any:
+        return client.CustomObjectsApi(self.api)
+
+    @property
+    def extensions(self) -> Any:
+        return client.ApiextensionsV1Api(self.api)
+
+    def dynamic(self) -> Any:
+        return dynamic.DynamicClient(self.api)
+
+    def raw(
+        self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None, **headers: str
+    ) -> Answer:
+        """One request as it is on the wire; headers are named with underscores (`content_type=`)."""
+        document = json.loads(self.kubeconfig.read_text())
+        access, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
+        ca = base64.b64decode(access["certificate-authority-data"]).decode()
+        sent = {"Authorization": f"Bearer {user['token']}", "Content-Type": "application/json"}
+        sent |= {name.replace("_", "-").title(): value for name, value in headers.items()}
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        url = access["server"] + path + ("?" + urllib.parse.urlencode(query) if query else "")
+        request = urllib.request.Request(url, data, sent, method=method)
+        context = ssl.create_default_context(cadata=ca)
+        try:
+            with urllib.request.urlopen(request, timeout=20, context=context) as response:
+                return Answer(response.status, response.read(), response.headers)
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return Answer(refused.code, refused.read(), refused.headers)
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("kubernetes")
+    kubeconfig, faults = folder / "kubeconfig", folder / "faults.json"
+    command = [sys.executable, "-m", "sandbox.kubernetes", "--token", _TOKEN, "--service-network", "127.37"]
+    command += ["--kubeconfig", str(kubeconfig), "--faults", str(faults)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline().strip() == str(kubeconfig), "the server did not come up"
+            api = config.new_client_from_config(str(kubeconfig))
+            yield Cluster(kubeconfig, Faults(faults), api)
+            api.close()
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> str:
+    """A fresh namespace. It is left behind: the whole server goes at the end."""
+    name = f"test-{next(_numbers)}"
+    cluster.core.create_namespace({"metadata": {"name": name}})
+    return name
+
+
+@pytest.fixture
+def fault(cluster: Cluster) -> Iterator[Faults]:
+    """The server's fault switches, all off again afterwards."""
+    yield cluster.faults
+    cluster.faults.clear()
+
+
+@pytest.fixture
+def kubectl(cluster: Cluster, tmp_path: Path) -> Any:
+    """Run kubectl: `kubectl("get", "pods", stdin=...)` gives the CompletedProcess."""
+    executable = shutil.which("kubectl")
+    if executable is None:
+        pytest.skip("kubectl is not on PATH")
+
+    def run(*arguments: str, stdin: str | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
+        environment = os.environ | {"KUBECONFIG": str(cluster.kubeconfig), "HOME": str(tmp_path)}
+        done = subprocess.run(
+            [executable, *arguments], input=stdin, capture_output=True, text=True, timeout=30, env=environment
+        )
+        assert not check or done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}{done.stdout}"
+        return done
+
+    return run
+
+
+def deployment(name: str = "web", **spec: Any) -> dict[str, Any]:
+    """The smallest Deployment that is valid."""
+    labels = {"app": name}
+    pod = {"containers": [{"name": "main", "image": "nginx:1.27"}]}
+    template = {"metadata": {"labels": labels}, "spec": pod}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": name},
+        "spec": {"selector": {"matchLabels": labels}, "template": template} | spec,
+    }
+
+
+def pod(name: str = "one", *, labels: dict[str, str] | None = None, **spec: Any) -> dict[str, Any]:
+    containers = [{"name": "main", "image": "busybox:1"}]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name, "labels": labels or {}},
+        "spec": {"containers": containers} | spec,
+    }
+
+
+def config_map(name: str = "settings", **data: str) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def refusal(call: Any, *arguments: Any, **options: Any) -> Any:
+    """The ApiException a call raises; the test fails where it succeeds."""
+    with pytest.raises(client.ApiException) as raised:
+        call(*arguments, **options)
+    return raised.value
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if "sandbox/kubernetes/" in report.nodeid and (report.when == "call" or report.outcome != "passed"):
+        _outcomes[report.nodeid] = report.outcome
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if _outcomes:
+        passed = sum(outcome == "passed" for outcome in _outcomes.values())
+        skipped = sum(outcome == "skipped" for outcome in _outcomes.values())
+        line = f"Kubernetes API conformance: {passed} of {len(_outcomes)} probes pass"
+        terminalreporter.write_line(f"{line}, {skipped} skipped" if skipped else line)

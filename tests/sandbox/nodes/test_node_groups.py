@@ -1,0 +1,209 @@
+"""Node groups in EKS become nodes, and go again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from sandbox.apiclient import Object
+from sandbox.nodes.instance_types import UnknownInstanceType, instance_type, known
+from sandbox.nodes.node_groups import Member, decide
+from tests.sandbox.nodes.conftest import Region, eventually
+from tests.sandbox.nodes.test_lifecycle import SLEEP, condition, shell
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+PLUGIN = "nvcr.io/nvidia/k8s-device-plugin:v0.17.0"
+
+
+def there(group: str, order: int) -> Member:
+    return Member(group, order, machine=object())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "members", "launch", "leave"),
+    [
+        ({"a": 2}, [], {"a": 2}, []),
+        ({"a": 1}, [there("a", 1)], {}, []),
+        ({"a": 1}, [there("a", 1), there("a", 2)], {}, [1]),
+        ({"a": 1}, [there("a", 1), Member("a", 2)], {}, [2]),
+        ({}, [there("a", 1)], {}, [1]),
+        ({"a": 1}, [Member("a", 1, leaving=True)], {"a": 1}, []),
+    ],
+)
+async def test_what_a_look_at_the_groups_asks_for(
+    wanted: dict[str, int], members: list[Member], launch: dict[str, int], leave: list[int]
+) -> None:
+    change = decide(wanted, members)
+    assert +change.launch == launch
+    assert [member.order for member in change.leave] == leave
+
+
+async def test_the_table_agrees_with_ec2(region: Region) -> None:
+    names = [row.name for row in known()]
+    pages = region.aws("ec2").get_paginator("describe_instance_types").paginate(InstanceTypes=names)
+    described = {t["InstanceType"]: t for page in pages for t in page["InstanceTypes"]}
+    assert set(described) == set(names)
+    for row in known():
+        ec2 = described[row.name]
+        gpus = ec2.get("GpuInfo", {}).get("Gpus", [{"Count": 0, "MemoryInfo": {"SizeInMiB": 0}}])
+        network = ec2["NetworkInfo"]
+        assert (
+            row.vcpus, row.memory_mib, row.gpus, row.gpu_memory_mib, row.network_interfaces, row.addresses_per_interface
+        ) == (
+            ec2["VCpuInfo"]["DefaultVCpus"],
+            ec2["MemoryInfo"]["SizeInMiB"],
+            gpus[0]["Count"],
+            gpus[0]["MemoryInfo"]["SizeInMiB"],
+            network["MaximumNetworkInterfaces"],
+            network["Ipv4AddressesPerInterface"],
+        ), row.name  # fmt: skip
+
+
+async def test_allocatable_is_what_eks_leaves() -> None:
+    # m5.large, as `kubectl describe node` shows it on EKS: 1930m CPU, 29 pods.
+    large = instance_type("m5.large")
+    assert large.allocatable()["cpu"] == "1930m"
+    assert large.allocatable()["pods"] == "29"
+    assert large.reserved_memory_mib == 255 + 11 * 29 + 100
+
+
+async def test_an_unknown_instance_type_is_refused_by_name() -> None:
+    with pytest.raises(UnknownInstanceType, match=r"x9\.mega"):
+        instance_type("x9.mega")
+
+
+async def test_a_node_says_all_that_an_eks_node_says(region: Region) -> None:
+    nodes = await region.make_group(
+        "said",
+        2,
+        "m6i.large",
+        labels={"pool": "said"},
+        taints=[{"key": "only", "value": "said", "effect": "NO_SCHEDULE"}],
+        capacityType="SPOT",
+    )
+    labels = nodes[0]["metadata"]["labels"]
+    assert labels["pool"] == "said"
+    assert labels["eks.amazonaws.com/capacityType"] == "SPOT"
+    assert labels["node.kubernetes.io/instance-type"] == "m6i.large"
+    assert nodes[0]["spec"]["providerID"].startswith(f"aws:///{labels['topology.kubernetes.io/zone']}/i-")
+    assert {"key": "only", "value": "said", "effect": "NoSchedule"} in nodes[0]["spec"]["taints"]
+    zones = {node["metadata"]["labels"]["topology.kubernetes.io/zone"] for node in nodes}
+    assert zones == {"us-east-1a", "us-east-1b"}
+    ready = await eventually(
+        lambda: region.nodes("said"), lambda found: all(condition(n, "Ready") == "True" for n in found)
+    )
+    assert ready[0]["metadata"]["name"].endswith(".ec2.internal")
+
+
+async def test_the_official_client_reads_the_nodes(region: Region) -> None:
+    from kubernetes import client, config
+
+    def read() -> Any:
+        file = region.settings.root / "clusters" / region.cluster / "pod-kubeconfig"
+        api = config.new_client_from_config(str(file))
+        return client.CoreV1Api(api).list_node().items
+
+    nodes = await asyncio.to_thread(read)
+    assert region.node in [node.metadata.name for node in nodes]
+
+
+async def test_instances_carry_the_tags_a_sweep_looks_for(region: Region) -> None:
+    await region.make_group("tagged", 1)
+    assert _instances(region, "tagged", "running") == 1
+    await region.scale("tagged", 0)
+    await eventually(lambda: region.nodes("tagged"), lambda nodes: nodes == [])
+    assert _instances(region, "tagged", "running") == 0
+    assert _instances(region, "tagged", "terminated") == 1
+
+
+async def test_a_node_that_goes_ends_its_pods_gracefully(region: Region) -> None:
+    node = (await region.make_group("going", 1))[0]["metadata"]["name"]
+    script = "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.05; done"
+    pod = await region.run(shell(script), node=node)
+    await region.until_phase(pod, "Running")
+    followed = asyncio.create_task(region.log(pod, follow="true"))
+    await asyncio.sleep(0.2)
+    await region.scale("going", 0)
+    await eventually(lambda: region.nodes("going"), lambda nodes: nodes == [])
+    assert await followed == "up\nbye\n"
+    assert await region.client.get(region.path("pods", pod)) is None
+
+
+async def test_without_capacity_no_node_comes_until_there_is(region: Region) -> None:
+    await region.make_group("scarce", 0, "m7i.large")
+    region.faults.set("capacity", target="m7i.large")
+    await region.scale("scarce", 1)
+    await asyncio.sleep(1.2)
+    assert await region.nodes("scarce") == []
+    region.faults.clear()
+    await eventually(lambda: region.nodes("scarce"), lambda nodes: len(nodes) == 1)
+
+
+async def test_a_lost_node_is_unknown_and_its_pods_unready_until_it_comes_back(region: Region) -> None:
+    node = (await region.make_group("losing", 1))[0]["metadata"]["name"]
+    pod = await region.run(SLEEP, node=node)
+    await region.until_phase(pod, "Running")
+    region.faults.set("node-lost", target=node)
+    await eventually(lambda: region.nodes("losing"), lambda n: condition(n[0], "Ready") == "Unknown")
+    lost = await region.until(pod, lambda p: condition(p, "Ready") == "False")
+    assert lost["status"]["phase"] == "Running"
+    region.faults.clear()
+    await eventually(lambda: region.nodes("losing"), lambda n: condition(n[0], "Ready") == "True")
+    back = await region.until(pod, lambda p: condition(p, "Ready") == "True")
+    assert back["status"]["containerStatuses"][0]["restartCount"] == 1
+
+
+async def test_a_reclaimed_spot_node_is_tainted_then_gone_then_replaced(region: Region) -> None:
+    before = (await region.make_group("spot", 1))[0]
+    name = before["metadata"]["name"]
+    region.faults.set("spot-reclaim", target=name, count=1)
+
+    def tainted(nodes: list[Object]) -> bool:
+        keys = [t["key"] for n in nodes for t in n["spec"].get("taints") or []]
+        return "aws-node-termination-handler/spot-itn" in keys
+
+    await eventually(lambda: region.nodes("spot"), tainted)
+    await eventually(lambda: region.nodes("spot"), lambda n: len(n) == 1 and n[0]["metadata"]["name"] != name)
+
+
+async def test_gpus_appear_with_the_device_plugin_and_go_with_it(region: Region) -> None:
+    node = (await region.make_group("gpu", 1, "g5.12xlarge"))[0]["metadata"]["name"]
+    path = region.client.path("v1", "nodes", None, node)
+
+    async def gpus() -> Any:
+        found = await region.client.get(path)
+        assert found is not None
+        return found["status"]["allocatable"].get("nvidia.com/gpu")
+
+    assert await gpus() is None
+    greedy = await region.run({**SLEEP, "resources": {"limits": {"nvidia.com/gpu": "1"}}}, node=node)
+    refused = await region.until_phase(greedy, "Failed")
+    assert refused["status"]["reason"] == "UnexpectedAdmissionError"
+    plugin = await region.run({"image": PLUGIN}, node=node)
+    await eventually(gpus, lambda count: count == "4")
+    await eventually(lambda: region.log(plugin), lambda text: "Registered device plugin" in text)
+    region.faults.set("gpu-missing", target=node)
+    await eventually(gpus, lambda count: count == "0")
+    region.faults.clear()
+    await eventually(gpus, lambda count: count == "4")
+    user = await region.run(
+        shell("echo $NVIDIA_VISIBLE_DEVICES", resources={"limits": {"nvidia.com/gpu": "2"}}),
+        node=node,
+        restartPolicy="Never",
+    )
+    await region.until_phase(user, "Succeeded")
+    assert (await region.log(user)).count("GPU-") == 2
+    await region.delete(plugin)
+    await eventually(gpus, lambda count: count == "0")
+
+
+def _instances(region: Region, group: str, state: str) -> int:
+    filters = [
+        {"Name": "tag:eks:cluster-name", "Values": [region.cluster]},
+        {"Name": "tag:eks:nodegroup-name", "Values": [group]},
+        {"Name": "instance-state-name", "Values": [state]},
+    ]
+    reservations = region.aws("ec2").describe_instances(Filters=filters)["Reservations"]
+    return sum(len(r["Instances"]) for r in reservations)

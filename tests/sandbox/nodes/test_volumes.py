@@ -1,0 +1,191 @@
+"""Claims of the EBS CSI driver: made, tagged, attached to one node, and deleted, when the add-on may."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from sandbox.apiclient import Object
+from sandbox.nodes.ebs_csi import size_gib
+from tests.sandbox.nodes.conftest import Region, eventually
+from tests.sandbox.nodes.test_lifecycle import SLEEP, shell
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+PARAMETERS = {
+    "type": "gp3",
+    "iops": "4000",
+    "throughput": "500",
+    "encrypted": "true",
+    "tagSpecification_1": "team={{ .PVCNamespace }}",
+}
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def storage_class(shared: Region) -> AsyncIterator[str]:
+    body = {
+        "metadata": {"name": "gp3"},
+        "provisioner": "ebs.csi.aws.com",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "reclaimPolicy": "Delete",
+        "parameters": PARAMETERS,
+    }
+    await shared.client.create(shared.client.path("storage.k8s.io/v1", "storageclasses"), body)
+    yield "gp3"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def driver(shared: Region, storage_class: str) -> AsyncIterator[str]:
+    """The add-on with its identity; the storage class's name."""
+    await asyncio.to_thread(
+        shared.aws("eks").create_addon,
+        clusterName=shared.cluster,
+        addonName="aws-ebs-csi-driver",
+        podIdentityAssociations=[{"serviceAccount": "ebs-csi-controller-sa", "roleArn": shared.role}],
+    )
+    yield storage_class
+
+
+async def claim(region: Region, size: str = "1500Mi", **annotations: str) -> str:
+    name = f"claim-{secrets.token_hex(3)}"
+    body = {
+        "metadata": {
+            "name": name,
+            "annotations": {"volume.kubernetes.io/selected-node": region.node, **annotations},
+        },
+        "spec": {
+            "storageClassName": "gp3",
+            "accessModes": ["ReadWriteOnce"],
+            "resources": {"requests": {"storage": size}},
+        },
+    }
+    await region.client.create(region.path("persistentvolumeclaims"), body)
+    return name
+
+
+async def volume_of(region: Region, claim_name: str) -> Object:
+    """The volume made for a claim, bound to it as the controllers would."""
+    client = region.client
+
+    async def find() -> Object | None:
+        volumes = await client.list(client.path("v1", "persistentvolumes"))
+        return next((v for v in volumes if v["spec"]["claimRef"]["name"] == claim_name), None)
+
+    volume: Object = await eventually(find, lambda found: found is not None)
+    path = region.path("persistentvolumeclaims", claim_name)
+    await client.patch(path, {"spec": {"volumeName": volume["metadata"]["name"]}})
+    await client.patch(f"{path}/status", {"status": {"phase": "Bound"}})
+    return volume
+
+
+def ec2_volume(region: Region, volume: Object) -> Any:
+    handle = volume["spec"]["csi"]["volumeHandle"]
+    return region.aws("ec2").describe_volumes(VolumeIds=[handle])["Volumes"][0]
+
+
+def using(claim_name: str) -> list[Object]:
+    return [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}]
+
+
+MOUNTS = [{"name": "data", "mountPath": "/data"}]
+
+
+@pytest.mark.parametrize(("asked", "gib"), [("1Mi", 1), ("1Gi", 1), ("1500Mi", 2), ("100G", 94)])
+async def test_a_volume_has_whole_gib(asked: str, gib: int) -> None:
+    assert size_gib({"spec": {"resources": {"requests": {"storage": asked}}}}) == gib
+
+
+async def test_without_the_add_on_nothing_is_provisioned(region: Region, storage_class: str) -> None:
+    name = await claim(region)
+    await asyncio.sleep(0.6)
+    assert await region.events(name) == []
+    await region.client.delete(region.path("persistentvolumeclaims", name))
+
+
+async def test_without_identity_the_claim_tells_of_missing_credentials(region: Region, driver: str) -> None:
+    region.faults.set("csi-identity")
+    name = await claim(region)
+    message = await region.until_event(name, "ProvisioningFailed")
+    assert message.startswith(
+        'failed to provision volume with StorageClass "gp3": rpc error: code = Internal'
+    )
+    assert "no EC2 IMDS role found" in message
+    region.faults.clear()
+    await volume_of(region, name)
+
+
+async def test_a_volume_is_made_as_its_storage_class_says(region: Region, driver: str) -> None:
+    name = await claim(region)
+    volume = await volume_of(region, name)
+    made = ec2_volume(region, volume)
+    assert (made["Size"], made["Iops"], made["Throughput"], made["Encrypted"]) == (2, 4000, 500, True)
+    tags = {tag["Key"]: tag["Value"] for tag in made["Tags"]}
+    assert tags["kubernetes.io/created-for/pvc/name"] == name
+    assert tags["kubernetes.io/created-for/pv/name"] == volume["metadata"]["name"]
+    assert tags["ebs.csi.aws.com/cluster"] == "true"
+    assert tags["team"] == "default"
+
+
+async def test_a_volume_lies_in_the_zone_of_the_selected_node(region: Region, driver: str) -> None:
+    node = await region.client.get(region.client.path("v1", "nodes", None, region.node))
+    assert node is not None
+    volume = await volume_of(region, await claim(region))
+    terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    zone = node["metadata"]["labels"]["topology.kubernetes.io/zone"]
+    assert terms[0]["matchExpressions"][0]["values"] == [zone]
+    assert ec2_volume(region, volume)["AvailabilityZone"] == zone
+
+
+async def test_what_one_pod_writes_the_next_one_reads(region: Region, driver: str) -> None:
+    name = await claim(region)
+    await volume_of(region, name)
+    once: dict[str, Any] = {"restartPolicy": "Never", "volumes": using(name)}
+    first = await region.run(shell("echo kept > /data/file", volumeMounts=MOUNTS), **once)
+    await region.until_phase(first, "Succeeded")
+    second = await region.run(shell("cat /data/file", volumeMounts=MOUNTS), **once)
+    await region.until_phase(second, "Succeeded")
+    assert await region.log(second) == "kept\n"
+
+
+async def test_a_volume_is_attached_while_a_pod_uses_it(region: Region, driver: str) -> None:
+    name = await claim(region)
+    volume = await volume_of(region, name)
+    pod = await region.run({**SLEEP, "volumeMounts": MOUNTS}, volumes=using(name))
+    await region.until_phase(pod, "Running")
+    assert ec2_volume(region, volume)["State"] == "in-use"
+    await region.delete(pod)
+    await region.until_gone(pod)
+    assert ec2_volume(region, volume)["State"] == "available"
+
+
+async def test_a_second_node_is_refused_a_volume_in_use(region: Region, driver: str) -> None:
+    other = (await region.make_group("second", 1))[0]["metadata"]["name"]
+    name = await claim(region)
+    await volume_of(region, name)
+    holder = await region.run({**SLEEP, "volumeMounts": MOUNTS}, volumes=using(name))
+    await region.until_phase(holder, "Running")
+    waiting = await region.run({**SLEEP, "volumeMounts": MOUNTS}, node=other, volumes=using(name))
+    message = await region.until_event(waiting, "FailedAttachVolume")
+    assert message.startswith("Multi-Attach error for volume")
+    await region.delete(holder)
+    await region.until_phase(waiting, "Running")
+
+
+async def test_a_released_volume_is_deleted_everywhere(region: Region, driver: str) -> None:
+    client = region.client
+    name = await claim(region)
+    volume = await volume_of(region, name)
+    handle = volume["spec"]["csi"]["volumeHandle"]
+    folder = region.settings.root / "volumes" / handle
+    assert folder.is_dir()
+    path = client.path("v1", "persistentvolumes", None, volume["metadata"]["name"])
+    await client.patch(f"{path}/status", {"status": {"phase": "Released"}})
+    await eventually(lambda: client.get(path), lambda found: found is None)
+    assert not folder.exists()
+    states = region.aws("ec2").describe_volumes(Filters=[{"Name": "volume-id", "Values": [handle]}])
+    assert states["Volumes"] == []

@@ -1,0 +1,214 @@
+"""An S3 that enforces checksums, as a process of its own, and a staged model in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from sandbox.faults import Faults
+from sandbox.settings import ACCESS_KEY, SECRET_KEY, Settings
+from tasks.spec.records import StagedModel
+
+MIB = 1 << 20
+REPO, COMMIT = "acme/small", "c" * 40
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [each.getsockname()[1] for each in sockets]
+    for each in sockets:
+        each.close()
+    return ports
+
+
+@pytest.fixture(scope="session")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
+    root = tmp_path_factory.mktemp("cache")
+    aws, control, hub, cdn, metrics, prefect = _free_ports(6)
+    made = Settings(root, "127.232", aws, control, hub, cdn, metrics, prefect)
+    made.save()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sandbox.aws", "--root", str(root)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert "listening" in process.stdout.readline()
+        yield made
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(10)
+        if process.stdout:
+            process.stdout.close()
+
+
+@pytest.fixture
+def faults(settings: Settings) -> Iterator[Faults]:
+    switches = Faults(settings.faults_file)
+    yield switches
+    switches.clear()
+
+
+@pytest.fixture(scope="session")
+def s3(settings: Settings) -> Any:
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.aws_url,
+        region_name=settings.region,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+
+
+@dataclass
+class Staged:
+    """A bucket with the model, and its files' bytes; `publish` writes the manifest as staging does."""
+
+    s3: Any
+    bucket: str
+    files: dict[str, bytes]
+    commit: str = COMMIT
+    sha256: str = ""
+
+    @property
+    def prefix(self) -> str:
+        return f"{REPO}/{self.commit}"
+
+    def publish(self, **sizes: int) -> None:
+        """`sizes`: what the manifest says of a file instead of its size."""
+        listed = [
+            {"path": path, "size": sizes.get(path, len(body)), "sha256": hashlib.sha256(body).hexdigest()}
+            for path, body in self.files.items()
+        ]
+        body = json.dumps({"files": listed}).encode()
+        self.sha256 = hashlib.sha256(body).hexdigest()
+        self.put(".slipway/manifest.json", body)
+
+    def put(self, path: str, body: bytes) -> None:
+        self.s3.put_object(Bucket=self.bucket, Key=f"{self.prefix}/{path}", Body=body)
+
+    def record(self) -> StagedModel:
+        total = sum(map(len, self.files.values()))
+        return StagedModel(
+            bucket=self.bucket,
+            prefix=self.prefix,
+            repo=REPO,
+            commit=self.commit,
+            total_bytes=total,
+            manifest_sha256=self.sha256,
+        )
+
+
+@pytest.fixture(scope="session")
+def weights() -> dict[str, bytes]:
+    made = random.Random(11)
+    return {
+        "model.safetensors": made.randbytes(9 * MIB + 333),
+        "second.safetensors": made.randbytes(4 * MIB),
+        "config.json": b"{}",
+        "empty": b"",
+        "nested/deeper/notes.txt": b"hello",
+    }
+
+
+@pytest.fixture
+def staged(s3: Any, weights: dict[str, bytes]) -> Staged:
+    made = Staged(s3, f"models-{uuid.uuid4().hex[:12]}", dict(weights))
+    s3.create_bucket(Bucket=made.bucket)
+    for path, body in made.files.items():
+        made.put(path, body)
+    made.publish()
+    return made
+
+
+SCRIPT = Path(__file__).parents[3] / "tasks" / "cache" / "warm.py"
+
+
+@dataclass
+class Outcome:
+    """How a run of the script ended, and its lines."""
+
+    code: int
+    lines: list[dict[str, Any]]
+    stderr: str
+
+    def last(self, event: str) -> dict[str, Any]:
+        found = [line for line in self.lines if line["event"] == event]
+        assert found, (event, self.lines, self.stderr)
+        return found[-1]
+
+    @property
+    def texts(self) -> str:
+        return json.dumps(self.lines)
+
+
+@dataclass
+class Script:
+    """warm.py as the job runs it: a process with the pod's environment."""
+
+    settings: Settings
+    staged: Staged
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.root / REPO.replace("/", "--") / self.staged.commit
+
+    def start(self, *more: str, credentials: bool = True) -> subprocess.Popen[str]:
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("AWS_")}
+        environment |= {
+            k: v for k, v in self.settings.aws_environment().items() if credentials or "KEY" not in k
+        }
+        environment["AWS_SHARED_CREDENTIALS_FILE"] = "/nonexistent"
+        arguments = [
+            f"--bucket={self.staged.bucket}",
+            f"--prefix={self.staged.prefix}",
+            f"--repo={REPO}",
+            f"--commit={self.staged.commit}",
+            f"--manifest-sha256={self.staged.sha256}",
+            f"--root={self.root}",
+            f"--chunk={MIB}",
+            "--threads=4",
+            *more,
+        ]
+        return subprocess.Popen(
+            [sys.executable, str(SCRIPT), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+
+    def __call__(self, *more: str, credentials: bool = True) -> Outcome:
+        process = self.start(*more, credentials=credentials)
+        stdout, stderr = process.communicate(timeout=60)
+        lines = [json.loads(line.removeprefix("SLIPWAY ")) for line in stdout.splitlines()]
+        return Outcome(process.returncode, lines, stderr)
+
+    def assert_whole(self) -> None:
+        for path, body in self.staged.files.items():
+            assert (self.folder / path).read_bytes() == body
+        assert (self.folder / ".slipway-complete.json").is_file()
+        assert not (self.folder / ".slipway-progress.json").exists()
+
+
+@pytest.fixture
+def script(settings: Settings, staged: Staged, tmp_path: Path) -> Script:
+    return Script(settings, staged, tmp_path)

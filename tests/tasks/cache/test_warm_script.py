@@ -1,0 +1,200 @@
+"""The script that runs in the cluster, as a process, against S3."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from sandbox.faults import Faults
+from tasks.cache.warm import BAD_DISK, NO_SPACE, disk_failure
+from tests.tasks.cache.conftest import MIB, Script
+
+
+def test_every_file_lands_and_the_marker_after_it(script: Script) -> None:
+    outcome = script()
+    assert outcome.code == 0, outcome.stderr
+    script.assert_whole()
+    done = outcome.last("done")
+    assert done["bytes_copied"] == done["total_bytes"] == 13 * MIB + 333 + 2 + 5
+    assert done["path"] == f"acme--small/{script.staged.commit}"
+
+
+def test_files_may_be_read_by_the_serving_pods(script: Script) -> None:
+    script()
+    assert (script.folder / "config.json").stat().st_mode & 0o044 == 0o044
+
+
+def test_a_second_run_copies_nothing_and_asks_s3_for_nothing(script: Script, faults: Faults) -> None:
+    script()
+    faults.set("s3-denied")
+    outcome = script()
+    assert outcome.code == 0
+    assert outcome.last("done")["reused"]
+    assert len(outcome.lines) == 1
+
+
+def test_a_file_that_went_missing_comes_back_alone(script: Script) -> None:
+    script()
+    (script.folder / "second.safetensors").unlink()
+    assert script().last("done")["bytes_copied"] == 4 * MIB
+    script.assert_whole()
+
+
+def test_progress_ends_at_the_total(script: Script) -> None:
+    progress = script().last("progress")
+    assert progress["done"] == progress["total"] == 13 * MIB + 333 + 7
+
+
+def test_after_kill_9_what_is_on_the_disk_is_not_fetched_again(script: Script, faults: Faults) -> None:
+    faults.set("s3-503", target="GetObject", probability=0.5)
+    process = script.start("--threads=1")
+    deadline = time.monotonic() + 30
+    while not (script.folder / ".slipway-progress.json").exists() or "model.safetensors" not in str(
+        json.loads((script.folder / ".slipway-progress.json").read_text())["bytes"]
+    ):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (script.folder / ".slipway-complete.json").exists()
+    held = json.loads((script.folder / ".slipway-progress.json").read_text())["bytes"]["model.safetensors"]
+    faults.clear()
+    outcome = script()
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.last("done")["bytes_copied"] == 13 * MIB + 333 + 7 - held
+    script.assert_whole()
+
+
+def test_a_journal_that_lies_costs_a_fetch_not_a_wrong_file(script: Script) -> None:
+    script.folder.mkdir(parents=True)
+    (script.folder / "model.safetensors").write_bytes(bytes(9 * MIB + 333))
+    journal = {"bytes": {"model.safetensors": 5 * MIB}, "proven": {}}
+    (script.folder / ".slipway-progress.json").write_text(json.dumps(journal))
+    outcome = script()
+    assert outcome.code == 0
+    assert "torn" in outcome.texts
+    script.assert_whole()
+
+
+def test_a_torn_journal_counts_as_none(script: Script) -> None:
+    script.folder.mkdir(parents=True)
+    (script.folder / ".slipway-progress.json").write_text('{"bytes": {"mod')
+    assert script().code == 0
+    script.assert_whole()
+
+
+def test_wrong_bytes_in_s3_end_with_65_and_no_marker(script: Script) -> None:
+    script.staged.put("second.safetensors", bytes(4 * MIB))
+    outcome = script()
+    assert outcome.code == 65
+    assert "second.safetensors" in outcome.last("error")["cause"]
+    assert not (script.folder / ".slipway-complete.json").exists()
+
+
+def test_another_manifest_than_the_staged_one_ends_with_65(script: Script) -> None:
+    outcome = script("--manifest-sha256=" + "0" * 64)
+    assert outcome.code == 65
+    assert "manifest" in outcome.last("error")["cause"]
+
+
+def test_a_path_outside_the_folder_is_refused(script: Script) -> None:
+    script.staged.files["../../evil"] = b"x"
+    script.staged.publish()
+    assert script().code == 65
+    assert not (script.root / "evil").exists()
+
+
+def test_a_model_that_does_not_fit_ends_with_28_before_a_byte_is_fetched(script: Script) -> None:
+    script.staged.publish(**{"second.safetensors": 1 << 60})
+    outcome = script()
+    assert outcome.code == 28
+    assert "no space left" in outcome.last("error")["cause"]
+    assert not any(line["event"] == "progress" for line in outcome.lines)
+
+
+def test_a_full_disk_and_a_broken_one_are_told_apart(tmp_path: Path) -> None:
+    codes = [
+        disk_failure(OSError(n, "x"), "writing", tmp_path).code
+        for n in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+    ]
+    assert codes == [NO_SPACE, NO_SPACE, BAD_DISK]
+
+
+def test_denied_ends_with_77(script: Script, faults: Faults) -> None:
+    faults.set("s3-denied", target="GetObject")
+    outcome = script()
+    assert outcome.code == 77
+    assert "AccessDenied" in outcome.last("error")["cause"]
+
+
+def test_no_credentials_end_with_77_and_name_the_pod_identity(script: Script) -> None:
+    outcome = script(credentials=False)
+    assert outcome.code == 77
+    assert "pod identity" in outcome.last("error")["cause"]
+
+
+def test_a_bucket_that_is_not_there_ends_with_66(script: Script) -> None:
+    assert script("--bucket=no-such-bucket-here").code == 66
+
+
+def test_a_body_cut_short_by_s3_is_read_on(script: Script, faults: Faults) -> None:
+    faults.set("s3-disconnect", count=3)
+    outcome = script()
+    assert outcome.code == 0, outcome.lines
+    assert faults.active() == []
+    script.assert_whole()
+
+
+def test_a_volume_another_warming_holds_ends_with_75(script: Script, faults: Faults) -> None:
+    faults.set("s3-503", target="GetObject", probability=0.6)
+    first = script.start("--threads=1")
+    while not (script.root / ".slipway.lock").exists():
+        time.sleep(0.01)
+    time.sleep(0.2)
+    second = script()
+    faults.clear()
+    first.communicate(timeout=60)
+    assert (second.code, first.returncode) == (75, 0)
+
+
+def test_commits_nobody_keeps_go_and_kept_ones_stay(script: Script) -> None:
+    kept, gone = "a" * 40, "b" * 40
+    for commit in (kept, gone):
+        (script.root / "acme--small" / commit).mkdir(parents=True)
+    script(f"--keep={kept}")
+    assert sorted(p.name for p in (script.root / "acme--small").iterdir()) == [kept, script.staged.commit]
+
+
+def test_another_choice_of_files_leaves_exactly_those(script: Script) -> None:
+    script()
+    del script.staged.files["second.safetensors"]
+    script.staged.publish()
+    outcome = script()
+    assert outcome.last("done")["bytes_copied"] == 0
+    assert not (script.folder / "second.safetensors").exists()
+    script.assert_whole()
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="needs a tmpfs")  # noqa: S108
+def test_how_a_file_was_written_is_said_as_it_was(script: Script) -> None:
+    script.root = Path("/dev/shm") / f"slipway-{os.getpid()}"  # noqa: S108
+    script.root.mkdir()
+    try:
+        os.close(os.open(script.root / "probe", os.O_CREAT | os.O_RDWR | os.O_DIRECT))
+        how = "past the page cache"
+    except OSError:  # tmpfs takes O_DIRECT since Linux 6.6 only
+        how = "through the page cache"
+    try:
+        outcome = script()
+        script.assert_whole()
+        assert outcome.last("file")["written"] == how
+    finally:
+        shutil.rmtree(script.root)
