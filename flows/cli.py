@@ -9,11 +9,12 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import click
 
 from tasks.cloud.interruption import STOP
+from tasks.spec.catalogue import load_environment, load_model
 from tasks.spec.errors import Interrupted, SlipwayError
 
 INTERRUPT_SECONDS = 60.0  # how long Ctrl-C lets terraform and the like end in order
@@ -39,10 +40,10 @@ def deploy(model: str, environment: str, revision: str | None, may_destroy: tupl
     def run() -> None:
         from flows.deploy import deploy as flow
 
-        report = flow(model, environment, revision=revision, may_destroy=list(may_destroy))
-        click.echo(f"{model} in {environment}: {report.verdict}")
+        record = flow(model, environment, revision=revision, may_destroy=list(may_destroy))
+        click.echo(f"{model} in {environment}: release {record.release.id} is proven")
 
-    _call(run)
+    _call(run, model=model, environment=environment)
 
 
 @main.command()
@@ -58,10 +59,10 @@ def promote(model: str, environment: str, source: str | None, yes: bool) -> None
 
         if not yes:
             click.confirm(f"promote {model} into {environment}?", abort=True)
-        report = flow(model, environment, source=source)
-        click.echo(f"{model} in {environment}: {report.verdict}")
+        record = flow(model, environment, source=source)
+        click.echo(f"{model} in {environment}: release {record.release.id} is proven")
 
-    _call(run)
+    _call(run, model=model, environment=environment)
 
 
 @main.command()
@@ -78,7 +79,7 @@ def rollback(model: str, environment: str, release: str | None) -> None:
             f"{model} in {environment}: {flow(model, environment, release=release) or 'nothing'} serves"
         )
 
-    _call(run)
+    _call(run, model=model, environment=environment)
 
 
 @main.command("scale-down")
@@ -95,7 +96,7 @@ def scale_down(model: str, environment: str) -> None:
             f"{model} in {environment}: {'scaled to zero' if decision.act else 'left'}: {decision.reason}"
         )
 
-    _call(run)
+    _call(run, model=model, environment=environment)
 
 
 @main.command()
@@ -109,7 +110,7 @@ def wake(model: str, environment: str) -> None:
 
         click.echo(f"{model} in {environment} answers: {flow(model, environment)!r}")
 
-    _call(run)
+    _call(run, model=model, environment=environment)
 
 
 @main.command()
@@ -123,12 +124,15 @@ def teardown(environment: str, models: str, volumes: str, confirm: str) -> None:
     """Remove all of an environment, and prove what is left."""
 
     def run() -> None:
+        from flows.teardown import Keep
         from flows.teardown import teardown as flow
 
-        left = flow(environment, models=models, volumes=volumes, confirm=confirm)  # type: ignore[arg-type]
+        left = flow(  # what was asked to be kept
+            environment, models=cast(Keep, models), volumes=cast(Keep, volumes), confirm=confirm
+        ).remaining
         click.echo("\n".join(["kept:", *left]) if left else f"{environment}: nothing is left")
 
-    _call(run)
+    _call(run, environment=environment)
 
 
 @main.command()
@@ -146,7 +150,7 @@ def drift(environment: str) -> None:
         if found:
             sys.exit(5)
 
-    _call(run)
+    _call(run, environment=environment)
 
 
 @main.command("run")
@@ -163,12 +167,19 @@ def run_lifecycle(keep: bool, model: str) -> None:
     _call(run)
 
 
-def _call(run: Callable[[], None]) -> None:
-    """Run it with its progress on the terminal; a SlipwayError as cause, evidence and next command."""
+def _call(run: Callable[[], None], *, model: str | None = None, environment: str | None = None) -> None:
+    """Run it with its progress on the terminal; a SlipwayError as cause, evidence and next command.
+
+    Names are looked up first: a mistyped one must not wait for Prefect to start.
+    """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
     signal.signal(signal.SIGINT, _interrupt)
     try:
+        if model is not None:
+            load_model(model)
+        if environment is not None:
+            load_environment(environment)
         show_progress()
         run()
     except SlipwayError as error:

@@ -7,21 +7,30 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
 from tasks.cache.task import warm_cache
-from tasks.validation.task import validate
 
 from flows.choices import EnvironmentName, ModelName, read_choice
-from flows.graph import start, wait_for_all
+from flows.graph import settle, start, wait_for_all
 from flows.timeline import tell_timeline
 from flows.turn import turn
 from tasks.addons.catalogue import load_addons
 from tasks.addons.task import install_addon
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes
 from tasks.preflight.task import check_feasible
-from tasks.rollout.task import keep_evidence, mark_proven, prepare_namespace, preview, put_back, roll_out
+from tasks.rollout.ledger import ReleaseRecord
+from tasks.rollout.task import (
+    keep_evidence,
+    mark_proven,
+    prepare_namespace,
+    preview,
+    put_back,
+    roll_out,
+    served_at,
+)
 from tasks.spec.catalogue import project_root
-from tasks.spec.errors import SlipwayError, ValidationFailed
+from tasks.spec.errors import ValidationFailed
 from tasks.spec.records import LoadReport
 from tasks.staging.task import inspect_model, stage_model
+from tasks.validation.task import validate
 
 
 @flow(
@@ -36,7 +45,7 @@ def deploy(
         None, description="branch, tag or commit instead of the one in the model's file"
     ),
     may_destroy: list[str] = Field([], description="terraform addresses that hold data and may be destroyed"),
-) -> LoadReport:
+) -> ReleaseRecord:
     """Take a model from the Hugging Face Hub to an endpoint that is proven under load.
 
     Args:
@@ -65,15 +74,16 @@ def deploy(
         wait_for_all([cache, *addons.values()])
         try:
             rolled = start(roll_out, what, where, storage, cluster, cache, inspection, after=addons.values())
-            report = start(validate, what, where, cluster, rolled).result()
+            endpoint = served_at(rolled.result())
+            report = start(validate, what, where, cluster, endpoint, after=[rolled]).result()
             if report.verdict != "PASS":
                 keep_evidence(what, where, storage.result(), rolled.result(), report)
                 raise verdict_error(what.name, report)
-        except SlipwayError:
+        except (Exception, KeyboardInterrupt):
+            settle()
             put_back(what, where, storage.result(), cluster.result())
             raise
-        mark_proven(what, where, storage.result(), rolled.result(), report)
-        return report
+        return mark_proven(what, where, storage.result(), rolled.result(), report)
 
 
 def verdict_error(model: str, report: LoadReport) -> ValidationFailed:

@@ -23,8 +23,17 @@ from tasks.rollout.task import remove_serving
 from tasks.spec.catalogue import load_environment, project_root
 from tasks.spec.environment import Environment
 from tasks.spec.errors import InputError, TeardownIncomplete
+from tasks.spec.model import Record
 
 Keep = Literal["keep", "delete"]
+SAID = {"slipway": True}  # shown on the terminal too
+
+
+class TornDown(Record):
+    """What was there and is gone, and what was there and is kept."""
+
+    removed: list[str]
+    remaining: list[str]
 
 
 @flow(name="teardown", flow_run_name="tear {environment} down")
@@ -33,8 +42,8 @@ def teardown(
     models: Keep = Field("keep", description="the model bucket with everything staged, and the states"),
     volumes: Keep = Field("keep", description="cache volumes: gp3-retain keeps them past the cluster"),
     confirm: str = Field("", description="the environment's name, where it is protected"),
-) -> list[str]:
-    """Remove an environment in order and prove what remains; the lines of what does.
+) -> TornDown:
+    """Remove an environment in order and prove what remains.
 
     Args:
         environment: A file of environments/, by its name.
@@ -46,8 +55,8 @@ def teardown(
     check_confirmed(where, confirm)
     log = get_run_logger()
     with turn(where):
-        for line in list_inventory(where):
-            log.info("teardown: has %s", line)
+        before = list_inventory(where)
+        log.info("teardown: %d things are there", len(before), extra=SAID)
         storage, cluster = read_infrastructure(where)
         remove_serving(where, cluster)
         remove_claims(where, cluster)
@@ -59,7 +68,7 @@ def teardown(
             left += destroy_storage(where)
         remaining = list_inventory(where)
         for line in remaining or ["nothing is left"]:
-            log.info("teardown: %s", line)
+            log.info("teardown: %s", line, extra=SAID)
         unexpected = left + [line for line in remaining if not may_stay(line, models, volumes)]
         if unexpected:
             raise TeardownIncomplete(
@@ -67,7 +76,7 @@ def teardown(
                 evidence=unexpected,
                 next_command=f"slipway teardown -e {environment} again; it continues from what is there",
             )
-        return remaining
+        return TornDown(removed=[line for line in before if line not in remaining], remaining=remaining)
 
 
 def check_confirmed(environment: Environment, confirm: str) -> None:

@@ -81,17 +81,25 @@ def tell(run_id: UUID) -> None:
     steps, wall = read_steps(run_id)
     if not steps:
         return
-    path = critical_path(steps)
-    log = get_run_logger()
-    log.info("timeline")
-    for row in rows(steps, path):
-        log.info("  %-42s %9s %12s  %s", row["stage"], row["began"], row["took"], row[""])
-    log.info(
-        "  %s in all, of which %s orchestration",
-        human_seconds(wall),
-        human_seconds(overhead_seconds(steps, path, wall)),
+    create_table_artifact(
+        rows(steps, critical_path(steps)), key="timeline", description="Timeline of this run"
     )
-    create_table_artifact(rows(steps, path), key="timeline", description="Timeline of this run")
+    for line in lines(steps, wall):
+        get_run_logger().info("timeline: %s", line, extra={"slipway": True})
+
+
+def lines(steps: Sequence[Step], wall: float) -> list[str]:
+    """The timeline as text, with what orchestrating cost."""
+    path = critical_path(steps)
+    width = max(len(step.name) for step in steps)
+    told = [f"{r['stage']:<{width}} {r['began']:>9} {r['took']:>9}  {r['']}" for r in rows(steps, path)]
+    cost = overhead_seconds(steps, path, wall)
+    return [*told, f"{human_seconds(wall)} in all, of which {human_seconds(cost)} orchestration"]
+
+
+def rows_of(run_id: UUID) -> list[str]:
+    """The timeline of an ended run, as text."""
+    return lines(*read_steps(run_id))
 
 
 def read_steps(run_id: UUID) -> tuple[list[Step], float]:
@@ -118,4 +126,4 @@ def read_steps(run_id: UUID) -> tuple[list[Step], float]:
         for task in tasks
         if task.start_time and task.end_time
     ]
-    return steps, (datetime.now(start.tzinfo) - start).total_seconds()
+    return steps, ((run.end_time or datetime.now(start.tzinfo)) - start).total_seconds()

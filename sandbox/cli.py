@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from sandbox.faults import CATALOGUE, Faults, UnknownFault
+from sandbox.serving import serve
 from sandbox.supervisor import SandboxError, down, read_environment, status, up
 
 ROOT = click.option(
@@ -62,6 +63,18 @@ def down_command(root: Path) -> None:
         click.echo("sandbox ended" if down(root) else f"no sandbox runs at {root}")
     except SandboxError as error:
         _fail(error)
+
+
+@sandbox.command("serve")
+@ROOT
+@click.option("--project", type=click.Path(path_type=Path), default=Path(), help="the folder of prefect.yaml")
+def serve_command(root: Path, project: Path) -> None:
+    """Serve the deployments of a prefect.yaml in the sandbox's Prefect."""
+    try:
+        pid = serve(root.resolve(), project)
+    except SandboxError as error:
+        _fail(error)
+    click.echo(f"every deployment of prefect.yaml is served by worker {pid}")
 
 
 @sandbox.command("status")

@@ -337,7 +337,9 @@ def down(root: Path) -> bool:
     if found.pid is None and not found.running:
         return False
     everyone = [*found.running.values()] + ([found.pid] if found.pid else [])
-    for pid in [found.pid] if found.pid else found.running.values():
+    # the supervisor ends its own children; a worker was started beside it
+    direct = [pid for name, pid in found.running.items() if name == "worker" or found.pid is None]
+    for pid in [*direct, *([found.pid] if found.pid else [])]:
         os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + 3 * STOP_SECONDS
     while any(began(pid) for pid in everyone):

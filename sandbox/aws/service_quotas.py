@@ -1,6 +1,7 @@
 """Service Quotas for what limits GPU nodes: EC2's vCPU quotas by instance family, on demand and spot.
 
-Codes, names and AWS's own defaults: the Service Quotas console, "Amazon EC2", as of 2025-11. The sandbox's account has
+Codes, names and AWS's own defaults as the Service Quotas console shows them for Amazon EC2, written down from memory
+in 2025-11 and not fetched. The sandbox's account has
 been granted 64 vCPUs of each; the fault `quota-zero` (target: the quota's code) takes the GPU ones away.
 """
 

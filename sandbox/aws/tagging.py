@@ -73,7 +73,6 @@ def ec2_rows(region: str) -> Iterator[Row]:
         "launch-template": list(ec2.launch_templates),
         "elastic-ip": [a.allocation_id for a in list(ec2.addresses) if a.allocation_id],
         "vpc-endpoint": list(ec2.vpc_end_points),
-        "key-pair": [pair.id for pair in list(ec2.keypairs.values())],
     }
     for kind, found in ids.items():
         for identifier in found:

@@ -99,7 +99,7 @@ def look_at(token: str, *, settings: Settings, now: datetime) -> Presigned:
         raise Unauthorized(f"the token does not start with {PREFIX}")
     text = token.removeprefix(PREFIX)
     try:
-        url = urlsplit(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode())
+        url = urlsplit(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True).decode())
         pairs = parse_qsl(url.query, strict_parsing=True)
     except (binascii.Error, UnicodeDecodeError, ValueError) as error:
         raise Unauthorized(f"the token is no presigned URL: {error}") from error

@@ -83,6 +83,11 @@ class World:
         return answer
 
 
+def namespace_ends(error: ApiError) -> bool:
+    """A create was refused because the namespace is going: nothing to report, and nothing to try again."""
+    return error.code == 403 and "being terminated" in error.message
+
+
 class Controller(ABC):
     """Subclasses name what they need, map changes to keys in `wire`, and reconcile one key at a time."""
 
@@ -161,6 +166,9 @@ class Controller(ABC):
                 await self.reconcile(key)
                 self.queue.forget(key)
             except ApiError as error:
+                if namespace_ends(error):
+                    self.queue.forget(key)
+                    continue
                 # 409 and 404 mean this copy is old: the ordinary way of optimistic locking.
                 level = logging.DEBUG if error.code in (404, 409) else logging.WARNING
                 delay = self.queue.retry(key)

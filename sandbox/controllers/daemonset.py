@@ -10,7 +10,7 @@ from datetime import datetime
 
 from sandbox.apiclient import ApiError
 from sandbox.controllers.claims import decide_claims
-from sandbox.controllers.controller import Controller
+from sandbox.controllers.controller import Controller, namespace_ends
 from sandbox.controllers.node_fit import matches_node_selection, untolerated_taint
 from sandbox.controllers.objects import (
     DAEMON_SETS,
@@ -245,6 +245,8 @@ class DaemonSetController(Controller):
         try:
             made = await self.world.write(self.component, create)
         except ApiError as error:
+            if namespace_ends(error):
+                return None
             message = f"Error creating: {error.message}"
             self.world.recorder.note(
                 self.component, Note(daemon_set, "DaemonSet", "FailedCreate", message, True)

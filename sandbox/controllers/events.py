@@ -50,7 +50,7 @@ class Recorder:
         path = self._client.path(EVENTS.api, EVENTS.plural, event["metadata"]["namespace"])
         known = self._known.get(key)
         if known is not None:
-            again = {"count": known["count"] + 1, "lastTimestamp": timestamp(moment)}
+            again = {"count": known.get("count", 1) + 1, "lastTimestamp": timestamp(moment)}
             try:
                 self._known[key] = await self._client.patch(f"{path}/{known['metadata']['name']}", again)
                 self._known.move_to_end(key)

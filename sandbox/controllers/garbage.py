@@ -262,5 +262,10 @@ class GarbageCollector:
                     error,
                     delay,
                 )
+            except (
+                Exception
+            ):  # one broken object must not stop the others: logged with its trace, and retried
+                delay = self._queue.retry(key)
+                log.exception("%s: %s %s/%s; again in %.3f s", self.component, key[0].plural, *key[1:], delay)
             finally:
                 self._queue.done(key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sandbox.apiclient import ApiError
-from sandbox.controllers.controller import Controller, Timing
+from sandbox.controllers.controller import Controller, Timing, namespace_ends
 from sandbox.controllers.objects import (
     JOBS,
     PODS,
@@ -314,6 +314,8 @@ class JobController(Controller):
         try:
             made = await self.world.write(self.component, create)
         except ApiError as error:
+            if namespace_ends(error):
+                return
             message = f"Error creating: {error.message}"
             self.world.recorder.note(self.component, Note(job, "Job", "FailedCreate", message, True))
             raise

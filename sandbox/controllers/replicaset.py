@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sandbox.apiclient import ApiError
 from sandbox.controllers.claims import decide_claims
-from sandbox.controllers.controller import Controller
+from sandbox.controllers.controller import Controller, namespace_ends
 from sandbox.controllers.objects import (
     PODS,
     REPLICA_SETS,
@@ -120,6 +120,8 @@ class ReplicaSetController(Controller):
             try:
                 made = await self.world.write(self.component, create)
             except ApiError as error:
+                if namespace_ends(error):
+                    return None
                 self._say(replica_set, "FailedCreate", f"Error creating: {error.message}", warning=True)
                 return error
             assert made is not None

@@ -98,6 +98,9 @@ class Scheduler:
         self._active.add(key)
         self._wake.set()
 
+    def _park(self, pod: Object) -> None:
+        self._parked[key_of(pod)] = self._parked.get(key_of(pod), 0) + 1
+
     def _retry_parked(self) -> None:
         """Something changed that may help: every unschedulable pod is tried again, after its back-off."""
         loop = asyncio.get_running_loop()
@@ -138,6 +141,8 @@ class Scheduler:
                 self._activate(key_of(after))
 
     def _node_changed(self, before: Object | None, after: Object | None) -> None:
+        if after is None:
+            self._tick.set()  # a pod may be waiting for volumes there
         if before is None or after is None or _offered(before) != _offered(after):
             self._retry_parked()
 
@@ -161,12 +166,20 @@ class Scheduler:
             message = f"Scheduling is blocked due to non-empty scheduling gates: {[g['name'] for g in gates]}"
             group.create_task(self._say_unscheduled(pod, "SchedulingGated", message))
             return
-        verdict = decide_placement(pod, self._snapshot())
+        try:
+            verdict = decide_placement(pod, self._snapshot())
+        except (
+            Exception
+        ) as error:  # a pod that cannot be judged must not stop the others: logged, and retried
+            log.exception("%s: %s/%s", NAME, *key_of(pod))
+            self._park(pod)
+            self._note(pod, "FailedScheduling", f"running scheduler: {error!r}", warning=True)
+            return
         if isinstance(verdict, Placed):
             self._assumed[uid_of(pod)] = verdict.node
             group.create_task(self._place(pod, verdict), name=f"bind {name_of(pod)}")
             return
-        self._parked[key_of(pod)] = self._parked.get(key_of(pod), 0) + 1
+        self._park(pod)
         self._note(pod, "FailedScheduling", verdict.message, warning=True)
         group.create_task(self._say_unscheduled(pod, "Unschedulable", verdict.message))
 
@@ -223,18 +236,24 @@ class Scheduler:
             await self._bind_volumes(pod, placed.node, placed.volumes)
             await self._bind(pod, placed.node)
         except (ApiError, aiohttp.ClientError, TimeoutError, _BindingFailed) as error:
-            self._assumed.pop(uid_of(pod), None)
-            current = self._world.store(PODS).get(*key)
-            if current is None or uid_of(current) != uid_of(pod) or not is_pending(current):
-                return
-            log.warning("%s: binding %s/%s to %s: %s", NAME, *key, placed.node, error)
-            if isinstance(error, _BindingFailed):
-                self._note(pod, "FailedScheduling", str(error), warning=True)
-            self._parked[key] = self._parked.get(key, 0) + 1
-            self._retry_parked()
+            self._binding_failed(pod, placed.node, error)
+        except Exception as error:  # as above: logged with its trace, and retried
+            log.exception("%s: binding %s/%s", NAME, *key)
+            self._binding_failed(pod, placed.node, error)
+        else:
+            self._parked.pop(key, None)
+            self._note(pod, "Scheduled", f"Successfully assigned {key[0]}/{key[1]} to {placed.node}")
+
+    def _binding_failed(self, pod: Object, node: str, error: Exception) -> None:
+        self._assumed.pop(uid_of(pod), None)
+        current = self._world.store(PODS).get(*key_of(pod))
+        if current is None or uid_of(current) != uid_of(pod) or not is_pending(current):
             return
-        self._parked.pop(key, None)
-        self._note(pod, "Scheduled", f"Successfully assigned {key[0]}/{key[1]} to {placed.node}")
+        log.warning("%s: binding %s/%s to %s: %s", NAME, *key_of(pod), node, error)
+        if isinstance(error, _BindingFailed):
+            self._note(pod, "FailedScheduling", str(error), warning=True)
+        self._park(pod)
+        self._retry_parked()
 
     async def _bind(self, pod: Object, node: str) -> None:
         namespace, name = key_of(pod)
@@ -267,6 +286,8 @@ class Scheduler:
             current = self._world.store(PODS).get(*key_of(pod))
             if current is None or uid_of(current) != uid_of(pod) or not is_pending(current):
                 raise _BindingFailed("the pod is gone")
+            if self._world.store(NODES).get("", node) is None:
+                raise _BindingFailed(f'node "{node}" not found')
             found = [claims.get(namespace, name) for name in claim_names(pod)]
             if all(claim is not None and is_bound(claim) for claim in found):
                 return

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 
 from sandbox.apiclient import ApiClient, Informer
 from sandbox.controllers.objects import Key, Object, Resource, key_of, owners_of, uid_of, version_of
 
+log = logging.getLogger(__name__)
 Listener = Callable[[Object | None, Object | None], None]
 """Called with (before, after): None before for a new object, None after for one that is gone."""
 
@@ -121,4 +123,8 @@ class Store:
 
     def _tell(self, before: Object | None, after: Object | None) -> None:
         for listener in self._listeners:
-            listener(before, after)
+            try:
+                listener(before, after)
+            except Exception:  # one odd object must not end the watch of all others: logged with its trace
+                item = after or before or {}
+                log.exception("%s %s: not taken in", self.resource.kind, key_of(item))

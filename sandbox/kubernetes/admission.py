@@ -32,7 +32,7 @@ class Admission:
             ("batch", "jobs"): self._job,
         }
 
-    def create(self, resource: Resource, object_: Object, user: str, warnings: list[str]) -> None:
+    def create(self, resource: Resource, object_: Object) -> None:
         """Complete a new object, in place. Raises ApiStatus 403 or 422."""
         plugin = self._create.get(resource.key)
         if plugin is not None:
@@ -187,6 +187,3 @@ class Admission:
             "job-name": metadata["name"],
         }
         spec.setdefault("selector", {"matchLabels": uid})
-
-    def commit(self, resource: Resource, object_: Object) -> None:
-        """Called before an object is stored for good."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.kubernetes import errors, managed
-from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.objects import Objects, Write, finished
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import Object, Stored
@@ -16,16 +15,18 @@ _POLICIES = ("Background", "Foreground", "Orphan")
 _IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 # Kinds whose DELETE answers with the object rather than a Status (ReturnDeletedObject in their storage).
 RETURNED = frozenset(
-    [
-        "namespaces",
+    {
         "pods",
         "services",
         "serviceaccounts",
         "persistentvolumes",
         "persistentvolumeclaims",
-        "resourcequotas",
         "podtemplates",
-    ]
+        "storageclasses.storage.k8s.io",
+        "csidrivers.storage.k8s.io",
+        "csinodes.storage.k8s.io",
+        "volumeattachments.storage.k8s.io",
+    }
 )
 
 
@@ -150,7 +151,3 @@ def _grace(resource: Resource, object_: Object, options: DeleteOptions) -> int |
     if options.grace is not None:
         return max(options.grace, 0) if options.grace >= 0 else 1
     return int(object_["spec"].get("terminationGracePeriodSeconds", 30))
-
-
-def terminating_cause(name: str) -> Cause:
-    return Cause("metadata.namespace", f"namespace {name} is being terminated", "NamespaceTerminating")

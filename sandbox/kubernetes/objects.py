@@ -110,7 +110,7 @@ class Objects:
             if resource.custom is None:
                 object_["status"] = {}  # Go writes the empty struct
         self._complete(resource, object_)
-        self.admit.create(resource, object_, write.user, write.warnings)
+        self.admit.create(resource, object_)
         self._check(resource, object_, None)
         if owners is None:
             self._own(resource, object_, None, write, "")
@@ -118,7 +118,6 @@ class Objects:
             metadata["managedFields"] = managed.store(owners)
         if write.dry_run:
             return Stored(object_)
-        self.admit.commit(resource, object_)
         return self.store.put(resource.key, object_)
 
     def _set_name(self, resource: Resource, metadata: Object) -> None:
@@ -189,13 +188,12 @@ class Objects:
             self._own(resource, new, old.object, write, subresource)
         else:
             metadata["managedFields"] = managed.store(owners)
-        if _same(new, old.object):
+        if new == old.object:
             return old
         if resource.has_generation and subresource != "status" and _content(new) != _content(old.object):
             metadata["generation"] = old.metadata.get("generation", 0) + 1
         if write.dry_run:
             return Stored(new)
-        self.admit.commit(resource, new)
         return self.settle(resource, new)
 
     def settle(self, resource: Resource, object_: Object) -> Stored:
@@ -243,7 +241,6 @@ class Objects:
                     confined["metadata"].pop(key, None)
                     if key in new["metadata"]:
                         confined["metadata"][key] = new["metadata"][key]
-            confined["metadata"]["managedFields"] = new["metadata"].get("managedFields", [])
             return confined
         if subresource == "finalize":
             finalizers = (new.get("spec") or {}).get("finalizers", [])
@@ -383,7 +380,3 @@ def finished(resource: Resource, object_: Object) -> bool:
 
 def _content(object_: Object) -> Object:
     return {key: value for key, value in object_.items() if key not in ("metadata", "status")}
-
-
-def _same(new: Object, old: Object) -> bool:
-    return new == old

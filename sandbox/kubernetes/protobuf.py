@@ -12,59 +12,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from sandbox.kubernetes import errors
+from sandbox.kubernetes.protobuf_fields import KINDS, Fields
 
 MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 _MAGIC = b"k8s\x00"
 
-# A field is (JSON name, kind). Kinds: str, int, bool, bytes, time, [str, map (str to str), bytemap, or a nested message;
-# a nested message in a list is [message].
-_TIME = {1: ("seconds", "int"), 2: ("nanos", "int")}
-_OWNER = {
-    1: ("kind", "str"),
-    3: ("name", "str"),
-    4: ("uid", "str"),
-    5: ("apiVersion", "str"),
-    6: ("controller", "bool"),
-    7: ("blockOwnerDeletion", "bool"),
-}
-_META = {
-    1: ("name", "str"),
-    2: ("generateName", "str"),
-    3: ("namespace", "str"),
-    5: ("uid", "str"),
-    6: ("resourceVersion", "str"),
-    7: ("generation", "int"),
-    8: ("creationTimestamp", "time"),
-    9: ("deletionTimestamp", "time"),
-    10: ("deletionGracePeriodSeconds", "int"),
-    11: ("labels", "map"),
-    12: ("annotations", "map"),
-    13: ("ownerReferences", [_OWNER]),
-    14: ("finalizers", "[str"),
-}
-_KINDS: dict[str, dict[int, tuple[str, Any]]] = {
-    "Secret": {
-        1: ("metadata", _META),
-        2: ("data", "bytemap"),
-        3: ("type", "str"),
-        4: ("stringData", "map"),
-        5: ("immutable", "bool"),
-    },
-    "ConfigMap": {
-        1: ("metadata", _META),
-        2: ("data", "map"),
-        3: ("binaryData", "bytemap"),
-        4: ("immutable", "bool"),
-    },
-    "Namespace": {1: ("metadata", _META)},
-    "DeleteOptions": {
-        1: ("gracePeriodSeconds", "int"),
-        2: ("preconditions", {1: ("uid", "str"), 2: ("resourceVersion", "str")}),
-        3: ("orphanDependents", "bool"),
-        4: ("propagationPolicy", "str"),
-        5: ("dryRun", "[str"),
-    },
-}
+
+class _UnknownField(Exception):
+    """A field with a value has a number that is not listed: dropping it would store something else than was sent."""
 
 
 def decode(raw: bytes) -> dict[str, Any]:
@@ -76,9 +31,15 @@ def decode(raw: bytes) -> dict[str, Any]:
     try:
         envelope = dict(_fields(raw[len(_MAGIC) :]))
         kind = _message(envelope[1], {1: ("apiVersion", "str"), 2: ("kind", "str")})
-        if kind["kind"] not in _KINDS:
+        if kind["kind"] not in KINDS:
             raise errors.unsupported_media_type(("application/json", "application/yaml"))
-        return kind | _message(envelope.get(2, b""), _KINDS[kind["kind"]])
+        return kind | _message(envelope.get(2, b""), KINDS[kind["kind"]])
+    except _UnknownField as field:
+        raise errors.ApiStatus(
+            415,
+            "UnsupportedMediaType",
+            f"protobuf field {field} of {kind['kind']} is not known here: send JSON",
+        ) from None
     except (KeyError, IndexError, UnicodeDecodeError, ValueError) as broken:
         raise errors.bad_request(f"proto: cannot parse: {broken!r}") from None
 
@@ -115,19 +76,21 @@ def _varint(data: bytes, position: int) -> tuple[int, int]:
             raise ValueError("varint overflow")
 
 
-def _message(data: bytes, fields: dict[int, tuple[str, Any]]) -> dict[str, Any]:
+def _message(data: bytes, fields: Fields) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for number, value in _fields(data):
         if number not in fields:
-            continue
+            if value in (b"", 0):
+                continue  # Go writes empty structs and zeros of fields nobody set
+            raise _UnknownField(number)
         name, kind = fields[number]
+        if kind == "-":
+            continue
         if kind == "[str":
             found.setdefault(name, []).append(value.decode())
-        elif kind in ("map", "bytemap"):
+        elif kind in ("map", "bytemap", "quantities"):
             pair = dict(_fields(value))
-            item = pair.get(2, b"")
-            text = item.decode() if kind == "map" else base64.b64encode(item).decode()
-            found.setdefault(name, {})[pair.get(1, b"").decode()] = text
+            found.setdefault(name, {})[pair.get(1, b"").decode()] = _map_value(pair.get(2, b""), kind)
         elif isinstance(kind, list):
             found.setdefault(name, []).append(_message(value, kind[0]))
         else:
@@ -135,14 +98,28 @@ def _message(data: bytes, fields: dict[int, tuple[str, Any]]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value not in ("", {}, None)}
 
 
+def _map_value(data: bytes, kind: str) -> str:
+    if kind == "bytemap":
+        return base64.b64encode(data).decode()
+    if kind == "quantities":
+        text: bytes = dict(_fields(data)).get(1, b"0")
+        return text.decode()
+    return data.decode()
+
+
 def _single(value: Any, kind: Any) -> Any:
+    """One value; None for what Go wrote only because it always writes it."""
     if isinstance(kind, dict):
         return _message(value, kind)
     if kind == "str":
         return value.decode()
-    if kind == "bool":
-        return bool(value)
     if kind == "time":
-        seconds = _message(value, _TIME).get("seconds")
+        seconds = dict(_fields(value)).get(1)
         return seconds and dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return value - (1 << 64) if value >= 1 << 63 else value
+    if kind == "int-or-str":
+        parts = dict(_fields(value))
+        return parts.get(3, b"").decode() if parts.get(1) else parts.get(2, 0)
+    number = value - (1 << 64) if value >= 1 << 63 else value
+    if kind in ("bool", "bool?"):
+        return bool(number) if kind == "bool?" or number else None
+    return number if kind == "int?" or number else None

@@ -27,7 +27,6 @@ _NOT_FORWARDED = frozenset(
         "upgrade",
         "host",
         "authorization",
-        "content-length",
     ]
 )
 

@@ -26,9 +26,6 @@ v1 | events | Event | ev | n |
 v1 | persistentvolumeclaims | PersistentVolumeClaim | pvc | n | status
 v1 | persistentvolumes | PersistentVolume | pv | c | status
 v1 | podtemplates | PodTemplate | | n |
-v1 | replicationcontrollers | ReplicationController | rc | n | scale,status
-v1 | limitranges | LimitRange | limits | n |
-v1 | resourcequotas | ResourceQuota | quota | n | status
 apps/v1 | deployments | Deployment | deploy | n | scale,status
 apps/v1 | replicasets | ReplicaSet | rs | n | scale,status
 apps/v1 | statefulsets | StatefulSet | sts | n | scale,status
@@ -75,7 +72,6 @@ _CATEGORY_ALL = frozenset(
     [
         "pods",
         "services",
-        "replicationcontrollers",
         "deployments",
         "replicasets",
         "statefulsets",
@@ -99,7 +95,6 @@ _GENERATION = frozenset(
         "networkpolicies",
         "endpointslices",
         "priorityclasses",
-        "replicationcontrollers",
         "customresourcedefinitions",
         "ingressclasses",
         "mutatingwebhookconfigurations",

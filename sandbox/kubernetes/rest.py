@@ -11,6 +11,7 @@ from aiohttp import web
 from sandbox.faults import Faults
 from sandbox.kubernetes import errors, events, media, patches, presentation, scale, watching
 from sandbox.kubernetes.deletion import RETURNED, DeleteOptions, Deleter
+from sandbox.kubernetes.durations import age_of
 from sandbox.kubernetes.listing import Page, Selection, list_page
 from sandbox.kubernetes.objects import Objects, Write
 from sandbox.kubernetes.paths import Target
@@ -18,7 +19,6 @@ from sandbox.kubernetes.presentation import Presenter
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import Object, Stored, encode
 from sandbox.kubernetes.subresources import Subresources
-from sandbox.kubernetes.tables import age_of
 
 JSON = "application/json"
 _WRITABLE = ("", "status", "scale", "finalize")

@@ -16,6 +16,7 @@ from sandbox.kubernetes.resources import Key, Resource
 from sandbox.kubernetes.store import Object
 
 _DATA_LIMIT = 1 << 20  # bytes in a ConfigMap or Secret
+_STATEFUL_SET_CHANGEABLE = "replicas ordinals template updateStrategy persistentVolumeClaimRetentionPolicy minReadySeconds revisionHistoryLimit"
 Rule = Callable[[Object, Object | None], list[Cause]]
 
 
@@ -152,10 +153,7 @@ def _stateful_set(new: Object, old: Object | None) -> list[Cause]:
     causes = (
         _selector(new, "statefulset") + _template(new) + _not_negative(new, "replicas", "minReadySeconds")
     )
-    changeable = {
-        "replicas", "ordinals", "template", "updateStrategy", "persistentVolumeClaimRetentionPolicy", "minReadySeconds",
-        "revisionHistoryLimit",
-    }  # fmt: skip
+    changeable = set(_STATEFUL_SET_CHANGEABLE.split())
     if old is not None and _without(new["spec"], changeable) != _without(old["spec"], changeable):
         why = (
             "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "

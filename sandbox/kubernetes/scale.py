@@ -30,8 +30,7 @@ def to_scale(resource: Resource, object_: Object) -> Object:
     metadata = object_["metadata"]
     selector = _look(object_, selector_path) if selector_path else None
     if isinstance(selector, dict):
-        labels = selector if resource.plural == "replicationcontrollers" else None
-        selector = selectors.to_string({"matchLabels": labels} if labels else selector)
+        selector = selectors.to_string(selector)
     status: Object = {"replicas": _look(object_, status_path) or 0}
     if selector:
         status["selector"] = selector

@@ -103,7 +103,6 @@ _FIELDS: dict[tuple[str, str], frozenset[str]] = {
         | {f"regarding.{f}" for f in _INVOLVED.split()}
         | {"reason", "type", "source", "reportingComponent", "reportingController"}
     ),
-    ("", "replicationcontrollers"): frozenset({"status.replicas"}),
     ("apps", "replicasets"): frozenset({"status.replicas"}),
     ("batch", "jobs"): frozenset({"status.successful"}),
     ("apiregistration.k8s.io", "apiservices"): frozenset(),

@@ -21,7 +21,7 @@ from sandbox.kubernetes.establishing import Establisher
 from sandbox.kubernetes.objects import Objects, Write
 from sandbox.kubernetes.proxy import Proxy
 from sandbox.kubernetes.resources import Registry
-from sandbox.kubernetes.rest import JSON, Rest
+from sandbox.kubernetes.rest import Rest
 from sandbox.kubernetes.reviews import Reviews, ServiceAccountTokens
 from sandbox.kubernetes.store import Store
 from sandbox.kubernetes.subresources import Subresources
@@ -180,6 +180,3 @@ class ApiServer:
 def _with_proxy_path(parts: list[str], path: str) -> list[str]:
     """A proxied path keeps its trailing slash: it means something to the one behind."""
     return [*parts, ""] if "proxy" in parts and path.endswith("/") else parts
-
-
-__all__ = ["JSON", "ApiServer"]

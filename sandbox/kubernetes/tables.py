@@ -5,12 +5,12 @@ Source: k8s.io/kubernetes/pkg/printers/internalversion/printers.go (1.32); custo
 
 from __future__ import annotations
 
-import datetime as dt
-import re
 from collections.abc import Callable
 from typing import Any
 
 from sandbox.kubernetes import pod_status
+from sandbox.kubernetes.durations import duration, parse_time
+from sandbox.kubernetes.json_paths import json_path
 from sandbox.kubernetes.resources import Key, Resource
 from sandbox.kubernetes.store import Object
 
@@ -76,26 +76,6 @@ def _custom_layout(resource: Resource, age_of: AgeOf) -> tuple[list[Column], Cel
         return row
 
     return columns, cells
-
-
-_STEP = re.compile(
-    r"""\.([\w-]+)|\[['"]([^'"\]]+)['"]\]|\[(\d+)\]|\[\?\(@\.([\w.]+)\s*==\s*['"]([^'"]*)['"]\)\]"""
-)
-
-
-def json_path(object_: Any, path: str) -> Any:
-    """The simple paths printer columns use: `.a.b`, `[0]`, `['a.b']`, `[?(@.type=="Ready")]`; None where nothing is."""
-    value = object_
-    for name, quoted, index, field, wanted in _STEP.findall(path.replace("\\.", "\0")):
-        key = (name or quoted).replace("\0", ".")
-        if key:
-            value = value.get(key) if isinstance(value, dict) else None
-        elif index:
-            value = value[int(index)] if isinstance(value, list) and int(index) < len(value) else None
-        else:
-            items = value if isinstance(value, list) else []
-            value = next((i for i in items if isinstance(i, dict) and str(i.get(field)) == wanted), None)
-    return value
 
 
 # ---------------------------------------------------------------------------------------------- built-in kinds
@@ -404,35 +384,3 @@ _PRINTERS: dict[Key, tuple[str, Printer]] = {
         lambda c, _: [c["metadata"]["creationTimestamp"], _AGE],
     ),
 }
-
-
-# ---------------------------------------------------------------------------------------------- durations
-
-
-def parse_time(text: str) -> dt.datetime:
-    return dt.datetime.fromisoformat(text.replace("Z", "+00:00"))
-
-
-def age_of(then: str, now: dt.datetime) -> str:
-    """As kubectl writes a duration: 45s, 2m5s, 3h10m, 2d4h."""
-    if not then:
-        return "<unknown>"
-    return duration(max(int((now - parse_time(then)).total_seconds()), 0))
-
-
-def duration(seconds: int) -> str:
-    """k8s.io/apimachinery/pkg/util/duration.HumanDuration."""
-    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
-    if seconds < 120:
-        return f"{seconds}s"
-    if minutes < 10:
-        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
-    if hours < 3:
-        return f"{minutes}m"
-    if hours < 8:
-        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
-    if hours < 48:
-        return f"{hours}h"
-    if days < 8:
-        return f"{days}d{hours % 24}h" if hours % 24 else f"{days}d"
-    return f"{days}d" if days < 730 else f"{days // 365}y"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
+from collections.abc import Coroutine
 
 import aiohttp
 
@@ -96,14 +97,19 @@ async def run_nodes(client: ApiClient, settings: Settings, faults: Faults, clust
         platform.services = services.services
         groups = pods.groups = NodeGroups(platform, pods.of)
         stack.push_async_callback(groups.stop)
-        async with asyncio.TaskGroup() as parts:
-            for part in (
-                pods.informer.run(),
-                services.run(),
-                events.run(),
-                groups.run(),
-                gpu.advertise(groups.machines),
-                Misfortunes(faults, settings, groups, pods.of).run(),
-                EbsCsi(platform, identity, settings.root / "volumes").run(),
-            ):
-                parts.create_task(part)
+        await _together(
+            pods.informer.run(),
+            services.run(),
+            events.run(),
+            groups.run(),
+            gpu.advertise(groups.machines),
+            Misfortunes(faults, settings, groups, pods.of).run(),
+            EbsCsi(platform, identity, settings.root / "volumes").run(),
+        )
+
+
+async def _together(*parts: Coroutine[None, None, None]) -> None:
+    """Run all for ever; when one fails, all end and its error is raised."""
+    async with asyncio.TaskGroup() as group:
+        for part in parts:
+            group.create_task(part)

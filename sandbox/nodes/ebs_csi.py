@@ -121,6 +121,9 @@ class EbsCsi:
         if storage_class.get("volumeBindingMode") == "WaitForFirstConsumer" and not node:
             return False
         metadata = claim["metadata"]
+        volume_path = client.path("v1", "persistentvolumes", None, f"pvc-{metadata['uid']}")
+        if await client.get(volume_path):
+            return False  # made by an earlier round, and about to be bound
         self._note(
             claim,
             "Normal",
@@ -144,15 +147,16 @@ class EbsCsi:
         """The new PersistentVolume's name. Raises ProvisioningFailed."""
         client = self._platform.client
         name: str = f"pvc-{claim['metadata']['uid']}"
-        if await client.get(client.path("v1", "persistentvolumes", None, name)):
-            return name  # made by an earlier round, and not yet bound
         if not await self._authorised():
             raise ProvisioningFailed(_internal(name, f"could not create volume in EC2: {NO_IDENTITY}"))
         zone = await self._zone(storage_class, node)
         aws = self._platform.aws
         parameters = _volume_parameters(claim, storage_class, name, zone, self._platform.cluster)
+        named = [{"Name": "tag:CSIVolumeName", "Values": [name]}]
         try:
-            made = await aws.call(aws.ec2.create_volume, **parameters)
+            # As with the driver's client token: a volume made before its PersistentVolume was not, is taken up again.
+            found = (await aws.call(aws.ec2.describe_volumes, Filters=named))["Volumes"]  # type: ignore[arg-type]
+            made = found[0] if found else await aws.call(aws.ec2.create_volume, **parameters)
         except ClientError as error:
             raise ProvisioningFailed(
                 _internal(name, f"could not create volume in EC2: operation error EC2: CreateVolume, {error}")

@@ -28,7 +28,7 @@ class _Half(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        if self.peer and self.peer.transport:
+        if self.peer and self.peer.transport and not self.peer.transport.is_closing():
             self.peer.transport.write(data)
 
     def eof_received(self) -> bool:
@@ -41,7 +41,7 @@ class _Half(asyncio.Protocol):
         return True
 
     def pause_writing(self) -> None:
-        if self.peer and self.peer.transport:
+        if self.peer and self.peer.transport and not self.peer.transport.is_closing():
             self.peer.transport.pause_reading()
 
     def resume_writing(self) -> None:

@@ -26,6 +26,7 @@ class Addon(Record):
     repo: str | None = Field(None, pattern=r"^https://")
     version: str | None = Field(None, description="pinned: a chart never changes under a release")
     needs: tuple[str, ...] = Field((), description="add-ons that must have been verified before")
+    gpu_nodes: bool = Field(False, description="runs on GPU nodes: gets their label and taint as values")
     proof: Proof
 
 
@@ -75,3 +76,10 @@ def values_files(addon: Addon, environment: Environment, root: Path) -> list[Pat
     if environment.addons.extra_values:
         folders.append(root / environment.addons.extra_values)
     return [file for folder in folders if (file := folder / f"{addon.name}.yaml").exists()]
+
+
+def placement_values(environment: Environment) -> dict[str, object]:
+    """nodeSelector and tolerations for a chart on the GPU nodes, from the one place their label and taint are."""
+    gpu = environment.cluster.gpu
+    toleration = {"key": gpu.taint.key, "operator": "Exists", "effect": gpu.taint.effect}
+    return {"nodeSelector": {gpu.label_key: gpu.label_value}, "tolerations": [toleration]}

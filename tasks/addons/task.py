@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 
+import yaml
 from prefect import task
 
-from tasks.addons.catalogue import Addon, chart_source, values_files
+from tasks.addons.catalogue import Addon, chart_source, placement_values, values_files
 from tasks.addons.helm import Helm
 from tasks.addons.proofs import prove
 from tasks.spec.catalogue import project_root
@@ -27,9 +30,15 @@ def install_addon(addon: Addon, environment: Environment, infrastructure: Infras
     reporter, root, cluster = RunReporter("add-ons"), project_root(), cluster_of(infrastructure)
     if addon.chart:
         reporter.say(f"{addon.name} {addon.version}: helm upgrade --install")
-        Helm(cluster, deadline=environment.deadlines.addon, on_line=reporter.say).install(
-            addon, chart_source(addon, environment, root), values_files(addon, environment, root)
-        )
+        helm = Helm(cluster, deadline=environment.deadlines.addon, on_line=reporter.say)
+        with tempfile.NamedTemporaryFile("w", prefix="slipway-values-", suffix=".yaml") as placement:
+            yaml.safe_dump(placement_values(environment) if addon.gpu_nodes else {}, placement)
+            placement.flush()
+            helm.install(
+                addon,
+                chart_source(addon, environment, root),
+                [*values_files(addon, environment, root), Path(placement.name)],
+            )
     prove(addon, cluster, environment, root, reporter)
     return addon.name
 

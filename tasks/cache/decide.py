@@ -37,23 +37,27 @@ class ClaimSeen:
 
 @dataclass(frozen=True)
 class JobSeen:
-    """The job named for this commit. `watched`: this run started it or saw it running."""
+    """The job named for this commit. `watched`: this run started it or saw it running; `hopeless`: its newest pod
+    ended in a way that trying again does not change, though the job controller may still count it as running."""
 
     state: JobState
     manifest: str | None
     deleting: bool = False
     watched: bool = False
+    hopeless: bool = False
 
 
-def decide(claim: ClaimSeen | None, job: JobSeen | None, manifest: str, needed_bytes: int) -> Action:
-    """The next action for a claim that shall hold `manifest` (its sha256) in a volume of `needed_bytes`."""
+def decide(
+    claim: ClaimSeen | None, job: JobSeen | None, *, commit: str, manifest: str, needed_bytes: int
+) -> Action:
+    """The next action for a claim that shall hold `commit` as `manifest` (its sha256) lists it, in `needed_bytes`."""
     if claim is None:
         return Action.CREATE_CLAIM
     if claim.deleting:
         return Action.WAIT
     if claim.phase == "Lost":
         return Action.FAIL_CLAIM
-    if claim.phase == "Bound" and claim.warm_manifest == manifest:
+    if claim.phase == "Bound" and (claim.warm_commit, claim.warm_manifest) == (commit, manifest):
         return Action.REUSE
     if claim.requested_bytes < needed_bytes:
         return Action.EXPAND_CLAIM
@@ -67,7 +71,7 @@ def _for_job(job: JobSeen | None, manifest: str) -> Action:
         return Action.WAIT
     if job.manifest != manifest:
         return Action.REPLACE_JOB
-    if job.state == "running":
+    if job.state == "running" and (job.watched or not job.hopeless):
         return Action.WATCH_JOB
     if not job.watched:
         # How it ended says nothing of the volume now: other commits may have been warmed since. The new job

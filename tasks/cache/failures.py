@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from tasks.spec.errors import WarmingFailed
 from tasks.spec.quantities import human_seconds
 
-# Exit codes of warm.py after which another try of the same job ends the same way.
-PERMANENT = frozenset({28, 65, 66, 77})
+# How the EBS CSI driver words it in ProvisioningFailed: a role without the action, or no role at all.
+_NO_IDENTITY = ("UnauthorizedOperation", "AccessDenied", "get credentials", "NoCredentialProviders")
 _UNPULLABLE = ("ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull")
 
 
@@ -88,9 +88,7 @@ def overdue(
         "starting": (f"the warm job did not start {within} (image pull, volume attach)", pod_events, of_pod),
         "running": (f"the copy did not end {within}", pod_events, of_pod),
     }[phase]
-    denied = phase == "volume" and any(
-        "UnauthorizedOperation" in line or "denied" in line for line in warnings
-    )
+    denied = phase == "volume" and any(word in line for line in warnings for word in _NO_IDENTITY)
     if denied:
         cause = "the EBS CSI driver may not make volumes"
         command = (

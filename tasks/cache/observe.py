@@ -15,6 +15,8 @@ from tasks.spec.quantities import parse_quantity
 Object = dict[str, Any]
 Objects = list[Object]
 Lines = list[str]
+# Exit codes of warm.py after which another try of the same job ends the same way; k8s/cache/job.yaml lists them too.
+PERMANENT = frozenset({28, 65, 66, 77})
 _LINE = re.compile(r"^SLIPWAY (\{.*\})$", re.MULTILINE)
 
 
@@ -65,16 +67,18 @@ def claim_seen(claim: Object | None) -> ClaimSeen | None:
     )
 
 
-def job_seen(job: Object | None, watched: set[str]) -> JobSeen | None:
-    """`watched`: uids of the jobs this run started or saw running."""
+def job_seen(job: Object | None, pods: Sequence[Object], watched: set[str]) -> JobSeen | None:
+    """`pods`: the job's, oldest first; `watched`: uids of the jobs this run started or saw running."""
     if job is None:
         return None
     metadata = job["metadata"]
+    ended = exit_of(pods[-1]) if pods else None
     return JobSeen(
         state=job_state(job),
         manifest=(metadata.get("annotations") or {}).get(MANIFEST),
         deleting=bool(metadata.get("deletionTimestamp")),
         watched=metadata["uid"] in watched,
+        hopeless=ended is not None and ended[0] in PERMANENT,
     )
 
 

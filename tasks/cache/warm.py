@@ -41,7 +41,6 @@ MARKER, PROGRESS, LOCK = ".slipway-complete.json", ".slipway-progress.json", ".s
 BLOCK = 4096  # what O_DIRECT wants lengths and offsets to be multiples of
 WINDOW = 1 << 20
 ATTEMPTS = 6
-JOURNAL_SECONDS = 2.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -83,6 +82,7 @@ class Options:
     keep: tuple[str, ...] = ()
     threads: int = 8
     chunk: int = 16 << 20
+    journal_seconds: float = 2.0
 
     @property
     def repo_folder(self) -> Path:
@@ -98,7 +98,7 @@ def tell(event: str, **fields: Any) -> None:
 
 
 def disk_failure(error: OSError, doing: str, root: Path) -> Failure:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         free = shutil.disk_usage(root).free
         return Failure(NO_SPACE, f"no space left on the volume while {doing}: {free} bytes are free")
     return Failure(BAD_DISK, f"the volume fails while {doing}: {error}")
@@ -413,7 +413,7 @@ class Warming:
                 self._prove(piece.file, current.hexdigest(), continued)
                 files -= 1
                 current, continued = hashlib.sha256(), False
-            elif now - saved >= JOURNAL_SECONDS:
+            elif now - saved >= self._options.journal_seconds:
                 saved = now
                 with self._disk(f"flushing {piece.file.path}"):
                     self._targets[piece.file.path].flush()
@@ -566,6 +566,7 @@ def parsed(arguments: list[str]) -> Options:
     parser.add_argument("--keep", default="", help="commits whose folders stay, with commas between")
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--chunk", type=int, default=16 << 20, help="bytes, a multiple of 4096")
+    parser.add_argument("--journal-seconds", type=float, default=2.0, help="between flushes of the journal")
     given = parser.parse_args(arguments)
     given.keep = tuple(filter(None, given.keep.split(",")))
     return Options(**vars(given))

@@ -85,6 +85,7 @@ class _Warming:
     told: set[str] = field(default_factory=set)
     claim: Object | None = None
     pod: Object | None = None
+    pods: list[Object] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.namespace = self.environment.namespace
@@ -104,9 +105,16 @@ class _Warming:
         """Read the claim and the job, then decide."""
         self.claim = self.cluster.get("v1", "PersistentVolumeClaim", self.name, self.namespace)
         job = self.cluster.get("batch/v1", "Job", self.job, self.namespace)
-        seen = observe.job_seen(job, self.watched)
+        self.pods = self._pods() if job else []
+        seen = observe.job_seen(job, self.pods, self.watched)
         needed = self._volume().size_gib * GIB
-        action = decide(observe.claim_seen(self.claim), seen, self.staged.manifest_sha256, needed)
+        action = decide(
+            observe.claim_seen(self.claim),
+            seen,
+            commit=self.staged.commit,
+            manifest=self.staged.manifest_sha256,
+            needed_bytes=needed,
+        )
         if action is Action.WATCH_JOB and job is not None:
             self.watched.add(job["metadata"]["uid"])
         return action
@@ -185,8 +193,7 @@ class _Warming:
 
     def _watch(self) -> None:
         """One look at the running job: tell its progress, raise what is wrong with it."""
-        pods = self._pods()
-        self.pod = pods[-1] if pods else None
+        self.pod = self.pods[-1] if self.pods else None
         phase = observe.pod_phase(self.pod, self.claim)
         if phase != self.phase or self.since is None:
             self._enter(phase)
@@ -206,7 +213,7 @@ class _Warming:
             return
         self._tell(observe.said(self.cluster.logs(self.namespace, name, manifests.CONTAINER, LOG_LINES)))
         ended = observe.exit_of(pod)
-        if ended and ended[0] in failures.PERMANENT:
+        if ended and ended[0] in observe.PERMANENT:
             raise self._ended(pod)
 
     def _tell(self, said: observe.Said) -> None:
@@ -220,7 +227,7 @@ class _Warming:
     def _record(self) -> None:
         """The job succeeded: mark the claim, so that the next run knows without a job."""
         lines = ""
-        for pod in self._pods():
+        for pod in self.pods:
             if (observe.exit_of(pod) or (1, ""))[0] == 0:
                 lines = self.cluster.logs(
                     self.namespace, pod["metadata"]["name"], manifests.CONTAINER, LOG_LINES
@@ -244,7 +251,7 @@ class _Warming:
         )
 
     def _fail_job(self) -> None:
-        failed = [pod for pod in self._pods() if observe.exit_of(pod)]
+        failed = [pod for pod in self.pods if observe.exit_of(pod)]
         raise self._ended(failed[-1]) if failed else self.overdue(self.phase, self.limits[self.phase])
 
     def _fail_claim(self) -> None:

@@ -110,16 +110,16 @@ def _collect(
     open_streams = 2
     while open_streams:
         check()
-        try:
-            item = lines.get(timeout=LISTEN_SECONDS)
-        except queue.Empty:
-            if time.monotonic() < deadline:
-                continue
+        if time.monotonic() >= deadline:
             raise ToolTimedOut(
                 f"{Path(argv[0]).name} {_verb(argv)} did not end within {timeout:.0f} s and was stopped",
                 evidence=tail,
                 next_command="run the same command again: it continues from what is there",
-            ) from None
+            )
+        try:
+            item = lines.get(timeout=LISTEN_SECONDS)
+        except queue.Empty:
+            continue
         if item is None:
             open_streams -= 1
             continue

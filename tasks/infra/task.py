@@ -7,6 +7,7 @@ from pathlib import Path
 
 from prefect import task
 
+from tasks.cloud.aws import aws_errors
 from tasks.infra import inventory, nodes
 from tasks.infra.plan import Plan, plan_table
 from tasks.infra.stacks import Stack, StackName
@@ -14,7 +15,7 @@ from tasks.infra.state import ensure_state_bucket, remove_state_bucket, state_ex
 from tasks.infra.variables import cluster_variables, infrastructure, storage_outputs, storage_variables
 from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
-from tasks.spec.errors import InputError
+from tasks.spec.errors import AccessDenied, InputError
 from tasks.spec.records import Infrastructure, StorageOutputs
 from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of, show_table
 
@@ -23,6 +24,17 @@ def _show(name: StackName, environment: Environment, plan: Plan) -> None:
     show_table(
         f"terraform-plan-{environment.name}-{name}", plan_table(plan), f"terraform plan of {name}: {plan}"
     )
+
+
+def check_account(environment: Environment) -> None:
+    """Raises AccessDenied where the credentials are of another account than the environment's."""
+    with aws_errors("asking AWS who we are"):
+        account = aws_of(environment.region).client("sts").get_caller_identity()["Account"]
+    if environment.account and environment.account != account:
+        raise AccessDenied(
+            f"the credentials are of account {account}, {environment.name} belongs to {environment.account}",
+            next_command="aws sts get-caller-identity; for the sandbox: . .sandbox/env",
+        )
 
 
 def storage_stack(environment: Environment, root: Path | None = None) -> Stack:
@@ -92,6 +104,7 @@ def no_gpu_nodes(environment: Environment, cluster: Infrastructure) -> None:
 @task(task_run_name="what {environment.name} is made of", **SETTINGS)
 def read_infrastructure(environment: Environment) -> tuple[StorageOutputs, Infrastructure]:
     """The outputs of both states, nothing changed. Raises InputError where nothing is deployed."""
+    check_account(environment)
     missing = InputError(
         f"nothing is deployed in {environment.name}",
         next_command=f"slipway deploy MODEL -e {environment.name}",
@@ -121,6 +134,7 @@ def find_drift(environment: Environment) -> list[dict[str, str]]:
 @task(task_run_name="inventory of {environment.name}", **SETTINGS)
 def list_inventory(environment: Environment) -> list[str]:
     """Everything the environment has in AWS now, as lines."""
+    check_account(environment)
     return [str(item) for item in inventory.inventory(environment, aws_of(environment.region))]
 
 

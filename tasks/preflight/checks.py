@@ -127,6 +127,7 @@ def judge(
 ) -> list[Check]:
     """The whole table, in the order things would fail. Pure."""
     return [
+        _account(environment, facts),
         _repo(inspection),
         _memory(model, inspection, facts.instance),
         _positions(model, inspection),
@@ -134,8 +135,19 @@ def judge(
         _zones(environment, facts),
         _quota(facts),
         _agreement(environment, documents),
-        Check("account", "ok", f"{facts.account} in {environment.region}"),
     ]
+
+
+def _account(environment: Environment, facts: Facts) -> Check:
+    wanted = environment.account
+    if wanted and wanted != facts.account:
+        return Check(
+            "account",
+            "fail",
+            f"the credentials are of account {facts.account}, {environment.name} belongs to {wanted}",
+            "aws sts get-caller-identity; use the credentials (or `. .sandbox/env`) of that environment",
+        )
+    return Check("account", "ok", f"{facts.account} in {environment.region}")
 
 
 def _repo(inspection: HubInspection) -> Check:

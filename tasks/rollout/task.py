@@ -13,11 +13,14 @@ from tasks.rollout.ledger import Ledger, ReleaseRecord
 from tasks.rollout.manifests import KEY_SECRET, serving
 from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
+from tasks.spec.errors import InputError, RolloutFailed
 from tasks.spec.model import Model
 from tasks.spec.records import (
+    Endpoint,
     HubInspection,
     Infrastructure,
     LoadReport,
+    Release,
     StorageOutputs,
     WarmCache,
 )
@@ -59,6 +62,13 @@ def preview(model: Model, environment: Environment, inspection: HubInspection) -
         strategy="RollingUpdate",
         weight_bytes=inspection.weight_bytes,
     )
+
+
+def served_at(record: ReleaseRecord) -> Endpoint:
+    """Where a release that passed its gate answers. Raises RolloutFailed for one that has not."""
+    if record.rollout is None:
+        raise RolloutFailed(f"release {record.release.id} has not passed its gate")
+    return record.rollout.endpoint
 
 
 @task(task_run_name="namespace {environment.namespace}", **SETTINGS)
@@ -146,3 +156,25 @@ def confirm(model: Model, environment: Environment, infrastructure: Infrastructu
 def remove_serving(environment: Environment, infrastructure: Infrastructure) -> list[str]:
     """Every workload and the gateway's load balancer gone; what was removed."""
     return steps.remove(cluster_of(infrastructure), environment, RunReporter("teardown"))
+
+
+@task(task_run_name="proven release of {model.name} in {environment.name}", **SETTINGS)
+def proven_release(model: Model, environment: Environment, storage: StorageOutputs) -> Release:
+    """The release that serves there with a PASS, if the model's file still says the same image and flags.
+
+    Raises InputError where nothing is proven, or where the file has moved on since.
+    """
+    ledger = ledger_of(environment, model, storage)
+    serving_now = ledger.serving().serving
+    record = ledger.record(serving_now) if serving_now else None
+    if record is None or record.report is None or record.report.verdict != "PASS":
+        raise InputError(
+            f"no release of {model.name} is proven in {environment.name}",
+            next_command=f"slipway deploy {model.name} -e {environment.name}",
+        )
+    if record.release.engine != model.engine or record.release.repo != model.source.repo:
+        raise InputError(
+            f"models/{model.name}.yaml has changed since release {record.release.id} was proven",
+            next_command=f"slipway deploy {model.name} -e {environment.name}, then promote again",
+        )
+    return record.release

@@ -118,6 +118,9 @@ class Environment(Record):
 
     name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")
     region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    account: str | None = Field(
+        None, pattern=r"^\d{12}$", description="the only AWS account this environment may be made in"
+    )
     cluster: Cluster
     storage: Storage
     namespace: str = "llm"

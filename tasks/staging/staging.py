@@ -111,7 +111,10 @@ class _Run:
     def converge(self, known: Mapping[str, StagedFile]) -> dict[str, StagedFile]:
         """A record of every file, by path."""
         done: dict[str, StagedFile] = {}
-        for _ in range(ROUNDS_AT_MOST):
+        for number in range(ROUNDS_AT_MOST):
+            if number:  # the other run may have come to its end, and its records gone with it
+                stored = manifests.read(self._store, self._prefix)
+                known = {file.path: file for file in stored.manifest.files} if stored else known
             observed = observe(self._store, self._prefix, self._model, {**known, **done})
             done = dict(observed.proven)
             self._settle(observed, done)

@@ -30,6 +30,8 @@ def initialise(workspace: Workspace, key: str) -> None:
 def infra_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     with cloud(tmp_path_factory.mktemp("aws")) as running:
         running.client("s3").create_bucket(Bucket=STATE_BUCKET)
+        # EKS lets nobody in whom IAM does not know
+        running.client("iam").create_role(RoleName="platform", AssumeRolePolicyDocument="{}")
         yield running
 
 

@@ -42,6 +42,14 @@ resource "aws_eks_cluster" "this" {
     }
   }
 
+  lifecycle {
+    # EKS reads both once, at creation, and never shows them again: after an import they would look changed, and replace it all
+    ignore_changes = [
+      bootstrap_self_managed_addons,
+      access_config[0].bootstrap_cluster_creator_admin_permissions,
+    ]
+  }
+
   # Without the role's policies EKS can neither make nor remove its network interfaces. Without the log group it makes its own.
   depends_on = [
     aws_iam_role_policy_attachment.cluster,

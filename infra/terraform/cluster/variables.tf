@@ -55,7 +55,7 @@ variable "endpoint_public_access_cidrs" {
 }
 
 variable "bootstrap_cluster_creator_admin_permissions" {
-  description = "Whether whoever creates the cluster administers it. Only read when the cluster is made; a change replaces it."
+  description = "Whether whoever creates the cluster administers it. Read once, when the cluster is made; later changes are ignored."
   type        = bool
   default     = true
 }

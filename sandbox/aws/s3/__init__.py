@@ -19,6 +19,7 @@ from sandbox.aws.s3 import listing, multipart
 from sandbox.aws.s3.buckets import Buckets
 from sandbox.aws.s3.errors import S3Error
 from sandbox.aws.s3.message import Answer, S3Request, error_document
+from sandbox.aws.s3.metadata import Metadata
 from sandbox.aws.s3.multipart import Multipart
 from sandbox.aws.s3.objects import Objects
 from sandbox.aws.s3.store import Store
@@ -36,7 +37,12 @@ class S3:
         self._store = Store(settings.root / "s3")
         objects = Objects(self._store, faults)
         self._buckets = Buckets(self._store, settings.region)
-        self._parts: list[Any] = [objects, Multipart(self._store, objects), self._buckets]
+        self._parts: list[Any] = [
+            objects,
+            Multipart(self._store, objects),
+            Metadata(self._store, objects),
+            self._buckets,
+        ]
         self._lists: dict[str, Callable[[Store, S3Request], Answer]] = {
             "ListObjects": listing.list_objects,
             "ListObjectsV2": listing.list_objects_v2,

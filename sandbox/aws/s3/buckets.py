@@ -7,8 +7,19 @@ import re
 
 from sandbox.aws.s3 import encryption
 from sandbox.aws.s3.errors import S3Error
-from sandbox.aws.s3.message import XMLNS, Answer, S3Request, iso, parse, tag_set, tags_of, xml, xml_answer
-from sandbox.aws.s3.objects import OWNER_ID, acl_document
+from sandbox.aws.s3.message import (
+    OWNER_ID,
+    XMLNS,
+    Answer,
+    S3Request,
+    iso,
+    parse,
+    tag_set,
+    tags_of,
+    xml,
+    xml_answer,
+)
+from sandbox.aws.s3.metadata import acl_document
 from sandbox.aws.s3.store import Bucket, Store, now
 
 NAME = re.compile(r"(?!xn--|sthree-)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?![.-]))+[a-z0-9]")

@@ -10,8 +10,8 @@ from typing import Any
 from urllib.parse import quote
 
 from sandbox.aws.s3.errors import S3Error
-from sandbox.aws.s3.message import Answer, S3Request, xml_answer
-from sandbox.aws.s3.objects import OWNER_ID, quote_etag
+from sandbox.aws.s3.message import OWNER_ID, Answer, S3Request, xml_answer
+from sandbox.aws.s3.reading import quote_etag
 from sandbox.aws.s3.store import Bucket, Store, Version
 
 LAST = "\U0010ffff"  # sorts after everything that can follow a prefix

@@ -17,6 +17,8 @@ from sandbox.aws.http import Environ
 from sandbox.aws.s3.errors import S3Error
 from sandbox.aws.wire import Scope, scope_of
 
+# the example owner of S3's own documentation
+OWNER_ID = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a"
 XMLNS = "http://s3.amazonaws.com/doc/2006-03-01/"
 DOCUMENT_LIMIT = 2 << 20  # bytes of an XML or JSON body; 10,000 parts with checksums take about 1.5 MB
 VIRTUAL_HOST = re.compile(

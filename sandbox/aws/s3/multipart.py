@@ -12,7 +12,8 @@ from sandbox.aws.s3 import checksums, encryption
 from sandbox.aws.s3.checksums import FULL, Checksum
 from sandbox.aws.s3.errors import S3Error
 from sandbox.aws.s3.message import Answer, S3Request, parse, xml_answer
-from sandbox.aws.s3.objects import Objects, header_tags, id_header, kept_headers, quote_etag, read_blocks
+from sandbox.aws.s3.objects import Objects, header_tags, id_header, kept_headers
+from sandbox.aws.s3.reading import quote_etag, read_blocks
 from sandbox.aws.s3.store import Blob, Bucket, Part, Store, Upload, Version, now
 
 MAX_PARTS = 10_000
@@ -187,9 +188,10 @@ class Multipart:
         checksum: Checksum,
         request: S3Request,
     ) -> Version:
-        """The object made of the chosen parts; on a failed condition the upload stays as it was."""
-        for _, blob in chosen:
-            self._store.hold(blob)
+        """The object made of the chosen parts; it takes their files over. On a failed condition the
+        upload stays as it was.
+        """
+        self._objects.check_write(bucket, request)
         joined = Blob(tuple(file for _, blob in chosen for file in blob.files))
         version = Version(
             key=upload.key,
@@ -202,7 +204,6 @@ class Multipart:
             tags=upload.tags,
             parts=tuple(part for part, _ in chosen),
         )
-        self._objects.check_write(bucket, request)
         self._store.add(bucket, version)
         del bucket.uploads[upload.upload_id]
         used = {part.number for part, _ in chosen}

@@ -1,29 +1,27 @@
-"""Objects: put, get, head, copy, delete, tags, with S3's conditions, ranges and checksums."""
+"""Objects: put, get, head, copy, delete, with S3's conditions, ranges and checksums."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
-from sandbox.aws.http import Truncated
 from sandbox.aws.s3 import checksums, encryption
 from sandbox.aws.s3.checksums import FULL, Checksum
 from sandbox.aws.s3.errors import S3Error
-from sandbox.aws.s3.message import (
-    Answer,
-    S3Request,
-    http_date,
-    parse,
-    parse_http_date,
-    tag_set,
-    tags_of,
-    xml,
-    xml_answer,
+from sandbox.aws.s3.message import Answer, S3Request, http_date, parse, xml_answer
+from sandbox.aws.s3.reading import (
+    Download,
+    check_read,
+    etag_in,
+    find_version,
+    hang_up,
+    quote_etag,
+    read_blocks,
 )
-from sandbox.aws.s3.receiving import BLOCK, Expectation, Received, receive
+from sandbox.aws.s3.receiving import Expectation, Received, receive
 from sandbox.aws.s3.store import Blob, Bucket, Store, Version, now
 from sandbox.faults import Faults
 
@@ -33,7 +31,7 @@ KEY_LIMIT = 1024  # bytes
 
 
 class Objects:
-    """PutObject, GetObject, HeadObject, CopyObject, DeleteObject(s), tagging and attributes."""
+    """PutObject, GetObject, HeadObject, CopyObject, DeleteObject(s), and what they share with multipart uploads."""
 
     def __init__(self, store: Store, faults: Faults) -> None:
         self._store, self._faults = store, faults
@@ -121,18 +119,8 @@ class Objects:
         if blob is None:
             return Answer(status, b"", headers, length=end - start)
         cut = self._faults.hit("s3-disconnect", target=request.operation)
-        stop = start + (end - start) // 2 if cut else None
-        return Answer(status, self._blocks(request, blob, start, end, stop), headers, length=end - start)
-
-    def _blocks(
-        self, request: S3Request, blob: Blob, start: int, end: int, stop: int | None
-    ) -> Iterator[memoryview]:
-        try:
-            yield from read_blocks(blob, start, end if stop is None else stop)
-            if stop is not None:
-                hang_up(request)
-        finally:
-            self._store.release(blob)
+        body = Download(self._store, request, blob, start, end, cut is not None)
+        return Answer(status, body, headers, length=end - start)
 
     def _window(self, request: S3Request, version: Version) -> tuple[int, int, int]:
         """(first byte, one past the last, status)."""
@@ -230,8 +218,6 @@ class Objects:
         plain = "-" not in source.etag and not encryption.by_kms(source.headers)
         if plain or source.blob is None:
             return source.etag
-        import hashlib
-
         md5 = hashlib.md5(usedforsecurity=False)
         for block in read_blocks(source.blob, 0, source.size):
             md5.update(block)
@@ -308,61 +294,6 @@ class Objects:
                 rows.append(("Deleted", row))
         return xml_answer("DeleteResult", *([] if quiet else rows))
 
-    def get_object_tagging(self, request: S3Request) -> Answer:
-        with self._store.lock:
-            bucket, version = self.find(request)
-            answer = xml_answer("Tagging", tag_set(version.tags))
-        answer.headers |= id_header(bucket, version)
-        return answer
-
-    def put_object_tagging(self, request: S3Request) -> Answer:
-        tags = tags_of(request.document())
-        if len(tags) > 10:
-            raise S3Error("BadRequest", "Object tags cannot be greater than 10")
-        with self._store.lock:
-            bucket, version = self.find(request)
-            version.tags = tags
-        return Answer(200, headers=id_header(bucket, version))
-
-    def delete_object_tagging(self, request: S3Request) -> Answer:
-        with self._store.lock:
-            bucket, version = self.find(request)
-            version.tags = {}
-        return Answer(204, headers=id_header(bucket, version))
-
-    def get_object_attributes(self, request: S3Request) -> Answer:
-        wanted = {name.strip() for name in request.headers.get("x-amz-object-attributes", "").split(",")}
-        with self._store.lock:
-            bucket, version = self.find(request)
-        checksum = version.checksum
-        assert checksum
-        parts = [
-            ("Part", [("PartNumber", p.number), ("Size", p.size), (p.checksum.member, p.checksum.value)])
-            for p in version.parts
-        ]
-        rows = {
-            "ETag": version.etag,
-            "Checksum": [(checksum.member, checksum.value), ("ChecksumType", checksum.kind)],
-            "ObjectParts": [("PartsCount", len(parts)), ("IsTruncated", "false"), *parts] if parts else None,
-            "StorageClass": version.headers.get("x-amz-storage-class", "STANDARD"),
-            "ObjectSize": version.size,
-        }
-        answer = xml_answer("GetObjectAttributesResponse", *((k, v) for k, v in rows.items() if k in wanted))
-        answer.headers |= id_header(bucket, version) | {"Last-Modified": http_date(version.modified)}
-        return answer
-
-    def get_object_acl(self, request: S3Request) -> Answer:
-        with self._store.lock:
-            self.find(request)
-        return Answer(200, acl_document(), {"Content-Type": "application/xml"})
-
-    def get_object_lock(self, request: S3Request) -> Answer:
-        with self._store.lock:
-            self.find(request)
-        raise S3Error(
-            "NoSuchObjectLockConfiguration", "The specified object does not have a ObjectLock configuration"
-        )
-
     def check_write(self, bucket: Bucket, request: S3Request) -> None:
         """If-None-Match: * and If-Match of a write. Raises PreconditionFailed, NoSuchKey, NotImplemented."""
         with self._store.lock:
@@ -381,68 +312,6 @@ class Objects:
             raise S3Error("NoSuchKey", Key=request.key)
         if match and present and not etag_in(match, present.etag):
             raise S3Error("PreconditionFailed", Condition="If-Match")
-
-
-def find_version(bucket: Bucket, key: str, version_id: str | None) -> Version:
-    """Raises NoSuchKey, NoSuchVersion, or MethodNotAllowed for a delete marker."""
-    if version_id is None:
-        version = bucket.latest(key)
-        if version is None:
-            raise S3Error("NoSuchKey", Key=key)
-        if version.blob is None:
-            raise S3Error(
-                "NoSuchKey",
-                headers={"x-amz-delete-marker": "true", "x-amz-version-id": version.version_id},
-                Key=key,
-            )
-        return version
-    for version in bucket.versions.get(key, []):
-        if version.version_id == version_id:
-            if version.blob is None:
-                raise S3Error("MethodNotAllowed", headers={"x-amz-delete-marker": "true"}, Method="GET")
-            return version
-    raise S3Error("NoSuchVersion", Key=key, VersionId=version_id)
-
-
-def check_read(headers: Mapping[str, str], version: Version) -> None:
-    """The four conditions of a read, in RFC 7232's order. Raises PreconditionFailed or NotModified."""
-    modified = version.modified.replace(microsecond=0)
-    if match := headers.get("if-match"):
-        if not etag_in(match, version.etag):
-            raise S3Error("PreconditionFailed", Condition="If-Match")
-    elif (since := parse_http_date(headers.get("if-unmodified-since", ""))) and modified > since:
-        raise S3Error("PreconditionFailed", Condition="If-Unmodified-Since")
-    validators = {"ETag": quote_etag(version.etag), "Last-Modified": http_date(version.modified)}
-    if none_match := headers.get("if-none-match"):
-        if etag_in(none_match, version.etag):
-            raise S3Error("NotModified", "Not Modified", headers=validators)
-    elif (since := parse_http_date(headers.get("if-modified-since", ""))) and modified <= since:
-        raise S3Error("NotModified", "Not Modified", headers=validators)
-
-
-def read_blocks(blob: Blob, start: int, end: int) -> Iterator[memoryview]:
-    """Bytes start to end in blocks of at most 1 MiB, all in one buffer: use each before asking for the next."""
-    buffer = memoryview(bytearray(min(BLOCK, max(end - start, 1))))
-    offset = 0
-    for path, size in blob.files:
-        first, last = max(start - offset, 0), min(end - offset, size)
-        offset += size
-        if first >= last:
-            continue
-        with path.open("rb", buffering=0) as file:
-            file.seek(first)
-            while first < last:
-                got = file.readinto(buffer[: last - first])
-                if not got:
-                    raise Truncated(f"{path.name} is shorter than the index says")
-                yield buffer[:got]
-                first += got
-
-
-def hang_up(request: S3Request) -> None:
-    """Cut the connection. Always raises ConnectionResetError."""
-    request.environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-    raise ConnectionResetError("the fault s3-disconnect cut the connection")
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
@@ -464,26 +333,3 @@ def header_tags(headers: Mapping[str, str]) -> dict[str, str]:
 
 def id_header(bucket: Bucket, version: Version) -> dict[str, str]:
     return {"x-amz-version-id": version.version_id} if bucket.versioning else {}
-
-
-def quote_etag(etag: str) -> str:
-    return f'"{etag}"'
-
-
-def etag_in(condition: str, etag: str) -> bool:
-    wanted = {tag.strip().removeprefix("W/").strip('"') for tag in condition.split(",")}
-    return "*" in wanted or etag in wanted
-
-
-def acl_document() -> bytes:
-    owner = [("ID", OWNER_ID)]
-    grantee = f'<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>{OWNER_ID}</ID></Grantee>'
-    text = xml(
-        "AccessControlPolicy",
-        ("Owner", owner),
-        ("AccessControlList", [("Grant", [("Permission", "FULL_CONTROL")])]),
-    )
-    return text.replace(b"<Permission>", grantee.encode() + b"<Permission>")
-
-
-OWNER_ID = "75aa57f09aa0c8caeab4f8c24e99d10f8e7faeebf76c078efc7c6caea54ba06a"  # the example ID of S3's own documentation

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import sys
@@ -24,7 +25,14 @@ from sandbox.images.nginx.proxying import Proxying
 
 DEFAULT_FILE: Final = "/etc/nginx/nginx.conf"
 MAX_QUIT_SECONDS: Final = 3600.0  # a graceful end waits for streams; the kubelet is less patient
-STOP, QUIT, RELOAD = "stop", "quit", "reload"
+FAST_SECONDS: Final = 0.02  # 0 would mean to aiohttp: for ever
+SIGNALS: Final = {
+    "stop": signal.SIGTERM,
+    "quit": signal.SIGQUIT,
+    "reload": signal.SIGHUP,
+    "reopen": signal.SIGUSR1,
+}
+STOP, QUIT, RELOAD, REOPEN = "stop", "quit", "reload", "reopen"
 
 
 def main() -> int:
@@ -33,13 +41,14 @@ def main() -> int:
     parser.add_argument("-g", default="")
     parser.add_argument("-t", action="store_true")
     parser.add_argument("-v", action="store_true")
+    parser.add_argument("-s", choices=tuple(SIGNALS))
     args = parser.parse_args(sys.argv[2:] if sys.argv[1:2] == ["nginx"] else sys.argv[1:])
     if args.v:
         print(f"nginx version: nginx/{VERSION}", file=sys.stderr)
         return 0
     hosts = HostsFile.from_environment()
     try:
-        configuration = load(Path(args.c), hosts)
+        configuration = load(Path(args.c), hosts, pod_mounts())
     except Emergency as error:
         print(f"nginx: [emerg] {error}", file=sys.stderr)
         if args.t:
@@ -49,12 +58,33 @@ def main() -> int:
         print(f"nginx: the configuration file {args.c} syntax is ok", file=sys.stderr)
         print(f"nginx: configuration file {args.c} test is successful", file=sys.stderr)
         return 0
+    if args.s:
+        return send_signal(configuration.pid_file, SIGNALS[args.s])
     try:
         uvloop.run(Master(Path(args.c), hosts, configuration).run())
     except OSError as error:
         print(f"nginx: [emerg] bind() failed ({error.errno}: {error.strerror})", file=sys.stderr)
         return 1
     return 0
+
+
+def send_signal(pid_file: Path, signum: signal.Signals) -> int:
+    """`nginx -s`: to the process the pid file names. Returns at once, whatever becomes of it."""
+    try:
+        os.kill(int(pid_file.read_text("utf-8")), signum)
+    except FileNotFoundError:
+        print(f'nginx: [error] open() "{pid_file}" failed (2: No such file or directory)', file=sys.stderr)
+        return 1
+    except (ProcessLookupError, ValueError) as error:
+        print(f"nginx: [alert] kill() failed ({error})", file=sys.stderr)
+        return 1
+    return 0
+
+
+def pod_mounts() -> dict[str, str]:
+    """The pod's volume mounts, path in the pod -> real path, as the kubelet hands them over."""
+    mounts: dict[str, str] = json.loads(os.environ.get("SLIPWAY_SANDBOX_MOUNTS", "{}"))
+    return mounts
 
 
 class CountingServer(web.Server):
@@ -86,6 +116,7 @@ class Master:
             (signal.SIGINT, STOP),
             (signal.SIGQUIT, QUIT),
             (signal.SIGHUP, RELOAD),
+            (signal.SIGUSR1, REOPEN),
         ):
             loop.add_signal_handler(signum, orders.put_nowait, order)
         await self._proxying.start()
@@ -93,14 +124,17 @@ class Master:
         self._server = CountingServer(
             self._handle, handler_cancellation=True, keepalive_timeout=keep_alive, access_log=None
         )
-        self._runner = web.ServerRunner(self._server, shutdown_timeout=0.0)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=FAST_SECONDS)
         await self._runner.setup()
         try:
             await self._listen()
+            pid_file = self._gateway.configuration.pid_file
+            pid_file.write_text(f"{os.getpid()}\n", "utf-8")
             self._notice("start worker processes")
-            while (order := await orders.get()) == RELOAD:
-                await self._reload()
-            await self._end(graceful=order == QUIT)
+            while (order := await orders.get()) in (RELOAD, REOPEN):
+                await self._reload() if order == RELOAD else self._logs.close()
+            await self._end(orders, graceful=order == QUIT)
+            pid_file.unlink(missing_ok=True)
         finally:
             await self._runner.cleanup()
             await self._proxying.close()
@@ -123,13 +157,13 @@ class Master:
     async def _reload(self) -> None:
         self._notice("signal 1 (SIGHUP) received, reconfiguring")
         try:
-            self._gateway.configuration = load(self._path, self._hosts)
+            self._gateway.configuration = load(self._path, self._hosts, pod_mounts())
         except Emergency as error:
             self._logs.write("stderr", logfiles.record("emerg", str(error)))
             return
         await self._listen()
 
-    async def _end(self, *, graceful: bool) -> None:
+    async def _end(self, orders: asyncio.Queue[str], *, graceful: bool) -> None:
         self._notice("gracefully shutting down" if graceful else "signal 15 (SIGTERM) received, exiting")
         for site in self._sites.values():
             await site.stop()
@@ -139,7 +173,10 @@ class Master:
         self._server.pre_shutdown()  # idle keep-alive connections close at once
         limit = self._gateway.configuration.shutdown_timeout or MAX_QUIT_SECONDS
         deadline = time.monotonic() + limit
-        while self._gateway.active and time.monotonic() < deadline:  # noqa: ASYNC110  (polls at an end, once)
+        while self._gateway.active and time.monotonic() < deadline:
+            if not orders.empty() and orders.get_nowait() == STOP:
+                self._notice("signal 15 (SIGTERM) received, exiting")
+                return
             await asyncio.sleep(0.02)
         self._notice("exit")
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -151,6 +152,7 @@ class Configuration:
     maps: dict[str, Map]
     upstreams: dict[str, Upstream]
     error_log: str
+    pid_file: Path
     shutdown_timeout: float | None
 
     @property
@@ -170,8 +172,8 @@ class Configuration:
 
 
 class _Compiler:
-    def __init__(self, top: Sequence[Directive], hosts: HostsFile) -> None:
-        self._hosts = hosts
+    def __init__(self, top: Sequence[Directive], hosts: HostsFile, mounts: Mapping[str, str]) -> None:
+        self._hosts, self._mounts = hosts, mounts
         self._main = Scope(top)
         http = self._main.one("http")
         self._http_directives = http.block or () if http else ()
@@ -195,11 +197,13 @@ class _Compiler:
         check_known(frozenset(self._needed), frozenset(maps) | frozenset(self._set))
         log = self._main.one("error_log")
         timeout = self._main.one("worker_shutdown_timeout")
+        pid = self._main.one("pid")
         return Configuration(
             servers,
             maps,
             self._upstreams,
             log.args[0] if log else "/var/log/nginx/error.log",
+            pid_file(pid.args[0] if pid else "/run/nginx.pid", self._mounts),
             seconds(timeout, timeout.args[0]) if timeout else None,
         )
 
@@ -358,6 +362,12 @@ class _Compiler:
         )
 
 
+def pid_file(path: str, mounts: Mapping[str, str]) -> Path:
+    """Where `pid` really is: in a mount, or else in the container's own temporary folder, never the machine's."""
+    own = Path(tempfile.gettempdir()) / path.lstrip("/").replace("/", "-")
+    return grammar.Places(Path("/"), mounts).find(path) if grammar.covered(path, mounts) else own
+
+
 def _error_page(directive: Directive) -> ErrorPage:
     *codes, uri = directive.args
     code: int | None = None
@@ -368,10 +378,10 @@ def _error_page(directive: Directive) -> ErrorPage:
     return ErrorPage(frozenset(map(int, codes)), code, uri)
 
 
-def load(path: Path, hosts: HostsFile) -> Configuration:
-    """Read, check and compile. Raises grammar.Emergency in nginx's words."""
-    top = grammar.read(path)
+def load(path: Path, hosts: HostsFile, mounts: Mapping[str, str]) -> Configuration:
+    """Read, check and compile; `mounts` as in grammar.read. Raises grammar.Emergency in nginx's words."""
+    top = grammar.read(path, mounts)
     directives.check(top)
     if not any(directive.name == "events" for directive in top):
         raise grammar.Emergency('no "events" section in configuration')
-    return _Compiler(top, hosts).compile()
+    return _Compiler(top, hosts, mounts).compile()

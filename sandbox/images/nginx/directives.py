@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from sandbox.images.nginx.grammar import Directive
+from sandbox.images.nginx.values import flag, seconds, size
 
 M, E, H, S, L, I, U, MAP = "main", "events", "http", "server", "location", "if", "upstream", "map"  # noqa: E741
 HSL: Final = (H, S, L)
@@ -120,6 +121,67 @@ UNSUPPORTED: Final = frozenset(
 )
 
 
+FLAGS: Final = frozenset(
+    [
+        "sendfile",
+        "tcp_nopush",
+        "tcp_nodelay",
+        "gzip",
+        "server_tokens",
+        "merge_slashes",
+        "absolute_redirect",
+        "chunked_transfer_encoding",
+        "proxy_buffering",
+        "proxy_request_buffering",
+        "proxy_pass_request_headers",
+        "proxy_pass_request_body",
+        "proxy_socket_keepalive",
+        "proxy_ignore_client_abort",
+        "proxy_intercept_errors",
+        "reset_timedout_connection",
+        "daemon",
+        "multi_accept",
+    ]
+)
+TIMES: Final = frozenset(
+    [
+        "client_body_timeout",
+        "client_header_timeout",
+        "send_timeout",
+        "keepalive_timeout",
+        "keepalive_time",
+        "resolver_timeout",
+        "proxy_connect_timeout",
+        "proxy_read_timeout",
+        "proxy_send_timeout",
+        "proxy_next_upstream_timeout",
+        "worker_shutdown_timeout",
+    ]
+)
+SIZES: Final = frozenset(
+    [
+        "client_max_body_size",
+        "client_body_buffer_size",
+        "client_header_buffer_size",
+        "proxy_buffer_size",
+        "proxy_busy_buffers_size",
+        "proxy_max_temp_file_size",
+        "map_hash_bucket_size",
+        "map_hash_max_size",
+        "variables_hash_bucket_size",
+    ]
+)
+
+
+def _check_value(directive: Directive) -> None:
+    if directive.name in FLAGS:
+        flag(directive)
+    elif directive.name in TIMES:
+        seconds(directive, directive.args[0])
+    elif directive.name in SIZES:
+        size(directive, directive.args[0])
+
+
 def check(directives: tuple[Directive, ...], context: str = M) -> None:
     """Raises Emergency for the first directive that is unknown, misplaced or has the wrong arguments."""
     for directive in directives:
@@ -142,5 +204,6 @@ def check(directives: tuple[Directive, ...], context: str = M) -> None:
             raise directive.refuse(f'directive "{directive.name}" has no opening "{{"')
         if not block and directive.block is not None:
             raise directive.refuse(f'directive "{directive.name}" is not terminated by ";"')
+        _check_value(directive)
         if directive.block is not None:
             check(directive.block, directive.name)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 MAX_INCLUDE_DEPTH: Final = 16
+PREFIX: Final = "/etc/nginx/"  # what relative paths are relative to in the image
 ESCAPES: Final = {"t": "\t", "r": "\r", "n": "\n", '"': '"', "'": "'", "\\": "\\"}
 
 
@@ -41,13 +42,34 @@ class _Token:
     quoted: bool
 
 
-def read(path: Path) -> tuple[Directive, ...]:
-    """A whole configuration with its includes. Raises Emergency."""
-    return _read(path, path.parent, f"{path}", 0)
+def covered(path: str, mounts: Mapping[str, str]) -> bool:
+    """Whether a mount holds this path of the pod."""
+    return any(path == mount or path.startswith(mount.rstrip("/") + "/") for mount in mounts)
+
+
+class Places:
+    """Where included files really are: a pod has no root of its own, so paths inside files lead through its mounts."""
+
+    def __init__(self, folder: Path, mounts: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._mounts = sorted(mounts.items(), key=lambda mount: -len(mount[0]))
+
+    def find(self, pattern: str) -> Path:
+        """An absolute pattern by the mounts; a relative one below nginx's prefix, or beside the configuration."""
+        named = pattern if pattern.startswith("/") else PREFIX + pattern
+        for path, real in self._mounts:
+            if named == path or named.startswith(path.rstrip("/") + "/"):
+                return Path(real + named[len(path.rstrip("/")) :])
+        return self._folder / pattern  # an absolute pattern replaces the folder
+
+
+def read(path: Path, mounts: Mapping[str, str]) -> tuple[Directive, ...]:
+    """A whole configuration with its includes; `mounts` maps paths in the pod to real ones. Raises Emergency."""
+    return _read(path, Places(path.parent, mounts), f"{path}", 0)
 
 
 def _read(
-    path: Path, prefix: Path, shown: str, depth: int, at: Directive | None = None
+    path: Path, places: Places, shown: str, depth: int, at: Directive | None = None
 ) -> tuple[Directive, ...]:
     if depth > MAX_INCLUDE_DEPTH:
         raise Emergency(f"too many nested includes of {shown}")
@@ -61,32 +83,32 @@ def _read(
     tokens = list(_tokens(source, shown))
     directives, end = _directives(tokens, 0, shown, nested=False)
     assert end == len(tokens)
-    return tuple(_expand(directives, prefix, depth))
+    return tuple(_expand(directives, places, depth))
 
 
-def _expand(directives: list[Directive], prefix: Path, depth: int) -> Iterator[Directive]:
+def _expand(directives: list[Directive], places: Places, depth: int) -> Iterator[Directive]:
     for directive in directives:
         if directive.name == "include":
             if len(directive.args) != 1:
                 raise directive.refuse('invalid number of arguments in "include" directive')
-            yield from _include(directive, prefix, depth)
+            yield from _include(directive, places, depth)
         elif directive.block is not None:
-            block = tuple(_expand(list(directive.block), prefix, depth))
+            block = tuple(_expand(list(directive.block), places, depth))
             yield Directive(directive.name, directive.args, block, directive.file, directive.line)
         else:
             yield directive
 
 
-def _include(directive: Directive, prefix: Path, depth: int) -> Iterator[Directive]:
+def _include(directive: Directive, places: Places, depth: int) -> Iterator[Directive]:
     pattern = directive.args[0]
-    path = prefix / pattern  # an absolute pattern replaces the prefix
+    path = places.find(pattern)
     if any(letter in pattern for letter in "*?["):
         for match in sorted(path.parent.glob(path.name)):
-            yield from _read(match, prefix, str(match), depth + 1, directive)
+            yield from _read(match, places, str(match), depth + 1, directive)
     elif path.name == "mime.types" and not path.exists():
         return  # the image has it, and nothing here depends on what it says
     else:
-        yield from _read(path, prefix, str(path), depth + 1, directive)
+        yield from _read(path, places, str(path), depth + 1, directive)
 
 
 def _directives(tokens: list[_Token], at: int, file: str, *, nested: bool) -> tuple[list[Directive], int]:

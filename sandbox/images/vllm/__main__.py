@@ -48,13 +48,13 @@ def main() -> int:
         os.environ.get("SLIPWAY_SANDBOX_POD_NAME", os.environ.get("HOSTNAME", "")),
     ]
     faults = EngineFaults(Faults(settings.faults_file), names)
-    try:
-        sock = bind(args.port)
-        resolved = resolve(args, os.environ)
-    except (ValueError, OSError, RuntimeError) as error:
-        logs.api_server_failed(error)
-        return 1
-    with sock:
+    with socket.socket() as sock:
+        try:
+            bind(sock, args.port)
+            resolved = resolve(args, os.environ)
+        except (ValueError, OSError, RuntimeError) as error:
+            logs.api_server_failed(error)
+            return 1
         try:
             uvloop.run(serve(args, resolved, sock, settings, faults, os.environ))
         except EngineCoreDied as died:
@@ -63,12 +63,10 @@ def main() -> int:
     return 0
 
 
-def bind(port: int) -> socket.socket:
+def bind(sock: socket.socket, port: int) -> None:
     """Bound before the engine is made, so that a taken port fails at once, but not listening: connections are refused."""
-    sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((os.environ.get("SLIPWAY_SANDBOX_POD_IP", "127.0.0.1"), port))
-    return sock
 
 
 async def serve(

@@ -153,6 +153,7 @@ class Container:
             **self._around.defaults,
             **{name: rewrite(value, mounts) for name, value in declared.items()},
             **self._around.fixed,
+            "SLIPWAY_SANDBOX_CONTAINER": self.spec["name"],
             "SLIPWAY_SANDBOX_MOUNTS": json.dumps({path: str(real) for path, real in mounts.items()}),
         }
         own = env["PYTHONPATH"] if "PYTHONPATH" in declared else ""
@@ -171,7 +172,8 @@ class Container:
             raise CannotStart("no command specified")
         program = launch.image.program(argv[0])
         if program is not None:
-            return [*program, *argv[1:]]
+            defaults = (rewrite(word, launch.mounts) for word in launch.image.defaults_of(argv[0]))
+            return [*program, *defaults, *argv[1:]]
         mounted = any(Path(argv[0]).is_relative_to(folder) for folder in launch.mounts.values())
         if mounted and Path(argv[0]).is_file():
             return list(argv)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 
 import aiohttp
 
@@ -18,7 +17,8 @@ from sandbox.nodes.kubelet.container import Container, Surroundings
 from sandbox.nodes.kubelet.devices import AdmissionRefused
 from sandbox.nodes.kubelet.environment import EnvironmentBuilder, decoded_data, service_links
 from sandbox.nodes.kubelet.node import NodeContext
-from sandbox.nodes.kubelet.status import ContainerState, conditions, phase, qos_class
+from sandbox.nodes.kubelet.place import defaults, fixed
+from sandbox.nodes.kubelet.status import ContainerState, conditions, first_states, phase, qos_class
 from sandbox.nodes.kubelet.volumes import MountError, Volumes
 from sandbox.nodes.timestamps import timestamp
 
@@ -43,13 +43,15 @@ class PodWorker:
         self.name: str = pod["metadata"]["name"]
         self.containers: list[Container] = []
         self._states: dict[str, list[ContainerState]] = {
-            "init": _states(pod, "initContainers", "initContainerStatuses"),
-            "main": _states(pod, "containers", "containerStatuses"),
+            "init": first_states(pod, "initContainers", "initContainerStatuses"),
+            "main": first_states(pod, "containers", "containerStatuses"),
         }
         self._started_at = (pod.get("status") or {}).get("startTime") or timestamp()
         self._final: Object = {}  # phase, reason and message the node itself decided
         self._conditions: list[Object] = list((pod.get("status") or {}).get("conditions") or [])
         self._address = ""
+        self._volumes: Volumes | None = None
+        self._sidecars: list[tuple[Container, asyncio.Task[None]]] = []
         self._sandbox_ready = False
         self._changed = asyncio.Event()
         self._ending = asyncio.Event()
@@ -96,6 +98,7 @@ class PodWorker:
             life.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await life
+            await self._end_sidecars()
             writer.cancel()
             if not self._gone:
                 await self._delete_finally()
@@ -103,6 +106,7 @@ class PodWorker:
             for task in (writer, life, ending):
                 task.cancel()
             await asyncio.gather(writer, life, ending, return_exceptions=True)
+            await self._end_sidecars()
             await self._volumes_back()
             self.node.devices.release(self.uid)
             self.node.platform.forget_credentials(self.uid)
@@ -126,24 +130,23 @@ class PodWorker:
         else:
             self._address = self.node.platform.addresses.take(Block.PODS)
         self._changed.set()
-        self._volumes = self._make_volumes()
-        await self._set_up_volumes()
+        volumes = self._volumes = self._make_volumes()
+        await self._set_up_volumes(volumes)
         self._sandbox_ready = True
         self._changed.set()
-        around = await self._surroundings(devices)
-        sidecars = await self._run_inits(around)
-        if sidecars is None:
+        around = await self._surroundings(devices, volumes)
+        if not await self._run_inits(around):
             return
         await self._run_main(around)
-        for sidecar, task in reversed(sidecars):
+        for sidecar, _ in reversed(self._sidecars):
             await sidecar.stop(asyncio.get_running_loop().time() + self._grace)
-            task.cancel()
+        await self._end_sidecars()
 
-    async def _set_up_volumes(self) -> None:
+    async def _set_up_volumes(self, volumes: Volumes) -> None:
         pauses = Backoff(self.node.platform.settings.crash_backoff_seconds / 2)
         while True:
             try:
-                await self._volumes.set_up()
+                await volumes.set_up()
             except MountError as error:
                 self._record("Warning", error.reason, error.message)
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
@@ -152,9 +155,8 @@ class PodWorker:
                 return
             await asyncio.sleep(pauses.pause())
 
-    async def _run_inits(self, around: Surroundings) -> list[tuple[Container, asyncio.Task[None]]] | None:
-        """Init containers in order. The sidecars that keep running, or None when the pod failed."""
-        sidecars: list[tuple[Container, asyncio.Task[None]]] = []
+    async def _run_inits(self, around: Surroundings) -> bool:
+        """Init containers in order, sidecars left running; False when the pod failed."""
         policy = self.pod["spec"].get("restartPolicy") or "Always"
         for spec, state in zip(
             self.pod["spec"].get("initContainers") or [], self._states["init"], strict=True
@@ -163,15 +165,22 @@ class PodWorker:
             container = self._container(spec, state, own, around, init=True)
             if state.sidecar:
                 task = asyncio.create_task(container.run())
-                sidecars.append((container, task))
+                self._sidecars.append((container, task))
                 await container.started.wait()
                 continue
             await container.run()
             if state.exit_code != 0:
-                return None
+                return False
             state.ready = True
             self._changed.set()
-        return sidecars
+        return True
+
+    async def _end_sidecars(self) -> None:
+        """Nothing of a sidecar runs on, not even one that waited to start again."""
+        tasks = [task for _, task in self._sidecars]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run_main(self, around: Surroundings) -> None:
         policy = self.pod["spec"].get("restartPolicy") or "Always"
@@ -199,8 +208,9 @@ class PodWorker:
     async def _exceeded_deadline(self) -> None:
         message = "Pod was active on the node longer than the specified deadline"
         self._record("Warning", "DeadlineExceeded", message)
+        self._final = {"reason": "DeadlineExceeded", "message": message}
         await self._stop_all()
-        self._final = {"phase": "Failed", "reason": "DeadlineExceeded", "message": message}
+        self._final["phase"] = "Failed"
         self._changed.set()
 
     async def _stop_all(self) -> None:
@@ -213,9 +223,8 @@ class PodWorker:
         await asyncio.sleep(0)  # lets each container note how it ended
 
     async def _volumes_back(self) -> None:
-        volumes: Volumes | None = getattr(self, "_volumes", None)
-        if volumes is not None:
-            await volumes.tear_down()
+        if self._volumes is not None:
+            await self._volumes.tear_down()
 
     async def _delete_finally(self) -> None:
         """Report how the containers ended, then remove the object, as only its node may."""
@@ -350,7 +359,7 @@ class PodWorker:
             allocatable=self.node.allocatable,
         )
 
-    async def _surroundings(self, devices: Mapping[str, str]) -> Surroundings:
+    async def _surroundings(self, devices: Mapping[str, str], volumes: Volumes) -> Surroundings:
         platform = self.node.platform
         self._folder.mkdir(parents=True, exist_ok=True)
         credentials = await platform.credentials(self.pod, self._folder)
@@ -372,9 +381,9 @@ class PodWorker:
             crash_backoff=platform.settings.crash_backoff_seconds,
             pod_text=f"{self.name}_{self.namespace}({self.uid})",
             variables=variables,
-            mounts=self._volumes.mounts,
-            defaults=_defaults(self.node, self.pod) | credentials,
-            fixed=_fixed(self.node, self.uid, self._address, devices),
+            mounts=volumes.mounts,
+            defaults=defaults(self.node, self.pod) | credentials,
+            fixed=fixed(self.node, self.pod, self._address, devices),
             record=self._record,
             changed=self._changed.set,
         )
@@ -384,57 +393,3 @@ class PodWorker:
         plural = {"ConfigMap": "configmaps", "Secret": "secrets"}[kind]
         item = await client.get(client.path("v1", plural, namespace, name))
         return None if item is None else decoded_data(kind, item)
-
-
-def _states(pod: Object, specs: str, statuses: str) -> list[ContainerState]:
-    """Fresh states; restart counts live on where the pod ran before (its node's agent began anew)."""
-    before = {s["name"]: s for s in (pod.get("status") or {}).get(statuses) or []}
-    waiting = "PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating"
-    finished = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-    made = []
-    for spec in pod["spec"].get(specs) or []:
-        old = before.get(spec["name"])
-        state = ContainerState(
-            spec["name"],
-            spec["image"],
-            state={"waiting": {"reason": waiting}},
-            sidecar=specs == "initContainers" and spec.get("restartPolicy") == "Always",
-        )
-        if old and finished:
-            state.state, state.last_state = old["state"], old.get("lastState") or {}
-            state.restart_count = old["restartCount"]
-        elif old and old.get("containerID"):
-            state.restart_count = old["restartCount"] + 1
-        made.append(state)
-    return made
-
-
-def _defaults(node: NodeContext, pod: Object) -> dict[str, str]:
-    """What comes before a container's own environment, which may override it."""
-    platform = node.platform
-    package_root = Path(__file__).resolve().parents[3]
-    return {
-        "HOSTNAME": pod["spec"].get("hostname") or pod["metadata"]["name"],
-        "PYTHONPATH": str(package_root),
-        "KUBECONFIG": str(platform.kubeconfig),
-        "AWS_ENDPOINT_URL": platform.settings.aws_url,
-        "AWS_REGION": platform.settings.region,
-        "AWS_DEFAULT_REGION": platform.settings.region,
-        "AWS_EC2_METADATA_DISABLED": "true",  # nothing but loopback is ever called
-    }
-
-
-def _fixed(node: NodeContext, uid: str, address: str, devices: Mapping[str, str]) -> dict[str, str]:
-    """What no container may override: its place in the sandbox."""
-    return {
-        "SLIPWAY_SANDBOX_ROOT": str(node.platform.settings.root),
-        "SLIPWAY_SANDBOX_CLUSTER": node.platform.cluster,
-        "SLIPWAY_SANDBOX_POD_IP": address,
-        "SLIPWAY_SANDBOX_POD_UID": uid,
-        "SLIPWAY_SANDBOX_NODE": node.name,
-        "SLIPWAY_SANDBOX_HOSTS": str(node.platform.hosts_file),
-        "SLIPWAY_SANDBOX_GPU_DIR": str(node.gpu_folder),
-        "SLIPWAY_SANDBOX_GPUS": str(node.working_gpus()),
-        "SLIPWAY_SANDBOX_GPU_MEMORY_MIB": str(node.type.gpu_memory_mib),
-        **devices,
-    }

@@ -52,8 +52,8 @@ class ProcessGuard:
 
     def _tell(self, line: str) -> None:
         """Raises BrokenPipeError when someone killed the guard: no pod may start unguarded."""
-        if self._process is None or self._process.stdin is None:
-            raise RuntimeError("the process guard is not open")
+        if self._process is None or self._process.stdin is None or self._process.stdin.closed:
+            raise BrokenPipeError("the process guard does not run")
         os.write(self._process.stdin.fileno(), line.encode())
 
 
@@ -71,7 +71,11 @@ class ContainerProcess(asyncio.SubprocessProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)
         self.pid = self._transport.get_pid()
-        self._guard.add(self.pid)
+
+    def watch(self) -> None:
+        """Tell the guard of a process that still runs. Raises BrokenPipeError."""
+        if self._code is None:
+            self._guard.add(self.pid)
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         self._log.feed(fd, data)
@@ -80,7 +84,8 @@ class ContainerProcess(asyncio.SubprocessProtocol):
         assert self._transport is not None
         self._code = self._transport.get_returncode()
         self.kill_group(signal.SIGKILL)  # a container ends with its first process, whatever that one started
-        self._guard.remove(self.pid)
+        with contextlib.suppress(BrokenPipeError):  # a dead guard stops the next start, and no end
+            self._guard.remove(self.pid)
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._finish)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -124,6 +129,11 @@ async def start(
         cwd=directory,
         start_new_session=True,
     )
+    try:
+        process.watch()
+    except BrokenPipeError:
+        process.kill_group(signal.SIGKILL)
+        raise
     return process
 
 

@@ -53,6 +53,29 @@ class ContainerState:
         return status
 
 
+def first_states(pod: Object, specs: str, statuses: str) -> list[ContainerState]:
+    """Fresh states; restart counts live on where the pod ran before (its node's agent began anew)."""
+    before = {s["name"]: s for s in (pod.get("status") or {}).get(statuses) or []}
+    waiting = "PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating"
+    finished = (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+    made = []
+    for spec in pod["spec"].get(specs) or []:
+        old = before.get(spec["name"])
+        state = ContainerState(
+            spec["name"],
+            spec["image"],
+            state={"waiting": {"reason": waiting}},
+            sidecar=specs == "initContainers" and spec.get("restartPolicy") == "Always",
+        )
+        if old and finished:
+            state.state, state.last_state = old["state"], old.get("lastState") or {}
+            state.restart_count = old["restartCount"]
+        elif old and old.get("containerID"):
+            state.restart_count = old["restartCount"] + 1
+        made.append(state)
+    return made
+
+
 def initialized(inits: Sequence[ContainerState]) -> bool:
     """Ordinary init containers have succeeded, sidecars have started."""
     return all(c.started if c.sidecar else c.exit_code == 0 for c in inits)
@@ -95,46 +118,38 @@ def conditions(
     unready = [c.name for c in (*containers, *(i for i in inits if i.sidecar)) if not c.ready]
     gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
     closed = [gate for gate in gates if before.get(gate, {}).get("status") != "True"]
-
-    def condition(kind: str, holds: bool, reason: str = "", message: str = "") -> Object:
-        status = "True" if holds else "False"
-        previous = before.get(kind)
-        same = previous is not None and previous["status"] == status
-        found = {
-            "type": kind,
-            "status": status,
-            "lastProbeTime": None,
-            "lastTransitionTime": (previous or {}).get("lastTransitionTime") if same else now,
-        }
-        if not holds and reason:
-            found |= {"reason": reason, "message": message}
-        return found
-
     done = "PodCompleted" if phase == "Succeeded" else "PodFailed" if phase == "Failed" else ""
-    words = "" if done else f"containers with unready status: [{' '.join(unready)}]"
     containers_ready = not unready and not done
-    ready = (
-        condition(
-            "Ready",
-            False,
-            "ReadinessGatesNotReady",
-            f"corresponding condition of pod readiness gate {closed[0]!r} does not exist or is not True.",
-        )
-        if containers_ready and closed
-        else condition("Ready", containers_ready, done or "ContainersNotReady", words)
+    why = (
+        done or "ContainersNotReady",
+        "" if done else f"containers with unready status: [{' '.join(unready)}]",
     )
-    return [
-        condition("PodReadyToStartContainers", sandbox_ready),
-        condition(
-            "Initialized",
-            not waiting_inits,
-            "ContainersNotInitialized",
-            f"containers with incomplete status: [{' '.join(waiting_inits)}]",
-        ),
-        ready,
-        condition("ContainersReady", containers_ready, done or "ContainersNotReady", words),
-        condition("PodScheduled", True),
-    ]
+    why_init = ("ContainersNotInitialized", f"containers with incomplete status: [{' '.join(waiting_inits)}]")
+    ready, why_ready = containers_ready, why
+    if containers_ready and closed:
+        ready = False
+        why_ready = (
+            "ReadinessGatesNotReady",
+            f'corresponding condition of pod readiness gate "{closed[0]}" does not exist or is not "True".',
+        )
+    rows = (
+        ("PodReadyToStartContainers", sandbox_ready, ("", "")),
+        ("Initialized", not waiting_inits, why_init),
+        ("Ready", ready, why_ready),
+        ("ContainersReady", containers_ready, why),
+        ("PodScheduled", True, ("", "")),
+    )
+    return [_condition(before.get(kind), kind, holds, why, now) for kind, holds, why in rows]
+
+
+def _condition(previous: Object | None, kind: str, holds: bool, why: tuple[str, str], now: str) -> Object:
+    """One condition; its transition time is kept where its status is."""
+    status = "True" if holds else "False"
+    since = previous["lastTransitionTime"] if previous and previous["status"] == status else now
+    found: Object = {"type": kind, "status": status, "lastProbeTime": None, "lastTransitionTime": since}
+    if not holds and why[0]:
+        found |= {"reason": why[0], "message": why[1]}
+    return found
 
 
 def qos_class(spec: Object) -> str:

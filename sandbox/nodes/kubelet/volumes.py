@@ -102,7 +102,8 @@ class Volumes:
             contents: dict[str, bytes] = {}
             for source in sources:
                 contents |= await self._files(name, source)
-            _write(folder, contents)
+            kind = next((k for k in ("projected", "configMap", "secret") if k in volume), "")
+            _write(folder, contents, (volume.get(kind) or {}).get("defaultMode", 0o644))
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -185,8 +186,9 @@ def _bytes_of(plural: str, item: Object) -> dict[str, bytes]:
     return {**{key: value.encode() for key, value in (item.get("data") or {}).items()}, **binary}
 
 
-def _write(folder: Path, contents: Mapping[str, bytes]) -> None:
+def _write(folder: Path, contents: Mapping[str, bytes], mode: int) -> None:
     for name, content in contents.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
+        path.chmod(mode)

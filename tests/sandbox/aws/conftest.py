@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import subprocess
@@ -29,7 +30,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Aws:
     """The running process."""
 
@@ -37,17 +38,17 @@ class Aws:
     process: subprocess.Popen[str]
     faults: Faults
 
+    @functools.cache  # noqa: B019  one object, as long as the session
     def client(self, service: str, **config: Any) -> Any:
-        retries = {"total_max_attempts": 1}
-        return boto3.client(
-            service,
-            endpoint_url=self.settings.aws_url,
-            region_name=self.settings.region,
-            aws_access_key_id=config.pop("access_key", ACCESS_KEY),
-            aws_secret_access_key=config.pop("secret_key", SECRET_KEY),
-            aws_session_token=config.pop("session_token", None),
-            config=Config(retries=retries, **config),
-        )
+        keys = {
+            "aws_access_key_id": config.pop("access_key", ACCESS_KEY),
+            "aws_secret_access_key": config.pop("secret_key", SECRET_KEY),
+            "region_name": config.pop("region", self.settings.region),
+        }
+        once: Any = {"total_max_attempts": 1}
+        session = boto3.Session(**keys)
+        make: Any = session.client
+        return make(service, endpoint_url=self.settings.aws_url, config=Config(retries=once, **config))
 
     def resident(self) -> int:
         """Bytes of the process's peak resident memory."""

@@ -18,7 +18,9 @@ def make_group(eks: Any, cluster: str, role: str, subnets: list[str]) -> Callabl
         name = f"g-{uuid.uuid4().hex[:8]}"
         size = {"minSize": 0, "maxSize": 4, "desiredSize": 0}
         arguments = {"instanceTypes": ["g6.xlarge"], "scalingConfig": size, **more}
-        eks.create_nodegroup(clusterName=cluster, nodegroupName=name, subnets=subnets, nodeRole=role, **arguments)
+        eks.create_nodegroup(
+            clusterName=cluster, nodegroupName=name, subnets=subnets, nodeRole=role, **arguments
+        )
         return name
 
     return make
@@ -113,7 +115,9 @@ def test_labels_and_taints_are_changed_by_key(eks: Any, cluster: str, make_group
     assert [taint["value"] for taint in show(name)["taints"]] == ["other"]
 
 
-def test_no_capacity_at_creation_fails_the_group_with_ec2s_words(aws: Aws, make_group: Any, show: Any) -> None:
+def test_no_capacity_at_creation_fails_the_group_with_ec2s_words(
+    aws: Aws, make_group: Any, show: Any
+) -> None:
     aws.faults.set("capacity", target="p5.48xlarge")
     name = make_group(
         instanceTypes=["p5.48xlarge"], scalingConfig={"minSize": 0, "maxSize": 1, "desiredSize": 1}
@@ -121,10 +125,15 @@ def test_no_capacity_at_creation_fails_the_group_with_ec2s_words(aws: Aws, make_
     until(lambda: show(name)["status"] == "CREATE_FAILED")
     issue = show(name)["health"]["issues"][0]
     assert issue["code"] == "AsgInstanceLaunchFailures"
-    assert "InsufficientInstanceCapacity - We currently do not have sufficient p5.48xlarge capacity" in issue["message"]
+    assert (
+        "InsufficientInstanceCapacity - We currently do not have sufficient p5.48xlarge capacity"
+        in issue["message"]
+    )
 
 
-def test_a_group_of_several_types_fails_only_when_none_has_capacity(aws: Aws, make_group: Any, show: Any) -> None:
+def test_a_group_of_several_types_fails_only_when_none_has_capacity(
+    aws: Aws, make_group: Any, show: Any
+) -> None:
     aws.faults.set("capacity", target="g6.xlarge")
     name = make_group(
         instanceTypes=["g6.xlarge", "g5.xlarge"], scalingConfig={"minSize": 0, "maxSize": 1, "desiredSize": 1}

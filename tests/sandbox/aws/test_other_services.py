@@ -92,14 +92,18 @@ def test_tagged_things_of_every_kind_are_found(
     s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": pairs})
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=of("vpc"))["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.0.0/24", TagSpecifications=of("subnet"))["Subnet"]
-    ec2.create_security_group(GroupName=run, Description="x", VpcId=vpc, TagSpecifications=of("security-group"))
+    ec2.create_security_group(
+        GroupName=run, Description="x", VpcId=vpc, TagSpecifications=of("security-group")
+    )
     address = ec2.allocate_address(Domain="vpc", TagSpecifications=of("elastic-ip"))["AllocationId"]
     ec2.create_nat_gateway(
         SubnetId=subnet["SubnetId"], AllocationId=address, TagSpecifications=of("natgateway")
     )
     ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, TagSpecifications=of("volume"))
     ec2.create_launch_template(
-        LaunchTemplateName=run, LaunchTemplateData={"EbsOptimized": True}, TagSpecifications=of("launch-template")
+        LaunchTemplateName=run,
+        LaunchTemplateData={"EbsOptimized": True},
+        TagSpecifications=of("launch-template"),
     )
     ec2.create_vpc_endpoint(
         VpcId=vpc, ServiceName="com.amazonaws.us-east-1.s3", TagSpecifications=of("vpc-endpoint")
@@ -110,7 +114,9 @@ def test_tagged_things_of_every_kind_are_found(
     aws.client("ecr").create_repository(repositoryName=run, tags=pairs)
 
     tagging = aws.client("resourcegroupstaggingapi")
-    pages = tagging.get_paginator("get_resources").paginate(TagFilters=[{"Key": "slipway/run", "Values": [run]}])
+    pages = tagging.get_paginator("get_resources").paginate(
+        TagFilters=[{"Key": "slipway/run", "Values": [run]}]
+    )
     arns = [row["ResourceARN"] for page in pages for row in page["ResourceTagMappingList"]]
     kinds = {":".join((arn.split(":")[2], arn.split(":", 5)[5].split("/")[0].split(":")[0])) for arn in arns}
     wanted = "vpc subnet security-group elastic-ip natgateway volume launch-template vpc-endpoint"

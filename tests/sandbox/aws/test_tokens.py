@@ -75,7 +75,9 @@ async def test_a_key_nobody_has_is_refused(aws: Aws, cluster: str) -> None:
 async def test_a_token_is_good_for_fifteen_minutes(aws: Aws, cluster: str) -> None:
     token = token_for(cluster, aws.settings)
     with pytest.raises(Unauthorized, match="tokens live 15 minutes"):
-        await authenticate_eks(token, cluster=cluster, settings=aws.settings, now=now() + timedelta(minutes=16))
+        await authenticate_eks(
+            token, cluster=cluster, settings=aws.settings, now=now() + timedelta(minutes=16)
+        )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +86,10 @@ async def test_a_token_is_good_for_fifteen_minutes(aws: Aws, cluster: str) -> No
         (None, "no bearer token"),
         ("eyJhbGciOi", "does not start with"),
         (PREFIX + "!!!", "no presigned URL"),
-        (PREFIX + base64.urlsafe_b64encode(b"https://evil.example/?Action=GetCallerIdentity").decode(), "is not STS"),
+        (
+            PREFIX + base64.urlsafe_b64encode(b"https://evil.example/?Action=GetCallerIdentity").decode(),
+            "is not STS",
+        ),
         (
             PREFIX + base64.urlsafe_b64encode(b"https://sts.amazonaws.com/?Action=AssumeRole").decode(),
             "is not GetCallerIdentity",
@@ -98,7 +103,9 @@ async def test_a_token_is_good_for_fifteen_minutes(aws: Aws, cluster: str) -> No
         ),
     ],
 )
-async def test_what_is_no_eks_token_is_refused(aws: Aws, cluster: str, token: str | None, reason: str) -> None:
+async def test_what_is_no_eks_token_is_refused(
+    aws: Aws, cluster: str, token: str | None, reason: str
+) -> None:
     with pytest.raises(Unauthorized, match=reason):
         await authenticate_eks(token, cluster=cluster, settings=aws.settings, now=now())
 

@@ -37,13 +37,21 @@ class Kubelet:
 
     async def run(self) -> None:
         while True:
-            listing = await self.client.request("GET", "/api/v1/pods")
-            for pod in listing["items"]:
+            try:
+                await self._list_and_watch()
+            except ApiError as error:
+                if error.code != 500:
+                    raise
+            await asyncio.sleep(0.01)
+
+    async def _list_and_watch(self) -> None:
+        listing = await self.client.request("GET", "/api/v1/pods")
+        for pod in listing["items"]:
+            await self._look(pod)
+        version = listing["metadata"]["resourceVersion"]
+        async for kind, pod in self.client.watch("/api/v1/pods", version):
+            if kind in ("ADDED", "MODIFIED"):
                 await self._look(pod)
-            version = listing["metadata"]["resourceVersion"]
-            async for kind, pod in self.client.watch("/api/v1/pods", version):
-                if kind in ("ADDED", "MODIFIED"):
-                    await self._look(pod)
 
     async def _look(self, pod: Object) -> None:
         meta = pod["metadata"]
@@ -60,7 +68,7 @@ class Kubelet:
                 status = self.status(pod, phase, number)
                 await self.client.patch(path + "/status", {"status": status}, STRATEGIC)
         except ApiError as error:
-            if error.code == 409:  # as a kubelet: again, until it is through
+            if error.code in (409, 500):  # as a kubelet: again, until it is through
                 self._seen.pop(meta["uid"], None)
                 await asyncio.sleep(0.01)
                 await self._look(pod)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -24,7 +24,6 @@ from sandbox.controllers.objects import (
     scaled_value,
     timestamp,
 )
-from sandbox.controllers.placement import Placed, Unschedulable, decide_placement
 from sandbox.controllers.pods import deletion_order, requests
 from sandbox.controllers.rolling import (
     Counts,
@@ -34,33 +33,9 @@ from sandbox.controllers.rolling import (
     shrink_old_sets,
     spread_scale,
 )
-from sandbox.controllers.snapshot import take_snapshot
 from sandbox.controllers.volumes import decide_claim, decide_volume
 from sandbox.controllers.writes import Create, Delete, Patch, Update
-
-NOW = datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
-
-
-def meta(name: str, **more: Any) -> Object:
-    return {"name": name, "namespace": "default", "uid": f"uid-{name}", "resourceVersion": "1", **more}
-
-
-def pod(name: str, node: str = "", **more: Any) -> Object:
-    container = {"name": "c", "image": "i", "resources": {"requests": more.pop("requests", {})}}
-    status = {"phase": more.pop("phase", "Running"), "conditions": more.pop("conditions", [])}
-    metadata = meta(name, labels=more.pop("labels", {}))
-    spec = {"containers": [container], **({"nodeName": node} if node else {}), **more}
-    return {"metadata": metadata, "spec": spec, "status": status}
-
-
-def node(name: str, taints: list[Object] | None = None, cpu: str = "4", **labels: str) -> Object:
-    names = {key.replace("_", "/"): value for key, value in labels.items()}
-    return {
-        "metadata": {"name": name, "uid": name, "labels": {"host": name, **names}},
-        "spec": {"taints": taints or []},
-        "status": {"allocatable": {"cpu": cpu, "memory": "8Gi", "pods": "10"}},
-    }
-
+from tests.sandbox.controllers.builders import CLASS, LATE, NOW, claim, meta, pod, volume
 
 READY = [{"type": "Ready", "status": "True", "lastTransitionTime": timestamp(NOW - timedelta(hours=1))}]
 
@@ -231,129 +206,6 @@ def test_a_budget_allows_what_is_healthy_beyond_its_minimum(spec: Object, allowe
     (write,) = decide_budget(budget, pods, lambda _: 3, NOW).writes
     assert isinstance(write, Update)
     assert write.body["status"]["disruptionsAllowed"] == allowed
-
-
-def message(verdict: Placed | Unschedulable) -> str:
-    assert isinstance(verdict, Unschedulable)
-    return verdict.message
-
-
-@pytest.mark.parametrize(
-    ("incoming", "there", "reason", "tail"),
-    [
-        (
-            pod("p", requests={"cpu": "8"}),
-            [],
-            "Insufficient cpu",
-            "1 Preemption is not helpful for scheduling",
-        ),
-        (
-            pod("p", requests={"cpu": "3"}),
-            [pod("q", "a", requests={"cpu": "2"})],
-            "Insufficient cpu",
-            "1 No preemption victims found for incoming pod",
-        ),
-        (
-            pod("p"),
-            [pod(f"q{i}", "a") for i in range(10)],
-            "Too many pods",
-            "1 No preemption victims found for incoming pod",
-        ),
-        (
-            pod("p", nodeSelector={"pool": "gpu"}),
-            [],
-            "node(s) didn't match Pod's node affinity/selector",
-            "1 Preemption is not helpful for scheduling",
-        ),
-    ],
-)
-def test_the_reason_and_whether_preemption_would_help_are_said(
-    incoming: Object, there: list[Object], reason: str, tail: str
-) -> None:
-    verdict = decide_placement(incoming, take_snapshot([node("a")], there))
-    assert (
-        message(verdict)
-        == f"0/1 nodes are available: 1 {reason}. preemption: 0/1 nodes are available: {tail}."
-    )
-
-
-def affinity(kind: str, key: str = "host") -> Object:
-    term = {"labelSelector": {"matchLabels": {"app": "x"}}, "topologyKey": key}
-    return {kind: {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
-
-
-def test_anti_affinity_keeps_two_of_a_kind_off_one_node() -> None:
-    there = [pod("q", "a", labels={"app": "x"})]
-    incoming = pod("p", labels={"app": "x"}, affinity=affinity("podAntiAffinity"))
-    verdict = decide_placement(incoming, take_snapshot([node("a"), node("b")], there))
-    assert isinstance(verdict, Placed)
-    assert verdict.node == "b"
-
-
-def test_anti_affinity_of_the_pod_that_is_there_counts_too() -> None:
-    there = [pod("q", "a", affinity=affinity("podAntiAffinity"))]
-    verdict = decide_placement(pod("p", labels={"app": "x"}), take_snapshot([node("a")], there))
-    assert "1 node(s) didn't satisfy existing pods anti-affinity rules" in message(verdict)
-
-
-def test_affinity_follows_its_kind_into_the_zone_but_lets_the_first_one_in() -> None:
-    nodes = [node("a", zone="1"), node("b", zone="2"), node("c", zone="2")]
-    incoming = pod("p", labels={"app": "x"}, affinity=affinity("podAffinity", "zone"))
-    assert isinstance(decide_placement(incoming, take_snapshot(nodes, [])), Placed)
-    there = [pod("q", "b", labels={"app": "x"}, requests={"cpu": "4"})]
-    verdict = decide_placement(incoming, take_snapshot(nodes, there))
-    assert isinstance(verdict, Placed)
-    assert verdict.node == "c"
-
-
-def test_a_spread_constraint_refuses_the_fuller_zone() -> None:
-    constraint = {
-        "maxSkew": 1,
-        "topologyKey": "zone",
-        "whenUnsatisfiable": "DoNotSchedule",
-        "labelSelector": {"matchLabels": {"app": "x"}},
-    }
-    nodes = [node("a", zone="1"), node("b", zone="2", cpu="1")]
-    there = [pod("q", "a", labels={"app": "x"})]
-    incoming = pod("p", labels={"app": "x"}, topologySpreadConstraints=[constraint])
-    verdict = decide_placement(incoming, take_snapshot(nodes, there))
-    assert isinstance(verdict, Placed)
-    assert verdict.node == "b"
-
-
-def test_a_preferred_node_wins_over_a_fuller_one() -> None:
-    preference = {"matchExpressions": [{"key": "host", "operator": "In", "values": ["b"]}]}
-    preferred = {"preferredDuringSchedulingIgnoredDuringExecution": [{"weight": 1, "preference": preference}]}
-    incoming = pod("p", affinity={"nodeAffinity": preferred})
-    verdict = decide_placement(incoming, take_snapshot([node("a"), node("b")], []))
-    assert isinstance(verdict, Placed)
-    assert verdict.node == "b"
-
-
-def claim(name: str = "data", **spec: Any) -> Object:
-    base = {
-        "accessModes": ["ReadWriteOnce"],
-        "storageClassName": "gp3",
-        "resources": {"requests": {"storage": "5Gi"}},
-    }
-    return {
-        "metadata": meta(name, finalizers=["kubernetes.io/pvc-protection"]),
-        "spec": base | spec,
-        "status": {"phase": "Pending"},
-    }
-
-
-def volume(name: str, size: str, **spec: Any) -> Object:
-    base = {"capacity": {"storage": size}, "accessModes": ["ReadWriteOnce"], "storageClassName": "gp3"}
-    return {
-        "metadata": {"name": name, "uid": name, "finalizers": ["kubernetes.io/pv-protection"]},
-        "spec": base | spec,
-        "status": {"phase": "Available"},
-    }
-
-
-CLASS = {"metadata": {"name": "gp3"}, "provisioner": "ebs.csi.aws.com", "volumeBindingMode": "Immediate"}
-LATE = CLASS | {"volumeBindingMode": "WaitForFirstConsumer"}
 
 
 def bound_volume(writes: list[Any]) -> str | None:

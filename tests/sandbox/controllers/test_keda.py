@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import os
+import socket
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 
@@ -22,7 +27,7 @@ from sandbox.images.keda_scaling import (
     decide_hpa,
     decide_scaling,
 )
-from tests.sandbox.controllers.conftest import Cluster, deployment
+from tests.sandbox.controllers.conftest import TOKEN, Cluster, deployment
 
 NOW = datetime(2030, 1, 1, 12, 0, 0, tzinfo=UTC)
 HOST = "prometheus.monitoring.svc.cluster.local"
@@ -288,3 +293,50 @@ async def test_a_prometheus_that_is_down_stops_nothing_and_is_said(
     assert "prometheus query api returned error. status: 503" in event["message"]
     assert (await cluster.get(DEPLOYMENTS, "vllm") or {})["spec"]["replicas"] == 1
     assert not operator.done()
+
+
+async def test_the_program_answers_its_probes_and_ends_on_sigterm(cluster: Cluster, tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    hosts, kubeconfig = tmp_path / "hosts", tmp_path / "kubeconfig"
+    hosts.touch()
+    config = {
+        "current-context": "pod",
+        "contexts": [{"name": "pod", "context": {"cluster": "c", "user": "u"}}],
+        "clusters": [{"name": "c", "cluster": {"server": cluster.client.server}}],
+        "users": [{"name": "u", "user": {"token": TOKEN}}],
+    }
+    kubeconfig.write_text(json.dumps(config))
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "sandbox.images.keda",
+        "--leader-elect",
+        f"--health-probe-bind-address=:{port}",
+        env={
+            **os.environ,
+            "KUBECONFIG": str(kubeconfig),
+            "SLIPWAY_SANDBOX_HOSTS": str(hosts),
+            "SLIPWAY_SANDBOX_POD_IP": "127.0.0.1",
+        },
+        stderr=asyncio.subprocess.PIPE,
+    )
+
+    async def healthy() -> bool:
+        try:
+            async with aiohttp.request("GET", f"http://127.0.0.1:{port}/readyz") as response:
+                return response.status == 200
+        except aiohttp.ClientConnectionError:
+            return False
+
+    try:
+        await cluster.until(healthy, "the program is ready")
+        process.terminate()
+        _, printed = await asyncio.wait_for(process.communicate(), 5)
+    finally:
+        if process.returncode is None:
+            process.kill()
+    assert process.returncode == 0
+    assert b"Starting manager" in printed
+    assert b"Traceback" not in printed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from sandbox.controllers.objects import (
     CLAIMS,
@@ -208,3 +209,19 @@ async def test_a_claim_in_use_outlives_its_deletion_until_the_pod_goes(cluster: 
     await cluster.delete(PODS, "p", gracePeriodSeconds=0)
     await cluster.until_gone(CLAIMS, "data")
     await cluster.until_that(VOLUMES, "pv", lambda v: status_of(v).get("phase") == "Released")
+
+
+async def test_a_pod_whose_node_goes_while_its_volume_is_made_is_placed_anew(cluster: Cluster) -> None:
+    await storage_class(cluster, "WaitForFirstConsumer")
+    await cluster.node("a")
+    await cluster.create(CLAIMS, claim("data", "gp3"))
+    await cluster.create(PODS, claiming_pod("p", "data"))
+
+    def selected(node: str) -> Callable[[Object], bool]:
+        name = "volume.kubernetes.io/selected-node"
+        return lambda c: bool((c["metadata"].get("annotations") or {}).get(name) == node)
+
+    await cluster.until_that(CLAIMS, "data", selected("a"))
+    await cluster.delete(NODES, "a")
+    await cluster.node("b")
+    await cluster.until_that(CLAIMS, "data", selected("b"))

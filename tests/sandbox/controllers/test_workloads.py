@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
+from sandbox.apiclient import ApiError
 from sandbox.controllers.objects import (
+    CLAIMS,
     DAEMON_SETS,
     DEPLOYMENTS,
     NODES,
@@ -16,7 +19,7 @@ from sandbox.controllers.objects import (
     labels_of,
     status_of,
 )
-from tests.sandbox.controllers.conftest import Cluster, deployment, pod_spec
+from tests.sandbox.controllers.conftest import PAUSE, Cluster, deployment, pod_spec
 
 
 def complete(item: Object) -> bool:
@@ -207,3 +210,122 @@ async def test_a_replica_set_adopts_a_matching_orphan(cluster: Cluster) -> None:
     (only,) = await cluster.all(PODS)
     assert only["metadata"]["ownerReferences"][0]["name"] == "web"
     assert labels_of(only) == {"app": "web"}
+
+
+async def test_a_stateful_set_gives_each_pod_a_claim_that_outlives_it(cluster: Cluster) -> None:
+    requests = {"requests": {"storage": "1Gi"}}
+    claim = {
+        "metadata": {"name": "data"},
+        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": requests},
+    }
+    labels = {"app": "db"}
+    spec = {
+        "serviceName": "db",
+        "replicas": 1,
+        "selector": {"matchLabels": labels},
+        "template": {"metadata": {"labels": labels}, "spec": pod_spec()},
+        "volumeClaimTemplates": [claim],
+    }
+    await cluster.create(STATEFUL_SETS, {"metadata": {"name": "db", "namespace": "default"}, "spec": spec})
+    pod = await cluster.until_that(PODS, "db-0", lambda p: True)
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "data-db-0"}}
+    assert volume in pod["spec"]["volumes"]
+    await cluster.delete(STATEFUL_SETS, "db")
+    await cluster.until_gone(PODS, "db-0")
+    assert await cluster.get(CLAIMS, "data-db-0") is not None
+
+
+async def test_a_stateful_set_renews_its_pods_from_the_last_to_the_first(cluster: Cluster) -> None:
+    await cluster.node("a")
+    labels = {"app": "db"}
+    template = {"metadata": {"labels": labels}, "spec": pod_spec()}
+    spec = {"serviceName": "db", "replicas": 2, "selector": {"matchLabels": labels}, "template": template}
+    await cluster.create(STATEFUL_SETS, {"metadata": {"name": "db", "namespace": "default"}, "spec": spec})
+    first = await cluster.until_that(STATEFUL_SETS, "db", lambda s: status_of(s).get("readyReplicas") == 2)
+    container = {"name": "main", "image": "registry.k8s.io/pause:3.9"}
+    await cluster.patch(STATEFUL_SETS, "db", {"spec": {"template": {"spec": {"containers": [container]}}}})
+    done = await cluster.until_that(
+        STATEFUL_SETS,
+        "db",
+        lambda s: (
+            status_of(s).get("updatedReplicas") == status_of(s).get("readyReplicas") == 2
+            and status_of(s)["currentRevision"] != status_of(first)["currentRevision"]
+        ),
+    )
+    assert status_of(done)["currentRevision"] == status_of(done)["updateRevision"]
+    pods = {pod["metadata"]["name"]: pod for pod in await cluster.all(PODS)}
+    assert int(pods["db-1"]["metadata"]["resourceVersion"]) < int(pods["db-0"]["metadata"]["resourceVersion"])
+
+
+async def test_a_daemon_set_replaces_its_pods_when_its_template_changes(cluster: Cluster) -> None:
+    await cluster.node("a")
+    await cluster.node("b")
+    labels = {"app": "agent"}
+    template = {"metadata": {"labels": labels}, "spec": pod_spec()}
+    spec = {"selector": {"matchLabels": labels}, "template": template}
+    await cluster.create(DAEMON_SETS, {"metadata": {"name": "agent", "namespace": "default"}, "spec": spec})
+    await cluster.until_that(DAEMON_SETS, "agent", lambda d: status_of(d).get("numberAvailable") == 2)
+    container = {"name": "main", "image": "registry.k8s.io/pause:3.9"}
+    await cluster.patch(DAEMON_SETS, "agent", {"spec": {"template": {"spec": {"containers": [container]}}}})
+    await cluster.until_that(
+        DAEMON_SETS,
+        "agent",
+        lambda d: (
+            status_of(d).get("observedGeneration") == 2
+            and status_of(d).get("updatedNumberScheduled") == status_of(d).get("numberAvailable") == 2
+        ),
+    )
+    images = {pod["spec"]["containers"][0]["image"] for pod in await cluster.all(PODS)}
+    assert images == {"registry.k8s.io/pause:3.9"}
+
+
+async def test_a_rollback_takes_the_old_set_up_again_with_a_new_revision(cluster: Cluster) -> None:
+    await cluster.node("a")
+    await cluster.create(DEPLOYMENTS, deployment("web"))
+    await cluster.until_that(DEPLOYMENTS, "web", complete)
+    for image in ("registry.k8s.io/pause:3.9", PAUSE):
+        template = {"spec": {"containers": [{"name": "main", "image": image}]}}
+        await cluster.patch(DEPLOYMENTS, "web", {"spec": {"template": template}})
+        done = await cluster.until_that(DEPLOYMENTS, "web", complete)
+    assert done["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "3"
+    sets = await cluster.all(REPLICA_SETS)
+    assert sorted(s["metadata"]["annotations"]["deployment.kubernetes.io/revision"] for s in sets) == [
+        "2",
+        "3",
+    ]
+
+
+async def test_old_sets_beyond_the_history_limit_go(cluster: Cluster) -> None:
+    await cluster.node("a")
+    await cluster.create(DEPLOYMENTS, deployment("web", revisionHistoryLimit=1))
+    for number in range(3):
+        template = {"spec": {"containers": [{"name": "main", "image": f"registry.k8s.io/pause:3.{number}"}]}}
+        await cluster.until_that(DEPLOYMENTS, "web", complete)
+        await cluster.patch(DEPLOYMENTS, "web", {"spec": {"template": template}})
+
+    async def trimmed() -> bool:
+        return len(await cluster.all(REPLICA_SETS)) == 2
+
+    await cluster.until_that(DEPLOYMENTS, "web", complete)
+    await cluster.until(trimmed, "one old set is left")
+
+
+async def test_failures_of_the_api_are_outlived(cluster: Cluster) -> None:
+    await cluster.node("a")
+    cluster.faults.set("api-500", count=15, probability=0.3)
+    async with asyncio.timeout(10):
+        while True:
+            try:
+                await cluster.create(DEPLOYMENTS, deployment("web", 2))
+            except ApiError as error:
+                if error.code == 409:
+                    break
+                continue
+            break
+        while cluster.faults.active():
+            await asyncio.sleep(0.05)
+            try:
+                await cluster.get(DEPLOYMENTS, "web")
+            except ApiError:
+                continue
+    await cluster.until_that(DEPLOYMENTS, "web", complete)

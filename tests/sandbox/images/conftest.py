@@ -193,7 +193,7 @@ def write_settings(root: Path, timing: EngineTiming) -> None:
 Serve = Callable[..., Pod]
 
 
-def _serve(launch: Launch, model: Path) -> Serve:
+def serving(launch: Launch, model: Path) -> Serve:
     def start(*flags: str, name: str = "tiny", **options: Any) -> Pod:
         port = free_port()
         args = ["serve", str(model), "--served-model-name", name, "--port", str(port)]
@@ -205,10 +205,12 @@ def _serve(launch: Launch, model: Path) -> Serve:
 @pytest.fixture
 def serve(launch: Launch, tiny_llama: Path) -> Serve:
     """`serve("--max-num-seqs", "2")`: a vLLM of the tiny model, not waited for."""
-    return _serve(launch, tiny_llama)
+    return serving(launch, tiny_llama)
 
 
 @pytest.fixture(scope="session")
 def vllm(launch_session: Launch, tiny_llama: Path) -> Pod:
     """One vLLM as the golden transcripts had it: `tiny`, 512 tokens of context."""
-    return _serve(launch_session, tiny_llama)("--max-model-len", "512").until_ready()
+    return serving(launch_session, tiny_llama)(
+        "--max-model-len", "512", env={"HOSTNAME": "vllm-0"}
+    ).until_ready()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,13 @@ BODY: dict[str, Any] = {"model": "tiny", "prompt": "x", "max_tokens": 32, "ignor
 SLOW = EngineTiming(0.05, 0.02, 0.05, 0.1)
 
 
+@pytest.fixture
+def faulty(vllm: Pod) -> Iterator[Pod]:
+    """The shared vLLM, its faults switched off again afterwards."""
+    yield vllm
+    vllm.faults.clear()
+
+
 async def stream(
     session: aiohttp.ClientSession, pod: Pod, **changes: Any
 ) -> tuple[int, list[tuple[float, str]]]:
@@ -29,7 +38,7 @@ async def stream(
     async with session.post(pod.url + "/v1/completions", json=BODY | {"stream": True} | changes) as response:
         async for raw in response.content:
             if raw.strip():
-                lines.append((time.monotonic(), raw.decode().strip().removeprefix("data: ")))
+                lines += [(time.monotonic(), raw.decode().strip().removeprefix("data: "))]
         return response.status, lines
 
 
@@ -53,32 +62,43 @@ async def test_thirty_streams_a_second_keep_their_schedule(vllm: Pod) -> None:
     assert statistics.median(spans) == pytest.approx((tokens - 1) * inter, abs=0.008)
 
 
+async def until_taken(session: aiohttp.ClientSession, pod: Pod, count: int) -> str:
+    """The metrics page once `count` requests are running or waiting."""
+    async with asyncio.timeout(5):
+        while True:
+            async with session.get(pod.url + "/metrics") as page:
+                text = await page.text()
+            found = re.findall(r"^vllm:num_requests_(?:running|waiting)\{.*\} (\S+)$", text, re.M)
+            if sum(map(float, found)) == count:
+                return text
+            await asyncio.sleep(0.01)
+
+
 async def test_requests_beyond_the_batch_wait_in_order(serve: Serve) -> None:
-    pod = serve("--max-num-seqs", "1", timing=EngineTiming(0.05, 0.02, 0.03, 0.01)).until_ready()
+    pod = serve("--max-num-seqs", "1", timing=EngineTiming(0.05, 0.02, 0.4, 0.01)).until_ready()
     ended: list[int] = []
 
     async def one(session: aiohttp.ClientSession, index: int) -> None:
-        await asyncio.sleep(index * 0.01)
-        await stream(session, pod, max_tokens=10)
+        await stream(session, pod, max_tokens=2)
         ended.append(index)
 
     async with aiohttp.ClientSession() as session:
-        tasks = [asyncio.create_task(one(session, index)) for index in range(4)]
-        await asyncio.sleep(0.1)
-        async with session.get(pod.url + "/metrics") as page:
-            text = await page.text()
+        tasks = []
+        for index in range(3):
+            tasks.append(asyncio.create_task(one(session, index)))
+            text = await until_taken(session, pod, index + 1)
         await asyncio.gather(*tasks)
     assert 'vllm:num_requests_running{engine="0",model_name="tiny"} 1.0' in text
-    assert 'vllm:num_requests_waiting{engine="0",model_name="tiny"} 3.0' in text
-    assert 'vllm:num_requests_waiting_by_reason{engine="0",model_name="tiny",reason="capacity"} 3.0' in text
-    assert ended == [0, 1, 2, 3]
+    assert 'vllm:num_requests_waiting{engine="0",model_name="tiny"} 2.0' in text
+    assert 'vllm:num_requests_waiting_by_reason{engine="0",model_name="tiny",reason="capacity"} 2.0' in text
+    assert ended == [0, 1, 2]
 
 
 async def test_a_full_queue_sheds_with_503_and_streams_with_200(serve: Serve) -> None:
     pod = serve("--max-num-queued-reqs", "1", timing=SLOW).until_ready()
     async with aiohttp.ClientSession() as session:
-        first = asyncio.create_task(stream(session, pod, max_tokens=5))
-        await asyncio.sleep(0.1)
+        first = asyncio.create_task(stream(session, pod, max_tokens=9))
+        await until_taken(session, pod, 1)
         async with session.post(pod.url + "/v1/completions", json=BODY) as refused:
             assert refused.status == 503
             assert await refused.text() in (FOLDER / "shed.txt").read_text("utf-8")
@@ -97,9 +117,9 @@ async def test_a_client_that_leaves_frees_its_place_and_is_no_abort(serve: Serve
     pod = serve("--max-num-seqs", "1", timing=SLOW).until_ready()
     async with aiohttp.ClientSession() as session:
         gone = asyncio.create_task(stream(session, pod))
-        await asyncio.sleep(0.2)
+        await until_taken(session, pod, 1)
         gone.cancel()
-        _, lines = await asyncio.wait_for(stream(session, pod, max_tokens=1), 1.0)
+        _, lines = await asyncio.wait_for(stream(session, pod, max_tokens=1), 2.0)
         assert lines[-1][1] == "[DONE]"
         async with session.get(pod.url + "/metrics") as page:
             assert 'finished_reason="abort",model_name="tiny"} 0.0' in await page.text()
@@ -113,7 +133,7 @@ async def test_sigterm_closes_the_port_and_leaves_streams_without_an_end(serve: 
         pod.terminate()
         await asyncio.sleep(0.3)
         with pytest.raises(httpx.ConnectError):
-            httpx.get(pod.url + "/health", trust_env=False)
+            await asyncio.to_thread(httpx.get, pod.url + "/health", trust_env=False)
         while True:  # what was on its way when the signal came
             try:
                 assert await asyncio.wait_for(response.content.readline(), 0.5), "the stream must not end"
@@ -131,7 +151,7 @@ async def test_with_a_shutdown_timeout_streams_end_while_health_is_200_and_new_r
     golden = (FOLDER / "sigterm_shutdown_timeout.txt").read_text("utf-8")
     async with aiohttp.ClientSession() as session:
         running = asyncio.create_task(stream(session, pod, max_tokens=8))
-        await asyncio.sleep(0.2)
+        await until_taken(session, pod, 1)
         pod.terminate()
         await asyncio.sleep(0.1)
         async with session.get(pod.url + "/health") as health:
@@ -145,11 +165,10 @@ async def test_with_a_shutdown_timeout_streams_end_while_health_is_200_and_new_r
     assert await asyncio.to_thread(pod.wait, 5.0) == 0
 
 
-async def test_a_stalled_stream_stops_in_the_middle(serve: Serve) -> None:
-    pod = serve().until_ready()
-    pod.faults.set("engine-stall", target="tiny", count=1)
+async def test_a_stalled_stream_stops_in_the_middle(faulty: Pod) -> None:
+    faulty.faults.set("engine-stall", target="tiny", count=1)
     async with aiohttp.ClientSession() as session:
-        response = await session.post(pod.url + "/v1/completions", json=BODY | {"stream": True})
+        response = await session.post(faulty.url + "/v1/completions", json=BODY | {"stream": True})
         received = b""
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.6):
@@ -157,39 +176,35 @@ async def test_a_stalled_stream_stops_in_the_middle(serve: Serve) -> None:
                     received += line
         response.close()
         assert 0 < received.count(b'"text"') < 32
-        assert (await stream(session, pod))[1][-1][1] == "[DONE]"
+        assert (await stream(session, faulty))[1][-1][1] == "[DONE]"
 
 
-async def test_an_error_in_the_middle_comes_with_200(serve: Serve) -> None:
-    pod = serve(env={"HOSTNAME": "vllm-0"}).until_ready()
-    pod.faults.set("engine-error-in-200", target="vllm-*")
+async def test_an_error_in_the_middle_comes_with_200(faulty: Pod) -> None:
+    faulty.faults.set("engine-error-in-200", target="vllm-*")
     async with aiohttp.ClientSession() as session:
-        status, lines = await stream(session, pod)
+        status, lines = await stream(session, faulty)
     assert status == 200
     assert json.loads(lines[-2][1])["error"]["code"] == 500
     assert lines[-1][1] == "[DONE]"
 
 
-def test_engine_500_answers_500(serve: Serve) -> None:
-    pod = serve().until_ready()
-    pod.faults.set("engine-500", count=1)
+def test_engine_500_answers_500(faulty: Pod) -> None:
+    faulty.faults.set("engine-500", count=1)
     answers = [
-        httpx.post(pod.url + "/v1/completions", json=BODY, trust_env=False).status_code for _ in range(2)
+        httpx.post(faulty.url + "/v1/completions", json=BODY, trust_env=False).status_code for _ in range(2)
     ]
     assert answers == [500, 200]
 
 
-def test_a_fault_for_another_engine_does_not_strike(serve: Serve) -> None:
-    pod = serve().until_ready()
-    pod.faults.set("engine-500", target="other")
-    assert httpx.post(pod.url + "/v1/completions", json=BODY, trust_env=False).status_code == 200
+def test_a_fault_for_another_engine_does_not_strike(faulty: Pod) -> None:
+    faulty.faults.set("engine-500", target="other")
+    assert httpx.post(faulty.url + "/v1/completions", json=BODY, trust_env=False).status_code == 200
 
 
-def test_a_slow_token_is_late_by_the_faults_value(serve: Serve) -> None:
-    pod = serve().until_ready()
-    pod.faults.set("engine-slow-token", value=0.4)
+def test_a_slow_token_is_late_by_the_faults_value(faulty: Pod) -> None:
+    faulty.faults.set("engine-slow-token", value=0.4)
     began = time.monotonic()
-    httpx.post(pod.url + "/v1/completions", json=BODY | {"max_tokens": 1}, trust_env=False)
+    httpx.post(faulty.url + "/v1/completions", json=BODY | {"max_tokens": 1}, trust_env=False)
     assert 0.42 <= time.monotonic() - began < 1.0
 
 

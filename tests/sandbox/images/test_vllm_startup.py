@@ -11,12 +11,13 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sandbox.faults import Faults
 from sandbox.images.vllm import flags
 from sandbox.images.vllm.__main__ import main
 from sandbox.images.vllm.memory import GIB, OutOfMemoryError, plan_memory
-from sandbox.images.vllm.model import ModelConfig
+from sandbox.images.vllm.model import ModelConfig, find_model
 from sandbox.settings import EngineTiming
-from tests.sandbox.images.conftest import Launch, Serve, free_port, write_settings
+from tests.sandbox.images.conftest import Pod, Serve, free_port, write_settings
 
 LLAMA_8B = ModelConfig("LlamaForCausalLM", 32, 4096, 14336, 8, 128, 128256, "bfloat16", 131072, (128001,))
 
@@ -57,8 +58,8 @@ def fail(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp
     return run
 
 
-def test_the_phases_are_logged_in_order(serve: Serve) -> None:
-    text = serve().until_ready().printed()
+def test_the_phases_are_logged_in_order(vllm: Pod) -> None:
+    text = vllm.printed()
     markers = (
         "vLLM server version 0.32.0",
         "Starting to load model",
@@ -75,8 +76,8 @@ def test_the_phases_are_logged_in_order(serve: Serve) -> None:
     assert places == sorted(places)
 
 
-def test_the_port_refuses_until_the_engine_is_up(serve: Serve) -> None:
-    pod = serve(timing=EngineTiming(1.0, 0.0, 0.03, 0.004))
+def test_the_port_refuses_until_a_slow_load_is_over(serve: Serve) -> None:
+    pod = serve(faults={"engine-slow-load": {"value": 0.7}})
     deadline = time.monotonic() + 10
     while "Starting to load model" not in pod.printed():
         assert time.monotonic() < deadline
@@ -84,18 +85,16 @@ def test_the_port_refuses_until_the_engine_is_up(serve: Serve) -> None:
     with pytest.raises(httpx.ConnectError):
         httpx.get(pod.url + "/health", trust_env=False)
     pod.until_ready()
+    took = pod.printed().partition("Loading weights took ")[2].split()[0]
+    assert float(took) >= 0.7
 
 
-def test_an_unknown_flag_is_a_usage_error(serve: Serve) -> None:
-    pod = serve("--foo")
-    assert pod.wait() == 2
-    assert "vllm: error: unrecognized arguments: --foo" in pod.printed()
-
-
-def test_a_flag_that_0_32_0_no_longer_has_is_unknown(serve: Serve) -> None:
-    pod = serve("--swap-space", "4")
-    assert pod.wait() == 2
-    assert "unrecognized arguments: --swap-space 4" in pod.printed()
+@pytest.mark.parametrize("unknown", [["--foo"], ["--swap-space", "4"]])  # the second: gone since V1
+def test_an_unknown_flag_is_a_usage_error(capsys: pytest.CaptureFixture[str], unknown: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        flags.parse(["serve", "m", *unknown])
+    assert ended.value.code == 2
+    assert f"vllm: error: unrecognized arguments: {' '.join(unknown)}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -167,19 +166,15 @@ def test_a_folder_that_does_not_exist_is_refused(fail: Fail, tmp_path: Path) -> 
     assert "Invalid repository ID or local directory specified" in text
 
 
-def test_a_hub_id_is_found_in_the_cache_by_its_revision(
-    launch: Launch, tiny_llama: Path, tmp_path: Path
-) -> None:
+def test_a_hub_id_is_found_in_the_cache_by_its_revision(tiny_llama: Path, tmp_path: Path) -> None:
     sha = "0123456789abcdef0123456789abcdef01234567"
     repository = tmp_path / "hub" / "models--acme--tiny"
     shutil.copytree(tiny_llama, repository / "snapshots" / sha)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(sha)
-    port = free_port()
-    args = ["serve", "acme/tiny", "--port", str(port)]
     env = {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
-    pod = launch("sandbox.images.vllm", args, port=port, env=env).until_ready()
-    assert httpx.get(pod.url + "/v1/models", trust_env=False).json()["data"][0]["id"] == "acme/tiny"
+    found = [find_model("acme/tiny", revision, env, None) for revision in (None, "main", sha)]
+    assert found == [repository / "snapshots" / sha] * 3
 
 
 def test_a_hub_id_that_is_not_cached_is_refused_offline(fail: Fail, tmp_path: Path) -> None:
@@ -223,16 +218,13 @@ def test_tensor_parallelism_shares_the_weights() -> None:
         ("engine-crash", "RuntimeError: CUDA error: an illegal memory access was encountered"),
     ],
 )
-def test_a_fault_while_loading_ends_with_its_traceback(serve: Serve, fault: str, said: str) -> None:
-    pod = serve(faults={fault: {"target": "tiny"}})
-    assert pod.wait() == 1
-    assert said in pod.printed()
-
-
-def test_a_slow_load_takes_the_faults_value_longer(serve: Serve) -> None:
-    pod = serve(faults={"engine-slow-load": {"value": 0.7}}).until_ready()
-    took = pod.printed().partition("Loading weights took ")[2].split()[0]
-    assert float(took) >= 0.7
+def test_a_fault_while_loading_ends_with_its_traceback(
+    fail: Fail, tiny_llama: Path, tmp_path: Path, fault: str, said: str
+) -> None:
+    Faults(tmp_path / "faults.json").set(fault, target="tiny")
+    code, text = fail(tiny_llama)
+    assert code == 1
+    assert said in text
 
 
 def test_a_service_called_vllm_breaks_vllm_port(fail: Fail, tiny_llama: Path) -> None:
@@ -247,11 +239,10 @@ def test_without_a_gpu_no_device_type_is_inferred(fail: Fail, tiny_llama: Path) 
     assert "Failed to infer device type" in text
 
 
-def test_a_taken_port_fails_at_once(launch: Launch, tiny_llama: Path) -> None:
+def test_a_taken_port_fails_at_once(fail: Fail, tiny_llama: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        args = ["serve", str(tiny_llama), "--port", str(taken.getsockname()[1])]
-        pod = launch("sandbox.images.vllm", args)
-        assert pod.wait() == 1
-        assert "Address already in use" in pod.printed()
+        code, text = fail(tiny_llama, "--port", str(taken.getsockname()[1]))
+    assert code == 1
+    assert "Address already in use" in text

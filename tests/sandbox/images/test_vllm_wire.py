@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.sandbox.images.conftest import Pod, Serve
+from tests.sandbox.images.conftest import Launch, Pod, Serve, serving
 from tests.sandbox.images.golden_files import FOLDER, normalised, read
 
 CURLED = sorted(path.stem for path in FOLDER.glob("*.txt") if path.read_text("utf-8").startswith("# curl"))
@@ -167,21 +168,32 @@ def test_two_wrong_fields_are_reported_together(vllm: Pod) -> None:
     assert error["message"].startswith("2 validation errors:\n  {'type': 'int_parsing', 'loc': 'body.n'")
 
 
-def test_a_key_opens_v1_and_nothing_else_asks_for_one(serve: Serve) -> None:
-    pod = serve(env={"VLLM_API_KEY": "sesame"}).until_ready()
-    refused = httpx.get(pod.url + "/v1/models", headers={"Authorization": "Bearer x"}, trust_env=False)
-    assert (refused.status_code, refused.text) == (401, '{"error":"Unauthorized"}')
-    allowed = httpx.get(pod.url + "/v1/models", headers={"Authorization": "Bearer sesame"}, trust_env=False)
-    assert allowed.status_code == 200
+@pytest.fixture(scope="module")
+def guarded(launch_session: Launch, tiny_llama: Path) -> Pod:
+    """A vLLM with an API key and with request ids in its headers."""
+    flags = ("--enable-request-id-headers", "--api-key", "sesame", "other")
+    return serving(launch_session, tiny_llama)(*flags).until_ready()
+
+
+def test_a_key_opens_v1_and_nothing_else_asks_for_one(guarded: Pod) -> None:
+    golden = (FOLDER / "apikey.txt").read_text("utf-8")
+    for headers in ({}, {"Authorization": "Bearer x"}, {"X-API-Key": "sesame"}):
+        refused = httpx.get(guarded.url + "/v1/models", headers=headers, trust_env=False)
+        assert refused.status_code == 401
+        assert refused.text in golden
+        assert "vary" not in refused.headers
+    for key in ("sesame", "other"):
+        allowed = httpx.get(
+            guarded.url + "/v1/models", headers={"Authorization": f"Bearer {key}"}, trust_env=False
+        )
+        assert allowed.status_code == 200
     for path in ("/health", "/metrics", "/version", "/load", "/ping"):
-        assert httpx.get(pod.url + path, trust_env=False).status_code == 200
-    assert ask(pod, "/tokenize", {"model": "tiny", "prompt": "x"}).status_code == 200
+        assert httpx.get(guarded.url + path, trust_env=False).status_code == 200
+    assert ask(guarded, "/tokenize", {"model": "tiny", "prompt": "x"}).status_code == 200
 
 
-def test_request_ids_come_back_when_asked_for(serve: Serve) -> None:
-    pod = serve("--enable-request-id-headers").until_ready()
-    answer = ask(
-        pod, "/v1/completions", {"model": "tiny", "prompt": "x", "max_tokens": 1}, **{"X-Request-Id": "abc-1"}
-    )
+def test_request_ids_come_back_when_asked_for(guarded: Pod) -> None:
+    headers = {"X-Request-Id": "abc-1", "Authorization": "Bearer sesame"}
+    answer = ask(guarded, "/v1/completions", {"model": "tiny", "prompt": "x", "max_tokens": 1}, **headers)
     assert answer.headers["x-request-id"] == "abc-1"
     assert answer.json()["id"] == "cmpl-abc-1"

@@ -67,14 +67,18 @@ def test_another_managers_field_is_a_conflict(cluster: Cluster, namespace: str) 
 
 def test_a_plain_update_takes_ownership(cluster: Cluster, namespace: str) -> None:
     _apply(cluster, namespace, deployment(replicas=1))
-    cluster.apps.patch_namespaced_deployment("web", namespace, {"spec": {"replicas": 5}}, field_manager="scaler")
+    cluster.apps.patch_namespaced_deployment(
+        "web", namespace, {"spec": {"replicas": 5}}, field_manager="scaler"
+    )
     answer = _apply(cluster, namespace, deployment(replicas=1))
     assert (answer.status, ".spec.replicas" in answer.json["message"]) == (409, True)
 
 
 def test_scaling_takes_the_replicas_field(cluster: Cluster, namespace: str) -> None:
     _apply(cluster, namespace, deployment(replicas=1))
-    cluster.apps.patch_namespaced_deployment_scale("web", namespace, {"spec": {"replicas": 5}}, field_manager="keda")
+    cluster.apps.patch_namespaced_deployment_scale(
+        "web", namespace, {"spec": {"replicas": 5}}, field_manager="keda"
+    )
     answer = _apply(cluster, namespace, deployment(replicas=1))
     assert answer.json["details"]["causes"][0]["field"] == ".spec.replicas"
 

@@ -16,7 +16,7 @@ def _running_pod(cluster: Cluster, namespace: str, **spec: Any) -> Any:
 def test_delete_answers_a_status_naming_what_went(cluster: Cluster, namespace: str) -> None:
     made = cluster.core.create_namespaced_config_map(namespace, config_map())
     status = cluster.core.delete_namespaced_config_map("settings", namespace)
-    assert (status.status, status.details.uid) == ("Success", made.metadata.uid)
+    assert (status["status"], status["details"]["uid"]) == ("Success", made.metadata.uid)
     assert refusal(cluster.core.read_namespaced_config_map, "settings", namespace).status == 404
 
 

@@ -83,7 +83,9 @@ def test_a_write_that_changes_nothing_keeps_the_version(cluster: Cluster, namesp
 
 def test_generation_counts_spec_changes_alone(cluster: Cluster, namespace: str) -> None:
     cluster.apps.create_namespaced_deployment(namespace, deployment())
-    labelled = cluster.apps.patch_namespaced_deployment("web", namespace, {"metadata": {"labels": {"a": "b"}}})
+    labelled = cluster.apps.patch_namespaced_deployment(
+        "web", namespace, {"metadata": {"labels": {"a": "b"}}}
+    )
     scaled = cluster.apps.patch_namespaced_deployment("web", namespace, {"spec": {"replicas": 3}})
     assert (labelled.metadata.generation, scaled.metadata.generation) == (1, 2)
 

@@ -18,7 +18,9 @@ def test_a_dict_is_a_strategic_merge_by_container_name(cluster: Cluster, namespa
     cluster.apps.create_namespaced_deployment(namespace, deployment())
     container = {"name": "main", "env": [{"name": "A", "value": "1"}]}
     patch = {"spec": {"template": {"spec": {"containers": [container]}}}}
-    (merged,) = cluster.apps.patch_namespaced_deployment("web", namespace, patch).spec.template.spec.containers
+    (merged,) = cluster.apps.patch_namespaced_deployment(
+        "web", namespace, patch
+    ).spec.template.spec.containers
     assert (merged.image, merged.env[0].value) == ("nginx:1.27", "1")
 
 

@@ -33,7 +33,10 @@ def test_health_answers_ok_even_to_strangers(cluster: Cluster, path: str) -> Non
 
 def test_a_resource_that_is_not_served_is_404(cluster: Cluster) -> None:
     answer = cluster.raw("GET", "/apis/keda.sh/v1alpha1/namespaces/default/scaledobjects")
-    assert (answer.status, answer.json["message"]) == (404, "the server could not find the requested resource")
+    assert (answer.status, answer.json["message"]) == (
+        404,
+        "the server could not find the requested resource",
+    )
 
 
 def test_a_method_a_path_does_not_know_is_405(cluster: Cluster, namespace: str) -> None:
@@ -84,14 +87,18 @@ _WRONG_PODS = {
     "spec.containers": pod(containers=[]),
     "spec.containers[0].image": _container(image=""),
     "spec.containers[0].name": _container(name="Not_A_Label"),
-    "spec.containers[0].volumeMounts[0].name": _container(volumeMounts=[{"name": "ghost", "mountPath": "/x"}]),
+    "spec.containers[0].volumeMounts[0].name": _container(
+        volumeMounts=[{"name": "ghost", "mountPath": "/x"}]
+    ),
     "spec.containers[0].ports[0].containerPort": _container(ports=[{"containerPort": 70000}]),
     "spec.containers[0].readinessProbe": _container(readinessProbe={"periodSeconds": 3}),
     "spec.containers[0].livenessProbe.successThreshold": _container(
         livenessProbe={"tcpSocket": {"port": 80}, "successThreshold": 2}
     ),
     "spec.containers[0].resources.limits": _container(resources={"requests": {"nvidia.com/gpu": "1"}}),
-    "spec.containers[0].resources.limits[nvidia.com/gpu]": _container(resources={"limits": {"nvidia.com/gpu": "0.5"}}),
+    "spec.containers[0].resources.limits[nvidia.com/gpu]": _container(
+        resources={"limits": {"nvidia.com/gpu": "0.5"}}
+    ),
     "spec.containers[0].resources.requests": _container(
         resources={"limits": {"memory": "1Gi"}, "requests": {"memory": "2Gi"}}
     ),
@@ -153,7 +160,9 @@ def test_a_running_pod_may_not_change_its_command(cluster: Cluster, namespace: s
 
 def test_a_claim_may_not_shrink(cluster: Cluster, namespace: str) -> None:
     spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}
-    cluster.core.create_namespaced_persistent_volume_claim(namespace, {"metadata": {"name": "w"}, "spec": spec})
+    cluster.core.create_namespaced_persistent_volume_claim(
+        namespace, {"metadata": {"name": "w"}, "spec": spec}
+    )
     patch = {"spec": {"resources": {"requests": {"storage": "5Gi"}}}}
     error = refusal(cluster.core.patch_namespaced_persistent_volume_claim, "w", namespace, patch)
     assert "field can not be less than" in error.body
@@ -170,7 +179,9 @@ def test_a_body_above_three_mebibytes_is_413(cluster: Cluster, namespace: str) -
     assert error.status == 413
 
 
-def test_the_conflict_fault_strikes_updates_of_its_target(cluster: Cluster, namespace: str, fault: Faults) -> None:
+def test_the_conflict_fault_strikes_updates_of_its_target(
+    cluster: Cluster, namespace: str, fault: Faults
+) -> None:
     cluster.core.create_namespaced_config_map(namespace, config_map(a="1"))
     fault.set("api-conflict", target="configmaps/settings", count=1)
     patch = {"data": {"a": "2"}}
@@ -178,7 +189,9 @@ def test_the_conflict_fault_strikes_updates_of_its_target(cluster: Cluster, name
     assert cluster.core.patch_namespaced_config_map("settings", namespace, patch).data == {"a": "2"}
 
 
-def test_the_500_fault_strikes_its_method_and_resource(cluster: Cluster, namespace: str, fault: Faults) -> None:
+def test_the_500_fault_strikes_its_method_and_resource(
+    cluster: Cluster, namespace: str, fault: Faults
+) -> None:
     fault.set("api-500", target="GET configmaps", count=1)
     cluster.core.list_namespaced_pod(namespace)
     error = refusal(cluster.core.list_namespaced_config_map, namespace)

@@ -16,14 +16,16 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import boto3
 import pytest
 import pytest_asyncio
+import uvloop
 
 from sandbox.apiclient import ApiClient, Object
 from sandbox.faults import Faults
@@ -37,6 +39,7 @@ BUSYBOX = "public.ecr.aws/docker/library/busybox:1.37"
 PYTHON = "vllm/vllm-openai:v0.11.0"
 CLUSTER = "nodes-test"
 NETWORK = "127.61"
+TOKEN = "nodes"
 
 
 def free_port() -> int:
@@ -50,24 +53,29 @@ class Region:
     """What a test needs: the client, AWS, the faults, and verbs that wait for what they ask."""
 
     client: ApiClient
+    trust: ssl.SSLContext
     settings: Settings
     faults: Faults
-    cluster: str
-    subnets: list[str]
-    role: str
+    cluster: str = CLUSTER
+    subnets: list[str] = field(default_factory=list)
+    role: str = ""
     node: str = ""
     namespace: str = "default"
     made: list[str] = field(default_factory=list)
+    clients: dict[str, Any] = field(default_factory=dict)
 
     def aws(self, service: str) -> Any:
+        if service in self.clients:  # making one takes longer than most tests
+            return self.clients[service]
         environment = self.settings.aws_environment()
-        return boto3.client(
+        self.clients[service] = boto3.client(
             service,  # type: ignore[call-overload]
             endpoint_url=environment["AWS_ENDPOINT_URL"],
             region_name=environment["AWS_REGION"],
             aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
         )
+        return self.clients[service]
 
     def path(self, plural: str, name: str | None = None, sub: str | None = None) -> str:
         return self.client.path("v1", plural, self.namespace, name, sub)
@@ -116,10 +124,13 @@ class Region:
         await self.client.delete(self.path("pods", name), **options)
 
     async def log(self, pod: str, container: str = "c0", **query: str) -> str:
-        answer = await self.client.request(
-            "GET", self.path("pods", pod, "log"), params={"container": container, **query}
-        )
-        return str(answer)
+        url = self.client.server + self.path("pods", pod, "log")
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.get(url, params={"container": container, **query}, ssl=self.trust) as response,
+        ):
+            return await response.text()
 
     async def events(self, name: str) -> list[tuple[str, str]]:
         """(reason, message) of the events about one object."""
@@ -183,6 +194,13 @@ async def eventually(
 
 
 @pytest.fixture(scope="session")
+def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
+    """The loop the region's process runs on."""
+    policy: asyncio.AbstractEventLoopPolicy = uvloop.EventLoopPolicy()
+    return policy
+
+
+@pytest.fixture(scope="session")
 def settings() -> Iterator[Settings]:
     """A sandbox's settings, its AWS running."""
     with tempfile.TemporaryDirectory(prefix="nodes-") as folder:
@@ -217,41 +235,44 @@ def settings() -> Iterator[Settings]:
         process.stdout.close()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def client(settings: Settings) -> AsyncIterator[ApiClient]:
-    """A client of an API server that listens with TLS."""
+@asynccontextmanager
+async def control_plane(settings: Settings, cluster: str) -> AsyncIterator[Region]:
+    """An API server that listens with TLS, and a cluster of that name in EKS; no nodes yet."""
 
     async def authenticate(token: str | None) -> str:
-        if token != "nodes":
+        if token != TOKEN:
             raise Unauthorized
         return "system:masters"
 
-    authority = make_authority()
+    authority, faults = make_authority(), Faults(settings.faults_file)
     server = ApiServer(
-        name=CLUSTER,
-        authenticate=authenticate,
-        faults=Faults(settings.faults_file),
-        service_network=NETWORK,
+        name=cluster, authenticate=authenticate, faults=faults, service_network=settings.network
     )
     port = await server.start("127.0.0.1", 0, authority.server_context())
     trust = ssl.create_default_context(cadata=authority.ca_pem.decode())
-    async with ApiClient(f"https://127.0.0.1:{port}", "nodes", trust) as made:
-        yield made
+    async with ApiClient(f"https://127.0.0.1:{port}", TOKEN, trust) as client:
+        region = Region(client, trust, settings, faults, cluster)
+        await asyncio.to_thread(_make_cluster, region)
+        yield region
     await server.stop()
 
 
-@pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def shared(settings: Settings, client: ApiClient) -> AsyncIterator[Region]:
-    """One running cluster with one CPU node, for every test here."""
-    faults = Faults(settings.faults_file)
-    region = Region(client, settings, faults, CLUSTER, [], "")
-    await asyncio.to_thread(_make_cluster, region)
-    running = asyncio.create_task(run_nodes(client, settings, faults, CLUSTER))
-    region.node = (await region.make_group("cpu", 1, "m6i.2xlarge"))[0]["metadata"]["name"]
-    yield region
+@asynccontextmanager
+async def nodes_of(region: Region) -> AsyncIterator[None]:
+    """The region's nodes, running."""
+    running = asyncio.create_task(run_nodes(region.client, region.settings, region.faults, region.cluster))
+    yield
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def shared(settings: Settings) -> AsyncIterator[Region]:
+    """One running cluster with one CPU node, for every test here."""
+    async with control_plane(settings, CLUSTER) as region, nodes_of(region):
+        region.node = (await region.make_group("cpu", 1, "m6i.2xlarge"))[0]["metadata"]["name"]
+        yield region
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -273,9 +294,11 @@ def _make_cluster(region: Region) -> None:
             VpcId=vpc, CidrBlock=f"10.0.{index}.0/24", AvailabilityZone=f"us-east-1{zone}"
         )
         region.subnets.append(made["Subnet"]["SubnetId"])
-    region.role = iam.create_role(RoleName="nodes-test", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    eks.create_cluster(name=CLUSTER, roleArn=region.role, resourcesVpcConfig={"subnetIds": region.subnets})
+    region.role = iam.create_role(RoleName=region.cluster, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    eks.create_cluster(
+        name=region.cluster, roleArn=region.role, resourcesVpcConfig={"subnetIds": region.subnets}
+    )
     deadline = time.monotonic() + 10
-    while eks.describe_cluster(name=CLUSTER)["cluster"]["status"] != "ACTIVE":
+    while eks.describe_cluster(name=region.cluster)["cluster"]["status"] != "ACTIVE":
         assert time.monotonic() < deadline
         time.sleep(0.05)

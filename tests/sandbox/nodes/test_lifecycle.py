@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sandbox.apiclient import Object
-from tests.sandbox.nodes.conftest import BUSYBOX, PYTHON, Region
+from tests.sandbox.nodes.conftest import BUSYBOX, PYTHON, Region, eventually
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -87,8 +87,25 @@ async def test_a_sidecar_runs_beside_the_containers_and_ends_after_them(region: 
     sidecar = {"name": "side", "image": BUSYBOX, "restartPolicy": "Always", **SLEEP}
     name = await region.run(shell("sleep 0.2"), restartPolicy="Never", initContainers=[sidecar])
     pod = await region.until_phase(name, "Succeeded")
-    assert pod["status"]["initContainerStatuses"][0]["started"] in (True, False)
+    assert pod["status"]["initContainerStatuses"][0]["restartCount"] == 0
     await region.until(name, lambda p: "terminated" in p["status"]["initContainerStatuses"][0]["state"])
+
+
+async def test_a_sidecar_ends_with_its_deleted_pod(region: Region) -> None:
+    # $$$$ is $$ to the shell: the API reads $$ as one $.
+    sidecar = {
+        "name": "side",
+        "image": BUSYBOX,
+        "restartPolicy": "Always",
+        **shell("echo $$$$; exec sleep 60"),
+    }
+    name = await region.run(SLEEP, initContainers=[sidecar])
+    await region.until_phase(name, "Running")
+    pid = int(await eventually(lambda: region.log(name, "side"), lambda text: "\n" in text))
+    assert _alive(pid)
+    await region.delete(name)
+    await region.until_gone(name)
+    assert not _alive(pid)
 
 
 async def test_a_crashing_container_backs_off_and_counts_its_restarts(region: Region) -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 from sandbox.faults import Faults
 from sandbox.terraform.provider.server import MAGIC_COOKIE
+from tests.sandbox.terraform.conftest import HEADER
 from tests.sandbox.terraform.workspace import REPOSITORY, Cloud, Workspace
 
 Configured = Callable[[str], Workspace]
@@ -37,14 +40,74 @@ resource "aws_eks_node_group" "gpu" {
 """
 
 
-def log_group(name: str, days: int = 7, **tags: str) -> str:
-    return f"""
-resource "aws_cloudwatch_log_group" "this" {{
-  name              = "{name}"
-  retention_in_days = {days}
-  tags              = {json.dumps(tags).replace(":", "=")}
+KINDS = ("drifted", "deleted", "renamed", "untouched")
+LOG_GROUPS = "".join(
+    f"""
+resource "aws_cloudwatch_log_group" "{kind}" {{
+  name              = "/{kind}"
+  retention_in_days = 7
+  tags              = {{ team = "ml" }}
 }}
 """
+    for kind in KINDS
+)
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Log groups after an apply, each changed in its own way, and what a plan said of them then."""
+
+    workspace: Workspace
+    planned: dict[str, str]
+    tags: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def changed(aws: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Changed:
+    folder = tmp_path_factory.mktemp("changed")
+    (folder / "main.tf").write_text(HEADER + LOG_GROUPS)
+    workspace = Workspace(folder, aws.environment)
+    workspace.init()
+    workspace.apply()
+    logs = aws.client("logs")
+    arn = workspace.state()["aws_cloudwatch_log_group.untouched"]["arn"]
+    tags = logs.list_tags_for_resource(resourceArn=arn)["tags"]
+    logs.put_retention_policy(logGroupName="/drifted", retentionInDays=30)
+    logs.delete_log_group(logGroupName="/deleted")
+    (folder / "main.tf").write_text(HEADER + LOG_GROUPS.replace('"/renamed"', '"/other"'))
+    return Changed(workspace, workspace.planned(), tags)
+
+
+def test_drift_is_seen(changed: Changed) -> None:
+    assert changed.planned["aws_cloudwatch_log_group.drifted"] == "update"
+
+
+def test_what_was_deleted_behind_terraform_is_to_be_made_again(changed: Changed) -> None:
+    assert changed.planned["aws_cloudwatch_log_group.deleted"] == "create"
+
+
+def test_a_changed_name_replaces(changed: Changed) -> None:
+    assert changed.planned["aws_cloudwatch_log_group.renamed"] == "replace"
+
+
+def test_what_is_as_it_was_stays(changed: Changed) -> None:
+    assert "aws_cloudwatch_log_group.untouched" not in changed.planned
+
+
+def test_default_tags_join_a_resources_own(changed: Changed) -> None:
+    assert changed.tags == {"Project": "slipway", "team": "ml"}
+
+
+def test_drift_is_repaired(changed: Changed, aws: Cloud) -> None:
+    changed.workspace.run("apply", "-no-color", "planned")
+    groups = {g["logGroupName"]: g for g in aws.client("logs").describe_log_groups()["logGroups"]}
+    assert groups["/drifted"]["retentionInDays"] == 7
+    assert {"/deleted", "/other"} <= groups.keys()
+    assert "/renamed" not in groups
+
+
+def log_group(name: str) -> str:
+    return f'resource "aws_cloudwatch_log_group" "this" {{\n  name = "{name}"\n}}\n'
 
 
 def test_a_bad_taint_effect_is_shown_with_its_line(configured: Configured) -> None:
@@ -56,40 +119,6 @@ def test_a_bad_taint_effect_is_shown_with_its_line(configured: Configured) -> No
 def test_a_missing_required_attribute_is_refused(configured: Configured) -> None:
     text = configured('resource "aws_subnet" "this" {}').run("validate", "-no-color", code=1).text
     assert '"vpc_id" is required' in text
-
-
-def test_drift_is_seen_and_repaired(configured: Configured, aws: Cloud) -> None:
-    workspace = configured(log_group("/drift", 7, team="ml"))
-    workspace.apply()
-    workspace.plan(changes=False)
-    logs = aws.client("logs")
-    logs.put_retention_policy(logGroupName="/drift", retentionInDays=30)
-    assert "30 -> 7" in workspace.plan(changes=True).text
-    workspace.apply()
-    assert logs.describe_log_groups(logGroupNamePrefix="/drift")["logGroups"][0]["retentionInDays"] == 7
-
-
-def test_what_was_deleted_behind_terraform_is_made_again(configured: Configured, aws: Cloud) -> None:
-    workspace = configured(log_group("/deleted"))
-    workspace.apply()
-    aws.client("logs").delete_log_group(logGroupName="/deleted")
-    assert workspace.planned() == {"aws_cloudwatch_log_group.this": ["create"]}
-
-
-def test_a_changed_name_replaces(configured: Configured) -> None:
-    workspace = configured(log_group("/old"))
-    workspace.apply()
-    main = workspace.folder / "main.tf"
-    main.write_text(main.read_text().replace("/old", "/new"))
-    assert workspace.planned() == {"aws_cloudwatch_log_group.this": ["delete", "create"]}
-
-
-def test_default_tags_join_a_resources_own(configured: Configured, aws: Cloud) -> None:
-    workspace = configured(log_group("/tagged", 7, team="ml"))
-    workspace.apply()
-    arn = workspace.state()["aws_cloudwatch_log_group.this"]["arn"]
-    tags = aws.client("logs").list_tags_for_resource(resourceArn=arn)["tags"]
-    assert tags == {"Project": "slipway", "team": "ml"}
 
 
 def test_what_exists_already_is_adopted_by_an_import_block(configured: Configured, aws: Cloud) -> None:

@@ -133,15 +133,12 @@ class Workspace:
         arguments = ("plan", "-input=false", "-no-color", "-detailed-exitcode", *options)
         return self.run(*arguments, code=code, **variables)
 
-    def planned(self, **variables: Any) -> dict[str, list[str]]:
-        """The actions of a plan by address, without what stays."""
-        self.run("plan", "-input=false", "-no-color", "-out=planned", **variables)
-        shown = json.loads(self.run("show", "-json", "planned", **variables).text)
-        return {
-            change["address"]: change["change"]["actions"]
-            for change in shown.get("resource_changes", [])
-            if change["change"]["actions"] not in (["no-op"], ["read"])
-        }
+    def planned(self, **variables: Any) -> dict[str, str]:
+        """The action of a plan by address: create, update, replace or delete. The plan is kept as `planned`."""
+        text = self.run("plan", "-input=false", "-json", "-out=planned", **variables).text
+        events = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        changes = [event["change"] for event in events if event["type"] == "planned_change"]
+        return {change["resource"]["addr"]: change["action"] for change in changes}
 
     def outputs(self) -> dict[str, Any]:
         shown = json.loads(self.run("output", "-json").text)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,10 @@ from botocore.config import Config
 
 from sandbox.faults import Faults
 from sandbox.settings import ACCESS_KEY, SECRET_KEY, Settings
-from tasks.spec.records import StagedModel
+from sandbox.supervisor import free_network
+from tasks.cloud.aws import Aws
+from tasks.cloud.kubernetes import Cluster, connect
+from tasks.spec.records import Infrastructure, StagedModel
 
 MIB = 1 << 20
 REPO, COMMIT = "acme/small", "c" * 40
@@ -40,22 +44,102 @@ def _free_ports(count: int) -> list[int]:
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     root = tmp_path_factory.mktemp("cache")
     aws, control, hub, cdn, metrics, prefect = _free_ports(6)
-    made = Settings(root, "127.232", aws, control, hub, cdn, metrics, prefect)
-    made.save()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox.aws", "--root", str(root)],
-        stdout=subprocess.PIPE,
-        text=True,
+    made = Settings(
+        root,
+        free_network(),
+        aws,
+        control,
+        hub,
+        cdn,
+        metrics,
+        prefect,
+        cluster_boot_seconds=0.1,
+        nodegroup_boot_seconds=0.1,
+        node_boot_seconds=0.1,
+        addon_seconds=0.1,
     )
-    try:
-        assert process.stdout is not None
-        assert "listening" in process.stdout.readline()
+    made.save()
+    with _running("sandbox.aws", root, "listening"):
         yield made
+
+
+@contextmanager
+def _running(module: str, root: Path, says: str) -> Iterator[None]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, "--root", str(root)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    try:
+        line = process.stdout.readline()
+        assert says in line, f"{module} said {line!r}"
+        yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(10)
-        if process.stdout:
-            process.stdout.close()
+        process.wait(20)
+        process.stdout.close()
+
+
+CLUSTER = "cache-test"
+
+
+@pytest.fixture(scope="session")
+def cluster(settings: Settings) -> Iterator[Cluster]:
+    """An EKS cluster with one GPU node and the EBS CSI driver, reached as the product reaches one."""
+    with pytest.MonkeyPatch.context() as patch, _running("sandbox.region", settings.root, "region ready"):
+        for name, value in settings.aws_environment().items():
+            patch.setenv(name, value)
+        yield _make_cluster(Aws(settings.region))
+
+
+def _make_cluster(aws: Aws) -> Cluster:
+    ec2, eks = aws.client("ec2"), aws.client("eks")
+    role = aws.client("iam").create_role(RoleName="cache-test", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"us-east-1{zone}")[
+            "Subnet"
+        ]["SubnetId"]
+        for n, zone in enumerate("ab")
+    ]
+    eks.create_cluster(name=CLUSTER, roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
+    eks.get_waiter("cluster_active").wait(name=CLUSTER, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
+    eks.create_nodegroup(
+        clusterName=CLUSTER,
+        nodegroupName="gpu",
+        subnets=subnets,
+        nodeRole=role,
+        instanceTypes=["g5.2xlarge"],
+        scalingConfig={"minSize": 0, "maxSize": 2, "desiredSize": 1},
+        labels={"workload": "inference-gpu"},
+        taints=[{"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"}],
+    )
+    associate = {"clusterName": CLUSTER, "roleArn": role}
+    eks.create_addon(
+        clusterName=CLUSTER,
+        addonName="aws-ebs-csi-driver",
+        podIdentityAssociations=[{"serviceAccount": "ebs-csi-controller-sa", "roleArn": role}],
+    )
+    eks.create_addon(clusterName=CLUSTER, addonName="eks-pod-identity-agent")
+    eks.create_pod_identity_association(namespace="llm", serviceAccount="model-cache", **associate)
+    described = eks.describe_cluster(name=CLUSTER)["cluster"]
+    made = connect(
+        Infrastructure(
+            cluster_name=CLUSTER,
+            endpoint=described["endpoint"],
+            certificate_authority=described["certificateAuthority"]["data"],
+            kubernetes_version=described["version"],
+            region=aws.region,
+            vpc_id=vpc,
+            private_subnet_ids=tuple(subnets),
+            zones=("us-east-1a", "us-east-1b"),
+            gpu_node_group="gpu",
+            system_node_group="none",
+            namespace="llm",
+        ),
+        aws,
+    )
+    made.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "llm"}})
+    return made
 
 
 @pytest.fixture

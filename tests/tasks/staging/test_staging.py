@@ -218,6 +218,30 @@ def test_the_token_is_never_sent_to_the_cdn(run: Stager, settings: Settings) -> 
     assert staged.total_bytes == gated.total_bytes
 
 
+def test_objects_are_encrypted_with_the_key_that_is_given(run: Stager, settings: Settings) -> None:
+    key = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
+    staged = stage(
+        run.model,
+        bucket=run.bucket,
+        s3=run.s3,
+        token=None,
+        reporter=run.heard,
+        endpoint=settings.hub_url,
+        kms_key_arn=key,
+        part_size_floor=5 * MIB,
+    )
+    for path in (BIG, "config.json", ".slipway/manifest.json"):
+        head = run.s3.head_object(Bucket=run.bucket, Key=f"{staged.prefix}/{path}")
+        assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", key)
+
+
+def test_parts_s3_drops_the_connection_on_are_sent_again(run: Stager, faults: Faults) -> None:
+    faults.set("s3-disconnect", target="UploadPart", count=2)
+    run()
+    assert faults.active() == []
+    assert_whole(run)
+
+
 def test_a_denied_upload_names_the_operation(run: Stager, faults: Faults) -> None:
     faults.set("s3-denied", target="UploadPart")
     with pytest.raises(AccessDenied) as caught:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sandbox.terraform.provider.resources import (
-    compute,
     data,
+    eks_access,
+    eks_addons,
     eks_cluster,
-    eks_workers,
+    eks_nodes,
+    endpoints,
     iam,
     keys,
+    launch_template,
     network,
+    routes,
     s3,
 )
 from sandbox.terraform.provider.schema import (
@@ -32,9 +36,13 @@ RESOURCES: Mapping[str, Resource] = {
     **keys.RESOURCES,
     **iam.RESOURCES,
     **network.RESOURCES,
-    **compute.RESOURCES,
+    **routes.RESOURCES,
+    **endpoints.RESOURCES,
+    **launch_template.RESOURCES,
     **eks_cluster.RESOURCES,
-    **eks_workers.RESOURCES,
+    **eks_access.RESOURCES,
+    **eks_addons.RESOURCES,
+    **eks_nodes.RESOURCES,
 }
 DATA_SOURCES: Mapping[str, DataSource] = data.DATA_SOURCES
 PROVIDER = Block(

@@ -1,16 +1,20 @@
-"""The EKS cluster and who may enter it."""
+"""The EKS cluster."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from sandbox.terraform.provider.resources.shapes import compact, first, split_id, tag_changes
+from sandbox.terraform.provider.resources.eks_waits import (
+    retag_eks,
+    wait_for_update,
+    wait_until_active,
+    wait_until_gone,
+)
+from sandbox.terraform.provider.resources.shapes import compact, first
 from sandbox.terraform.provider.schema import (
     BOOL,
     STRING,
     STRINGS,
-    Block,
     Problems,
     State,
     computed,
@@ -21,79 +25,41 @@ from sandbox.terraform.provider.schema import (
     required,
     resource,
 )
-from sandbox.terraform.provider.session import Session, WaitFailed, timeout, unless_gone
+from sandbox.terraform.provider.session import Session, timeout, unless_gone
 from sandbox.terraform.provider.values import UNKNOWN
 
-# ------------------------------------------------------------------ shared by everything of EKS
+
+def _vpc_request(block: State) -> dict[str, Any]:
+    return compact(
+        {
+            "subnetIds": block["subnet_ids"],
+            "securityGroupIds": block["security_group_ids"],
+            "endpointPublicAccess": block["endpoint_public_access"],
+            "endpointPrivateAccess": block["endpoint_private_access"],
+            "publicAccessCidrs": block["public_access_cidrs"],
+        }
+    )
 
 
-def retag_eks(session: Session, prior: State, planned: State, arn: str) -> None:
-    removed, added = tag_changes(prior, planned)
-    eks = session.client("eks")
-    if removed:
-        eks.untag_resource(resourceArn=arn, tagKeys=removed)
-    if added:
-        eks.tag_resource(resourceArn=arn, tags=added)
+_NETWORK = ("subnetIds", "securityGroupIds")
 
 
-def wait_for_update(session: Session, update: dict[str, Any], within: float, **what: str) -> None:
-    """Wait until an update EKS accepted is through. Raises WaitFailed with the errors EKS names."""
-
-    def status() -> str:
-        shown = session.client("eks").describe_update(updateId=update["id"], **what)["update"]
-        if shown["status"] in ("Failed", "Cancelled"):
-            raise WaitFailed(f"EKS update {update['id']} {shown['status']}: {shown.get('errors')}")
-        return str(shown["status"])
-
-    session.wait(f"EKS update {update['id']}", status, ["Successful"], within)
-
-
-def health(shown: dict[str, Any]) -> str:
-    """The issues EKS reports, as one text: the reason when a wait fails."""
-    issues = (shown.get("health") or {}).get("issues") or []
-    return "; ".join(f"{issue.get('code')}: {issue.get('message')}" for issue in issues)
+def _vpc_changes(before: State, after: State) -> list[dict[str, Any]]:
+    """EKS takes the network and the endpoint's access apart, each as a whole."""
+    was, now = _vpc_request(before), _vpc_request(after)
+    parts = [
+        {key: value for key, value in now.items() if (key in _NETWORK) is network}
+        for network in (True, False)
+    ]
+    return [
+        {"resourcesVpcConfig": part}
+        for part in parts
+        if any(_settled(was.get(k)) != _settled(v) for k, v in part.items())
+    ]
 
 
-def wait_until_active(
-    session: Session, what: str, describe: Callable[[], dict[str, Any]], within: float
-) -> None:
-    """Wait for status ACTIVE. Raises WaitFailed, with EKS's own issues where it names any."""
-    seen: dict[str, Any] = {}
-
-    def status() -> str:
-        seen.update(describe())
-        return str(seen["status"])
-
-    try:
-        session.wait(what, status, ["ACTIVE"], within)
-    except WaitFailed as failure:
-        raise WaitFailed(f"{failure}. last error: {health(seen) or 'none reported'}") from failure
-
-
-def wait_until_gone(
-    session: Session, what: str, describe: Callable[[], dict[str, Any]], within: float
-) -> None:
-    """Wait until EKS knows it no more. A DELETE_FAILED raises WaitFailed."""
-
-    def status() -> str | None:
-        shown = unless_gone(describe)
-        return None if shown is None else str(shown["status"])
-
-    session.wait(what, status, [None], within)
-
-
-# ------------------------------------------------------------------ cluster
-
-
-def _vpc_request(block: State, *, creating: bool) -> dict[str, Any]:
-    wish = {
-        "endpointPublicAccess": block["endpoint_public_access"],
-        "endpointPrivateAccess": block["endpoint_private_access"],
-        "publicAccessCidrs": block["public_access_cidrs"],
-    }
-    if creating:
-        wish |= {"subnetIds": block["subnet_ids"], "securityGroupIds": block["security_group_ids"]}
-    return compact(wish)
+def _settled(value: Any) -> Any:
+    return sorted(value) if isinstance(value, list) else value
 
 
 def _logging(enabled: list[str], disabled: list[str]) -> dict[str, Any]:
@@ -110,7 +76,7 @@ def _create_cluster(session: Session, planned: State) -> State:
                 "name": planned["name"],
                 "roleArn": planned["role_arn"],
                 "version": planned["version"],
-                "resourcesVpcConfig": _vpc_request(planned["vpc_config"][0], creating=True),
+                "resourcesVpcConfig": _vpc_request(planned["vpc_config"][0]),
                 "accessConfig": access
                 and compact(
                     {
@@ -168,7 +134,7 @@ def _read_cluster(session: Session, state: State) -> State | None:
         "identity": [{"oidc": [{"issuer": issuer}]}],
         "enabled_cluster_log_types": [kind for s in setups if s.get("enabled") for kind in s["types"]],
         "vpc_config": [_shown_vpc(shown.get("resourcesVpcConfig") or {})],
-        "access_config": [_shown_access(shown.get("accessConfig") or {}, state)],
+        "access_config": [_shown_access(shown.get("accessConfig") or {})],
         "encryption_config": [
             {"resources": e["resources"], "provider": [{"key_arn": e["provider"]["keyArn"]}]}
             for e in shown.get("encryptionConfig") or []
@@ -189,13 +155,9 @@ def _shown_vpc(vpc: dict[str, Any]) -> State:
     }
 
 
-def _shown_access(access: dict[str, Any], state: State) -> State:
-    """EKS never says again whether the creator became administrator, so what was asked for stays."""
-    asked = (first(state.get("access_config") or []) or {}).get("bootstrap_cluster_creator_admin_permissions")
-    return {
-        "authentication_mode": access.get("authenticationMode", "CONFIG_MAP"),
-        "bootstrap_cluster_creator_admin_permissions": asked,
-    }
+def _shown_access(access: dict[str, Any]) -> State:
+    """EKS never says again whether the creator became administrator: left out, so that what was asked for stays."""
+    return {"authentication_mode": access.get("authenticationMode", "CONFIG_MAP")}
 
 
 def _update_cluster(session: Session, prior: State, planned: State) -> None:
@@ -205,10 +167,7 @@ def _update_cluster(session: Session, prior: State, planned: State) -> None:
     if prior["version"] != planned["version"]:
         started = eks.update_cluster_version(name=name, version=planned["version"])["update"]
         wait_for_update(session, started, within, name=name)
-    changes: list[dict[str, Any]] = []  # EKS takes one kind of change at a time
-    before, after = prior["vpc_config"][0], planned["vpc_config"][0]
-    if _vpc_request(before, creating=False) != _vpc_request(after, creating=False):
-        changes.append({"resourcesVpcConfig": _vpc_request(after, creating=False)})
+    changes = _vpc_changes(prior["vpc_config"][0], planned["vpc_config"][0])  # EKS takes one kind at a time
     was, now = (set(state["enabled_cluster_log_types"] or []) for state in (prior, planned))
     if was != now:
         changes.append({"logging": _logging(sorted(now), sorted(was - now))})
@@ -267,8 +226,8 @@ CLUSTER = resource(
     blocks={
         "vpc_config": only(
             {
-                "subnet_ids": required(STRINGS, forces_new=True),
-                "security_group_ids": optional(STRINGS, forces_new=True),
+                "subnet_ids": required(STRINGS),
+                "security_group_ids": optional(STRINGS),
                 "endpoint_public_access": optional(BOOL, default=True),
                 "endpoint_private_access": optional(BOOL, default=False),
                 "public_access_cidrs": optional(STRINGS, computed=True),
@@ -280,14 +239,14 @@ CLUSTER = resource(
         "access_config": only(
             {
                 "authentication_mode": optional(STRING, computed=True),
-                "bootstrap_cluster_creator_admin_permissions": optional(BOOL, forces_new=True),
+                "bootstrap_cluster_creator_admin_permissions": optional(BOOL, default=True, forces_new=True),
             },
             computed=True,
         ),
         "encryption_config": only(
             {"resources": required(STRINGS)},
             blocks={"provider": only({"key_arn": required(STRING)}, min_items=1)},
-            forces_new=True,
+            forces_new=True,  # hashicorp/aws adds encryption in place, and only its removal replaces; here both do
         ),
     },
     tags=True,
@@ -300,138 +259,6 @@ CLUSTER = resource(
     validate=_check_cluster,
 )
 
-# ------------------------------------------------------------------ access entry
-
-
-def _create_entry(session: Session, planned: State) -> State:
-    made = session.client("eks").create_access_entry(
-        **compact(
-            {
-                "clusterName": planned["cluster_name"],
-                "principalArn": planned["principal_arn"],
-                "type": planned["type"],
-                "kubernetesGroups": planned["kubernetes_groups"],
-                "username": planned["user_name"],
-                "tags": planned["tags_all"],
-            }
-        )
-    )["accessEntry"]
-    return {
-        "id": f"{planned['cluster_name']}:{planned['principal_arn']}",
-        "access_entry_arn": made["accessEntryArn"],
-    }
-
-
-def _read_entry(session: Session, state: State) -> State | None:
-    names = split_id(state["id"], ":", "cluster_name", "principal_arn")
-    wanted = {"clusterName": names["cluster_name"], "principalArn": names["principal_arn"]}
-    shown = unless_gone(lambda: session.client("eks").describe_access_entry(**wanted)["accessEntry"])
-    if shown is None:
-        return None
-    return names | {
-        "access_entry_arn": shown["accessEntryArn"],
-        "type": shown["type"],
-        "kubernetes_groups": shown.get("kubernetesGroups") or [],
-        "user_name": shown.get("username"),
-        "created_at": str(shown.get("createdAt")),
-        "tags": shown.get("tags") or {},
-    }
-
-
-def _update_entry(session: Session, prior: State, planned: State) -> None:
-    if any(prior[key] != planned[key] for key in ("kubernetes_groups", "user_name")):
-        session.client("eks").update_access_entry(
-            clusterName=planned["cluster_name"],
-            principalArn=planned["principal_arn"],
-            kubernetesGroups=planned["kubernetes_groups"] or [],
-            **compact({"username": planned["user_name"]}),
-        )
-    retag_eks(session, prior, planned, prior["access_entry_arn"])
-
-
-def _delete_entry(session: Session, state: State) -> None:
-    wanted = {"clusterName": state["cluster_name"], "principalArn": state["principal_arn"]}
-    unless_gone(lambda: session.client("eks").delete_access_entry(**wanted))
-
-
-ACCESS_ENTRY = resource(
-    {
-        "cluster_name": required(STRING, forces_new=True),
-        "principal_arn": required(STRING, forces_new=True),
-        "type": optional(STRING, default="STANDARD", forces_new=True),
-        "kubernetes_groups": optional(STRINGS, computed=True),
-        "user_name": optional(STRING, computed=True),
-        "access_entry_arn": computed(STRING),
-        "created_at": computed(STRING),
-    },
-    tags=True,
-    create=_create_entry,
-    read=_read_entry,
-    update=_update_entry,
-    delete=_delete_entry,
-    importer=lambda identity: split_id(identity, ":", "cluster_name", "principal_arn"),
-)
-
-# ------------------------------------------------------------------ access policy association
-
-
-def _associate_policy(session: Session, planned: State) -> State:
-    scope = planned["access_scope"][0]
-    session.client("eks").associate_access_policy(
-        clusterName=planned["cluster_name"],
-        principalArn=planned["principal_arn"],
-        policyArn=planned["policy_arn"],
-        accessScope=compact({"type": scope["type"], "namespaces": scope["namespaces"]}),
-    )
-    return {"id": "#".join(planned[key] for key in ("cluster_name", "principal_arn", "policy_arn"))}
-
-
-def _read_policy(session: Session, state: State) -> State | None:
-    names = split_id(state["id"], "#", "cluster_name", "principal_arn", "policy_arn")
-    wanted = {"clusterName": names["cluster_name"], "principalArn": names["principal_arn"]}
-    eks = session.client("eks")
-    found = unless_gone(lambda: eks.list_associated_access_policies(**wanted)["associatedAccessPolicies"])
-    shown = next((policy for policy in found or [] if policy["policyArn"] == names["policy_arn"]), None)
-    if shown is None:
-        return None
-    scope = shown["accessScope"]
-    return names | {
-        "access_scope": [{"type": scope["type"], "namespaces": scope.get("namespaces") or []}],
-        "associated_at": str(shown.get("associatedAt")),
-    }
-
-
-def _disassociate_policy(session: Session, state: State) -> None:
-    wanted = {"clusterName": "cluster_name", "principalArn": "principal_arn", "policyArn": "policy_arn"}
-    request = {theirs: state[ours] for theirs, ours in wanted.items()}
-    unless_gone(lambda: session.client("eks").disassociate_access_policy(**request))
-
-
-ACCESS_POLICY_ASSOCIATION = resource(
-    {
-        "cluster_name": required(STRING, forces_new=True),
-        "principal_arn": required(STRING, forces_new=True),
-        "policy_arn": required(STRING, forces_new=True),
-        "associated_at": computed(STRING),
-    },
-    blocks={
-        "access_scope": Block(
-            {
-                "type": required(STRING, forces_new=True),
-                "namespaces": optional(STRINGS, forces_new=True),
-            },
-            min_items=1,
-            max_items=1,
-        )
-    },
-    create=_associate_policy,
-    read=_read_policy,
-    delete=_disassociate_policy,
-    importer=lambda identity: split_id(identity, "#", "cluster_name", "principal_arn", "policy_arn"),
-)
-
 RESOURCES = {
     "aws_eks_cluster": CLUSTER,
-    "aws_eks_access_entry": ACCESS_ENTRY,
-    "aws_eks_access_policy_association": ACCESS_POLICY_ASSOCIATION,
 }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sandbox.terraform.provider.schema import State
-from sandbox.terraform.provider.session import Session
+from sandbox.terraform.provider.session import Session, unless_gone
 
 
 def compact(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,3 +59,9 @@ def split_id(identity: str, separator: str, *names: str) -> State:
             f"unexpected id {identity!r}: expected {separator.join(name.upper() for name in names)}"
         )
     return {"id": identity} | dict(zip(names, parts, strict=True))
+
+
+def one(call: Callable[[], list[dict[str, Any]]]) -> dict[str, Any] | None:
+    """The only item a describe call by id answers, or None when EC2 does not know the id (any more)."""
+    found = unless_gone(call)
+    return found[0] if found else None

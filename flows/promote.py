@@ -1,0 +1,42 @@
+"""Promote: what was proven in one environment comes into the next; nothing is rebuilt, nothing else comes in."""
+
+from __future__ import annotations
+
+from prefect import flow
+from pydantic import Field
+
+from flows.choices import EnvironmentName, ModelName, read_choice
+from flows.deploy import deploy
+from tasks.infra.task import read_infrastructure
+from tasks.rollout.ledger import ReleaseRecord
+from tasks.rollout.task import proven_release
+from tasks.spec.catalogue import load_environment
+from tasks.spec.errors import InputError
+
+
+@flow(name="promote", flow_run_name="promote {model} to {environment}")
+def promote(
+    model: ModelName,
+    environment: EnvironmentName,
+    source: str | None = Field(
+        None, description="where it was proven; default: the environment's promote_from"
+    ),
+) -> ReleaseRecord:
+    """Deploy into an environment exactly the commit, image and flags that are proven in another.
+
+    Args:
+        model: A file of models/, by its name.
+        environment: The environment to promote into.
+        source: The environment it was proven in; by default the one `promote_from` names.
+    """
+    what, where = read_choice(model, environment)
+    origin = source or where.promote_from
+    if not origin:
+        raise InputError(
+            f"{environment} does not say where promotions come from",
+            next_command=f"slipway promote {model} -e {environment} --from ENVIRONMENT",
+        )
+    proven_in = load_environment(origin)
+    storage, _ = read_infrastructure(proven_in)
+    release = proven_release(what, proven_in, storage)
+    return deploy(model, environment, revision=release.commit)

@@ -1,0 +1,5 @@
+"""`python -m sandbox` is `slipway sandbox`."""
+
+from sandbox.cli import sandbox
+
+sandbox()

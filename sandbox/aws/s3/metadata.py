@@ -1,0 +1,81 @@
+"""What is told of an object beside its bytes: tags, attributes, ACL."""
+
+from __future__ import annotations
+
+from sandbox.aws.s3.errors import S3Error
+from sandbox.aws.s3.message import OWNER_ID, Answer, S3Request, http_date, tag_set, tags_of, xml, xml_answer
+from sandbox.aws.s3.objects import Objects, id_header
+from sandbox.aws.s3.store import Store
+
+
+class Metadata:
+    """Get/Put/DeleteObjectTagging, GetObjectAttributes, GetObjectAcl; object lock is not there."""
+
+    def __init__(self, store: Store, objects: Objects) -> None:
+        self._store, self._objects = store, objects
+
+    def get_object_tagging(self, request: S3Request) -> Answer:
+        with self._store.lock:
+            bucket, version = self._objects.find(request)
+            answer = xml_answer("Tagging", tag_set(version.tags))
+        answer.headers |= id_header(bucket, version)
+        return answer
+
+    def put_object_tagging(self, request: S3Request) -> Answer:
+        tags = tags_of(request.document())
+        if len(tags) > 10:
+            raise S3Error("BadRequest", "Object tags cannot be greater than 10")
+        with self._store.lock:
+            bucket, version = self._objects.find(request)
+            version.tags = tags
+        return Answer(200, headers=id_header(bucket, version))
+
+    def delete_object_tagging(self, request: S3Request) -> Answer:
+        with self._store.lock:
+            bucket, version = self._objects.find(request)
+            version.tags = {}
+        return Answer(204, headers=id_header(bucket, version))
+
+    def get_object_attributes(self, request: S3Request) -> Answer:
+        wanted = {name.strip() for name in request.headers.get("x-amz-object-attributes", "").split(",")}
+        with self._store.lock:
+            bucket, version = self._objects.find(request)
+        checksum = version.checksum
+        assert checksum
+        parts = [
+            ("Part", [("PartNumber", p.number), ("Size", p.size), (p.checksum.member, p.checksum.value)])
+            for p in version.parts
+        ]
+        rows = {
+            "ETag": version.etag,
+            "Checksum": [(checksum.member, checksum.value), ("ChecksumType", checksum.kind)],
+            "ObjectParts": [("PartsCount", len(parts)), ("IsTruncated", "false"), *parts] if parts else None,
+            "StorageClass": version.headers.get("x-amz-storage-class", "STANDARD"),
+            "ObjectSize": version.size,
+        }
+        answer = xml_answer("GetObjectAttributesResponse", *((k, v) for k, v in rows.items() if k in wanted))
+        answer.headers |= id_header(bucket, version) | {"Last-Modified": http_date(version.modified)}
+        return answer
+
+    def get_object_acl(self, request: S3Request) -> Answer:
+        with self._store.lock:
+            self._objects.find(request)
+        return Answer(200, acl_document(), {"Content-Type": "application/xml"})
+
+    def get_object_lock(self, request: S3Request) -> Answer:
+        with self._store.lock:
+            self._objects.find(request)
+        raise S3Error(
+            "NoSuchObjectLockConfiguration", "The specified object does not have a ObjectLock configuration"
+        )
+
+
+def acl_document() -> bytes:
+    owner = [("ID", OWNER_ID)]
+    grantee = f'<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser"><ID>{OWNER_ID}</ID></Grantee>'
+    text = xml(
+        "AccessControlPolicy",
+        ("Owner", owner),
+        ("AccessControlList", [("Grant", [("Permission", "FULL_CONTROL")])]),
+    )
+    return text.replace(b"<Permission>", grantee.encode() + b"<Permission>")

@@ -1,0 +1,51 @@
+"""Warming as Prefect tasks."""
+
+from __future__ import annotations
+
+import time
+
+from prefect import task
+
+from tasks.cache.warming import warm
+from tasks.cloud.interruption import nap
+from tasks.spec.environment import Environment
+from tasks.spec.errors import ClusterError
+from tasks.spec.model import Model
+from tasks.spec.records import Infrastructure, StagedModel, WarmCache
+from tasks.task import SETTINGS, RunReporter, cluster_of
+
+
+@task(task_run_name="warm the cache of {model.name}", **SETTINGS)
+def warm_cache(
+    model: Model, environment: Environment, infrastructure: Infrastructure, staged: StagedModel
+) -> WarmCache:
+    """The model's claim holds the staged weights, verified; at once when it does already."""
+    return warm(
+        cluster_of(infrastructure),
+        staged,
+        model,
+        environment,
+        reporter=RunReporter("warming"),
+        region=environment.region,
+        sleep=nap,
+    )
+
+
+@task(task_run_name="claims of {environment.namespace} go", **SETTINGS)
+def remove_claims(environment: Environment, infrastructure: Infrastructure) -> list[str]:
+    """Delete the claims and wait until they are gone; their volumes stay, as gp3-retain says. The claims' names."""
+    cluster, namespace = cluster_of(infrastructure), environment.namespace
+    kind = ("v1", "PersistentVolumeClaim")
+    names = [claim["metadata"]["name"] for claim in cluster.list(*kind, namespace)]
+    for name in names:
+        cluster.delete(*kind, name, namespace)
+    deadline = time.monotonic() + environment.deadlines.drain
+    while left := cluster.list(*kind, namespace):
+        if time.monotonic() >= deadline:
+            raise ClusterError(
+                "cache claims did not go away",
+                evidence=[claim["metadata"]["name"] for claim in left],
+                next_command=f"kubectl -n {namespace} describe pvc",
+            )
+        nap(0.25)
+    return names

@@ -1,0 +1,159 @@
+"""The load generator: open loop, in a process of its own so that nothing else delays it.
+
+    python -m tasks.validation.generator JOB.json     (the API key in SLIPWAY_API_KEY)
+
+Lines on stdout are JSON: {"progress": sent, "of": total} while it runs, {"report": …} at the end.
+httpx's own pool manages about 310 requests/s on a core, aiohttp's transport under the same API about ten
+times that (docs/measuring.md): hence AiohttpTransport with an unbounded connector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+import httpx
+import uvloop
+from httpx_aiohttp import AiohttpTransport
+
+from tasks.spec.model import Load, Objectives, Record
+from tasks.spec.records import LoadReport
+from tasks.validation.arrivals import Arrival, arrivals, prompt
+from tasks.validation.measure import report
+from tasks.validation.wire import Trace, read
+
+SPIN_SECONDS = (
+    0.0015  # asleep until this long before a request is due, then yielding: timers are late by more
+)
+LAG_SECONDS = 0.01
+PROGRESS_SECONDS = 1.0
+
+
+class Job(Record):
+    """Where the load goes, what it is, and what must hold under it."""
+
+    base_url: str
+    served_name: str
+    load: Load
+    objectives: Objectives
+
+
+async def generate(job: Job, key: str, tell: Callable[[int, int], None]) -> LoadReport:
+    """Send every request when it is due, drain, measure."""
+    schedule = arrivals(job.load)
+    bodies = [_body(job, arrival, index) for index, arrival in enumerate(schedule)]
+    timeout = httpx.Timeout(job.load.stall, connect=10.0, pool=None)
+    transport = AiohttpTransport(
+        client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+    )
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
+    lags: list[float] = []
+    traces: list[Trace] = []
+    async with httpx.AsyncClient(
+        transport=transport, base_url=job.base_url, timeout=timeout, headers=headers
+    ) as client:
+        await client.get("/models")  # the first connection and DNS are not the model's time
+        started_at = datetime.now(UTC)
+        gc.collect()
+        gc.freeze()
+        gc.disable()  # a collection in the window would be measured as latency
+        start = time.perf_counter()
+        lagging = asyncio.create_task(_watch_lag(lags, start, job.load))
+        sending = []
+        for index, (arrival, body) in enumerate(zip(schedule, bodies, strict=True)):
+            await _until(start + arrival.due)
+            trace = Trace(due=start + arrival.due, counted=arrival.counted, streaming=job.load.streaming)
+            traces.append(trace)
+            sending.append(asyncio.create_task(_send(client, body, trace)))
+            tell(index + 1, len(schedule))
+        lagging.cancel()
+        await _drain(sending, job.load.drain)
+        gc.enable()
+    for trace in traces:
+        if not trace.ended:
+            trace.failure = "still running after the drain"
+    return report(
+        [read(trace) for trace in traces], job.load, job.objectives, started_at=started_at, lags=lags
+    )
+
+
+def _body(job: Job, arrival: Arrival, index: int) -> bytes:
+    body = {
+        "model": job.served_name,
+        "messages": [{"role": "user", "content": prompt(arrival.prompt_words, index, job.load.seed)}],
+        "max_tokens": arrival.output_tokens,
+        "ignore_eos": True,  # vLLM's own: the length asked for is the length generated
+        "temperature": 0.0,
+        "stream": job.load.streaming,
+    }
+    if job.load.streaming:
+        body["stream_options"] = {"include_usage": True}
+    return json.dumps(body).encode()
+
+
+async def _until(due: float) -> None:
+    left = due - time.perf_counter()
+    if left > SPIN_SECONDS:
+        await asyncio.sleep(left - SPIN_SECONDS)
+    while time.perf_counter() < due:  # noqa: ASYNC110  this is the one wait a timer is too coarse for
+        await asyncio.sleep(0)
+
+
+async def _send(client: httpx.AsyncClient, body: bytes, trace: Trace) -> None:
+    trace.sent = time.perf_counter()
+    try:
+        async with client.stream("POST", "/chat/completions", content=body) as response:
+            trace.status = response.status_code
+            async for chunk in response.aiter_raw():
+                trace.chunks.append((time.perf_counter(), chunk))
+    except httpx.TimeoutException:
+        trace.failure = "stalled" if trace.chunks else "no answer in time"
+    except httpx.ConnectError:
+        trace.failure = "connection refused"
+    except httpx.HTTPError:
+        trace.failure = "connection lost"
+    trace.ended = time.perf_counter()
+
+
+async def _drain(sending: list[asyncio.Task[None]], patience: float) -> None:
+    if sending:
+        _, running = await asyncio.wait(sending, timeout=patience)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _watch_lag(lags: list[float], start: float, load: Load) -> None:
+    """How late the event loop itself wakes, in the window: the generator's own share of any latency."""
+    await asyncio.sleep(load.warmup)
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(LAG_SECONDS)
+        lags.append(max(0.0, time.perf_counter() - before - LAG_SECONDS))
+
+
+def main() -> None:
+    job = Job.model_validate_json(Path(sys.argv[1]).read_text())
+    told = 0.0
+
+    def tell(sent: int, total: int) -> None:
+        nonlocal told
+        now = time.perf_counter()
+        if now - told >= PROGRESS_SECONDS or sent == total:
+            told = now
+            print(json.dumps({"progress": sent, "of": total}), flush=True)
+
+    found = uvloop.run(generate(job, os.environ["SLIPWAY_API_KEY"], tell))
+    print(json.dumps({"report": found.model_dump(mode="json")}), flush=True)
+
+
+if __name__ == "__main__":
+    main()

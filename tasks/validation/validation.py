@@ -1,0 +1,86 @@
+"""Prove an endpoint: run the generator in its own process, read its report, say it in a table."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+
+from tasks.cloud.processes import run
+from tasks.spec.errors import ValidationFailed
+from tasks.spec.model import Model
+from tasks.spec.progress import Reporter
+from tasks.spec.records import Distribution, Endpoint, LoadReport
+from tasks.validation.generator import Job
+from tasks.validation.measure import describe
+
+START_SECONDS = 60.0
+
+
+def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter) -> LoadReport:
+    """The load of the model's file against the endpoint; its report. Raises ToolFailed, ValidationFailed."""
+    load = model.load
+    job = Job(
+        base_url=endpoint.base_url, served_name=endpoint.served_name, load=load, objectives=model.objectives
+    )
+    reporter.say(
+        f"{load.arrivals} arrivals at {load.rate:g}/s: {load.warmup:g} s warm-up, {load.window:g} s counted"
+    )
+
+    def hear(line: str) -> None:
+        if line.startswith('{"progress"'):
+            told = json.loads(line)
+            reporter.progress(told["progress"], told["of"], "requests")
+
+    with tempfile.TemporaryDirectory(prefix="slipway-load-") as folder:
+        file = Path(folder) / "job.json"
+        file.write_text(job.model_dump_json())
+        finished = run(
+            [sys.executable, "-m", "tasks.validation.generator", str(file)],
+            timeout=load.warmup + load.window + load.drain + START_SECONDS,
+            on_line=hear,
+            env={"SLIPWAY_API_KEY": key},
+        )
+    last = finished.stdout.strip().splitlines()[-1]
+    if not last.startswith('{"report"'):
+        raise ValidationFailed("the load generator ended without a report", evidence=finished.tail)
+    found = LoadReport.model_validate(json.loads(last)["report"])
+    reporter.say(f"{found.verdict}: {found.reasons[0]}")
+    for result in found.objectives:
+        reporter.say(f"{'holds ' if result.holds else 'BROKEN'} {describe(result)}")
+    return found
+
+
+def table(found: LoadReport) -> list[dict[str, str]]:
+    """Rows for a table artifact: what was asked, then what was measured."""
+    rows = [
+        {
+            "what": f"objective {r.name}",
+            "value": describe(r).split(": ", 1)[1],
+            "": "holds" if r.holds else "BROKEN",
+        }
+        for r in found.objectives
+    ]
+    rows += [
+        {"what": f"{name} (ms)", "value": _figures(getattr(found, name)), "": ""}
+        for name in ("ttft", "itl", "tpot", "e2e", "send_lateness")
+    ]
+    rows += [
+        {
+            "what": "requests",
+            "value": f"{found.succeeded} of {found.requests} succeeded",
+            "": str(found.failures or ""),
+        },
+        {"what": "rate", "value": f"{found.achieved_rate:.1f}/s of {found.offered_rate:g}/s", "": ""},
+        {"what": "output tokens", "value": f"{found.output_tokens_per_second:.0f}/s", "": ""},
+    ]
+    if found.goodput is not None:
+        rows.append({"what": "goodput", "value": f"{found.goodput:.1%}", "": ""})
+    return rows
+
+
+def _figures(found: Distribution) -> str:
+    if found.p50 is None or found.p95 is None or found.p99 is None:
+        return "none"
+    return f"p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}"

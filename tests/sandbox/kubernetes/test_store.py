@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from sandbox.kubernetes.errors import ApiStatus
+from sandbox.kubernetes.listing import Selection, list_page
+from sandbox.kubernetes.presentation import Presenter
+from sandbox.kubernetes.resources import Registry
+from sandbox.kubernetes.store import JOURNAL_EVENTS, Store
+from sandbox.kubernetes.watching import watch
+
+_RESOURCE = Registry().core("configmaps")
+_ALL = Selection.parse(_RESOURCE, None, None, {})
+
+
+def _object(name: str, **data: str) -> dict[str, Any]:
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+
+
+def _presenter() -> Presenter:
+    return Presenter(_RESOURCE, "", "", lambda then: then)
+
+
+async def _watched(store: Store, query: dict[str, str], clock: Any) -> list[dict[str, Any]]:
+    blocks = [b async for b in watch(store, _RESOURCE, _ALL, query, _presenter().one, clock)]
+    return [json.loads(line) for line in b"".join(blocks).splitlines()]
+
+
+def test_every_write_gets_the_next_revision() -> None:
+    store = Store(first_revision=10)
+    versions = [
+        store.put(_RESOURCE.key, _object("a", n=str(n))).metadata["resourceVersion"] for n in range(3)
+    ]
+    assert versions == ["11", "12", "13"]
+
+
+def test_an_old_revision_can_be_read_again() -> None:
+    store = Store()
+    store.put(_RESOURCE.key, _object("a", v="1"))
+    at = store.revision
+    store.put(_RESOURCE.key, _object("a", v="2"))
+    store.remove(_RESOURCE.key, _object("a", v="2"))
+    store.put(_RESOURCE.key, _object("b"))
+    (then,) = store.snapshot(_RESOURCE.key, at).values()
+    assert then.object["data"] == {"v": "1"}
+
+
+def test_the_journal_is_bounded_and_says_so() -> None:
+    store = Store()
+    for number in range(2 * JOURNAL_EVENTS + 1):
+        store.put(_RESOURCE.key, _object("a", n=str(number)))
+    assert len(store.journal(_RESOURCE.key).since(store.revision - JOURNAL_EVENTS)) == JOURNAL_EVENTS
+    with pytest.raises(ApiStatus, match="too old resource version"):
+        store.snapshot(_RESOURCE.key, 2)
+
+
+async def test_a_forgotten_version_is_an_expired_error_event() -> None:
+    store = Store()
+    for number in range(2 * JOURNAL_EVENTS + 1):
+        store.put(_RESOURCE.key, _object("a", n=str(number)))
+    (event,) = await _watched(store, {"resourceVersion": "2"}, time.monotonic)
+    assert (event["type"], event["object"]["code"], event["object"]["reason"]) == ("ERROR", 410, "Expired")
+
+
+async def test_bookmarks_come_every_fifteen_seconds() -> None:
+    store = Store()
+    ticks = iter([0.0, 0.0, 15.01, 15.06])  # start, start, a bookmark is due, the end
+    query = {"resourceVersion": "1", "allowWatchBookmarks": "true", "timeoutSeconds": "15.05"}
+    events = await _watched(store, query, lambda: next(ticks))
+    assert [event["type"] for event in events] == ["BOOKMARK"]
+    assert events[0]["object"]["metadata"]["resourceVersion"] == "1"
+
+
+def test_two_thousand_objects_are_encoded_once() -> None:
+    store = Store()
+    for number in range(2000):
+        store.put(_RESOURCE.key, _object(f"c{number}", text="x" * 500))
+    first = _presenter().list(list_page(store, _RESOURCE, _ALL, {}))
+    started = time.process_time()
+    again = _presenter().list(list_page(store, _RESOURCE, _ALL, {}))
+    assert time.process_time() - started < 0.2
+    assert first == again
+    assert len(json.loads(again)["items"]) == 2000

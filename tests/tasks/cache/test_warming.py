@@ -1,0 +1,223 @@
+"""Claims made warm in a cluster with nodes, volumes and S3: what is there, what is done, what is said."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from sandbox.faults import Faults
+from tasks.cache import warming
+from tasks.cache.manifests import WARM, claim_name, job_name
+from tasks.cache.observe import ClusterVerbs
+from tasks.cache.warming import warm
+from tasks.cloud.kubernetes import Cluster
+from tasks.spec.environment import Environment
+from tasks.spec.errors import WarmingFailed
+from tasks.spec.model import Model
+from tasks.spec.records import WarmCache
+from tests.tasks.cache.conftest import CLUSTER, COMMIT, MIB, REPO, Staged
+
+_: type[ClusterVerbs] = Cluster
+
+
+@dataclass
+class Heard:
+    """A reporter that remembers."""
+
+    lines: list[str] = field(default_factory=list)
+    steps: list[tuple[float, float]] = field(default_factory=list)
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None:
+        self.steps.append((done, total))
+
+
+@dataclass
+class Warmer:
+    """`warm` for a model of its own in the shared cluster."""
+
+    cluster: Cluster
+    staged: Staged
+    heard: Heard = field(default_factory=Heard)
+    name: str = field(default_factory=lambda: f"m-{uuid.uuid4().hex[:8]}")
+    image: str = "vllm/vllm-openai:v0.32.0"
+    deadlines: dict[str, float] = field(default_factory=dict)
+    gpu: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def model(self) -> Model:
+        return Model.model_validate(
+            {
+                "name": self.name,
+                "source": {"repo": REPO},
+                "engine": {"image": self.image},
+                "load": {"rate": 1},
+            }
+        )
+
+    @property
+    def environment(self) -> Environment:
+        return Environment.model_validate(
+            {
+                "name": "test",
+                "region": "us-east-1",
+                "cluster": {"name": CLUSTER, "gpu": self.gpu},
+                "storage": {"model_bucket": "models", "state_bucket": "state"},
+                "deadlines": self.deadlines,
+            }
+        )
+
+    def __call__(self) -> WarmCache:
+        return warm(
+            self.cluster,
+            self.staged.record(),
+            self.model,
+            self.environment,
+            reporter=self.heard,
+            region="us-east-1",
+            deadline=60.0,
+        )
+
+    def claim(self) -> dict[str, Any]:
+        found = self.cluster.get("v1", "PersistentVolumeClaim", claim_name(self.model), "llm")
+        assert found is not None
+        return found
+
+    def job(self) -> dict[str, Any] | None:
+        return self.cluster.get("batch/v1", "Job", job_name(self.model, self.staged.commit), "llm")
+
+
+@pytest.fixture
+def warmer(cluster: Cluster, staged: Staged, monkeypatch: pytest.MonkeyPatch) -> Warmer:
+    monkeypatch.setattr(warming, "LOOK_SECONDS", 0.1)
+    return Warmer(cluster, staged)
+
+
+def test_a_cold_claim_becomes_warm(warmer: Warmer) -> None:
+    cache = warmer()
+    assert cache.path == f"acme--small/{COMMIT}"
+    assert cache.bytes_copied == 13 * MIB + 333 + 7
+    assert not cache.reused
+    assert cache.volume_id.startswith("vol-")
+    assert cache.zone.startswith("us-east-1")
+    assert warmer.claim()["metadata"]["annotations"][WARM] == COMMIT
+    assert warmer.heard.steps[-1] == (cache.bytes_copied, cache.bytes_copied)
+
+
+def test_a_warm_claim_is_left_alone(warmer: Warmer) -> None:
+    first = warmer()
+    warmer.cluster.delete("batch/v1", "Job", job_name(warmer.model, COMMIT), "llm")
+    second = warmer()
+    assert second.reused
+    assert (second.volume_id, second.bytes_copied) == (first.volume_id, 0)
+    assert "holds cccccccccccc already" in warmer.heard.lines[-1]
+
+
+def test_a_claim_that_lost_its_mark_is_filled_again_in_a_moment(warmer: Warmer) -> None:
+    warmer()
+    body = {"metadata": {"annotations": {"slipway.dev/warm-manifest": None}}}
+    warmer.cluster.patch("v1", "PersistentVolumeClaim", claim_name(warmer.model), body, "llm")
+    again = warmer()
+    assert again.bytes_copied == 0
+    assert any("is run again" in line for line in warmer.heard.lines)
+
+
+def test_a_run_killed_while_the_job_runs_is_taken_up(warmer: Warmer, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Killed(BaseException):
+        pass
+
+    def die(self: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(warming._Warming, "_watch", die)
+        with pytest.raises(Killed):
+            warmer()
+    assert warmer.job() is not None
+    warmer()
+    assert warmer.claim()["metadata"]["annotations"][WARM] == COMMIT
+
+
+def test_the_job_asks_for_no_gpu_and_tolerates_the_gpu_nodes_taint(warmer: Warmer) -> None:
+    warmer()
+    job = warmer.job()
+    assert job is not None
+    pod = job["spec"]["template"]["spec"]
+    assert "nvidia.com/gpu" not in pod["containers"][0]["resources"]["requests"]
+    assert pod["nodeSelector"] == {"workload": "inference-gpu"}
+    assert pod["tolerations"][0]["key"] == "nvidia.com/gpu"
+    assert pod["securityContext"]["runAsNonRoot"]
+
+
+def test_denied_s3_names_the_association_to_look_at(warmer: Warmer, faults: Faults) -> None:
+    faults.set("s3-denied", target="GetObject")
+    with pytest.raises(WarmingFailed, match="may not be read") as caught:
+        warmer()
+    assert "--service-account model-cache" in str(caught.value.next_command)
+    assert any("AccessDenied" in line for line in caught.value.evidence)
+
+
+def test_after_a_failed_job_the_next_run_starts_another(warmer: Warmer, faults: Faults) -> None:
+    faults.set("s3-denied", target="GetObject")
+    with pytest.raises(WarmingFailed):
+        warmer()
+    faults.clear()
+    assert warmer().bytes_copied
+
+
+def test_a_full_volume_says_how_to_make_it_larger(warmer: Warmer) -> None:
+    warmer.staged.publish(**{"second.safetensors": 1 << 60})
+    with pytest.raises(WarmingFailed, match="is full") as caught:
+        warmer()
+    assert f"cache.size in models/{warmer.name}.yaml" in str(caught.value.next_command)
+
+
+def test_wrong_bytes_in_s3_end_as_such(warmer: Warmer) -> None:
+    warmer.staged.put("second.safetensors", bytes(4 * MIB))
+    with pytest.raises(WarmingFailed, match=r"second\.safetensors"):
+        warmer()
+    assert WARM not in warmer.claim()["metadata"].get("annotations", {})
+
+
+def test_a_driver_without_identity_is_named_when_the_volume_does_not_come(
+    warmer: Warmer, faults: Faults
+) -> None:
+    faults.set("csi-identity")
+    warmer.deadlines = {"volume_bind": 3.0}
+    with pytest.raises(WarmingFailed, match="EBS CSI driver may not make volumes") as caught:
+        warmer()
+    assert caught.value.evidence
+
+
+def test_no_node_for_the_job_shows_the_schedulers_words(warmer: Warmer) -> None:
+    warmer.gpu = {"label_value": "no-such-nodes"}
+    warmer.deadlines = {"node_boot": 2.0}
+    with pytest.raises(WarmingFailed, match="no node took") as caught:
+        warmer()
+    assert any("FailedScheduling" in line for line in caught.value.evidence)
+
+
+def test_an_image_nobody_has_is_named(warmer: Warmer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warming, "UNPULLABLE_SECONDS", 1.0)
+    warmer.image = "example.com/no/such:image"
+    with pytest.raises(WarmingFailed, match=r"example\.com/no/such:image cannot be pulled"):
+        warmer()
+
+
+def test_a_new_commit_keeps_the_one_before(warmer: Warmer) -> None:
+    warmer()
+    size = warmer.claim()["spec"]["resources"]["requests"]["storage"]
+    warmer.staged.commit = "d" * 40
+    for path, body in warmer.staged.files.items():
+        warmer.staged.put(path, body)
+    warmer.staged.publish()
+    assert warmer().path.endswith("d" * 40)
+    job = warmer.job()
+    assert job is not None
+    assert f"--keep={COMMIT}" in job["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert warmer.claim()["spec"]["resources"]["requests"]["storage"] == size

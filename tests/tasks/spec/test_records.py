@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from tasks.spec.model import Engine
+from tasks.spec.progress import Pace
+from tasks.spec.records import Release
+from tests.tasks.builders import COMMIT, a_model, an_environment
+
+
+def a_release(**over: Any) -> Release:
+    base: dict[str, Any] = {
+        "model": "llama",
+        "environment": "staging",
+        "repo": "a/b",
+        "commit": COMMIT,
+        "image": "vllm/vllm-openai:v0.32.0",
+        "engine": Engine(),
+        "manifests_sha256": "aa",
+    }
+    return Release.model_validate(base | over)
+
+
+def test_the_same_release_has_the_same_id() -> None:
+    assert a_release().id == a_release().id
+    assert len(a_release().id) == len(a_release().bundle) == 12
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"commit": "f" * 40},
+        {"image": "vllm/vllm-openai:v0.33.0"},
+        {"engine": Engine(max_num_seqs=7)},
+        {"model": "other"},
+        {"repo": "a/c"},
+    ],
+)
+def test_what_is_promoted_changes_id_and_bundle(change: dict[str, Any]) -> None:
+    assert a_release(**change).id != a_release().id
+    assert a_release(**change).bundle != a_release().bundle
+
+
+@pytest.mark.parametrize("change", [{"environment": "production"}, {"manifests_sha256": "bb"}])
+def test_the_place_changes_the_id_and_not_the_bundle(change: dict[str, Any]) -> None:
+    assert a_release(**change).id != a_release().id
+    assert a_release(**change).bundle == a_release().bundle
+
+
+def test_a_record_cannot_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        a_model().name = "other"
+
+
+@pytest.mark.parametrize("name", ["", "Llama", "-x", "x-", "a/b", "a.b", "x" * 41, "a b", "a\n"])
+def test_a_model_cannot_have_a_name_that_kubernetes_refuses(name: str) -> None:
+    with pytest.raises(ValidationError):
+        a_model(name=name)
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"name": "2nd"},  # var.environment must start with a letter
+        {"name": "e" * 40},  # and have at most 32 characters
+        {"storage": {"secret_recovery_days": 3}},  # 0, or 7 to 30
+        {"cluster": {"vpc_cidr": "10.0.0.0/8"}},  # /16 to /20
+        {"cluster": {"admin_principal_arns": ["admin"]}},
+    ],
+)
+def test_what_terraforms_own_variables_refuse_is_refused_before_anything_runs(over: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        an_environment(**over)
+
+
+def test_a_deadline_has_an_end() -> None:
+    with pytest.raises(ValidationError):
+        an_environment(deadlines={"node_boot": float("inf")})
+
+
+def test_a_pace_is_told_over_the_whole_time() -> None:
+    now = 10.0
+    pace = Pace(lambda: now)
+    pace.describe(0, 100 * 2**20)
+    now = 14.0
+    assert pace.describe(40 * 2**20, 100 * 2**20) == "40.0 MiB of 100.0 MiB (40 %), 10.0 MiB/s, 6.0 s left"
+
+
+def test_a_pace_of_nothing_has_no_share() -> None:
+    assert Pace(lambda: 0.0).describe(3, 0, "requests") == "3 of 0 requests"
