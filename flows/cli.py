@@ -200,6 +200,8 @@ def fail(error: SlipwayError) -> None:
 
 def show_progress() -> None:
     """What the stages say, one line each, and nothing of Prefect's own."""
+    import prefect.main  # noqa: F401  importing it sets logging up anew: ours must come after
+
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     handler.addFilter(lambda record: getattr(record, "slipway", False))

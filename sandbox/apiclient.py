@@ -87,7 +87,7 @@ class ApiClient:
                     raise ApiError(response.status, status.get("reason", ""), status.get("message", text))
                 except (json.JSONDecodeError, AttributeError):
                     raise ApiError(response.status, "", text[:500]) from None
-            return json.loads(text) if text[:1] in "{[" else text
+            return json.loads(text) if response.content_type == "application/json" else text
 
     async def get(self, path: str) -> Object | None:
         """The object, or None where it does not exist."""

@@ -17,6 +17,7 @@ from sandbox.aws.http import Application, Environ, StartResponse
 from sandbox.aws.wire import AwsError, scope_of
 
 SKEW = timedelta(minutes=5)
+STS_LIFETIME = timedelta(minutes=15)
 EMPTY = hashlib.sha256(b"").hexdigest()
 
 
@@ -50,7 +51,9 @@ def verify_presigned(environ: Environ, now: datetime) -> str:
     try:
         access_key, date, region, service, _ = query["X-Amz-Credential"].split("/")
         signed_at = datetime.strptime(query["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        lifetime = timedelta(seconds=int(query["X-Amz-Expires"]))
+        # STS takes a presigned call for 15 minutes whatever X-Amz-Expires says, and EKS tokens rely on it:
+        # https://github.com/kubernetes-sigs/aws-iam-authenticator/blob/master/pkg/token/token.go (requestPresignParam)
+        lifetime = max(STS_LIFETIME, timedelta(seconds=int(query["X-Amz-Expires"])))
         names = query["X-Amz-SignedHeaders"].split(";")
     except (KeyError, ValueError) as error:
         raise AwsError(

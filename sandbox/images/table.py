@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Image:
     size_bytes: int = 50_000_000
     # Options a program has without being told, said aloud: a mount that covers such a path is only found in arguments.
     defaults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stop_signal: signal.Signals = signal.SIGTERM  # the image's STOPSIGNAL, which the runtime sends first
 
     def program(self, name: str) -> tuple[str, ...] | None:
         """What really runs for `name`, given bare or as a path; None where the image has no such program."""
@@ -102,6 +104,7 @@ _IMAGES = {
                 {"nginx": _module("nginx"), **_SHELLS, **_files(_COREUTILS)},
                 72_000_000,
                 {"nginx": ("-c", "/etc/nginx/nginx.conf")},
+                signal.SIGQUIT,
             )
             for name in ("nginx", "nginxinc/nginx-unprivileged")
         ),

@@ -228,7 +228,7 @@ def test_other_instance_types_replace_the_gpu_nodes_and_nothing_else(applied: Ap
 
 
 def test_changes_in_place_are_applied_and_leave_nothing_to_do(applied: Applied) -> None:
-    changes = {
+    changes: dict[str, Any] = {
         "kubernetes_version": "1.34",
         "gpu_volume_gib": 300,
         "gpu_taint": {"key": "nvidia.com/gpu", "value": "true", "effect": "NO_EXECUTE"},

@@ -322,7 +322,7 @@ class Container:
             await self._kill(asyncio.get_running_loop().time() + self._grace)
 
     async def _kill(self, deadline: float) -> None:
-        """preStop, then SIGTERM to the first process, then SIGKILL to all at `deadline`; done when the process is."""
+        """preStop, then the image's stop signal to the first process, then SIGKILL to all at `deadline`; done when the process is."""
         running, launch = self._process, self._launch
         assert running is not None
         assert launch is not None
@@ -330,7 +330,7 @@ class Container:
         handler = (self.spec.get("lifecycle") or {}).get("preStop")
         if handler and not await run_handler(handler, self._prober(launch), timeout=deadline - clock()):
             self._around.record("Warning", "FailedPreStopHook", "PreStopHook failed")
-        running.signal(signal.SIGTERM)
+        running.signal(launch.image.stop_signal)
         try:
             # Even a zero grace leaves the process a moment to end well, as the kubelet's minimum of 2 s after preStop does.
             await asyncio.wait_for(asyncio.shield(running.exited), max(deadline - clock(), 0.1))

@@ -138,7 +138,7 @@ class Workspace:
         text = self.run("plan", "-input=false", "-json", "-out=planned", **variables).text
         events = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
         changes = [event["change"] for event in events if event["type"] == "planned_change"]
-        return {change["resource"]["addr"]: change["action"] for change in changes}
+        return {c["resource"]["addr"]: c["action"] for c in changes if c["action"] != "read"}
 
     def outputs(self) -> dict[str, Any]:
         shown = json.loads(self.run("output", "-json").text)

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, WaiterError
+
+from tasks.cloud.aws import Aws, aws_errors
+from tasks.spec.errors import AccessDenied, CapacityUnavailable, CloudError, QuotaExceeded
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("AccessDenied", AccessDenied),
+        ("AccessDeniedException", AccessDenied),
+        ("UnauthorizedOperation", AccessDenied),
+        ("403", AccessDenied),
+        ("ExpiredToken", AccessDenied),
+        ("ExpiredTokenException", AccessDenied),
+        ("UnrecognizedClientException", AccessDenied),
+        ("InvalidClientTokenId", AccessDenied),
+        ("InsufficientInstanceCapacity", CapacityUnavailable),
+        ("VcpuLimitExceeded", QuotaExceeded),
+        ("ServiceQuotaExceededException", QuotaExceeded),
+        ("ValidationException", CloudError),
+    ],
+)
+def test_awss_refusal_is_an_error_of_the_tree(code: str, kind: type[CloudError]) -> None:
+    refusal = ClientError({"Error": {"Code": code, "Message": "no"}}, "CreateCluster")
+    with pytest.raises(CloudError) as caught, aws_errors("making the cluster"):
+        raise refusal
+    assert type(caught.value) is kind
+    assert caught.value.cause.startswith("making the cluster: ")
+    assert caught.value.evidence == (f"CreateCluster: {code}: no",)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NoCredentialsError(), AccessDenied),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), CloudError),
+        (WaiterError(name="cluster_active", reason="Max attempts exceeded", last_response={}), CloudError),
+    ],
+)
+def test_what_boto_itself_says_is_an_error_of_the_tree(error: Exception, kind: type[CloudError]) -> None:
+    with pytest.raises(CloudError) as caught, aws_errors("looking"):
+        raise error
+    assert type(caught.value) is kind
+
+
+def test_other_errors_pass_unchanged() -> None:
+    with pytest.raises(ZeroDivisionError), aws_errors("counting"):
+        raise ZeroDivisionError
+
+
+def test_a_cluster_token_is_a_presigned_url_that_names_the_cluster(stage_aws: Aws) -> None:
+    import base64
+
+    kind, _, payload = stage_aws.eks_token("slipway-staging").partition(".")
+    url = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+    assert kind == "k8s-aws-v1"
+    assert "Action=GetCallerIdentity" in url
+    assert "X-Amz-SignedHeaders=host%3Bx-k8s-aws-id" in url
+    assert "=" not in payload
