@@ -34,7 +34,9 @@ class _Half(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Half-closed: the other direction stays open until it has ended too."""
         self.ended = True
-        if self.peer is None or self.peer.transport is None or self.peer.ended:
+        if self.peer is None:
+            return True  # the backend is still being connected: it hears of this then
+        if self.peer.transport is None or self.peer.ended:
             return False  # this closes, and with it the peer
         with contextlib.suppress(OSError):
             self.peer.transport.write_eof()
@@ -55,22 +57,33 @@ class _Half(asyncio.Protocol):
 
 
 class _Front(_Half):
-    """The accepted side: reads nothing until a backend is connected."""
+    """The accepted side: what arrives before a backend is connected waits here.
+
+    Reading is paused meanwhile, but uvloop starts it after connection_made whatever that asked for, so one
+    read's worth can come; it is kept, never dropped.
+    """
 
     def __init__(self, pick: Callable[[], Backend | None], connecting: set[asyncio.Task[None]]) -> None:
         super().__init__()
         self._pick, self._connecting = pick, connecting
+        self._early = bytearray()
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer is None:
+            self._early += data
+        else:
+            super().data_received(data)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         assert self.transport is not None
-        self.transport.pause_reading()
         task = asyncio.get_running_loop().create_task(self._connect())
         self._connecting.add(task)
         task.add_done_callback(self._connecting.discard)
 
     async def _connect(self) -> None:
         assert self.transport is not None
+        self.transport.pause_reading()
         backend = self._pick()
         if backend is None:
             self.transport.abort()
@@ -88,6 +101,12 @@ class _Front(_Half):
             assert half.transport is not None
             half.transport.abort()
             return
+        assert half.transport is not None
+        if self._early:
+            half.transport.write(bytes(self._early))
+            self._early.clear()
+        if self.ended:  # it has said all it wanted already
+            half.transport.write_eof()
         self.transport.resume_reading()
 
 

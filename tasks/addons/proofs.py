@@ -37,7 +37,7 @@ def prove(
     """Look until the add-on brings what it must. Raises AddonNotReady with what is missing."""
     looks: dict[str, Callable[[], list[str]]] = {
         "gpus-allocatable": lambda: gpus_missing(cluster, environment),
-        "metrics-answer": lambda: metrics_missing(cluster, environment, "up"),
+        "metrics-answer": lambda: metrics_missing(cluster, environment, "vector(1)"),
         "gpu-metrics": lambda: metrics_missing(cluster, environment, "DCGM_FI_DEV_GPU_UTIL"),
         "scaling-works": lambda: scaling_missing(cluster, addon),
         "claim-binds": lambda: claim_missing(cluster, addon, root),

@@ -15,6 +15,12 @@ from tasks.infra.plan import HOLDS_DATA as DATA
 from tests.tasks.builders import ROOT
 
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
+READ = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::x/*"}],
+    }
+)
 
 
 @pytest.fixture
@@ -130,7 +136,7 @@ def test_roles_and_what_is_attached_to_them_are_found(stage_aws: Aws, name: str)
     policy = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)
     iam.attach_role_policy(RoleName=name, PolicyArn=policy)
-    iam.put_role_policy(RoleName=name, PolicyName="s3", PolicyDocument=TRUST)
+    iam.put_role_policy(RoleName=name, PolicyName="s3", PolicyDocument=READ)
     assert adopt(stage_aws, "aws_iam_role", {"name": name}) == name
     attached = {"role": name, "policy_arn": policy}
     assert adopt(stage_aws, "aws_iam_role_policy_attachment", attached) == f"{name}/{policy}"

@@ -1,0 +1,198 @@
+"""Each cause from lines as kubelet, scheduler and vLLM write them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.rollout.explain import MATCHERS, Scene, container_states, explain
+
+
+def a_pod(
+    *,
+    scheduled: bool = False,
+    state: dict[str, Any] | None = None,
+    last: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    status: dict[str, Any] = {
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "True" if scheduled else "False"}],
+    }
+    if state is not None:
+        status["containerStatuses"] = [{"name": "vllm", "state": state, "lastState": last or {}}]
+    return {"metadata": {"name": "vllm-x-1", "namespace": "llm"}, "spec": {}, "status": status}
+
+
+UNSCHEDULED = a_pod()
+WAITING = a_pod(scheduled=True, state={"waiting": {"reason": "ContainerCreating"}})
+LOADING = a_pod(scheduled=True, state={"running": {"startedAt": "2025-01-01T00:00:00Z"}})
+CRASHED = a_pod(
+    scheduled=True,
+    state={"waiting": {"reason": "CrashLoopBackOff"}},
+    last={"terminated": {"reason": "Error", "exitCode": 1}},
+)
+OOM = a_pod(scheduled=True, state={"terminated": {"reason": "OOMKilled", "exitCode": 137}})
+
+EVENTS = [
+    (
+        WAITING,
+        'Warning Failed: Failed to pull image "vllm/vllm-openai:v9": rpc error: code = NotFound desc = failed to '
+        'pull and unpack image "docker.io/vllm/vllm-openai:v9": not found',
+        "image cannot be pulled", True,
+    ),
+    (WAITING, "Warning Failed: Error: ErrImagePull", "image cannot be pulled", True),
+    (
+        LOADING, "Normal Killing: Container vllm failed startup probe, will be restarted",
+        "start-up probe's budget ended", True,
+    ),
+    (
+        UNSCHEDULED,
+        "Warning FailedScheduling: 0/3 nodes are available: 1 Insufficient nvidia.com/gpu, 2 node(s) didn't match "
+        "Pod's node affinity/selector. preemption: 0/3 nodes are available",
+        "no node has a free GPU", False,
+    ),
+    (
+        UNSCHEDULED, "Warning FailedScheduling: 0/1 nodes are available: 1 Insufficient memory.",
+        "CPU or memory", False,
+    ),
+    (
+        UNSCHEDULED,
+        "Warning FailedScheduling: 0/1 nodes are available: 1 node(s) had untolerated taint {nvidia.com/gpu: true}.",
+        "taints", False,
+    ),
+    (
+        UNSCHEDULED,
+        "Warning FailedScheduling: 0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector.",
+        "label", False,
+    ),
+    (
+        UNSCHEDULED,
+        "Warning FailedScheduling: 0/2 nodes are available: 2 node(s) had volume node affinity conflict.",
+        "another zone", False,
+    ),
+    (
+        WAITING,
+        'Warning FailedAttachVolume: Multi-Attach error for volume "pvc-1" Volume is already used by pod(s) a',
+        "attached to another node", False,
+    ),
+    (
+        UNSCHEDULED,
+        'Warning FailedScheduling: 0/1 nodes are available: persistentvolumeclaim "model-cache-x" not found.',
+        "volume is not there", False,
+    ),
+    (
+        UNSCHEDULED,
+        "Warning FailedScheduling: no nodes available to schedule pods",
+        "no node at all", False,
+    ),
+]  # fmt: skip
+
+LOGS = [
+    ("vllm serve: error: unrecognized arguments: --max-modellen=8192", "does not know a flag"),
+    ("api_server.py: error: argument --dtype: invalid choice: 'bf17' (choose from 'auto', 'half')", "know a flag"),
+    (
+        "(EngineCore_DP0 pid=99) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 224.00 MiB.",
+        "GPU has too little memory",
+    ),
+    ("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`", "too little memory"),
+    (
+        "ValueError: To serve at least one request with the models's max seq len (131072), (16.0 GiB KV cache is "
+        "needed, which is larger than the available KV cache memory (5.2 GiB).",
+        "KV cache left",
+    ),
+    ("RuntimeError: Cannot find any model weights with `/models/a--b/c`", "cannot read the weights"),
+    ("safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge", "cannot read the weights"),
+    ("FileNotFoundError: [Errno 2] No such file or directory: '/models/a--b/c/config.json'", "read the weights"),
+    ("huggingface_hub.errors.GatedRepoError: 401 Client Error.", "tried to reach the hub"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("pod", "line", "cause", "final"), EVENTS, ids=[event[2] for event in EVENTS])
+def test_an_event_explains(pod: dict[str, Any], line: str, cause: str, final: bool) -> None:
+    found = explain(Scene(pod, events=("Normal Scheduled: somewhere", line)))
+    assert found
+    assert cause in found.cause
+    assert found.final is final
+    assert found.evidence == ("pod vllm-x-1", line)
+
+
+@pytest.mark.parametrize(("line", "cause"), LOGS, ids=[log[1] for log in LOGS])
+def test_a_log_line_explains_and_is_final(line: str, cause: str) -> None:
+    found = explain(Scene(CRASHED, log=("INFO starting", line)))
+    assert found
+    assert cause in found.cause
+    assert found.final
+    assert line in found.evidence
+
+
+@pytest.mark.parametrize(
+    ("pod", "cause"), [(OOM, "memory limit is too small"), (CRASHED, "ends by itself soon after it starts")]
+)
+def test_the_containers_state_explains_with_the_end_of_its_log(pod: dict[str, Any], cause: str) -> None:
+    log = tuple(f"line {n}" for n in range(20))
+    found = explain(Scene(pod, log=log))
+    assert found
+    assert cause in found.cause
+    assert found.evidence[-1] == "line 19"
+    assert len(found.evidence) < 15
+
+
+def test_what_the_log_says_goes_before_the_crash_it_led_to() -> None:
+    found = explain(Scene(CRASHED, log=("torch.OutOfMemoryError: CUDA out of memory.",)))
+    assert found
+    assert "GPU" in found.cause
+
+
+def test_a_missing_gpu_goes_before_the_other_nodes_taints() -> None:
+    line = "Warning FailedScheduling: 0/2 nodes: 1 Insufficient nvidia.com/gpu, 1 node(s) had untolerated taint {a: b}"
+    found = explain(Scene(UNSCHEDULED, events=(line,)))
+    assert found
+    assert "free GPU" in found.cause
+
+
+@pytest.mark.parametrize("line", [event[1] for event in EVENTS if not event[3] and "FailedScheduling" in event[1]])
+@pytest.mark.parametrize("pod", [WAITING, LOADING], ids=["pulling", "loading"])
+def test_why_it_was_once_not_scheduled_explains_nothing_once_it_is(pod: dict[str, Any], line: str) -> None:
+    """Events stay for an hour. A pod that waited for a GPU and now loads must not be given up for it."""
+    assert explain(Scene(pod, events=(line, "Normal Scheduled: Successfully assigned llm/x to n"))) is None
+
+
+def test_a_volume_that_was_attached_in_the_end_explains_nothing() -> None:
+    line = 'Warning FailedAttachVolume: Multi-Attach error for volume "pvc-1"'
+    assert explain(Scene(LOADING, events=(line, "Normal SuccessfulAttachVolume: attached"))) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "INFO 11-21 [api_server.py] vLLM API server version 0.32.0",
+        "INFO 11-21 [weight_utils.py] Time spent downloading weights: 0.1 s",
+        "WARNING 11-21 [config.py] Using default MoE config. Config file not found at /usr/lib/E=8.json",
+        "INFO Available KV cache memory: 12.3 GiB",
+        "INFO:     127.0.0.1:4242 - \"GET /health HTTP/1.1\" 503 Service Unavailable",
+        "WARNING 11-21 [tokenizer.py] chat template file does not exist, using the tokenizer's own",
+    ],
+)  # fmt: skip
+def test_a_healthy_start_is_not_explained_away(line: str) -> None:
+    assert explain(Scene(LOADING, events=("Normal Pulled: image",), log=(line,))) is None
+
+
+def test_nothing_seen_is_no_explanation() -> None:
+    assert explain(Scene({"metadata": {}, "status": {}})) is None
+
+
+def test_the_next_command_names_the_pod() -> None:
+    found = explain(Scene(WAITING, events=("Warning Failed: Error: ErrImagePull",)))
+    assert found
+    assert "kubectl -n llm describe pod vllm-x-1" in found.next_command
+
+
+def test_the_states_of_a_restarted_container() -> None:
+    assert container_states(CRASHED) == ["CrashLoopBackOff", "Error exit 1"]
+
+
+def test_every_matcher_has_a_case_here() -> None:
+    lines = [event[1] for event in EVENTS] + [log[0] for log in LOGS] + ["OOMKilled", "CrashLoopBackOff"]
+    silent = [matcher.name for matcher in MATCHERS if not any(matcher.regex.search(line) for line in lines)]
+    assert silent == []

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.cloud.aws import Aws
+from tasks.rollout.ledger import Ledger, ReleaseRecord, Serving, after_proof
+from tasks.rollout.rollout import decide_return
+from tasks.spec.errors import UnknownName
+from tasks.spec.model import Engine
+from tasks.spec.records import Release
+from tests.tasks.builders import COMMIT
+
+
+@pytest.fixture
+def ledger(stage_aws: Aws, bucket: str) -> Ledger:
+    return Ledger(stage_aws.client("s3"), bucket, "staging", "llama")
+
+
+def a_record(sequences: int) -> ReleaseRecord:
+    release = Release(
+        model="llama", environment="staging", repo="a/b", commit=COMMIT, image="i",
+        engine=Engine(max_num_seqs=sequences), manifests_sha256="aa",
+    )  # fmt: skip
+    return ReleaseRecord(release=release, documents=({"kind": "Deployment"},))
+
+
+A, B, C = (a_record(n) for n in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (Serving(), Serving(serving="b")),
+        (Serving(rolling="b"), Serving(serving="b")),
+        (Serving(serving="a", rolling="b"), Serving(serving="b", previous="a")),
+        (Serving(serving="a", previous="z", rolling="b"), Serving(serving="b", previous="a")),
+        (Serving(serving="b", previous="a"), Serving(serving="b", previous="a")),
+        (Serving(serving="b", previous="a", rolling="b"), Serving(serving="b", previous="a")),
+    ],
+)
+def test_a_proof_keeps_what_served_before_and_twice_is_once(before: Serving, after: Serving) -> None:
+    assert after_proof(before, "b") == after
+    assert after_proof(after_proof(before, "b"), "b") == after
+
+
+@pytest.mark.parametrize(
+    ("known", "wanted", "target", "act"),
+    [
+        (Serving(), None, None, False),
+        (Serving(rolling="a"), None, None, True),  # the first ever failed: nothing serves
+        (Serving(serving="a"), None, "a", False),
+        (Serving(serving="a", rolling="b"), None, "a", True),
+        (Serving(serving="a", previous="z", rolling="b"), None, "a", True),
+        (Serving(serving="b", previous="a"), None, "a", True),
+        (Serving(serving="a", rolling="a"), None, "a", False),
+        (Serving(serving="b", previous="a"), "z", "z", True),
+        (Serving(), "z", "z", True),
+    ],
+)
+def test_where_to_go_back_to(known: Serving, wanted: str | None, target: str | None, act: bool) -> None:
+    decision = decide_return(known, wanted)
+    assert (decision.target, decision.act) == (target, act)
+    assert decision.reason
+
+
+def test_nothing_was_ever_written(ledger: Ledger) -> None:
+    assert ledger.serving() == Serving()
+
+
+def test_a_release_is_written_down_before_it_rolls_out(ledger: Ledger) -> None:
+    assert ledger.begin(A) == Serving(rolling=A.release.id)
+    assert ledger.record(A.release.id) == A
+
+
+def test_beginning_twice_is_beginning_once(ledger: Ledger) -> None:
+    ledger.begin(A)
+    ledger.proven(A)
+    assert ledger.begin(B) == ledger.begin(B) == Serving(serving=A.release.id, rolling=B.release.id)
+
+
+def test_a_rollout_that_fails_leads_back_to_what_served(ledger: Ledger) -> None:
+    ledger.begin(A)
+    ledger.proven(A)
+    ledger.begin(B)
+    ledger.failed(B)
+    target = decide_return(ledger.serving()).target
+    assert target == A.release.id
+    assert ledger.restored(target) == Serving(serving=A.release.id)
+    assert not decide_return(ledger.serving()).act
+
+
+def test_going_back_a_second_time_changes_nothing(ledger: Ledger) -> None:
+    for record in (A, B):
+        ledger.begin(record)
+        ledger.proven(record)
+    ledger.restored(decide_return(ledger.serving()).target)
+    assert ledger.serving() == Serving(serving=A.release.id)
+    assert not decide_return(ledger.serving()).act
+
+
+def test_a_failed_rollout_does_not_forget_what_served_before_the_last_good_one(ledger: Ledger) -> None:
+    for record in (A, B):
+        ledger.begin(record)
+        ledger.proven(record)
+    ledger.begin(C)
+    ledger.restored(B.release.id)
+    assert ledger.serving() == Serving(serving=B.release.id, previous=A.release.id)
+
+
+def test_models_and_environments_do_not_share_a_ledger(stage_aws: Aws, bucket: str, ledger: Ledger) -> None:
+    ledger.begin(A)
+    s3: Any = stage_aws.client("s3")
+    assert Ledger(s3, bucket, "staging", "other").serving() == Serving()
+    assert Ledger(s3, bucket, "production", "llama").serving() == Serving()
+
+
+def test_an_unknown_release_is_told_with_where_to_look(ledger: Ledger) -> None:
+    with pytest.raises(UnknownName, match="no release 'nope' of llama") as caught:
+        ledger.record("nope")
+    assert "aws s3 ls s3://" in str(caught.value.next_command)
