@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from typing import Any, cast
+from uuid import UUID
 
 import click
 
@@ -39,8 +40,12 @@ def deploy(model: str, environment: str, revision: str | None, may_destroy: tupl
 
     def run() -> None:
         from flows.deploy import deploy as flow
+        from flows.timeline import rows_of
 
-        record = flow(model, environment, revision=revision, may_destroy=list(may_destroy))
+        state = flow(model, environment, revision=revision, may_destroy=list(may_destroy), return_state=True)
+        for line in rows_of(UUID(str(state.state_details.flow_run_id))):
+            click.echo(f"  {line}")
+        record: Any = state.result()
         click.echo(f"{model} in {environment}: release {record.release.id} is proven")
 
     _call(run, model=model, environment=environment)

@@ -34,8 +34,8 @@ def lifecycle(model: str, *, keep: bool) -> None:
     Raises whatever a flow raises; the sandbox then stays up for a look, and the same command continues.
     """
     began = time.monotonic()
-    idle_after = load_model(model).scaling.idle_after
-    load_environment(ENVIRONMENT)
+    scraped = load_environment(ENVIRONMENT).scrape_interval
+    idle_after = load_model(model).scaling.idle_after + 4 * scraped  # the last request is seen a scrape later
     folder = project_root() / ".sandbox"
     start_sandbox(folder)
     from flows.deploy import deploy  # Prefect reads its settings when it is imported: now they are there
@@ -54,7 +54,7 @@ def lifecycle(model: str, *, keep: bool) -> None:
         return
     heading("scale down")
     say(f"nobody asks for {human_seconds(idle_after)}; then the GPUs may go")
-    nap(idle_after + 1)
+    nap(idle_after)
     if not (decision := scale_down(model, ENVIRONMENT)).act:
         raise ToolFailed(f"the idle model was not scaled down: {decision.reason}", evidence=decision.evidence)
     heading("wake")

@@ -85,7 +85,7 @@ def tell(run_id: UUID) -> None:
         rows(steps, critical_path(steps)), key="timeline", description="Timeline of this run"
     )
     for line in lines(steps, wall):
-        get_run_logger().info("timeline: %s", line, extra={"slipway": True})
+        get_run_logger().info("timeline: %s", line)
 
 
 def lines(steps: Sequence[Step], wall: float) -> list[str]:

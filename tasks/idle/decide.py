@@ -37,6 +37,7 @@ def decide(signals: Signals, scaling: Scaling) -> IdleDecision:
         for pod in signals.pods:
             mine = [series for series in signals.series.get(metric, ()) if _pod(series) == pod]
             gap = uncovered(mine, signals, window)
+            mine = [within(series, signals.read_at - window) for series in mine]
             if gap:
                 return IdleDecision(act=False, reason=f"{metric} of {pod}: {gap}", evidence=tuple(evidence))
             busy, line = _judge(metric, pod, mine, scaling)
@@ -48,6 +49,12 @@ def decide(signals: Signals, scaling: Scaling) -> IdleDecision:
         reason=f"no request, nothing queued and GPUs idle for {human_seconds(window)}",
         evidence=tuple(evidence),
     )
+
+
+def within(series: Series, start: float) -> Series:
+    """The samples of the window, and the last one before it: what a counter had when the window began."""
+    before = [sample for sample in series.samples if sample[0] < start]
+    return Series(series.labels, (*before[-1:], *(s for s in series.samples if s[0] >= start)))
 
 
 def uncovered(series: Sequence[Series], signals: Signals, window: float) -> str | None:

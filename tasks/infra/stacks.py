@@ -62,7 +62,7 @@ class Stack:
         with self._lock.held():
             plan = self._plan_with_adoption()
             show(plan)
-            self._reporter.say(f"terraform {self.name}: {plan}")
+            self._reporter.say(f"plan: {plan}")
             check_plan(plan, may_destroy)
             if plan.changes:
                 self._terraform.apply(plan)
@@ -74,7 +74,7 @@ class Stack:
         with self._lock.held():
             plan = self._terraform.plan(destroy=True)
             show(plan)
-            self._reporter.say(f"terraform {self.name}: {plan}")
+            self._reporter.say(f"plan: {plan}")
             if plan.changes:
                 self._terraform.apply(plan)
             return self._terraform.resources()

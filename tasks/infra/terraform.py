@@ -69,7 +69,12 @@ class TerraformRoot:
             shutil.copy(lock, self.work / lock.name)
         (self.work / "slipway.auto.tfvars.json").write_text(json.dumps(self._variables, indent=1))
         self._terraform(
-            "init", input=False, no_color=IsFlagged, reconfigure=IsFlagged, backend_config=self._backend
+            "init",
+            quiet=True,
+            input=False,
+            no_color=IsFlagged,
+            reconfigure=IsFlagged,
+            backend_config=self._backend,
         )
 
     def write_imports(self, blocks: str) -> None:
@@ -132,7 +137,7 @@ class TerraformRoot:
         def hear(line: str) -> None:
             said = _message(line, diagnostics)
             if said and not quiet:
-                self._reporter.say(f"terraform {self.name}: {said}")
+                self._reporter.say(said)
 
         try:
             return run(
@@ -163,13 +168,14 @@ def _message(line: str, diagnostics: list[str]) -> str:
     except json.JSONDecodeError:
         return line.strip()
     kind = event.get("type")
+    if (event.get("hook") or {}).get("resource", {}).get("addr", "").startswith("data."):
+        return ""  # reading is not making
     if kind == "diagnostic" and event.get("@level") == "error":
         diagnostic = event["diagnostic"]
         where = diagnostic.get("range") or {}
         place = f" ({where['filename']}:{where['start']['line']})" if where else ""
         diagnostics.append(f"{diagnostic['summary']}{place} {diagnostic.get('detail', '')}".strip())
     if kind in {
-        "apply_start",
         "apply_complete",
         "apply_errored",
         "apply_progress",

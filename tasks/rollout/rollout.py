@@ -55,7 +55,6 @@ def roll_out(place: Place, model: Model, cache: WarmCache, weight_bytes: int) ->
     workload = workload_name(model)
     before = cluster.get("apps/v1", "Deployment", workload, environment.namespace)
     plan = plan_rollout(place, model, before, weight_bytes)
-    place.reporter.say(str(plan))
     documents = serving(
         place.root, model, environment, cache=cache, strategy=plan.strategy, weight_bytes=weight_bytes
     )
@@ -63,14 +62,13 @@ def roll_out(place: Place, model: Model, cache: WarmCache, weight_bytes: int) ->
     record = ReleaseRecord(release=release, documents=tuple(stamped(documents, release)))
     known = place.ledger.begin(record)
     unchanged = before is not None and _release_id(before) == release.id
-    place.reporter.say(
-        f"release {release.id} (bundle {release.bundle}) "
-        + (
-            "is applied already: checking it"
-            if unchanged
-            else f"takes over from {known.serving or 'nothing'}"
+    if unchanged:
+        place.reporter.say(f"release {release.id} is applied already: checking it")
+    else:
+        place.reporter.say(
+            f"release {release.id} (bundle {release.bundle}) after {known.serving or 'nothing'}"
         )
-    )
+        place.reporter.say(str(plan))
     gateway.ensure_key(cluster, environment.namespace)
     for document in record.documents:
         cluster.apply(document)

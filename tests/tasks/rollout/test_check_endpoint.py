@@ -39,6 +39,7 @@ def serve(asked: list[str]) -> Iterator[Serve]:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 self.answer("models" if self.headers.get("Authorization") == f"Bearer {KEY}" else "shut")
