@@ -6,18 +6,19 @@ from typing import Literal
 
 from prefect import flow, get_run_logger
 from pydantic import Field
-from tasks.cache.task import remove_claims
 
 from flows.choices import EnvironmentName
 from flows.turn import turn
 from tasks.addons.catalogue import load_addons
 from tasks.addons.task import uninstall_addons
+from tasks.cache.task import remove_claims
 from tasks.infra.task import (
     delete_volumes,
     destroy_cluster,
     destroy_storage,
     list_inventory,
-    read_infrastructure,
+    read_remains,
+    state_bucket_is_there,
 )
 from tasks.rollout.task import remove_serving
 from tasks.spec.catalogue import load_environment, project_root
@@ -57,14 +58,15 @@ def teardown(
     with turn(where):
         before = list_inventory(where)
         log.info("teardown: %d things are there", len(before), extra=SAID)
-        storage, cluster = read_infrastructure(where)
-        remove_serving(where, cluster)
-        remove_claims(where, cluster)
-        uninstall_addons(load_addons(project_root()), where, cluster)
-        left = destroy_cluster(where, storage)
+        storage, cluster = read_remains(where)
+        if cluster:
+            remove_serving(where, cluster)
+            remove_claims(where, cluster)
+            uninstall_addons(load_addons(project_root()), where, cluster)
+        left = destroy_cluster(where, storage) if storage else []
         if volumes == "delete":
             delete_volumes(where)
-        if models == "delete" and not left:
+        if models == "delete" and not left and state_bucket_is_there(where):
             left += destroy_storage(where)
         remaining = list_inventory(where)
         for line in remaining or ["nothing is left"]:
@@ -74,7 +76,8 @@ def teardown(
             raise TeardownIncomplete(
                 f"{len(unexpected)} things are left that should be gone",
                 evidence=unexpected,
-                next_command=f"slipway teardown -e {environment} again; it continues from what is there",
+                next_command=f"slipway teardown -e {environment} again; what no state knows of: slipway deploy first, which "
+                "adopts it",
             )
         return TornDown(removed=[line for line in before if line not in remaining], remaining=remaining)
 

@@ -19,7 +19,7 @@ def serve(root: Path, project: Path) -> int:
 
     The worker is written into processes.json, so that `down` ends it. Raises SandboxError.
     """
-    values = {**os.environ, **read_environment(root)}
+    values = {**os.environ, **read_environment(root), "SLIPWAY_HOME": str(project.resolve())}
     for words in (
         ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
         ["--no-prompt", "deploy", "--all"],

@@ -46,10 +46,15 @@ def load(name: str, folder: Path | None = None) -> Object:
     return document
 
 
-def storage_class(volume: Volume, folder: Path | None = None) -> Object:
+def storage_class(volume: Volume, environment: Environment, folder: Path | None = None) -> Object:
+    """The tag is what a teardown finds retained volumes by, long after their claims and cluster are gone."""
     document = load("storageclass", folder)
     document["metadata"]["name"] = volume.storage_class
-    document["parameters"] |= {"iops": str(volume.iops), "throughput": str(volume.throughput)}
+    document["parameters"] |= {
+        "iops": str(volume.iops),
+        "throughput": str(volume.throughput),
+        "tagSpecification_1": f"slipway:environment={environment.name}",
+    }
     return document
 
 

@@ -146,7 +146,7 @@ class _Warming:
         self.reporter.say(
             f"claim {self.name}: {volume.size_gib} GiB gp3, {volume.iops} IOPS, {volume.throughput} MiB/s"
         )
-        self.cluster.apply(manifests.storage_class(volume, self.folder))
+        self.cluster.apply(manifests.storage_class(volume, self.environment, self.folder))
         self.cluster.apply(manifests.claim(self.model, self.environment, volume, self.folder))
 
     def _expand_claim(self) -> None:

@@ -95,9 +95,24 @@ def _tagged(environment: Environment, aws: Aws) -> Iterable[Leftover]:
                 continue
             if service == "ec2" and path.split("/")[0] in {"instance", "volume"}:
                 continue  # looked at above, with their states
+            if service == "ec2" and _is_going(aws, *path.split("/")[:2]):
+                continue
             if service == "secretsmanager" and _secret_is_going(aws, arn):
                 continue
             yield Leftover(service, path)
+
+
+def _is_going(aws: Aws, kind: str, identity: str) -> bool:
+    """NAT gateways and endpoints are shown for an hour after they were deleted."""
+    ec2 = aws.client("ec2")
+    if kind == "natgateway":
+        found = ec2.describe_nat_gateways(NatGatewayIds=[identity])["NatGateways"]
+        return all(gateway["State"] in GONE for gateway in found)
+    if kind == "vpc-endpoint":
+        filters = [{"Name": "vpc-endpoint-id", "Values": [identity]}]
+        found = ec2.describe_vpc_endpoints(Filters=filters)["VpcEndpoints"]
+        return all(str(endpoint["State"]).lower() in GONE for endpoint in found)
+    return False
 
 
 def _key_is_going(aws: Aws, path: str) -> bool:

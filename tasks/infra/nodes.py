@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from tasks.cloud.aws import Aws, aws_errors
+from botocore.exceptions import ClientError
+
+from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.spec.environment import Environment
@@ -91,6 +93,18 @@ def scale_to_zero(
             )
         sleep(0.25)
     reporter.say("no GPU node is left")
+
+
+def cluster_exists(name: str, aws: Aws) -> bool:
+    """Whether EKS has an active cluster of that name."""
+    with aws_errors("looking for the cluster"):
+        try:
+            status = aws.client("eks").describe_cluster(name=name)["cluster"]["status"]
+        except ClientError as error:
+            if error_code(error) == "ResourceNotFoundException":
+                return False
+            raise
+    return bool(status not in ("DELETING", "FAILED"))
 
 
 def describe(infrastructure: Infrastructure, aws: Aws) -> dict[str, Any]:

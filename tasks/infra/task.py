@@ -121,6 +121,29 @@ def read_infrastructure(environment: Environment) -> tuple[StorageOutputs, Infra
     return outputs, infrastructure(cluster, environment)
 
 
+def state_bucket_is_there(environment: Environment) -> bool:
+    return state_exists(environment, aws_of(environment.region))
+
+
+@task(task_run_name="what is left of {environment.name}", **SETTINGS)
+def read_remains(environment: Environment) -> tuple[StorageOutputs | None, Infrastructure | None]:
+    """As `read_infrastructure`, but for a teardown: whatever an earlier one took away already is None.
+
+    The cluster counts as there while EKS has it, whatever the state says.
+    """
+    check_account(environment)
+    if not state_exists(environment, aws_of(environment.region)):
+        return None, None
+    found = storage_stack(environment).outputs()
+    if not found:
+        return None, None
+    storage = storage_outputs(found)
+    outputs = cluster_stack(environment, storage).outputs()
+    if not outputs or not nodes.cluster_exists(environment.cluster.name, aws_of(environment.region)):
+        return storage, None
+    return storage, infrastructure(outputs, environment)
+
+
 @task(task_run_name="terraform drift of {environment.name}", **SETTINGS)
 def find_drift(environment: Environment) -> list[dict[str, str]]:
     """What an apply would change in either stack; an empty list means none."""
