@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.cloud.aws import Aws, aws_errors
+from botocore.exceptions import ClientError
+
+from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.spec.environment import Environment
 
 GONE = {"terminated", "shutting-down", "deleted", "deleting", "PendingDeletion"}
@@ -109,8 +111,12 @@ def _is_going(aws: Aws, kind: str, identity: str) -> bool:
         found = ec2.describe_nat_gateways(NatGatewayIds=[identity])["NatGateways"]
         return all(gateway["State"] in GONE for gateway in found)
     if kind == "vpc-endpoint":
-        filters = [{"Name": "vpc-endpoint-id", "Values": [identity]}]
-        found = ec2.describe_vpc_endpoints(Filters=filters)["VpcEndpoints"]
+        try:
+            found = ec2.describe_vpc_endpoints(VpcEndpointIds=[identity])["VpcEndpoints"]
+        except ClientError as error:
+            if error_code(error) == "InvalidVpcEndpointId.NotFound":
+                return True
+            raise
         return all(str(endpoint["State"]).lower() in GONE for endpoint in found)
     return False
 

@@ -22,7 +22,9 @@ from tests.tasks.builders import ROOT, an_environment
 
 
 def addon(name: str, *needs: str, **over: Any) -> Addon:
-    return Addon.model_validate({"name": name, "namespace": "n", "needs": needs, "proof": "metrics-answer"} | over)
+    return Addon.model_validate(
+        {"name": name, "namespace": "n", "needs": needs, "proof": "metrics-answer"} | over
+    )
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,12 @@ def test_an_unknown_need_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "addons", [[addon("a", "a")], [addon("a", "b"), addon("b", "a")], [addon("a", "b"), addon("b", "c"), addon("c", "a")]]
+    "addons",
+    [
+        [addon("a", "a")],
+        [addon("a", "b"), addon("b", "a")],
+        [addon("a", "b"), addon("b", "c"), addon("c", "a")],
+    ],
 )
 def test_a_circle_is_refused(addons: list[Addon]) -> None:
     with pytest.raises(InvalidDocument, match="in a circle: a"):

@@ -17,23 +17,33 @@ INTERVAL = 15.0
 METRICS = (REQUESTS, RUNNING, WAITING, UTILIZATION)
 SCALING = Scaling(idle_after=WINDOW, idle_gpu_utilization=5.0)
 COUNT = int(WINDOW / INTERVAL) + 4
+FIRST = COUNT - 1 - int(WINDOW / INTERVAL)  # the sample at the window's very beginning
 
 
-def series(value: float | Sequence[float] = 0.0, *, skip: Sequence[int] = (), count: int = COUNT, **labels: str) -> Series:
+def series(
+    value: float | Sequence[float] = 0.0, *, skip: Sequence[int] = (), count: int = COUNT, **labels: str
+) -> Series:
     """Samples every INTERVAL up to NOW, all of one value or the ones given for the newest; oldest first."""
-    values = [value] * count if isinstance(value, int | float) else [value[0]] * (count - len(value)) + list(value)
+    values = (
+        [value] * count if isinstance(value, int | float) else [value[0]] * (count - len(value)) + list(value)
+    )
     times = [NOW - INTERVAL * (count - 1 - n) for n in range(count)]
     samples = tuple((at, v) for n, (at, v) in enumerate(zip(times, values, strict=True)) if n not in skip)
     return Series(labels or {"pod": "p"}, samples)
 
 
-def signals(pods: tuple[str, ...] = ("p",), **over: Any) -> Signals:
+def signals(*, pods: tuple[str, ...] = ("p",), **over: Any) -> Signals:
     """Idle signals, but for `requests`, `running`, `waiting`, `utilization`: a Series or a list of them."""
     names = dict(zip(("requests", "running", "waiting", "utilization"), METRICS, strict=True))
     found: dict[str, list[Series]] = {metric: [series(pod=pod) for pod in pods] for metric in METRICS}
     for name, given_series in over.items():
         found[names[name]] = given_series if isinstance(given_series, list) else [given_series]
     return Signals(series=found, pods=pods, read_at=NOW, scrape_interval=INTERVAL)
+
+
+def with_signal(name: str, found: Series | list[Series]) -> Signals:
+    over: dict[str, Any] = {name: found}
+    return signals(**over)
 
 
 def test_gpus_nobody_used_for_the_whole_window_may_go() -> None:
@@ -43,13 +53,13 @@ def test_gpus_nobody_used_for_the_whole_window_may_go() -> None:
 
 
 def test_every_pod_must_be_idle() -> None:
-    decision = decide(signals(("p", "q"), running=[series(pod="p"), series(1, pod="q")]), SCALING)
+    decision = decide(signals(pods=("p", "q"), running=[series(pod="p"), series(1, pod="q")]), SCALING)
     assert not decision.act
     assert "q: up to 1 requests running" in decision.reason
 
 
 def test_two_idle_pods_may_go() -> None:
-    assert decide(signals(("p", "q")), SCALING).act
+    assert decide(signals(pods=("p", "q")), SCALING).act
 
 
 @pytest.mark.parametrize(
@@ -58,7 +68,7 @@ def test_two_idle_pods_may_go() -> None:
         {"requests": series([7.0, 8.0])},
         {"requests": [series(pod="p", reason="stop"), series([0.0, 1.0], pod="p", reason="length")]},
         {"running": series(1)},
-        {"running": series([1.0, *[0.0] * (COUNT - 1)])},  # once, at the window's beginning
+        {"running": series([0.0, 1.0, *[0.0] * (COUNT - 1 - FIRST)])},  # once, at the window's beginning
         {"waiting": series(3)},
         {"utilization": series([0.0, 0.0, 60.0, 0.0])},
         {"utilization": [series(pod="p", gpu="0"), series(6.0, pod="p", gpu="1")]},
@@ -76,6 +86,10 @@ def test_requests_of_long_ago_are_no_use_now() -> None:
     assert decide(signals(requests=series(41_000.0)), SCALING).act
 
 
+def test_what_was_busy_before_the_window_is_idle_now() -> None:
+    assert decide(signals(running=series([5.0, 0.0, *[0.0] * (COUNT - 2)])), SCALING).act
+
+
 def test_a_counter_that_began_again_has_counted_since() -> None:
     assert not decide(signals(requests=series([9.0, 9.0, 2.0])), SCALING).act
 
@@ -86,7 +100,7 @@ def test_a_counter_that_began_again_at_nothing_counted_nothing() -> None:
 
 @pytest.mark.parametrize("missing", ["requests", "running", "waiting", "utilization"])
 def test_a_missing_series_is_not_taken_for_idle(missing: str) -> None:
-    decision = decide(signals(**{missing: []}), SCALING)
+    decision = decide(with_signal(missing, []), SCALING)
     assert not decision.act
     assert "no series" in decision.reason
 
@@ -122,11 +136,11 @@ def test_a_gap_in_the_samples_is_not_taken_for_idle(skip: list[int], act: bool) 
 
 @pytest.mark.parametrize("signal", ["requests", "running", "waiting", "utilization"])
 def test_a_sample_that_is_no_number_is_not_taken_for_idle(signal: str) -> None:
-    assert not decide(signals(**{signal: series([0.0, float("nan"), 0.0])}), SCALING).act
+    assert not decide(with_signal(signal, series([0.0, float("nan"), 0.0])), SCALING).act
 
 
 def test_a_busy_gpu_beside_a_sample_that_is_no_number_is_busy() -> None:
-    first = [float("nan"), *[90.0] * (COUNT - 1)]
+    first = [float("nan"), *[90.0] * (COUNT - FIRST)]
     assert not decide(signals(utilization=series(first)), SCALING).act
 
 
@@ -136,7 +150,7 @@ def test_the_dcgm_exporters_own_pod_is_not_the_pod_it_reports_about() -> None:
 
 
 def test_nothing_serving_is_nothing_to_scale_down() -> None:
-    decision = decide(signals(()), SCALING)
+    decision = decide(signals(pods=()), SCALING)
     assert not decision.act
     assert "nothing serves" in decision.reason
 
@@ -162,13 +176,15 @@ def test_a_counter_that_only_rises_rose_by_its_difference(values: list[float]) -
 
 @given(
     signal=st.sampled_from(["running", "waiting", "utilization"]),
-    at=st.integers(0, COUNT - 1),
+    at=st.integers(FIRST, COUNT - 1),
     value=st.floats(5.1, 100),
 )
-def test_any_one_busy_sample_anywhere_in_the_window_keeps_the_gpus(signal: str, at: int, value: float) -> None:
+def test_any_one_busy_sample_anywhere_in_the_window_keeps_the_gpus(
+    signal: str, at: int, value: float
+) -> None:
     values = [0.0] * COUNT
     values[at] = value
-    assert not decide(signals(**{signal: series(values)}), SCALING).act
+    assert not decide(with_signal(signal, series(values)), SCALING).act
 
 
 @given(st.sets(st.integers(0, COUNT - 1)))

@@ -10,8 +10,8 @@ import pytest
 
 from tasks.cloud.aws import Aws
 from tasks.infra.adopt import FINDERS, import_blocks, imports
-from tasks.infra.plan import Change
 from tasks.infra.plan import HOLDS_DATA as DATA
+from tasks.infra.plan import Change
 from tests.tasks.builders import ROOT
 
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
@@ -55,7 +55,12 @@ def test_nothing_is_adopted_where_nothing_is_there(stage_aws: Aws, name: str) ->
         "namespace": name, "service_account": name, "vpc_id": "vpc-00000000",
     }  # fmt: skip
     linked = {"aws_route", "aws_route_table_association"}  # these are asked only once their table is known
-    named = {"aws_iam_role": name, "aws_iam_role_policy": name, "aws_eks_cluster": name, "aws_kms_alias": f"alias/{name}"}
+    named = {
+        "aws_iam_role": name,
+        "aws_iam_role_policy": name,
+        "aws_eks_cluster": name,
+        "aws_kms_alias": f"alias/{name}",
+    }
     for kind in sorted(set(FINDERS) - linked):
         assert adopt(stage_aws, kind, {**planned, "name": named.get(kind, name)}) is None, kind
 
@@ -219,7 +224,9 @@ def test_eks_pieces_are_found_under_the_ids_terraform_imports(stage_aws: Aws, na
     ],
 )
 def test_an_id_is_written_so_that_terraform_reads_it_unchanged(identity: str, written: str) -> None:
-    assert import_blocks({"aws_vpc.this": identity}) == f"import {{\n  to = aws_vpc.this\n  id = {written}\n}}\n"
+    assert (
+        import_blocks({"aws_vpc.this": identity}) == f"import {{\n  to = aws_vpc.this\n  id = {written}\n}}\n"
+    )
 
 
 def test_nothing_found_is_no_block() -> None:

@@ -14,7 +14,16 @@ from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws
 from tasks.infra import locks
-from tasks.infra.locks import STALE_SECONDS, Decision, Owner, StateLock, decide, is_alive, process_began, this_run
+from tasks.infra.locks import (
+    STALE_SECONDS,
+    Decision,
+    Owner,
+    StateLock,
+    decide,
+    is_alive,
+    process_began,
+    this_run,
+)
 from tasks.spec.errors import StateLocked
 from tests.tasks.conftest import Clock, until
 

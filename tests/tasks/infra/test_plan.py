@@ -18,7 +18,9 @@ def entry(actions: list[str], **over: Any) -> dict[str, Any]:
 
 
 def planned(*changes: tuple[str, str]) -> Plan:
-    return Plan(FILE, tuple(Change(address, address.split(".")[0], action, {}) for address, action in changes))
+    return Plan(
+        FILE, tuple(Change(address, address.split(".")[0], action, {}) for address, action in changes)
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,8 @@ def test_what_terraform_will_do_in_one_word(actions: list[str], more: dict[str, 
 
 
 @pytest.mark.parametrize(
-    "nothing", [entry(["no-op"]), entry(["read"]), entry(["read"], mode="data"), entry(["create"], mode="data")]
+    "nothing",
+    [entry(["no-op"]), entry(["read"]), entry(["read"], mode="data"), entry(["create"], mode="data")],
 )
 def test_what_changes_nothing_is_left_out(nothing: dict[str, Any]) -> None:
     assert read_plan({"resource_changes": [nothing]}, FILE).changes == ()

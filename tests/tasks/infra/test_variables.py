@@ -62,7 +62,11 @@ def test_an_environment_that_names_no_network_keeps_its_api_private() -> None:
 )
 def test_a_taints_effect_is_spelt_as_eks_does(effect: str, written: str) -> None:
     environment = an_environment(cluster={"gpu": {"taint": {"key": "k", "value": "v", "effect": effect}}})
-    assert cluster_variables(environment, STORAGE)["gpu_taint"] == {"key": "k", "value": "v", "effect": written}
+    assert cluster_variables(environment, STORAGE)["gpu_taint"] == {
+        "key": "k",
+        "value": "v",
+        "effect": written,
+    }
 
 
 @pytest.mark.parametrize("count", [1, 4, 7])

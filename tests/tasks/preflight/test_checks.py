@@ -22,11 +22,11 @@ FACTS = Facts(
 )
 
 
-def judged(facts: Facts = FACTS, inspection: Any = None, environment: Any = None, **model: Any) -> dict[str, Check]:
+def judged(
+    facts: Facts = FACTS, inspection: Any = None, environment: Any = None, **model: Any
+) -> dict[str, Check]:
     asked, where = a_model(**model), an_environment()
-    documents = serving(
-        ROOT, asked, where, cache=a_cache(), strategy="RollingUpdate", weight_bytes=WEIGHTS
-    )
+    documents = serving(ROOT, asked, where, cache=a_cache(), strategy="RollingUpdate", weight_bytes=WEIGHTS)
     checks = judge(asked, environment or where, inspection or an_inspection(), facts, documents)
     return {check.name: check for check in checks}
 

@@ -9,7 +9,12 @@ from tasks.spec.environment import Taint
 from tests.tasks.builders import an_environment
 
 TAINT = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
-RIGHT: dict[str, Any] = {"key": "nvidia.com/gpu", "operator": "Equal", "value": "true", "effect": "NoSchedule"}
+RIGHT: dict[str, Any] = {
+    "key": "nvidia.com/gpu",
+    "operator": "Equal",
+    "value": "true",
+    "effect": "NoSchedule",
+}
 
 
 def workload(pod: dict[str, Any], gpu: bool = True) -> dict[str, Any]:
@@ -56,11 +61,15 @@ def test_what_would_keep_a_gpu_pod_pending_is_found(pod: dict[str, Any], problem
 
 
 def test_a_pod_that_agrees_with_the_nodes_is_fine() -> None:
-    assert disagreements([workload({}), {"kind": "Service", "metadata": {"name": "s"}}], an_environment()) == []
+    assert (
+        disagreements([workload({}), {"kind": "Service", "metadata": {"name": "s"}}], an_environment()) == []
+    )
 
 
 def test_a_pod_without_gpu_may_run_anywhere() -> None:
-    assert disagreements([workload({"nodeSelector": {}, "tolerations": []}, gpu=False)], an_environment()) == []
+    assert (
+        disagreements([workload({"nodeSelector": {}, "tolerations": []}, gpu=False)], an_environment()) == []
+    )
 
 
 def test_another_label_in_the_environment_shows() -> None:

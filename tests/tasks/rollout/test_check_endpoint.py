@@ -134,7 +134,9 @@ def test_a_completion_that_was_cut_off_does_not_pass(serve: Serve, clock: Clock)
         ("chat", '{"choices": []}'),
     ],
 )
-def test_a_200_that_is_no_answer_is_a_failed_rollout(serve: Serve, clock: Clock, what: str, body: str) -> None:
+def test_a_200_that_is_no_answer_is_a_failed_rollout(
+    serve: Serve, clock: Clock, what: str, body: str
+) -> None:
     with pytest.raises(RolloutFailed) as caught:
         check(serve(**{what: (200, body)}), clock)
     assert body[:20] in str(caught.value)

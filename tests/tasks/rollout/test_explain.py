@@ -151,7 +151,9 @@ def test_a_missing_gpu_goes_before_the_other_nodes_taints() -> None:
     assert "free GPU" in found.cause
 
 
-@pytest.mark.parametrize("line", [event[1] for event in EVENTS if not event[3] and "FailedScheduling" in event[1]])
+@pytest.mark.parametrize(
+    "line", [event[1] for event in EVENTS if not event[3] and "FailedScheduling" in event[1]]
+)
 @pytest.mark.parametrize("pod", [WAITING, LOADING], ids=["pulling", "loading"])
 def test_why_it_was_once_not_scheduled_explains_nothing_once_it_is(pod: dict[str, Any], line: str) -> None:
     """Events stay for an hour. A pod that waited for a GPU and now loads must not be given up for it."""

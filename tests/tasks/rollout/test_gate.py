@@ -14,7 +14,9 @@ def condition(kind: str, at: str, status: str = "True") -> dict[str, str]:
     return {"type": kind, "status": status, "lastTransitionTime": at}
 
 
-def a_pod(*conditions: dict[str, str], state: dict[str, Any] | None = None, **metadata: Any) -> dict[str, Any]:
+def a_pod(
+    *conditions: dict[str, str], state: dict[str, Any] | None = None, **metadata: Any
+) -> dict[str, Any]:
     status: dict[str, Any] = {"conditions": list(conditions)}
     if state is not None:
         status["containerStatuses"] = [{"name": "vllm", "state": state}]

@@ -14,7 +14,9 @@ def made(routes: dict[str, str] | None = None, **environment: Any) -> dict[str, 
 
 
 def configuration(found: dict[str, dict[str, Any]]) -> str:
-    digest: str = found["Deployment"]["spec"]["template"]["metadata"]["annotations"]["slipway.dev/configuration"]
+    digest: str = found["Deployment"]["spec"]["template"]["metadata"]["annotations"][
+        "slipway.dev/configuration"
+    ]
     return digest
 
 

@@ -37,7 +37,10 @@ MANIFESTS = [
 
 
 def made(
-    model: Model | None = None, environment: Environment | None = None, strategy: Any = "RollingUpdate", **more: Any
+    model: Model | None = None,
+    environment: Environment | None = None,
+    strategy: Any = "RollingUpdate",
+    **more: Any,
 ) -> list[Document]:
     return serving(
         ROOT,
@@ -100,14 +103,17 @@ def test_nothing_is_left_to_complete() -> None:
 
 
 def test_everything_lies_in_the_environments_namespace() -> None:
-    assert {d["metadata"]["namespace"] for d in made(environment=an_environment(namespace="models"))} == {"models"}
+    assert {d["metadata"]["namespace"] for d in made(environment=an_environment(namespace="models"))} == {
+        "models"
+    }
 
 
 # --------------------------------------------------------------- start budget
 
 
 @pytest.mark.parametrize(
-    ("weights", "rate", "seconds"), [(0, 100, 0), (100 * 2**20, 100, 1), (2**34, 100, 163.84), (2**34, 50, 327.68)]
+    ("weights", "rate", "seconds"),
+    [(0, 100, 0), (100 * 2**20, 100, 1), (2**34, 100, 163.84), (2**34, 50, 327.68)],
 )
 def test_a_start_may_take_as_long_as_its_bytes_and_one_compilation(
     weights: int, rate: float, seconds: float
@@ -140,7 +146,9 @@ def test_a_pod_may_finish_its_streams_before_it_is_killed() -> None:
 
 def test_a_load_in_progress_is_not_killed_by_another_probe() -> None:
     container = container_of(made())
-    assert not any("initialDelaySeconds" in container[p] for p in ("startupProbe", "readinessProbe", "livenessProbe"))
+    assert not any(
+        "initialDelaySeconds" in container[p] for p in ("startupProbe", "readinessProbe", "livenessProbe")
+    )
 
 
 # ------------------------------------------------------------------ arguments
@@ -184,7 +192,7 @@ def test_the_weights_are_read_where_the_cache_holds_them() -> None:
 def test_ranks_of_one_model_share_memory(ranks: int, shared: bool) -> None:
     documents = made(a_model(engine={"tensor_parallel_size": ranks}, resources={"gpu": ranks}))
     mounts = {mount["mountPath"]: mount["name"] for mount in container_of(documents)["volumeMounts"]}
-    assert ("/dev/shm" in mounts) is shared
+    assert ("/dev/shm" in mounts) is shared  # noqa: S108
     assert any(volume["name"] == "shm" for volume in pod_of(documents)["volumes"]) is shared
 
 
@@ -227,13 +235,18 @@ def test_the_toleration_is_made_from_the_taint(taint: dict[str, str], toleration
 @pytest.mark.parametrize("effect", ["NoSchedule", "PreferNoSchedule", "NoExecute"])
 @pytest.mark.parametrize("value", ["", "true", "a"])
 def test_pods_agree_with_the_nodes_whatever_label_and_taint_there_is(effect: str, value: str) -> None:
-    gpu = {"label_key": "pool", "label_value": "a10g", "taint": {"key": "t", "value": value, "effect": effect}}
+    gpu = {
+        "label_key": "pool",
+        "label_value": "a10g",
+        "taint": {"key": "t", "value": value, "effect": effect},
+    }
     environment = an_environment(cluster={"gpu": gpu})
     assert disagreements(made(environment=environment), environment) == []
 
 
 @pytest.mark.parametrize(
-    "over", [{"replicas": 2}, {"scaling": {"max_replicas": 2}}, {"replicas": 3, "scaling": {"max_replicas": 2}}]
+    "over",
+    [{"replicas": 2}, {"scaling": {"max_replicas": 2}}, {"replicas": 3, "scaling": {"max_replicas": 2}}],
 )
 def test_two_replicas_on_one_volume_are_refused_before_anything_is_applied(over: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="its cache volume can serve one"):
@@ -310,10 +323,14 @@ def test_how_it_is_proven_does_not_make_another_release(over: dict[str, Any]) ->
 
 def test_the_bundle_is_the_same_in_every_environment_it_comes_to() -> None:
     production = an_environment(
-        name="production", namespace="prod", deadlines={"cold_read_mib_s": 50}, cluster={"gpu": {"label_value": "x"}}
+        name="production",
+        namespace="prod",
+        deadlines={"cold_read_mib_s": 50},
+        cluster={"gpu": {"label_value": "x"}},
     )
     releases = [
-        release_of(a_model(), where, a_cache(), made(environment=where)) for where in (an_environment(), production)
+        release_of(a_model(), where, a_cache(), made(environment=where))
+        for where in (an_environment(), production)
     ]
     assert releases[0].bundle == releases[1].bundle
     assert releases[0].id != releases[1].id
@@ -326,7 +343,9 @@ def test_the_release_is_written_on_the_workload_and_its_pods_and_nowhere_else() 
     workload = the("Deployment", after)
     assert workload["metadata"]["annotations"][RELEASE_ANNOTATION] == release.id
     assert workload["spec"]["template"]["metadata"]["annotations"][RELEASE_ANNOTATION] == release.id
-    assert [d for d in after if d["kind"] != "Deployment"] == [d for d in documents if d["kind"] != "Deployment"]
+    assert [d for d in after if d["kind"] != "Deployment"] == [
+        d for d in documents if d["kind"] != "Deployment"
+    ]
 
 
 def test_stamping_leaves_the_documents_it_was_given_alone() -> None:

@@ -124,7 +124,12 @@ def test_every_wrong_entry_is_told_at_once(root: Path, write: Write) -> None:
 
 @pytest.mark.parametrize(
     ("text", "line"),
-    [("name: tiny\nsource: {repo: [\n", 3), ("name: a: b\n", 1), ("a: 1\n---\na: 2\n", 2), ("a:\n\tb: 1\n", 2)],
+    [
+        ("name: tiny\nsource: {repo: [\n", 3),
+        ("name: a: b\n", 1),
+        ("a: 1\n---\na: 2\n", 2),
+        ("a:\n\tb: 1\n", 2),
+    ],
 )
 def test_what_is_not_yaml_is_told_with_its_line(root: Path, write: Write, text: str, line: int) -> None:
     write("tiny", text)

@@ -35,7 +35,15 @@ def test_what_is_no_quantity_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("500ms", 0.5), ("90s", 90.0), ("20m", 1200.0), ("1h", 3600.0), ("1.5h", 5400.0), (7, 7.0), (0.25, 0.25)],
+    [
+        ("500ms", 0.5),
+        ("90s", 90.0),
+        ("20m", 1200.0),
+        ("1h", 3600.0),
+        ("1.5h", 5400.0),
+        (7, 7.0),
+        (0.25, 0.25),
+    ],
 )
 def test_a_duration_is_read_as_seconds(text: str | float, seconds: float) -> None:
     assert parse_duration(text) == pytest.approx(seconds)
@@ -60,7 +68,8 @@ def test_every_size_is_shown_with_one_unit(count: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("count", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**40, "1.0 TiB"), (2**50, "1024.0 TiB")]
+    ("count", "shown"),
+    [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (2**40, "1.0 TiB"), (2**50, "1024.0 TiB")],
 )
 def test_a_size_is_shown_in_the_unit_people_read(count: float, shown: str) -> None:
     assert human_bytes(count) == shown

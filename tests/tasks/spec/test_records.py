@@ -52,7 +52,7 @@ def test_the_place_changes_the_id_and_not_the_bundle(change: dict[str, Any]) -> 
 
 def test_a_record_cannot_be_changed() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        a_model().name = "other"
+        a_model().name = "other"  # type: ignore[misc]
 
 
 @pytest.mark.parametrize("name", ["", "Llama", "-x", "x-", "a/b", "a.b", "x" * 41, "a b", "a\n"])

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ def a_load(**over: Any) -> Load:
 
 def gaps(load: Load) -> list[float]:
     times = [0.0, *(arrival.due for arrival in arrivals(load))]
-    return [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+    return [later - earlier for earlier, later in pairwise(times)]
 
 
 def test_poisson_gaps_are_exponential() -> None:
@@ -38,14 +39,16 @@ def test_a_gap_tells_nothing_about_the_next() -> None:
     found = gaps(a_load(rate=50.0, window=200))
     mean = sum(found) / len(found)
     moved = [gap - mean for gap in found]
-    correlation = sum(a * b for a, b in zip(moved, moved[1:], strict=False)) / sum(a * a for a in moved)
+    correlation = sum(a * b for a, b in pairwise(moved)) / sum(a * a for a in moved)
     assert abs(correlation) < 3 / math.sqrt(len(found))
 
 
 @pytest.mark.parametrize("rate", [0.5, 20.0, 300.0])
 def test_the_rate_is_the_one_asked_for(rate: float) -> None:
     found = arrivals(a_load(rate=rate, window=190))
-    assert abs(len(found) - rate * 200) < 4 * math.sqrt(rate * 200)  # four standard deviations of a Poisson count
+    assert abs(len(found) - rate * 200) < 4 * math.sqrt(
+        rate * 200
+    )  # four standard deviations of a Poisson count
 
 
 def test_constant_arrivals_are_evenly_apart() -> None:
@@ -80,7 +83,9 @@ def test_a_longer_window_continues_the_same_load() -> None:
     mean=st.floats(1, 4000), stdev=st.floats(0, 2000), minimum=st.integers(1, 100), more=st.integers(0, 8000),
     seed=st.integers(0, 99),
 )  # fmt: skip
-def test_lengths_stay_within_their_bounds(mean: float, stdev: float, minimum: int, more: int, seed: int) -> None:
+def test_lengths_stay_within_their_bounds(
+    mean: float, stdev: float, minimum: int, more: int, seed: int
+) -> None:
     import random
 
     lengths = LengthDistribution(mean=mean, stdev=stdev, minimum=minimum, maximum=minimum + more)

@@ -35,7 +35,9 @@ class Server:
         self._loop = asyncio.new_event_loop()
         self._stop = asyncio.Event()
         self._up = threading.Event()
-        self._thread = threading.Thread(target=self._loop.run_until_complete, args=(self._serve(),), daemon=True)
+        self._thread = threading.Thread(
+            target=self._loop.run_until_complete, args=(self._serve(),), daemon=True
+        )
 
     def __enter__(self) -> Server:
         self._thread.start()
@@ -140,7 +142,12 @@ def test_what_is_asked_of_the_engine(serve: Serve, heard: Heard) -> None:
     server = serve(lambda n, request: "good")
     prove(a_load_of(warmup=0, window="600ms"), endpoint(server.port), KEY, heard)
     asked = server.bodies[0]
-    assert (asked["model"], asked["max_tokens"], asked["stream"], asked["ignore_eos"]) == ("tiny", 3, True, True)
+    assert (asked["model"], asked["max_tokens"], asked["stream"], asked["ignore_eos"]) == (
+        "tiny",
+        3,
+        True,
+        True,
+    )
     assert asked["stream_options"] == {"include_usage": True}
     assert set(server.keys) == {f"Bearer {KEY}"}
     prompts = {body["messages"][0]["content"] for body in server.bodies}
