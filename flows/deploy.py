@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from prefect import flow
 from prefect.futures import PrefectFuture
-from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import Field
-from tasks.cache.task import warm_cache
 
 from flows.choices import EnvironmentName, ModelName, read_choice
-from flows.graph import settle, start, wait_for_all
+from flows.graph import runbook, settle, start, wait_for_all
 from flows.timeline import tell_timeline
 from flows.turn import turn
 from tasks.addons.catalogue import load_addons
 from tasks.addons.task import install_addon
+from tasks.cache.task import warm_cache
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes
 from tasks.preflight.task import check_feasible
 from tasks.rollout.ledger import ReleaseRecord
@@ -33,11 +31,7 @@ from tasks.staging.task import inspect_model, stage_model
 from tasks.validation.task import validate
 
 
-@flow(
-    name="deploy",
-    flow_run_name="deploy {model} to {environment}",
-    task_runner=ThreadPoolTaskRunner(max_workers=12),  # type: ignore[arg-type]
-)
+@runbook(name="deploy", run_name="deploy {model} to {environment}")
 def deploy(
     model: ModelName,
     environment: EnvironmentName,

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.choices import EnvironmentName
+from flows.graph import runbook
 from tasks.infra.task import find_drift
 from tasks.spec.catalogue import load_environment
 from tasks.task import show_table
 
 
-@flow(name="drift", flow_run_name="drift of {environment}")
+@runbook(name="drift", run_name="drift of {environment}")
 def drift(environment: EnvironmentName) -> list[dict[str, str]]:
     """Plan both states without applying; the changes a plan would make.
 

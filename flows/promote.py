@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from prefect import flow
 from pydantic import Field
 
 from flows.choices import EnvironmentName, ModelName, read_choice
 from flows.deploy import deploy
+from flows.graph import runbook
 from tasks.infra.task import read_infrastructure
 from tasks.rollout.ledger import ReleaseRecord
 from tasks.rollout.task import proven_release
@@ -14,7 +14,7 @@ from tasks.spec.catalogue import load_environment
 from tasks.spec.errors import InputError
 
 
-@flow(name="promote", flow_run_name="promote {model} to {environment}")
+@runbook(name="promote", run_name="promote {model} to {environment}")
 def promote(
     model: ModelName,
     environment: EnvironmentName,

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from prefect import flow
 from pydantic import Field
 
 from flows.choices import EnvironmentName, ModelName, read_choice
+from flows.graph import runbook
 from flows.turn import turn
 from tasks.infra.task import gpu_nodes, read_infrastructure
 from tasks.rollout.task import confirm, put_back
 
 
-@flow(name="rollback", flow_run_name="roll {model} back in {environment}")
+@runbook(name="rollback", run_name="roll {model} back in {environment}")
 def rollback(
     model: ModelName,
     environment: EnvironmentName,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.choices import EnvironmentName, ModelName, read_choice
+from flows.graph import runbook
 from flows.turn import turn
 from tasks.idle.task import judge_idle, replicas_to_zero
 from tasks.infra.task import no_gpu_nodes, read_infrastructure
 from tasks.spec.records import IdleDecision
 
 
-@flow(name="scale-down", flow_run_name="is {model} idle in {environment}")
+@runbook(name="scale-down", run_name="is {model} idle in {environment}")
 def scale_down(model: ModelName, environment: EnvironmentName) -> IdleDecision:
     """Replicas and then GPU nodes to zero, when requests, queue and GPUs were idle for the model's window.
 

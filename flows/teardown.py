@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from prefect import flow, get_run_logger
+from prefect import get_run_logger
 from pydantic import Field
 
 from flows.choices import EnvironmentName
+from flows.graph import runbook
 from flows.turn import turn
 from tasks.addons.catalogue import load_addons
 from tasks.addons.task import uninstall_addons
@@ -37,7 +38,7 @@ class TornDown(Record):
     remaining: list[str]
 
 
-@flow(name="teardown", flow_run_name="tear {environment} down")
+@runbook(name="teardown", run_name="tear {environment} down")
 def teardown(
     environment: EnvironmentName,
     models: Keep = Field("keep", description="the model bucket with everything staged, and the states"),

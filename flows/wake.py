@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from prefect import flow
-
 from flows.choices import EnvironmentName, ModelName, read_choice
+from flows.graph import runbook
 from flows.turn import turn
 from tasks.idle.task import replicas_from_zero
 from tasks.infra.task import gpu_nodes, read_infrastructure
 from tasks.rollout.task import confirm
 
 
-@flow(name="wake", flow_run_name="wake {model} in {environment}")
+@runbook(name="wake", run_name="wake {model} in {environment}")
 def wake(model: ModelName, environment: EnvironmentName) -> str:
     """Undo a scale-down; the text of the completion that proves it.
 

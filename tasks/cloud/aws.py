@@ -92,6 +92,8 @@ def aws_errors(doing: str) -> Iterator[None]:
         ) from error
     except ClientError as error:
         raise from_client_error(doing, error) from error
+    except WaiterError:
+        raise  # what was waited for failed: only the caller knows what that means
     except BotoCoreError as error:
         raise CloudError(f"{doing}: {error}") from error
 

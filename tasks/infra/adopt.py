@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, WaiterError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.infra.plan import Change
+from tasks.spec.errors import CloudError
 
 Planned = Mapping[str, Any]
 Finder = Callable[[Aws, Planned], str | None]
@@ -31,24 +32,48 @@ _ABSENT = {
 
 
 def imports(changes: Iterable[Change], aws: Aws) -> dict[str, str]:
-    """Address -> import id of every planned creation that AWS already has."""
+    """Address -> import id of every planned creation that AWS already has. Raises CloudError for one that failed."""
     found = {}
     for change in changes:
-        finder = FINDERS.get(change.type)
-        if change.action != "create" or finder is None:
+        if change.action != "create":
             continue
-        with aws_errors(f"looking whether {change.address} exists already"):
-            try:
-                identity = finder(aws, change.planned)
-            except KeyError:
-                continue  # a name that is only known once something before it is adopted: the next round asks
-            except ClientError as error:
-                if error_code(error) not in _ABSENT:
-                    raise
-                continue
+        try:
+            identity = _find(change, aws)
+        except WaiterError as error:
+            raise CloudError(
+                f"{change.address} exists in AWS, which no state knows of, and did not get ready",
+                evidence=[str(error)],
+                next_command="delete it in AWS, then run the same command again",
+            ) from error
         if identity:
             found[change.address] = identity
     return found
+
+
+def is_whole(change: Change, aws: Aws) -> bool:
+    """Whether what terraform marked for replacement got ready in AWS after all.
+
+    A creation that was stopped did; one that failed (CREATE_FAILED for want of capacity) did not.
+    """
+    try:
+        return _find(change, aws) is not None
+    except WaiterError:
+        return False
+
+
+def _find(change: Change, aws: Aws) -> str | None:
+    finder = FINDERS.get(change.type)
+    if finder is None:
+        return None
+    with aws_errors(f"looking whether {change.address} exists already"):
+        try:
+            return finder(aws, change.planned)
+        except KeyError:
+            return None  # a name that is only known once something before it is adopted: the next round asks
+        except ClientError as error:
+            if error_code(error) not in _ABSENT:
+                raise
+            return None
 
 
 def import_blocks(found: Mapping[str, str]) -> str:

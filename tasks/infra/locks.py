@@ -102,6 +102,7 @@ class StateLock:
         self._now, self._sleep = now, sleep
         self._owner = this_run(now())
         self._writing = threading.Lock()
+        self._holding = False
 
     def wait_until_free(
         self, unlock: Callable[[str], None], *, patience: float, say: Callable[[str], None]
@@ -145,6 +146,7 @@ class StateLock:
     def held(self) -> Iterator[None]:
         """Write the owner's record, keep its heart beating, and take it away at the end."""
         stop = threading.Event()
+        self._holding = True
         self._write()
         beat = threading.Thread(target=self._beat, args=(stop,), daemon=True)
         beat.start()
@@ -153,13 +155,18 @@ class StateLock:
         finally:
             stop.set()
             beat.join(HEARTBEAT_SECONDS)
+            self._holding = False
             with aws_errors("giving back the terraform state"):
                 self._s3.delete_object(Bucket=self._bucket, Key=f"{self._key}.owner")
 
     def started(self, pid: int) -> None:
-        """terraform runs as `pid`: it must be gone too before anyone breaks the lock."""
+        """terraform runs as `pid`: it must be gone too before anyone breaks the lock.
+
+        Only while this run holds the state: what reads it (init, output) must not write over who does hold it.
+        """
         self._owner = replace(self._owner, child=pid, child_began=process_began(pid))
-        self._write()
+        if self._holding:
+            self._write()
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT_SECONDS):

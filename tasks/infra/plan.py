@@ -59,7 +59,13 @@ def read_plan(document: Mapping[str, Any], file: Path) -> Plan:
         action = _action(entry["change"])
         if entry.get("mode") == "managed" and action:
             changes.append(
-                Change(entry["address"], entry["type"], action, entry["change"].get("after") or {})
+                Change(
+                    entry["address"],
+                    entry["type"],
+                    action,
+                    entry["change"].get("after") or {},
+                    entry.get("action_reason", ""),
+                )
             )
     return Plan(file, tuple(changes))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tasks.cloud.aws import Aws
-from tasks.infra.adopt import import_blocks, imports
+from tasks.infra.adopt import import_blocks, imports, is_whole
 from tasks.infra.locks import StateLock
 from tasks.infra.plan import Plan, check_plan
 from tasks.infra.state import backend, state_key
@@ -91,7 +91,7 @@ class Stack:
     def plan(self) -> Plan:
         """What an apply would change now. For drift: nothing is applied."""
         self._ready()
-        return self._terraform.plan()
+        return self._terraform.plan(lock=False)  # killed, it would leave a lock nobody owns
 
     def _ready(self) -> None:
         """Before this run writes itself down as the owner: the record of the one before is still needed."""
@@ -105,9 +105,13 @@ class Stack:
         adopted: dict[str, str] = {}
         plan = self._terraform.plan()
         for _ in range(ADOPTION_ROUNDS):
-            tainted = [c.address for c in plan.changes if c.reason == "replace_because_tainted"]
+            tainted = [
+                change.address
+                for change in plan.changes
+                if change.reason == "replace_because_tainted" and is_whole(change, self._aws)
+            ]
             for address in tainted:
-                self._reporter.say(f"{address} was left half-made: keeping it")
+                self._reporter.say(f"{address} was left half-made and is whole now: keeping it")
                 self._terraform.untaint(address)
             new = {a: i for a, i in imports(plan.changes, self._aws).items() if a not in adopted}
             if not new and not tainted:

@@ -85,8 +85,8 @@ class TerraformRoot:
         else:
             file.unlink(missing_ok=True)
 
-    def plan(self, *, destroy: bool = False) -> Plan:
-        """Save a plan and read it back. Raises ToolFailed with terraform's own diagnostics."""
+    def plan(self, *, destroy: bool = False, lock: bool = True) -> Plan:
+        """Save a plan and read it back; without `lock` only to look. Raises ToolFailed with terraform's diagnostics."""
         file = self.work / "slipway.tfplan"
         self._terraform(
             "plan",
@@ -94,6 +94,7 @@ class TerraformRoot:
             json=IsFlagged,
             input=False,
             detailed_exitcode=IsFlagged,
+            lock=lock,
             lock_timeout="30s",
             destroy=IsFlagged if destroy else None,
             out=file,

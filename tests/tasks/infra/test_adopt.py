@@ -181,7 +181,8 @@ def test_a_log_group_of_a_longer_name_is_another(stage_aws: Aws, name: str) -> N
 def test_eks_pieces_are_found_under_the_ids_terraform_imports(stage_aws: Aws, name: str) -> None:
     eks, ec2, iam = stage_aws.client("eks"), stage_aws.client("ec2"), stage_aws.client("iam")
     role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=TRUST)["Role"]["Arn"]
-    subnets = [subnet["SubnetId"] for subnet in ec2.describe_subnets()["Subnets"][:2]]
+    found = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])
+    subnets = [subnet["SubnetId"] for subnet in found["Subnets"][:2]]
     eks.create_cluster(
         name=name,
         roleArn=role,
@@ -209,8 +210,8 @@ def test_eks_pieces_are_found_under_the_ids_terraform_imports(stage_aws: Aws, na
             f"{name},{identity}",
         ),
     ]
-    for kind, planned, found in expected:
-        assert adopt(stage_aws, kind, planned) == found, kind
+    for kind, planned, written in expected:
+        assert adopt(stage_aws, kind, planned) == written, kind
 
 
 @pytest.mark.parametrize(

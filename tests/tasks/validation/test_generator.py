@@ -180,7 +180,7 @@ def test_arrivals_do_not_wait_for_answers(serve: Serve, heard: Heard) -> None:
 
 def test_answers_in_one_piece_are_measured_too(serve: Serve, heard: Heard) -> None:
     server = serve(lambda n, request: "good")
-    found = prove(a_load_of(streaming=False), endpoint(server.port), KEY, heard)
+    found = prove(a_load_of(streaming=False, warmup=0, window="600ms"), endpoint(server.port), KEY, heard)
     assert found.succeeded == found.requests > 0
     assert (found.ttft.count, found.e2e.count) == (0, found.requests)
     assert "stream_options" not in server.bodies[0]

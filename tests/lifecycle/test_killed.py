@@ -1,0 +1,123 @@
+"""kill -9 in every stage of one deploy, the same command after each: it ends well, and nothing is there twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from sandbox.faults import Faults
+from tests.lifecycle.conftest import BUCKET, CLUSTER, ENVIRONMENT, STATE, Command, Region
+
+DEPLOY = ("deploy", "tiny-llama", "-e", ENVIRONMENT)
+
+
+@pytest.fixture(scope="module")
+def deployed(region: Region) -> str:
+    """The deploy, killed and started again through all of its stages; what the last one said."""
+    faults = region.faults
+    in_storage(region.start(*DEPLOY)).kill()
+    in_cluster(region, region.start(*DEPLOY)).kill()
+    in_staging(faults, region.start(*DEPLOY)).kill()
+    in_add_on(region, region.start(*DEPLOY)).kill()
+    in_warming(region.start(*DEPLOY)).kill()
+    in_rollout(faults, region.start(*DEPLOY)).kill()
+    in_validation(region.start(*DEPLOY)).kill()
+    return region.run(*DEPLOY).succeeded().output
+
+
+def in_storage(command: Command) -> Command:
+    command.wait_for(r"storage: aws_s3_bucket\.models: Creation complete")
+    return command
+
+
+def in_cluster(region: Region, command: Command) -> Command:
+    eks = region.client("eks")
+    command.wait_until(lambda: CLUSTER in eks.list_clusters()["clusters"], "cluster in EKS")
+    assert eks.describe_cluster(name=CLUSTER)["cluster"]["status"] == "CREATING"
+    return command
+
+
+def in_staging(faults: Faults, command: Command) -> Command:
+    faults.set("hub-slow", value=1_000_000)  # bytes a second and connection
+    command.wait_for(r"staging: .* of 22\.9 MiB \((?!100)")
+    command.wait_for(r"staging: config\.json: ")
+    faults.clear("hub-slow")
+    return command
+
+
+def in_add_on(region: Region, command: Command) -> Command:
+    command.wait_for(r"add-ons: keda .*: helm upgrade --install")
+    command.wait_until(lambda: "pending-install" in releases(region).values(), "release that is pending")
+    return command
+
+
+def in_warming(command: Command) -> Command:
+    command.wait_for(r"warming: job warm-")
+    return command
+
+
+def in_rollout(faults: Faults, command: Command) -> Command:
+    faults.set("engine-slow-load", value=4, count=1)
+    command.wait_for(r"rollout: pods of release \w+: loading")
+    return command
+
+
+def in_validation(command: Command) -> Command:
+    command.wait_for(r"validation: \d+ of \d+ requests")
+    return command
+
+
+def releases(region: Region) -> dict[str, str]:
+    """helm's releases with the status of each one's last revision."""
+    found = region.get("/api/v1/secrets", labelSelector="owner=helm")["items"]
+    labels = sorted((s["metadata"]["labels"] for s in found), key=lambda label: int(label["version"]))
+    return {label["name"]: label["status"] for label in labels}
+
+
+def test_the_run_after_the_last_kill_proves_the_release(deployed: str) -> None:
+    assert "is proven" in deployed
+
+
+def test_there_is_one_cluster_one_network_one_nat_gateway(deployed: str, region: Region) -> None:
+    ec2 = region.client("ec2")
+    mine = [{"Name": "tag:slipway:environment", "Values": [ENVIRONMENT]}]
+    gateways = ec2.describe_nat_gateways(Filters=mine)["NatGateways"]
+    assert region.client("eks").list_clusters()["clusters"] == [CLUSTER]
+    assert len(ec2.describe_vpcs(Filters=mine)["Vpcs"]) == 1
+    assert [gateway["State"] for gateway in gateways] == ["available"]
+
+
+def test_no_object_of_the_model_was_sent_twice(deployed: str, region: Region) -> None:
+    versions = region.client("s3").list_object_versions(Bucket=BUCKET, Prefix="slipway--tiny-llama/")
+    counted = Counter(version["Key"] for version in versions["Versions"])
+    assert len(counted) > 10
+    assert set(counted.values()) == {1}
+
+
+def test_one_release_is_in_the_ledger(deployed: str, region: Region) -> None:
+    listed = region.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"releases/{ENVIRONMENT}/tiny-llama/")
+    serving = region.serving()
+    assert (serving.previous, serving.rolling) == (None, None)
+    assert sorted(item["Key"].rpartition("/")[2] for item in listed["Contents"]) == sorted(
+        [f"{serving.serving}.json", "serving.json"]
+    )
+
+
+def test_the_deployment_is_at_its_first_revision(deployed: str, region: Region) -> None:
+    sets = region.get("/apis/apps/v1/namespaces/llm/replicasets")["items"]
+    mine = [one for one in sets if one["metadata"]["name"].startswith("vllm-tiny-llama")]
+    assert [one["metadata"]["annotations"]["deployment.kubernetes.io/revision"] for one in mine] == ["1"]
+
+
+def test_every_helm_release_is_deployed(deployed: str, region: Region) -> None:
+    assert set(releases(region).values()) == {"deployed"}
+
+
+def test_no_lock_is_left(deployed: str, region: Region) -> None:
+    objects = region.client("s3").list_objects_v2(Bucket=STATE)["Contents"]
+    assert [o["Key"] for o in objects if not o["Key"].endswith(".tfstate")] == []
+
+
+def test_it_answers(deployed: str, region: Region) -> None:
+    assert region.complete()
