@@ -66,7 +66,7 @@ def lifecycle(model: str, *, keep: bool) -> None:
     for line in timeline:
         click.echo(f"  {line}")
     verdict(record.report)
-    click.echo(f"  a completion through the gateway, after the wake: {answer!r}")
+    click.echo(f"  after the wake, a completion through the gateway (of random weights): {answer!r}")
     click.echo(
         f"  torn down: {len(torn_down.removed)} things; left: {', '.join(torn_down.remaining) or 'nothing'}"
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import queue
 import shutil
@@ -14,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from tasks.cloud.interruption import check
 from tasks.spec.errors import ToolFailed, ToolMissing, ToolTimedOut
@@ -21,6 +24,7 @@ from tasks.spec.errors import ToolFailed, ToolMissing, ToolTimedOut
 TAIL_LINES = 40
 LISTEN_SECONDS = 0.5  # how soon an interrupted run is noticed
 _LAUNCHER = Path(__file__).with_name("launch.py")
+ORPHAN_OUTPUT_BYTES = 256 * 1024  # what a program can still say once nobody listens any more
 INTERRUPT_GRACE_SECONDS = 30.0  # terraform writes its state on SIGINT; past this it is killed
 
 
@@ -62,21 +66,30 @@ def run(
     stdin is closed. On the deadline, and when the caller is interrupted, the process group gets SIGINT
     and, `INTERRUPT_GRACE_SECONDS` later, SIGKILL. Raises ToolTimedOut, ToolFailed for a code not in `accept`.
     """
-    with subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-        start_new_session=True,
-    ) as process:
+    (out, out_end), (err, err_end) = _pipe(), _pipe()
+    try:
+        started = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=out_end,
+            stderr=err_end,
+            env={**os.environ, **(env or {})},
+            cwd=cwd,
+            start_new_session=True,
+            pass_fds=(out.fileno(), err.fileno()),
+        )
+    except BaseException:
+        out.close()
+        err.close()
+        raise
+    finally:
+        os.close(out_end)
+        os.close(err_end)
+    with started as process:
         lines: queue.Queue[tuple[str, str] | None] = queue.Queue(maxsize=10_000)
         readers = [
             threading.Thread(target=_pump, args=(stream, which, lines), daemon=True)
-            for stream, which in ((process.stdout, "out"), (process.stderr, "err"))
+            for stream, which in ((out, "out"), (err, "err"))
         ]
         for reader in readers:
             reader.start()
@@ -88,14 +101,28 @@ def run(
             raise
 
 
-def _pump(stream: object, which: str, lines: queue.Queue[tuple[str, str] | None]) -> None:
-    for line in stream:  # type: ignore[attr-defined]
-        lines.put((which, line))
+def _pipe() -> tuple[TextIO, int]:
+    """Where to read, and the descriptor to write to.
+
+    The program is handed the reading end too: a pipe nobody can read any more would kill it with SIGPIPE when it
+    says its first word after this process was killed, before terraform has written its state.
+    """
+    reading, writing = os.pipe()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError):  # past the user's share of pipe memory: then it stays at 64 KiB
+            fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, ORPHAN_OUTPUT_BYTES)
+    return os.fdopen(reading, "r", errors="replace"), writing
+
+
+def _pump(stream: TextIO, which: str, lines: queue.Queue[tuple[str, str] | None]) -> None:
+    with stream:
+        for line in stream:
+            lines.put((which, line))
     lines.put(None)
 
 
 def _collect(
-    process: subprocess.Popen[str],
+    process: subprocess.Popen[bytes],
     argv: Sequence[str],
     lines: queue.Queue[tuple[str, str] | None],
     timeout: float,
@@ -141,7 +168,7 @@ def _verb(argv: Sequence[str]) -> str:
     return next((word for word in argv[1:] if not word.startswith("-")), "")
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is not None:
         return
     try:

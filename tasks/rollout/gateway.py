@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import math
 import secrets
 import time
 from collections.abc import Callable
@@ -42,7 +43,9 @@ def documents(root: Path, environment: Environment, routes: dict[str, str]) -> l
     workload["spec"]["replicas"] = environment.gateway.replicas
     template = workload["spec"]["template"]
     template["metadata"]["annotations"] = {"slipway.dev/configuration": digest[:16]}
-    template["spec"]["containers"][0]["image"] = environment.gateway.image
+    container = template["spec"]["containers"][0]
+    container["image"] = environment.gateway.image
+    container["lifecycle"]["preStop"]["sleep"]["seconds"] = math.ceil(environment.gateway.drain)
     service["metadata"]["annotations"]["service.beta.kubernetes.io/aws-load-balancer-scheme"] = (
         environment.gateway.scheme
     )

@@ -40,8 +40,9 @@ def start_budget_seconds(weight_bytes: int, environment: Environment) -> float:
 
 
 def startup_probe(budget_seconds: float) -> tuple[int, int]:
-    """(periodSeconds, failureThreshold): at least sixty looks within the budget, none rarer than ten seconds."""
-    period = max(1, min(10, math.floor(budget_seconds / 60)))
+    """(periodSeconds, failureThreshold): a look costs nothing and waiting for the next one does, so a start is
+    looked at some 200 times within its budget, every second at most and every ten seconds at least."""
+    period = max(1, min(10, math.floor(budget_seconds / 200)))
     return period, math.ceil(budget_seconds / period)
 
 

@@ -89,6 +89,7 @@ class Gateway(Record):
     image: str = "nginxinc/nginx-unprivileged:1.29-alpine"
     replicas: int = Field(1, ge=1)
     port: int = 8080
+    drain: Seconds = Field(5.0, description="preStop: how long load balancing may take to forget a gateway pod")
     scheme: Literal["internal", "internet-facing"] = "internal"
 
 

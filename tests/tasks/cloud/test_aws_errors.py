@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError, WaiterError
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
 
 from tasks.cloud.aws import Aws, aws_errors
 from tasks.spec.errors import AccessDenied, CapacityUnavailable, CloudError, QuotaExceeded
@@ -38,7 +38,6 @@ def test_awss_refusal_is_an_error_of_the_tree(code: str, kind: type[CloudError])
     [
         (NoCredentialsError(), AccessDenied),
         (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), CloudError),
-        (WaiterError(name="cluster_active", reason="Max attempts exceeded", last_response={}), CloudError),
     ],
 )
 def test_what_boto_itself_says_is_an_error_of_the_tree(error: Exception, kind: type[CloudError]) -> None:
