@@ -10,11 +10,15 @@ from tasks.spec.catalogue import load_environment, load_model
 from tasks.spec.environment import Environment
 from tasks.spec.model import Model
 
-NAME = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
+MODEL_NAME = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
+ENVIRONMENT_NAME = r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$"
 
-ModelName = Annotated[str, Field(pattern=NAME, title="Model", description="a file of models/, by its name")]
+ModelName = Annotated[
+    str, Field(pattern=MODEL_NAME, title="Model", description="a file of models/, by its name")
+]
 EnvironmentName = Annotated[
-    str, Field(pattern=NAME, title="Environment", description="a file of environments/, by its name")
+    str,
+    Field(pattern=ENVIRONMENT_NAME, title="Environment", description="a file of environments/, by its name"),
 ]
 
 

@@ -44,6 +44,8 @@ def load_addons(root: Path) -> list[Addon]:
 def in_order(addons: Sequence[Addon], shown_as: str = "addons") -> list[Addon]:
     """Topological order, stable by the file's own. Raises InvalidDocument for an unknown need or a circle."""
     names = {addon.name for addon in addons}
+    if len(names) < len(addons):
+        raise InvalidDocument(f"{shown_as}: two add-ons have the same name")
     for addon in addons:
         missing = [need for need in addon.needs if need not in names]
         if missing:

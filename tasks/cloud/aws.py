@@ -20,7 +20,16 @@ from botocore.signers import RequestSigner
 
 from tasks.spec.errors import AccessDenied, CapacityUnavailable, CloudError, QuotaExceeded
 
-_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "ExpiredToken"}
+_DENIED = {
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnauthorizedOperation",
+    "403",
+    "ExpiredToken",
+    "ExpiredTokenException",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+}
 _CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacity"}
 _QUOTA = {"VcpuLimitExceeded", "LimitExceeded", "ResourceLimitExceeded", "ServiceQuotaExceededException"}
 

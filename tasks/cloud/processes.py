@@ -23,6 +23,7 @@ from tasks.spec.errors import ToolFailed, ToolMissing, ToolTimedOut
 
 TAIL_LINES = 40
 LISTEN_SECONDS = 0.5  # how soon an interrupted run is noticed
+Lines = queue.Queue[tuple[str, str] | None]
 _LAUNCHER = Path(__file__).with_name("launch.py")
 ORPHAN_OUTPUT_BYTES = 256 * 1024  # what a program can still say once nobody listens any more
 INTERRUPT_GRACE_SECONDS = 30.0  # terraform writes its state on SIGINT; past this it is killed
@@ -86,9 +87,10 @@ def run(
         os.close(out_end)
         os.close(err_end)
     with started as process:
-        lines: queue.Queue[tuple[str, str] | None] = queue.Queue(maxsize=10_000)
+        lines: Lines = queue.Queue(maxsize=10_000)
+        over = threading.Event()
         readers = [
-            threading.Thread(target=_pump, args=(stream, which, lines), daemon=True)
+            threading.Thread(target=_pump, args=(stream, which, lines, over), daemon=True)
             for stream, which in ((out, "out"), (err, "err"))
         ]
         for reader in readers:
@@ -99,6 +101,8 @@ def run(
         except BaseException:
             _end(process)
             raise
+        finally:
+            over.set()
 
 
 def _pipe() -> tuple[TextIO, int]:
@@ -114,23 +118,35 @@ def _pipe() -> tuple[TextIO, int]:
     return os.fdopen(reading, "r", errors="replace"), writing
 
 
-def _pump(stream: TextIO, which: str, lines: queue.Queue[tuple[str, str] | None]) -> None:
+def _pump(stream: TextIO, which: str, lines: Lines, over: threading.Event) -> None:
+    """Every line, then None; ends early once `over` says that nobody listens any more."""
+
+    def put(item: tuple[str, str] | None) -> None:
+        while not over.is_set():
+            with contextlib.suppress(queue.Full):
+                lines.put(item, timeout=LISTEN_SECONDS)
+                return
+
     with stream:
         for line in stream:
-            lines.put((which, line))
-    lines.put(None)
+            put((which, line))
+            if over.is_set():
+                return
+    put(None)
 
 
 def _collect(
     process: subprocess.Popen[bytes],
     argv: Sequence[str],
-    lines: queue.Queue[tuple[str, str] | None],
+    lines: Lines,
     timeout: float,
     on_line: Callable[[str], None],
     accept: Sequence[int],
     keep_stdout: int,
 ) -> Finished:
     deadline = time.monotonic() + timeout
+    late = f"{Path(argv[0]).name} {_verb(argv)} did not end within {timeout:.0f} s and was stopped"
+    again = "run the same command again: it continues from what is there"
     out: list[str] = []
     kept = 0
     tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -138,11 +154,7 @@ def _collect(
     while open_streams:
         check()
         if time.monotonic() >= deadline:
-            raise ToolTimedOut(
-                f"{Path(argv[0]).name} {_verb(argv)} did not end within {timeout:.0f} s and was stopped",
-                evidence=tail,
-                next_command="run the same command again: it continues from what is there",
-            )
+            raise ToolTimedOut(late, evidence=tail, next_command=again)
         try:
             item = lines.get(timeout=LISTEN_SECONDS)
         except queue.Empty:
@@ -158,7 +170,12 @@ def _collect(
             out.append(line)
         tail.append(line.rstrip("\n"))
         on_line(line.rstrip("\n"))
-    code = process.wait(timeout=max(1.0, deadline - time.monotonic()))
+    while (code := process.poll()) is None:  # it closed its output, and goes on
+        check()
+        if time.monotonic() >= deadline:
+            raise ToolTimedOut(late, evidence=tail, next_command=again)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(LISTEN_SECONDS)
     if code not in accept:
         raise ToolFailed(f"{Path(argv[0]).name} {_verb(argv)} ended with exit code {code}", evidence=tail)
     return Finished(code, "".join(out), tuple(tail))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -72,6 +73,8 @@ def uncovered(series: Sequence[Series], signals: Signals, window: float) -> str 
         if times[0] > signals.read_at - window + slack:
             seen = max(0.0, signals.read_at - times[0])
             return f"seen for {human_seconds(seen)} only, {human_seconds(window)} are needed"
+        if not all(math.isfinite(value) for _, value in one.samples):
+            return "a sample that is no number: not taken for idle"
         edges = [*times, signals.read_at]
         widest = max(later - earlier for earlier, later in itertools.pairwise(edges))
         if widest > slack:

@@ -86,7 +86,9 @@ def import_blocks(found: Mapping[str, str]) -> str:
 
 
 def _named(planned: Planned) -> list[dict[str, Any]]:
-    tags = planned.get("tags_all") or planned["tags"]
+    tags = planned.get("tags_all") or planned.get("tags") or {}
+    if not tags.get("Name"):
+        raise KeyError("Name")  # without it the filters would match a stranger's
     return [
         {"Name": f"tag:{key}", "Values": [tags[key]]}
         for key in ("Name", "slipway:environment")
@@ -96,10 +98,7 @@ def _named(planned: Planned) -> list[dict[str, Any]]:
 
 def _by_name_tag(operation: str, collection: str, identity: str, states: tuple[str, ...] = ()) -> Finder:
     def find(aws: Aws, planned: Planned) -> str | None:
-        filters = _named(planned)
-        if not any(entry["Name"] == "tag:Name" for entry in filters):
-            return None
-        answer = getattr(aws.client("ec2"), operation)(Filters=filters)
+        answer = getattr(aws.client("ec2"), operation)(Filters=_named(planned))
         living = [
             item for item in answer[collection] if not states or str(item.get("State", "")).lower() in states
         ]
@@ -117,7 +116,12 @@ def _kms_key(aws: Aws, planned: Planned) -> str | None:
     kms = aws.client("kms")
     for page in kms.get_paginator("list_keys").paginate():
         for key in page["Keys"]:
-            about = kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]
+            try:
+                about = kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]
+            except ClientError as error:
+                if error_code(error) == "AccessDeniedException":
+                    continue  # somebody else's: its policy does not even let us look
+                raise
             if about.get("Description") == planned["description"] and about["KeyState"] == "Enabled":
                 return str(key["KeyId"])
     return None

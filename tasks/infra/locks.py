@@ -7,14 +7,17 @@ owner is provably gone: on this host its processes are dead, or on another its h
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +25,7 @@ from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import aws_errors, error_code
 from tasks.cloud.interruption import nap
-from tasks.spec.errors import StateLocked
+from tasks.spec.errors import CloudError, StateLocked
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 8 * HEARTBEAT_SECONDS
@@ -86,6 +89,15 @@ def this_run(now: float) -> Owner:
     )
 
 
+def _taken_since(lock: dict[str, Any] | None, owner: dict[str, Any]) -> bool:
+    """Whether the lock is younger than its supposed owner's last sign of life: then it is somebody else's."""
+    if not lock or "Created" not in lock:
+        return False
+    # terraform writes nanoseconds, which Python reads from 3.11 on only to six digits
+    created = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", lock["Created"])).timestamp()
+    return bool(created > owner["heartbeat"] + 2 * HEARTBEAT_SECONDS)
+
+
 class StateLock:
     """The lock of one state object. `held()` wraps every terraform command that writes."""
 
@@ -119,7 +131,7 @@ class StateLock:
             owner = self._read(f"{self._key}.owner")
             decision = decide(
                 lock_id,
-                Owner(**owner) if owner else None,
+                Owner(**owner) if owner and not _taken_since(lock, owner) else None,
                 here=self._owner,
                 now=self._now(),
                 alive=is_alive,
@@ -170,7 +182,8 @@ class StateLock:
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT_SECONDS):
-            self._write()
+            with contextlib.suppress(CloudError):  # the next one is soon; STALE_SECONDS allow for eight
+                self._write()
 
     def _write(self) -> None:
         with self._writing, aws_errors("recording who holds the terraform state"):

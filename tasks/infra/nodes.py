@@ -16,11 +16,13 @@ from tasks.spec.errors import CapacityUnavailable, CloudError
 from tasks.spec.progress import Reporter
 from tasks.spec.records import Infrastructure
 
+ISSUE_SHARE = 1 / 6  # of the time a node may take: so long a health issue may stand before it ends the run
+
 
 def decide_size(desired: int, *, at_least: int, at_most: int) -> int | None:
     """The size to ask for, None where the present one will do. Never shrinks: scale-down does that."""
-    wanted = min(max(desired, at_least), at_most)
-    return wanted if wanted != desired else None
+    wanted = min(at_least, at_most)
+    return wanted if wanted > desired else None
 
 
 def scale_up(
@@ -42,14 +44,15 @@ def scale_up(
     if size is not None:
         reporter.say(f"GPU node group {infrastructure.gpu_node_group}: asking for {size}")
         set_size(infrastructure, aws, size)
-    deadline = clock() + environment.deadlines.node_boot
+    asked, patience = clock(), environment.deadlines.node_boot * ISSUE_SHARE
+    deadline = asked + environment.deadlines.node_boot
     said = -1
     while True:
         ready = ready_nodes(cluster, environment)
         if len(ready) >= at_least:
             return ready
         issues = (describe(infrastructure, aws).get("health") or {}).get("issues") or []
-        if issues:
+        if issues and clock() >= asked + patience:  # one left from an earlier try goes as nodes come
             raise capacity(infrastructure, issues)
         if len(ready) != said:
             reporter.say(f"{len(ready)} of {at_least} GPU nodes ready")
@@ -81,10 +84,11 @@ def scale_to_zero(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = nap,
 ) -> None:
-    """No GPU node any more. Raises CloudError at the deadline."""
-    set_size(infrastructure, aws, 0)
+    """As few GPU nodes as the environment allows, which is none by default. Raises CloudError at the deadline."""
+    fewest = environment.cluster.gpu.min
+    set_size(infrastructure, aws, fewest)
     deadline = clock() + environment.deadlines.node_boot
-    while nodes := gpu_nodes(cluster, environment):
+    while len(nodes := gpu_nodes(cluster, environment)) > fewest:
         if clock() >= deadline:
             raise CloudError(
                 "GPU nodes did not go away",
@@ -92,7 +96,7 @@ def scale_to_zero(
                 next_command="kubectl get nodes; kubectl get pdb -A",
             )
         sleep(0.25)
-    reporter.say("no GPU node is left")
+    reporter.say(f"{fewest or 'no'} GPU node is left")
 
 
 def cluster_exists(name: str, aws: Aws) -> bool:

@@ -98,7 +98,7 @@ def quota_need(environment: Environment, aws: Aws, instance: InstanceType) -> Qu
             .paginate(Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}])
         )
         running = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
-    counted = [i for i in running if quota_code(i["InstanceType"], gpu.capacity_type) == code]
+    counted = [i for i in running if quota_code(i["InstanceType"], _capacity(i)) == code]
     ours = [i for i in counted if _tag(i, "eks:cluster-name") == environment.cluster.name]
     wanted = max(1, gpu.desired) * instance.vcpus
     return QuotaNeed(
@@ -107,6 +107,10 @@ def quota_need(environment: Environment, aws: Aws, instance: InstanceType) -> Qu
         used=sum(_vcpus(i) for i in counted),
         needed=max(0.0, wanted - sum(_vcpus(i) for i in ours)),
     )
+
+
+def _capacity(instance: Mapping[str, Any]) -> Literal["ON_DEMAND", "SPOT"]:
+    return "SPOT" if instance.get("InstanceLifecycle") == "spot" else "ON_DEMAND"
 
 
 def _vcpus(instance: Mapping[str, Any]) -> float:

@@ -58,7 +58,7 @@ def hygiene(pod: Document) -> list[str]:
             name = str(variable.get("name", ""))
             if name in {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}:
                 problems.append(f"{name} must not reach a serving pod: it runs on staged weights")
-            if "value" in variable and any(word in name for word in ("KEY", "TOKEN", "SECRET", "PASSWORD")):
+            if "value" in variable and {"KEY", "TOKEN", "SECRET", "PASSWORD"} & set(name.split("_")):
                 problems.append(f"{name} is written out; take it from a Secret")
         if "livenessProbe" in container and "startupProbe" not in container:
             problems.append("a livenessProbe without a startupProbe kills a load in progress")

@@ -37,7 +37,7 @@ class QuotaNeed:
 
     @property
     def enough(self) -> bool:
-        return self.limit - self.used >= self.needed
+        return not self.needed or self.limit - self.used >= self.needed
 
     def __str__(self) -> str:
         return (

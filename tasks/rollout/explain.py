@@ -50,9 +50,17 @@ MATCHERS: tuple[Matcher, ...] = (
     Matcher(
         "image-not-found",
         "events",
-        r"Failed to pull image|ErrImagePull|manifest unknown",
-        "the image cannot be pulled",
+        r"Failed to pull image.*(not found|manifest unknown|denied|unauthorized|invalid reference)",
+        "the image cannot be pulled: the registry does not have it, or not for us",
         "check engine.image in the model's file; " + _DESCRIBE,
+    ),
+    Matcher(
+        "image-pull",
+        "events",
+        r"Failed to pull image|ErrImagePull",
+        "the image cannot be pulled yet",
+        _DESCRIBE,
+        final=False,
     ),
     Matcher(
         "unknown-flag",
@@ -79,7 +87,7 @@ MATCHERS: tuple[Matcher, ...] = (
         "weights-missing",
         "log",
         r"(?i)no such file or directory: .*models|cannot find any model weights|is not a local folder"
-        r"|HeaderTooLarge|SafetensorError|incomplete metadata|Can't load the configuration|does not exist",
+        r"|HeaderTooLarge|SafetensorError|incomplete metadata|Can't load the configuration",
         "vLLM cannot read the weights on the cache volume",
         "slipway deploy again: staging and warming verify and repair what is there",
     ),
@@ -107,9 +115,17 @@ MATCHERS: tuple[Matcher, ...] = (
     Matcher(
         "crashed",
         "state",
-        r"CrashLoopBackOff|Error exit [1-9]",
-        "vLLM ends by itself soon after it starts",
+        r"CrashLoopBackOff",
+        "vLLM ends by itself again and again",
         _LOGS,
+    ),
+    Matcher(
+        "crashed-once",
+        "state",
+        r"Error exit [1-9]",
+        "vLLM ended by itself",
+        _LOGS,
+        final=False,
     ),
     Matcher(
         "insufficient-gpu",
@@ -190,13 +206,25 @@ def container_states(pod: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def current_events(scene: Scene) -> list[str]:
+    """The event lines that still tell something: events stay for an hour, whatever came of them."""
+    status = scene.pod.get("status", {})
+    over: set[str] = set()
+    if any(c["type"] == "PodScheduled" and c["status"] == "True" for c in status.get("conditions") or ()):
+        over.add("FailedScheduling")
+    if any("running" in (s.get("state") or {}) for s in status.get("containerStatuses") or ()):
+        over |= {"FailedAttachVolume", "FailedMount", "Failed", "ErrImagePull"}
+    return [line for line in scene.events if line.partition(":")[0].rpartition(" ")[2] not in over]
+
+
 def explain(scene: Scene) -> Explanation | None:
     """The first cause that the evidence shows; None where there is none yet."""
     states = tuple(container_states(scene.pod))
     metadata = scene.pod.get("metadata", {})
     names = {"namespace": metadata.get("namespace", ""), "pod": metadata.get("name", "")}
+    events = current_events(scene)
     for matcher in MATCHERS:
-        lines = {"events": scene.events, "log": scene.log, "state": states}[matcher.where]
+        lines = {"events": events, "log": scene.log, "state": states}[matcher.where]
         found = [line for line in lines if matcher.regex.search(line)]
         if found:
             context = scene.log[-8:] if matcher.where == "state" else ()

@@ -196,7 +196,7 @@ def _ask(http: httpx.Client, base_url: str, headers: dict[str, str], served_name
             evidence=[models.text[:300]],
             next_command="kubectl get secret slipway-api-key; the gateway and vLLM must have the same one",
         )
-    names = [entry["id"] for entry in models.json()["data"]]
+    names = [entry["id"] for entry in _entries(models, "data", "/v1/models")]
     if served_name not in names:
         raise _Final(
             f"vLLM serves another name than {served_name}",
@@ -215,10 +215,21 @@ def _ask(http: httpx.Client, base_url: str, headers: dict[str, str], served_name
     )
     if answer.status_code != 200:
         raise RolloutFailed(f"a chat completion answers {answer.status_code}", evidence=[answer.text[:300]])
-    choice = answer.json()["choices"][0]
+    choice = _entries(answer, "choices", "a chat completion")[0]
     if not choice.get("finish_reason"):
         raise RolloutFailed("a chat completion came back unfinished", evidence=[answer.text[:300]])
     return str(choice["message"]["content"])
+
+
+def _entries(answer: httpx.Response, key: str, what: str) -> list[dict[str, Any]]:
+    """The list under `key` of a JSON answer, never empty. Raises RolloutFailed for a 200 that is none."""
+    try:
+        found: list[dict[str, Any]] = answer.json()[key]
+    except (ValueError, KeyError, TypeError):
+        found = []
+    if not found:
+        raise RolloutFailed(f"{what} answers 200 without {key}", evidence=[answer.text[:300]])
+    return found
 
 
 def start_phases(pod: Mapping[str, Any]) -> dict[str, float]:

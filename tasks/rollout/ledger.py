@@ -1,9 +1,9 @@
 """What serves, what served before, and what is being rolled out: written to S3 BEFORE anything changes.
 
-    releases/{model}/{release}.json   the release, its manifests and the endpoint they made
-    releases/{model}/serving.json     {"serving": id, "previous": id, "rolling": id}
+    releases/{environment}/{model}/{release}.json   the release, its manifests, the endpoint they made, its proof
+    releases/{environment}/{model}/serving.json     {"serving": id, "previous": id, "rolling": id}
 
-A run that dies leaves `rolling` set; `restore` in rollback.py finds there what to put back.
+A run that dies leaves `rolling` set; `restore` in rollout.py finds there what to put back.
 """
 
 from __future__ import annotations
@@ -74,11 +74,9 @@ class Ledger:
         """Keep the broken release's evidence; `restored` closes it."""
         self._write(f"{self._folder}/{record.release.id}.json", record)
 
-    def restored(self, release_id: str | None) -> Serving:
-        """`release_id` serves again (None: nothing does)."""
-        before = self.serving()
-        previous = before.previous if before.previous != release_id else None
-        return self._write_serving(Serving(serving=release_id, previous=previous))
+    def restored(self, release_id: str | None, *, asked_for: bool = False) -> Serving:
+        """`release_id` serves again (None: nothing does); `asked_for` by name, not as the one before."""
+        return self._write_serving(after_return(self.serving(), release_id, asked_for=asked_for))
 
     def _write_serving(self, serving: Serving) -> Serving:
         self._write(f"{self._folder}/serving.json", serving)
@@ -101,6 +99,12 @@ class Ledger:
                 Body=record.model_dump_json(indent=1).encode(),
                 ContentType="application/json",
             )
+
+
+def after_return(before: Serving, release_id: str | None, *, asked_for: bool) -> Serving:
+    """What a return leaves. Going back twice is going back once: only a release asked for by name can be undone."""
+    previous = before.serving if asked_for else before.previous
+    return Serving(serving=release_id, previous=previous if previous != release_id else None)
 
 
 def after_proof(before: Serving, release_id: str) -> Serving:

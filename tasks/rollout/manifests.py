@@ -49,7 +49,7 @@ def startup_probe(budget_seconds: float) -> tuple[int, int]:
 def engine_arguments(engine: Engine, *, model_path: str, served_name: str) -> list[str]:
     """vLLM's command line. Each flag is --name=value, so that a value never reads as a flag."""
     arguments = [
-        f"--model={model_path}",
+        model_path,  # positional: `vllm serve` warns about --model, and later versions drop it
         f"--served-model-name={served_name}",
         "--host=0.0.0.0",
         "--port=8000",

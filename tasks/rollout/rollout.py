@@ -195,9 +195,12 @@ def restore(place: Place, model: Model, wanted: str | None = None) -> Return:
 
     Raises RolloutFailed when the restored release does not become ready either.
     """
-    decision = decide_return(place.ledger.serving(), wanted)
+    known = place.ledger.serving()
+    decision = decide_return(known, wanted)
     place.reporter.say(f"going back: {decision.reason}")
     if not decision.act:
+        if known.rolling:
+            place.ledger.restored(known.serving)
         return decision
     namespace, workload = place.environment.namespace, workload_name(model)
     if decision.target is None:
@@ -221,7 +224,7 @@ def restore(place: Place, model: Model, wanted: str | None = None) -> Return:
         clock=place.clock,
         sleep=place.sleep,
     )
-    place.ledger.restored(decision.target)
+    place.ledger.restored(decision.target, asked_for=bool(wanted))
     place.reporter.say(f"release {decision.target} serves again")
     return decision
 

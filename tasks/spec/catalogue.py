@@ -78,7 +78,10 @@ def _unknown(kind: str, name: str, known: Sequence[str]) -> UnknownName:
 
 def read_document(record: type[R], path: Path, shown_as: str) -> R:
     """One YAML file as one record. Raises InvalidDocument with a line for each thing that is wrong."""
-    text = path.read_text()
+    try:
+        text = path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidDocument(f"{shown_as}: not UTF-8: {error}", next_command=f"edit {shown_as}") from None
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         document = yaml.safe_load(text)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from tasks.spec.model import Record
 from tasks.spec.quantities import Seconds
@@ -46,10 +46,13 @@ class SystemNodes(Record):
     count: int = Field(2, ge=1)
 
 
+PrincipalArn = Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:(user|role)/")]
+
+
 class Cluster(Record):
     name: str = Field(pattern=r"^[a-z][-a-z0-9]{1,30}[a-z0-9]$")
     kubernetes_version: str = Field("1.33", pattern=r"^1\.\d\d$")
-    vpc_cidr: str = "10.0.0.0/16"
+    vpc_cidr: str = Field("10.0.0.0/16", pattern=r"^\d+\.\d+\.\d+\.\d+/(1[6-9]|20)$")
     nat: Literal["single", "per_zone"] = "single"
     interface_endpoints: bool = Field(
         False, description="private endpoints for ECR, STS, EC2, logs, EKS auth"
@@ -57,7 +60,7 @@ class Cluster(Record):
     public_access_cidrs: tuple[str, ...] = Field(
         (), description="who may reach the public API endpoint; none: private only"
     )
-    admin_principal_arns: tuple[str, ...] = Field(
+    admin_principal_arns: tuple[PrincipalArn, ...] = Field(
         (), description="IAM principals that administer the cluster"
     )
     gpu: GpuNodes = GpuNodes()
@@ -72,6 +75,13 @@ class Storage(Record):
     force_destroy: bool = Field(False, description="teardown may delete staged models with the bucket")
     key_deletion_days: int = Field(30, ge=7, le=30, description="KMS keeps a destroyed key this long")
     secret_recovery_days: int = Field(7, ge=0, le=30, description="0: the hub token's secret goes at once")
+
+    @field_validator("secret_recovery_days")
+    @classmethod
+    def _as_secrets_manager_allows(cls, days: int) -> int:
+        if 0 < days < 7:
+            raise ValueError("must be 0, or between 7 and 30 (a limit of Secrets Manager)")
+        return days
 
 
 class Addons(Record):
@@ -89,7 +99,9 @@ class Gateway(Record):
     image: str = "nginxinc/nginx-unprivileged:1.29-alpine"
     replicas: int = Field(1, ge=1)
     port: int = 8080
-    drain: Seconds = Field(5.0, description="preStop: how long load balancing may take to forget a gateway pod")
+    drain: Seconds = Field(
+        5.0, description="preStop: how long load balancing may take to forget a gateway pod"
+    )
     scheme: Literal["internal", "internet-facing"] = "internal"
 
 
@@ -117,7 +129,7 @@ class IdleSchedule(Record):
 class Environment(Record):
     """One place models run in."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$")
+    name: str = Field(pattern=r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$")
     region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     account: str | None = Field(
         None, pattern=r"^\d{12}$", description="the only AWS account this environment may be made in"

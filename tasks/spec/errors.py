@@ -57,7 +57,7 @@ class SlipwayError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:
         # Prefect pickles the exception of a failed task: keyword-only arguments need saying.
-        return _rebuild, (type(self), self.cause, self.evidence, self.next_command)
+        return _rebuild, (type(self), self.cause, self.evidence, self.next_command), self.__dict__
 
 
 def _rebuild(

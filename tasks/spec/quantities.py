@@ -49,7 +49,7 @@ Quantity = Annotated[
 ]
 """A Kubernetes quantity, kept as it was written."""
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0)]
+Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 """A duration in seconds, written as "90s" or "20m" in files."""
 
 

@@ -77,7 +77,7 @@ def report(
     results = judge(
         objectives,
         figures,
-        error_rate=1 - len(succeeded) / len(counted) if counted else None,
+        error_rate=(len(counted) - len(succeeded)) / len(counted) if counted else None,
         goodput=goodput,
         throughput=throughput,
     )
@@ -152,7 +152,7 @@ def decide(
         default=None,
     )
     own = max(lateness.p99 or 0.0, lag_p99_ms)
-    latency_broke = any(result.name.endswith("_ms") for result in broken)
+    latency_broke = any(result.name.endswith("_ms") or result.name == "min_goodput" for result in broken)
     if tightest is not None and own > GENERATOR_SHARE * tightest and latency_broke:
         why = (
             f"the generator itself was late by {own:.1f} ms at p99, more than "

@@ -60,7 +60,7 @@ def read(trace: Trace) -> Outcome:
 def _whole(trace: Trace, base: dict[str, Any]) -> Outcome:
     try:
         body = json.loads(b"".join(chunk for _, chunk in trace.chunks))
-        finished = all(choice["finish_reason"] for choice in body["choices"])
+        finished = bool(body["choices"]) and all(choice["finish_reason"] for choice in body["choices"])
     except (ValueError, KeyError, TypeError):
         return Outcome(**base, failure="unreadable answer")
     if not finished:
@@ -90,6 +90,8 @@ def _stream(trace: Trace, base: dict[str, Any]) -> Outcome:
             event = json.loads(data)
         except ValueError:
             return Outcome(**base, failure="unreadable event")
+        if not isinstance(event, dict):
+            return Outcome(**base, failure="unreadable event")
         if "error" in event:
             return Outcome(**base, failure="error in a 200")
         usage = event.get("usage") or usage
@@ -118,7 +120,12 @@ def _stream(trace: Trace, base: dict[str, Any]) -> Outcome:
 def _content(choice: dict[str, Any]) -> bool:
     """Chat deltas and completion texts; an empty string is no token."""
     delta = choice.get("delta") or {}
-    return bool(delta.get("content") or delta.get("reasoning_content") or choice.get("text"))
+    return bool(
+        delta.get("content")
+        or delta.get("reasoning")  # vLLM's name since it left reasoning_content
+        or delta.get("reasoning_content")
+        or choice.get("text")
+    )
 
 
 def _lines(chunks: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:

@@ -94,19 +94,30 @@ class Command:
         """kill -9 of this one process: what it started is left to itself."""
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(10)
+        self.close()
 
     def interrupt(self) -> float:
         """Ctrl-C; the seconds until it had ended."""
         began = time.monotonic()
         self.process.send_signal(signal.SIGINT)
         self.process.wait(90)
-        return time.monotonic() - began
+        took = time.monotonic() - began
+        self.close()
+        return took
 
     def end(self, patience: float = PATIENCE) -> int:
         code = self.process.wait(patience)
-        assert self._reader
-        self._reader.join(5)
+        self.close()
         return code
+
+    def close(self) -> None:
+        """The last lines, and no descriptor left."""
+        assert self._reader and self.process.stdout
+        self._reader.join(5)
+        self.process.stdout.close()
+        if log := os.environ.get("SLIPWAY_LIFECYCLE_LOG"):
+            with Path(log).open("a") as file:
+                file.write(f"== {self.process.args} -> {self.process.returncode}\n{self.output}\n")
 
 
 @dataclass(frozen=True)
@@ -136,6 +147,7 @@ class Region:
     root: Path
     home: Path
     environment: dict[str, str]
+    tokens: list[str] = field(default_factory=list)
 
     def start(self, *words: str, **variables: str) -> Command:
         process = subprocess.Popen(
@@ -181,26 +193,29 @@ class Region:
     def get(self, path: str, **query: str) -> Any:
         """GET a path of the cluster's API, as the one who made the cluster."""
         cluster = self.client("eks").describe_cluster(name=CLUSTER)["cluster"]
-        trust = ssl.create_default_context(
-            cadata=base64.b64decode(cluster["certificateAuthority"]["data"]).decode()
-        )
-        token = subprocess.run(
-            [sys.executable, "-m", "sandbox.aws.tokens", CLUSTER],
-            env=self.environment,
-            capture_output=True,
-            check=True,
-            timeout=30,
-        )
-        bearer = json.loads(token.stdout)["status"]["token"]
+        authority = base64.b64decode(cluster["certificateAuthority"]["data"]).decode()
         answer = httpx.get(
             cluster["endpoint"] + path,
             params=query,
-            headers={"Authorization": f"Bearer {bearer}"},
-            verify=trust,
+            headers={"Authorization": f"Bearer {self.bearer()}"},
+            verify=ssl.create_default_context(cadata=authority),
             timeout=30,
         )
         answer.raise_for_status()
         return answer.json()
+
+    def bearer(self) -> str:
+        """A token for the cluster, kept for the whole of the tests: EKS takes it for 15 minutes."""
+        if not self.tokens:
+            made = subprocess.run(
+                [sys.executable, "-m", "sandbox.aws.tokens", CLUSTER],
+                env=self.environment,
+                capture_output=True,
+                check=True,
+                timeout=30,
+            )
+            self.tokens.append(json.loads(made.stdout)["status"]["token"])
+        return self.tokens[0]
 
     def complete(self, model: str = "tiny-llama") -> str:
         """A completion through the gateway, as a caller with the API key gets it."""
