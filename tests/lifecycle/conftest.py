@@ -96,6 +96,16 @@ class Command:
         self.process.wait(10)
         self.close()
 
+    def cut_power(self) -> None:
+        """kill -9 of it and of the terraform or helm it runs: their locks and half-made things stay."""
+        self.process.send_signal(signal.SIGSTOP)  # or it would tidy up after its child
+        tasks = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        children = [int(pid) for task in tasks for pid in task.read_text().split()]
+        assert children
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+        self.kill()
+
     def interrupt(self) -> float:
         """Ctrl-C; the seconds until it had ended."""
         began = time.monotonic()

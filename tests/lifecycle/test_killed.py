@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
 from collections import Counter
 
 import pytest
@@ -23,10 +20,10 @@ def deployed(region: Region) -> str:
     faults.set(
         "hub-slow", value=700_000
     )  # bytes a second and connection: staging is still there after the cluster
-    power_cut(region, in_cluster(region, region.start(*DEPLOY)))
+    in_cluster(region, region.start(*DEPLOY)).cut_power()
     in_staging(region.start(*DEPLOY)).kill()
     faults.clear()
-    in_add_on(region, region.start(*DEPLOY)).kill()
+    in_add_on(region, region.start(*DEPLOY)).cut_power()
     in_warming(region.start(*DEPLOY)).kill()
     in_rollout(faults, region.start(*DEPLOY)).kill()
     in_validation(region.start(*DEPLOY)).kill()
@@ -43,14 +40,6 @@ def in_cluster(region: Region, command: Command) -> Command:
     command.wait_until(lambda: CLUSTER in eks.list_clusters()["clusters"], "cluster in EKS")
     assert eks.describe_cluster(name=CLUSTER)["cluster"]["status"] == "CREATING"
     return command
-
-
-def power_cut(region: Region, command: Command) -> None:
-    """kill -9 of the run and its terraform: the lock stays, and what was made is in no state."""
-    record = region.client("s3").get_object(Bucket=STATE, Key=f"slipway/{ENVIRONMENT}/cluster.tfstate.owner")
-    terraform = json.loads(record["Body"].read())["child"]
-    command.kill()
-    os.kill(terraform, signal.SIGKILL)
 
 
 def in_staging(command: Command) -> Command:
@@ -101,7 +90,7 @@ def test_there_is_one_cluster_one_network_one_nat_gateway(deployed: str, region:
 
 
 def test_no_object_of_the_model_was_sent_twice(deployed: str, region: Region) -> None:
-    versions = region.client("s3").list_object_versions(Bucket=BUCKET, Prefix="slipway--tiny-llama/")
+    versions = region.client("s3").list_object_versions(Bucket=BUCKET, Prefix="slipway/tiny-llama/")
     counted = Counter(version["Key"] for version in versions["Versions"])
     assert len(counted) > 10
     assert set(counted.values()) == {1}

@@ -11,6 +11,7 @@ from tasks.cache.observe import PERMANENT, pod_phase, said, served_commits, user
 from tasks.cache.volume import Volume, transfer_seconds, volume_for
 from tasks.cache.warm import BAD_DATA, DENIED, NO_SPACE, NOT_FOUND
 from tasks.spec.model import Cache, Model
+from tests.tasks.builders import an_environment
 
 OURS, OTHER = "a" * 64, "b" * 64
 C, D = "c" * 40, "d" * 40
@@ -74,10 +75,12 @@ def test_a_volume_follows_from_bytes_and_gp3s_limits(
 
 def test_other_figures_are_another_class_as_a_class_never_changes() -> None:
     usual, fast = Volume(20, 3000, 250), Volume(20, 8000, 2000)
-    assert storage_class(usual)["metadata"]["name"] == "gp3-retain"
-    made = storage_class(fast)
+    where = an_environment()
+    assert storage_class(usual, where)["metadata"]["name"] == "gp3-retain"
+    made = storage_class(fast, where)
     assert made["metadata"]["name"] == "gp3-retain-8000-2000"
     assert made["parameters"]["throughput"] == "2000"
+    assert made["parameters"]["tagSpecification_1"] == f"slipway:environment={where.name}"
     assert (made["reclaimPolicy"], made["parameters"]["encrypted"]) == ("Retain", "true")
 
 

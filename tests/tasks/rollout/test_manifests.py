@@ -177,12 +177,14 @@ def test_what_is_not_set_is_left_to_vllm(flag: str) -> None:
 
 
 def test_every_flag_carries_its_value_with_it() -> None:
-    assert all(a.startswith("--") for a in engine_arguments(Engine(), model_path="/m", served_name="x"))
+    model, *flags = engine_arguments(Engine(), model_path="/m", served_name="x")
+    assert model == "/m"
+    assert all(flag.startswith("--") and "=" in flag for flag in flags)
 
 
 def test_the_weights_are_read_where_the_cache_holds_them() -> None:
     documents = made(cache=a_cache(path="a--b/c", claim="claim-7"))
-    assert "--model=/models/a--b/c" in container_of(documents)["args"]
+    assert container_of(documents)["args"][0] == "/models/a--b/c"
     assert pod_of(documents)["volumes"][0]["persistentVolumeClaim"]["claimName"] == "claim-7"
     mount = container_of(documents)["volumeMounts"][0]
     assert (mount["mountPath"], mount["readOnly"]) == ("/models", True)
