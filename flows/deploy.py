@@ -65,7 +65,7 @@ def deploy(
             warm_cache, what, where, cluster, staged, after=[namespace, nodes, addons["aws-ebs-csi-driver"]]
         )
         # up to here a run can be repeated as it is; from here on there is something to go back to
-        wait_for_all([cache, *addons.values()])
+        wait_for_all([storage, staged, cluster, nodes, namespace, *addons.values(), cache])
         try:
             rolled = start(roll_out, what, where, storage, cluster, cache, inspection, after=addons.values())
             endpoint = served_at(rolled.result())

@@ -66,7 +66,10 @@ def as_markdown(error: SlipwayError) -> str:
 
 
 def wait_for_all(futures: Iterable[PrefectFuture[Any]]) -> None:
-    """Wait for every one of them, then raise the first error there was: none is left running behind a failure."""
+    """Wait for every one of them, then raise the first error there was: none is left running behind a failure.
+
+    In the order they need each other: what waited for a failed task never ran, and says nothing of why.
+    """
     started = list(futures)
     for future in started:
         future.wait()

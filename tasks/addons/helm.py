@@ -10,10 +10,8 @@ from typing import Any, Literal
 
 from tasks.addons.catalogue import Addon
 from tasks.cloud.kubernetes import Cluster
-from tasks.cloud.processes import Finished, executable, run
+from tasks.cloud.processes import TOOLS, Finished, executable, run
 from tasks.spec.errors import ToolFailed
-
-INSTALL_HINT = "install helm >= 3.14 (https://helm.sh/docs/intro/install/)"
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ class Helm:
         self._cluster = cluster
         self._deadline = deadline
         self._on_line = on_line
-        self._helm = executable("helm", install_hint=INSTALL_HINT)
+        self._helm = executable("helm", install_hint=TOOLS["helm"])
 
     def install(self, addon: Addon, chart: Sequence[str], values: Sequence[Path]) -> None:
         """Install or upgrade to exactly this chart and these values. Raises ToolFailed."""

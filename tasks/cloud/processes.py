@@ -21,6 +21,10 @@ from typing import TextIO
 from tasks.cloud.interruption import check
 from tasks.spec.errors import ToolFailed, ToolMissing, ToolTimedOut
 
+TOOLS = {
+    "terraform": "install terraform >= 1.10 (https://developer.hashicorp.com/terraform/install)",
+    "helm": "install helm >= 3.14 (https://helm.sh/docs/intro/install/)",
+}
 TAIL_LINES = 40
 LISTEN_SECONDS = 0.5  # how soon an interrupted run is noticed
 Lines = queue.Queue[tuple[str, str] | None]

@@ -16,7 +16,7 @@ from typing import Any
 from python_terraform import IsFlagged
 from python_terraform import Terraform as CommandLines
 
-from tasks.cloud.processes import Finished, executable, run
+from tasks.cloud.processes import TOOLS, Finished, executable, run
 from tasks.infra.plan import Plan, read_plan
 from tasks.spec.errors import ToolFailed
 from tasks.spec.progress import Reporter
@@ -24,7 +24,6 @@ from tasks.spec.progress import Reporter
 logging.getLogger("python_terraform").setLevel(logging.WARNING)  # its debug lines hold sensitive outputs
 
 NO_CHANGES, CHANGES = 0, 2  # terraform plan -detailed-exitcode
-INSTALL_HINT = "install terraform >= 1.10 (https://developer.hashicorp.com/terraform/install)"
 
 
 class TerraformRoot:
@@ -54,7 +53,7 @@ class TerraformRoot:
         self._reporter = reporter
         self._started = started
         self._lines = CommandLines(
-            working_dir=str(work), terraform_bin_path=executable("terraform", install_hint=INSTALL_HINT)
+            working_dir=str(work), terraform_bin_path=executable("terraform", install_hint=TOOLS["terraform"])
         )
 
     def init(self) -> None:

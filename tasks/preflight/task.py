@@ -7,6 +7,7 @@ from typing import Any
 
 from prefect import task
 
+from tasks.cloud.processes import TOOLS, executable
 from tasks.preflight.checks import judge, observe, require, table
 from tasks.spec.environment import Environment
 from tasks.spec.model import Model
@@ -23,6 +24,8 @@ def check_feasible(
 ) -> HubInspection:
     """Judge everything that can be known before anything is touched; end here where it cannot succeed."""
     reporter = RunReporter("preflight")
+    for tool, hint in TOOLS.items():
+        executable(tool, install_hint=hint)
     checks = judge(
         model, environment, inspection, observe(environment, aws_of(environment.region)), documents
     )

@@ -6,98 +6,96 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from sandbox.faults import Faults
-from tests.lifecycle.conftest import CHECKOUT, ENVIRONMENT, Region, edit
+from tests.lifecycle.conftest import CHECKOUT, ENVIRONMENT, Done, Region, edit
 
-NOTHING_TOUCHED, PREFLIGHT, HUB = 2, 3, 1
+FAILED, ASKED_WRONGLY, PREFLIGHT = 1, 2, 3
 
 
-@pytest.fixture(autouse=True)
-def nothing_is_made(region: Region) -> None:
-    """Before and after each of these the account is empty."""
-    yield
+@pytest.fixture(scope="module")
+def answers(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Done]:
+    """Every command of this file, all at the same time: each has to do with itself alone."""
+    a_type, a_key = broken(region, "max_model_len", "long"), broken(region, "max_model_length", 8)
+    without_terraform = programs_but(region, "terraform", tmp_path_factory.mktemp("bin"))
+    deploys: dict[str, tuple[str, str, tuple[str, ...], dict[str, str]]] = {
+        "model": ("tiny-lama", ENVIRONMENT, (), {}),
+        "environment": ("tiny-llama", "sandbx", (), {}),
+        "type": (a_type, ENVIRONMENT, (), {}),
+        "key": (a_key, ENVIRONMENT, (), {}),
+        "revision": ("tiny-llama", ENVIRONMENT, ("--revision", "v9"), {}),
+        "no token": ("tiny-llama-gated", ENVIRONMENT, (), {"HF_TOKEN": ""}),
+        "unknown token": ("tiny-llama-gated", ENVIRONMENT, (), {"HF_TOKEN": "hf_nobody"}),
+        "stranger": ("tiny-llama-gated", ENVIRONMENT, (), {"HF_TOKEN": "hf_sandbox_stranger"}),
+        "too big": ("huge-llama", ENVIRONMENT, (), {}),
+        "no terraform": ("tiny-llama", ENVIRONMENT, (), {"PATH": without_terraform}),
+    }
+    started = {
+        name: region.start("deploy", model, "-e", where, *words, **variables)
+        for name, (model, where, words, variables) in deploys.items()
+    }
+    started["scale-down"] = region.start("scale-down", "tiny-llama", "-e", ENVIRONMENT)
+    return {name: Done(command.end(), command.output) for name, command in started.items()}
+
+
+def broken(region: Region, key: str, value: object) -> str:
+    """A model whose file says `value` for engine.`key`; its name."""
+    name = f"broken-{key.replace('_', '-')}"
+    file = region.home / "models" / f"{name}.yaml"
+    original = (region.home / "models" / "tiny-llama.yaml").read_text()
+    file.write_text(original.replace("name: tiny-llama", f"name: {name}"))
+    edit(file, {"engine": {key: value}})
+    return name
+
+
+def programs_but(region: Region, left_out: str, folder: Path) -> str:
+    """A PATH of one folder, with every program of the usual one but `left_out`."""
+    for place in map(Path, region.environment["PATH"].split(os.pathsep)):
+        for program in place.iterdir() if place.is_dir() else ():
+            if program.name != left_out and not (folder / program.name).is_symlink():
+                (folder / program.name).symlink_to(program)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("case", "code", "said"),
+    [
+        ("model", ASKED_WRONGLY, "there is no model 'tiny-lama'; did you mean tiny-llama"),
+        ("environment", ASKED_WRONGLY, "there is no environment 'sandbx'; did you mean sandbox"),
+        ("type", ASKED_WRONGLY, r"models/broken-max-model-len\.yaml:\d+: engine\.max_model_len: .*'long'"),
+        ("key", ASKED_WRONGLY, r"models/broken-max-model-length\.yaml:\d+: .*unknown key; did you mean max_model_len"),
+        ("revision", FAILED, "error: .*v9"),
+        ("no token", FAILED, "error: .*gated"),
+        ("unknown token", FAILED, "error: .*token"),
+        ("stranger", FAILED, "error: .*accept"),
+        ("too big", PREFLIGHT, "error: .*GPU memory"),
+        ("no terraform", FAILED, "error: terraform is not on PATH"),
+        ("scale-down", ASKED_WRONGLY, "error: nothing is deployed in sandbox"),
+    ],
+)
+def test_it_is_refused_with_its_cause_and_a_next_command(
+    answers: Mapping[str, Done], case: str, code: int, said: str
+) -> None:
+    answers[case].refused(code, said)
+
+
+def test_an_account_that_may_start_no_gpu_ends_in_preflight(region: Region, faults: Faults) -> None:
+    faults.set("quota-zero")
+    region.deploy().refused(PREFLIGHT, "error: .*quota")
+
+
+def test_nothing_was_made_by_any_of_them(answers: Mapping[str, Done], region: Region) -> None:
+    mine = [{"Name": "tag:slipway:environment", "Values": [ENVIRONMENT]}]
     assert region.client("s3").list_buckets()["Buckets"] == []
     assert region.client("eks").list_clusters()["clusters"] == []
-    mine = [{"Name": "tag:slipway:environment", "Values": [ENVIRONMENT]}]
     assert region.client("ec2").describe_vpcs(Filters=mine)["Vpcs"] == []
 
 
-def test_a_model_nobody_has_is_answered_with_the_nearest_names(region: Region) -> None:
-    region.deploy("tiny-lama").refused(NOTHING_TOUCHED, "no model 'tiny-lama'; did you mean tiny-llama")
-
-
-def test_an_environment_nobody_has_is_answered_with_the_nearest_names(region: Region) -> None:
-    done = region.run("deploy", "tiny-llama", "-e", "sandbx")
-    done.refused(NOTHING_TOUCHED, "no environment 'sandbx'; did you mean sandbox")
-
-
-@pytest.mark.parametrize(
-    ("section", "key", "value", "said"),
-    [
-        ("engine", "max_model_len", "long", r"models/broken\.yaml:\d+: engine\.max_model_len: .*'long'"),
-        (
-            "engine",
-            "max_model_length",
-            8,
-            r"models/broken\.yaml:\d+: .*unknown key; did you mean max_model_len",
-        ),
-    ],
-    ids=["wrong type", "unknown key"],
-)
-def test_a_mistake_in_a_file_is_told_with_its_line(
-    region: Region, section: str, key: str, value: object, said: str
-) -> None:
-    file = region.home / "models" / "broken.yaml"
-    file.write_text(
-        (region.home / "models" / "tiny-llama.yaml").read_text().replace("name: tiny-llama", "name: broken")
-    )
-    try:
-        edit(file, {section: {key: value}})
-        region.deploy("broken").refused(NOTHING_TOUCHED, said)
-    finally:
-        file.unlink()
-
-
-def test_a_revision_that_does_not_exist(region: Region) -> None:
-    region.deploy("tiny-llama", "--revision", "v9").refused(HUB, "v9")
-
-
-@pytest.mark.parametrize(
-    ("token", "said"),
-    [("", "gated"), ("hf_nobody", "token"), ("hf_sandbox_stranger", "accept")],
-    ids=["no token", "a token nobody has", "a licence not accepted"],
-)
-def test_a_gated_model_one_is_not_let_into(region: Region, token: str, said: str) -> None:
-    region.deploy("tiny-llama-gated", HF_TOKEN=token).refused(HUB, said)
-
-
-def test_a_model_that_does_not_fit_the_gpu(region: Region) -> None:
-    region.deploy("huge-llama").refused(PREFLIGHT, "GPU memory")
-
-
-def test_an_account_that_may_start_no_gpu(region: Region, faults: Faults) -> None:
-    faults.set("quota-zero")
-    region.deploy().refused(PREFLIGHT, "quota")
-
-
-def test_a_machine_without_terraform(region: Region, tmp_path: Path) -> None:
-    for folder in region.environment["PATH"].split(os.pathsep):
-        for program in Path(folder).iterdir() if Path(folder).is_dir() else ():
-            link = tmp_path / program.name
-            if program.name != "terraform" and not link.is_symlink():
-                link.symlink_to(program)
-    region.deploy(PATH=str(tmp_path)).refused(1, "terraform is not on PATH", "install terraform")
-
-
-def test_nothing_that_is_deployed_to_look_at_or_scale(region: Region) -> None:
-    region.run("scale-down", "tiny-llama", "-e", ENVIRONMENT).refused(NOTHING_TOUCHED, "nothing is deployed")
-
-
-def test_a_port_that_is_taken(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -42,8 +42,12 @@ def test_an_answer_is_that_of_a_real_vllm(vllm: Pod, name: str) -> None:
     if "text/event-stream" not in answer.headers.get("content-type", ""):
         assert text == expected
         return
-    # chunks are not tokens: their number may differ, their kinds and order may not
-    assert list(dict.fromkeys(text.splitlines())) == list(dict.fromkeys(expected.splitlines()))
+    # chunks are not tokens: on a busy machine several tokens come in one, so their number may be smaller (and
+    # with continuous usage some counts are passed over); their kinds and order may not differ
+    ours, theirs = (list(dict.fromkeys(page.splitlines())) for page in (text, expected))
+    assert ours[:1] + ours[-2:] == theirs[:1] + theirs[-2:]
+    rest = iter(theirs)
+    assert all(line in rest for line in ours), "another kind of line, or another order"
 
 
 @pytest.mark.parametrize("name", CURLED)
@@ -104,7 +108,9 @@ def test_metrics_count_what_was_generated(vllm: Pod) -> None:
     before = [value(name) for name in series]
     body = {"model": "tiny", "prompt": "count me", "max_tokens": 9, "ignore_eos": True}
     assert ask(vllm, "/v1/completions", body).json()["usage"]["completion_tokens"] == 9
-    assert [value(n) - b for n, b in zip(series, before, strict=True)] == [9, 1, 1, 8]
+    *counts, gaps = [value(n) - b for n, b in zip(series, before, strict=True)]
+    assert counts == [9, 1, 1]
+    assert 1 <= gaps <= 8  # tokens that came in one step have no gap between them
 
 
 def test_the_same_prompt_and_seed_give_the_same_text(vllm: Pod) -> None:

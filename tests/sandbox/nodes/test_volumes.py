@@ -160,7 +160,9 @@ async def test_a_volume_is_attached_while_a_pod_uses_it(region: Region, driver: 
     assert ec2_volume(region, volume)["State"] == "in-use"
     await region.delete(pod)
     await region.until_gone(pod)
-    assert ec2_volume(region, volume)["State"] == "available"
+    async with asyncio.timeout(10):  # it is detached after the pod is gone
+        while ec2_volume(region, volume)["State"] != "available":
+            await asyncio.sleep(0.05)
 
 
 async def test_a_second_node_is_refused_a_volume_in_use(region: Region, driver: str) -> None:

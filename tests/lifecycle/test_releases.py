@@ -1,0 +1,73 @@
+"""A second release that goes wrong, in every way there is: what served before serves again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.faults import Faults
+from tests.lifecycle.conftest import BUCKET, ENVIRONMENT, Region
+
+FAILED, VALIDATION, INTERRUPTED = 1, 4, 130
+SECOND = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revision", "v1")
+
+
+@pytest.fixture(scope="module")
+def first(deployed: str, region: Region) -> str:
+    """The release that serves, and shall serve after each of these."""
+    serving = region.serving().serving
+    assert serving
+    return serving
+
+
+@pytest.fixture(autouse=True)
+def the_first_serves_again(first: str, region: Region) -> Iterator[None]:
+    yield
+    serving = region.serving()
+    assert (serving.serving, serving.rolling) == (first, None)
+    assert region.complete()
+
+
+def test_s3_refuses_a_write_while_staging(region: Region, faults: Faults) -> None:
+    faults.set("s3-denied", target="CreateMultipartUpload")
+    region.run(*SECOND).refused(FAILED, "error: .*AWS denies CreateMultipartUpload")
+
+
+def test_the_image_does_not_exist(region: Region, faults: Faults) -> None:
+    command = region.start(*SECOND)
+    command.wait_for("gpu-metrics")
+    faults.set("image-not-found", target="*vllm*")
+    command.end()
+    region.faults.clear()
+
+
+def test_the_gpu_runs_out_of_memory(region: Region, faults: Faults) -> None:
+    faults.set("engine-oom", count=1)
+    region.run(*SECOND).refused(FAILED, "error: .*memory")
+
+
+def test_the_engine_serves_another_name(region: Region, faults: Faults) -> None:
+    faults.set("engine-wrong-name", count=1)
+    region.run(*SECOND).refused(FAILED, "error: .*name")
+
+
+def test_ctrl_c_while_it_loads(region: Region, faults: Faults) -> None:
+    faults.set("engine-slow-load", value=10, count=1)
+    command = region.start(*SECOND)
+    command.wait_for(r"rollout: pods of release \w+: loading")
+    assert command.interrupt() < 60
+    assert command.process.returncode == INTERRUPTED
+    assert "error: interrupted" in command.output
+    assert "Traceback" not in command.output
+
+
+def test_a_load_validation_that_fails_keeps_its_evidence(region: Region, faults: Faults) -> None:
+    faults.set("engine-slow-token", value=2)
+    done = region.run(*SECOND).refused(VALIDATION, "error: load validation of tiny-llama: FAIL")
+    release = re.search(r"release (\w+) \(bundle", done.output)
+    assert release
+    key = f"releases/{ENVIRONMENT}/tiny-llama/{release[1]}.json"
+    kept = region.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
+    assert '"verdict": "FAIL"' in kept
