@@ -36,7 +36,7 @@ terraform: $(STAMP)
 	$(BIN)/python -m tests.terraform_check
 
 pytest: $(STAMP)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lock: $(STAMP)
 	$(BIN)/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect.futures import PrefectFuture
 from pydantic import Field
 
@@ -25,7 +27,9 @@ from tasks.rollout.task import (
     served_at,
 )
 from tasks.spec.catalogue import project_root
-from tasks.spec.errors import ValidationFailed
+from tasks.spec.environment import Environment
+from tasks.spec.errors import InputError, ValidationFailed
+from tasks.spec.model import Model
 from tasks.spec.records import LoadReport
 from tasks.staging.task import inspect_model, stage_model
 from tasks.validation.task import validate
@@ -49,6 +53,18 @@ def deploy(
         may_destroy: Terraform addresses that hold data and may be destroyed by this run.
     """
     what, where = read_choice(model, environment)
+    if where.promote_from:
+        raise InputError(
+            f"only what was proven in {where.promote_from} may come into {environment}",
+            next_command=f"slipway promote {model} -e {environment}",
+        )
+    return take_through(what, where, revision, may_destroy)
+
+
+def take_through(
+    what: Model, where: Environment, revision: str | None, may_destroy: Sequence[str] = ()
+) -> ReleaseRecord:
+    """Every stage in order; what deploy and promote do alike."""
     inspection = inspect_model(what, revision)
     check_feasible(what, where, inspection, preview(what, where, inspection))
     with turn(where), tell_timeline():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from flows.choices import EnvironmentName, ModelName, read_choice
-from flows.deploy import deploy
+from flows.deploy import take_through
 from flows.graph import runbook
 from tasks.infra.task import read_infrastructure
 from tasks.rollout.ledger import ReleaseRecord
@@ -31,6 +31,11 @@ def promote(
     """
     what, where = read_choice(model, environment)
     origin = source or where.promote_from
+    if where.promote_from and origin != where.promote_from:
+        raise InputError(
+            f"only what was proven in {where.promote_from} may come into {environment}",
+            next_command=f"slipway promote {model} -e {environment}",
+        )
     if not origin:
         raise InputError(
             f"{environment} does not say where promotions come from",
@@ -39,4 +44,4 @@ def promote(
     proven_in = load_environment(origin)
     storage, _ = read_infrastructure(proven_in)
     release = proven_release(what, proven_in, storage)
-    return deploy(model, environment, revision=release.commit)
+    return take_through(what, where, release.commit)

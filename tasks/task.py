@@ -26,6 +26,7 @@ from prefect.exceptions import MissingContextError
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster, connect
+from tasks.spec.environment import Environment
 from tasks.spec.errors import ClusterError, HubUnavailable
 from tasks.spec.progress import Pace
 from tasks.spec.records import Infrastructure
@@ -106,12 +107,17 @@ def show_markdown(key: str, text: str, title: str) -> None:
 
 
 @functools.lru_cache(maxsize=8)
-def aws_of(region: str) -> Aws:
-    """One set of clients a region and process."""
-    return Aws(region)
+def _aws(region: str, profile: str | None) -> Aws:
+    """One set of clients a process."""
+    return Aws(region, profile)
+
+
+def aws_of(environment: Environment) -> Aws:
+    """The environment's region, with its credentials. Raises CloudError for a profile that is not there."""
+    return _aws(environment.region, environment.aws_profile)
 
 
 @functools.lru_cache(maxsize=8)
 def cluster_of(infrastructure: Infrastructure) -> Cluster:
     """One connection a cluster and process; its token renews itself."""
-    return connect(infrastructure, aws_of(infrastructure.region))
+    return connect(infrastructure, _aws(infrastructure.region, infrastructure.aws_profile))

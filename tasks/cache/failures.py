@@ -27,7 +27,7 @@ class Place:
 
 def ended(code: int, reason: str, cause: str | None, log: Sequence[str], place: Place) -> WarmingFailed:
     """A warm pod that ended badly. `cause` is its own word, where it could still say one."""
-    again = f"slipway deploy --model {place.model}"
+    again = f"slipway deploy {place.model} -e ENVIRONMENT"
     job = f"kubectl -n {place.namespace} logs job/{place.job}"
     causes = {
         28: (f"the volume of {place.claim} is full", f"raise cache.size in models/{place.model}.yaml, then {again}"),

@@ -38,11 +38,12 @@ EKS_TOKEN_REFRESH_SECONDS = 600.0
 
 
 class Aws:
-    """One region. Clients are made once each; boto3 clients are safe to share between threads."""
+    """One region and set of credentials. Clients are made once each; they are safe to share between threads."""
 
-    def __init__(self, region: str) -> None:
+    def __init__(self, region: str, profile: str | None = None) -> None:
         self.region = region
-        self.session: Any = boto3.session.Session(region_name=region)
+        with aws_errors("reading the AWS configuration"):
+            self.session: Any = boto3.session.Session(region_name=region, profile_name=profile)
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:

@@ -135,8 +135,11 @@ def _kms_alias(aws: Aws, planned: Planned) -> str | None:
 
 
 def _secret(aws: Aws, planned: Planned) -> str | None:
-    found = aws.client("secretsmanager").describe_secret(SecretId=planned["name"])
-    return None if found.get("DeletedDate") else str(found["ARN"])
+    secrets = aws.client("secretsmanager")
+    found = secrets.describe_secret(SecretId=planned["name"])
+    if found.get("DeletedDate"):  # its name is taken until the recovery window ends: bring it back instead
+        secrets.restore_secret(SecretId=found["ARN"])
+    return str(found["ARN"])
 
 
 def _log_group(aws: Aws, planned: Planned) -> str | None:

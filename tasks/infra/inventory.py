@@ -83,13 +83,16 @@ def _clusters(environment: Environment, aws: Aws) -> Iterable[Leftover]:
 
 
 def _tagged(environment: Environment, aws: Aws) -> Iterable[Leftover]:
-    """By the tagging API, but for what AWS itself keeps a while after its deletion."""
-    pages = (
-        aws.client("resourcegroupstaggingapi")
-        .get_paginator("get_resources")
-        .paginate(TagFilters=[{"Key": "slipway:environment", "Values": [environment.name]}])
-    )
-    for page in pages:
+    """By the tagging API, but for what AWS itself keeps a while after its deletion.
+
+    Two tags: ours, and the cluster's, which Kubernetes puts on the load balancers it makes.
+    """
+    tagging = aws.client("resourcegroupstaggingapi").get_paginator("get_resources")
+    filters = [
+        {"Key": "slipway:environment", "Values": [environment.name]},
+        {"Key": f"kubernetes.io/cluster/{environment.cluster.name}", "Values": ["owned"]},
+    ]
+    for page in (page for tag in filters for page in tagging.paginate(TagFilters=[tag])):
         for resource in page["ResourceTagMappingList"]:
             arn = str(resource["ResourceARN"])
             service, path = arn.split(":")[2], arn.split(":", 5)[5]

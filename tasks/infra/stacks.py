@@ -46,6 +46,8 @@ class Stack:
             deadline=environment.deadlines.terraform,
             reporter=reporter,
             started=self._lock.started,
+            profile=environment.aws_profile,
+            provider_lock=environment.provider_lock,
         )
 
     def converge(

@@ -50,6 +50,15 @@ def ensure_state_bucket(environment: Environment, aws: Aws, reporter: Reporter) 
                 "RestrictPublicBuckets": True,
             },
         )
+        s3.put_bucket_tagging(
+            Bucket=bucket,
+            Tagging={
+                "TagSet": [
+                    {"Key": "Project", "Value": "slipway"},
+                    {"Key": "slipway:environment", "Value": environment.name},
+                ]
+            },
+        )
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         s3.put_bucket_encryption(
             Bucket=bucket,

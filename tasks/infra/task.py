@@ -29,7 +29,7 @@ def _show(name: StackName, environment: Environment, plan: Plan) -> None:
 def check_account(environment: Environment) -> None:
     """Raises AccessDenied where the credentials are of another account than the environment's."""
     with aws_errors("asking AWS who we are"):
-        account = aws_of(environment.region).client("sts").get_caller_identity()["Account"]
+        account = aws_of(environment).client("sts").get_caller_identity()["Account"]
     if environment.account and environment.account != account:
         raise AccessDenied(
             f"the credentials are of account {account}, {environment.name} belongs to {environment.account}",
@@ -41,7 +41,7 @@ def storage_stack(environment: Environment, root: Path | None = None) -> Stack:
     return Stack(
         "storage",
         environment,
-        aws_of(environment.region),
+        aws_of(environment),
         root or project_root(),
         RunReporter("storage"),
         storage_variables(environment),
@@ -52,7 +52,7 @@ def cluster_stack(environment: Environment, storage: StorageOutputs, root: Path 
     return Stack(
         "cluster",
         environment,
-        aws_of(environment.region),
+        aws_of(environment),
         root or project_root(),
         RunReporter("cluster"),
         cluster_variables(environment, storage),
@@ -62,7 +62,7 @@ def cluster_stack(environment: Environment, storage: StorageOutputs, root: Path 
 @task(task_run_name="terraform storage of {environment.name}", **SETTINGS)
 def apply_storage(environment: Environment, may_destroy: Sequence[str] = ()) -> StorageOutputs:
     """State bucket, then the model bucket, its key and the hub token's secret."""
-    ensure_state_bucket(environment, aws_of(environment.region), RunReporter("storage"))
+    ensure_state_bucket(environment, aws_of(environment), RunReporter("storage"))
     outputs = storage_stack(environment).converge(
         may_destroy=may_destroy, show=lambda plan: _show("storage", environment, plan)
     )
@@ -86,7 +86,7 @@ def gpu_nodes(environment: Environment, cluster: Infrastructure, at_least: int =
     return nodes.scale_up(
         cluster,
         environment,
-        aws_of(environment.region),
+        aws_of(environment),
         cluster_of(cluster),
         RunReporter("gpu nodes"),
         at_least=at_least,
@@ -97,7 +97,7 @@ def gpu_nodes(environment: Environment, cluster: Infrastructure, at_least: int =
 def no_gpu_nodes(environment: Environment, cluster: Infrastructure) -> None:
     """The GPU node group at zero, and its nodes gone."""
     nodes.scale_to_zero(
-        cluster, environment, aws_of(environment.region), cluster_of(cluster), RunReporter("gpu nodes")
+        cluster, environment, aws_of(environment), cluster_of(cluster), RunReporter("gpu nodes")
     )
 
 
@@ -109,7 +109,7 @@ def read_infrastructure(environment: Environment) -> tuple[StorageOutputs, Infra
         f"nothing is deployed in {environment.name}",
         next_command=f"slipway deploy MODEL -e {environment.name}",
     )
-    if not state_exists(environment, aws_of(environment.region)):
+    if not state_exists(environment, aws_of(environment)):
         raise missing
     storage = storage_stack(environment).outputs()
     if not storage:
@@ -122,7 +122,7 @@ def read_infrastructure(environment: Environment) -> tuple[StorageOutputs, Infra
 
 
 def state_bucket_is_there(environment: Environment) -> bool:
-    return state_exists(environment, aws_of(environment.region))
+    return state_exists(environment, aws_of(environment))
 
 
 @task(task_run_name="what is left of {environment.name}", **SETTINGS)
@@ -132,14 +132,14 @@ def read_remains(environment: Environment) -> tuple[StorageOutputs | None, Infra
     The cluster counts as there while EKS has it, whatever the state says.
     """
     check_account(environment)
-    if not state_exists(environment, aws_of(environment.region)):
+    if not state_exists(environment, aws_of(environment)):
         return None, None
     found = storage_stack(environment).outputs()
     if not found:
         return None, None
     storage = storage_outputs(found)
     outputs = cluster_stack(environment, storage).outputs()
-    if not outputs or not nodes.cluster_exists(environment.cluster.name, aws_of(environment.region)):
+    if not outputs or not nodes.cluster_exists(environment.cluster.name, aws_of(environment)):
         return storage, None
     return storage, infrastructure(outputs, environment)
 
@@ -158,13 +158,13 @@ def find_drift(environment: Environment) -> list[dict[str, str]]:
 def list_inventory(environment: Environment) -> list[str]:
     """Everything the environment has in AWS now, as lines."""
     check_account(environment)
-    return [str(item) for item in inventory.inventory(environment, aws_of(environment.region))]
+    return [str(item) for item in inventory.inventory(environment, aws_of(environment))]
 
 
 @task(task_run_name="cache volumes of {environment.name} go", **SETTINGS)
 def delete_volumes(environment: Environment) -> list[str]:
     """Delete retained cache volumes; their ids."""
-    deleted = inventory.delete_volumes(environment, aws_of(environment.region))
+    deleted = inventory.delete_volumes(environment, aws_of(environment))
     for identity in deleted:
         RunReporter("teardown").say(f"deleted volume {identity}")
     return deleted
@@ -181,6 +181,6 @@ def destroy_storage(environment: Environment) -> list[str]:
     """Model bucket, key and secret, then the state bucket. The addresses left, which should be none."""
     left = storage_stack(environment).destroy(lambda plan: _show("storage", environment, plan))
     if not left:
-        remove_state_bucket(environment, aws_of(environment.region))
+        remove_state_bucket(environment, aws_of(environment))
         RunReporter("teardown").say(f"removed the state bucket {environment.storage.state_bucket}")
     return left

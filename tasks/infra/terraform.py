@@ -18,7 +18,7 @@ from python_terraform import Terraform as CommandLines
 
 from tasks.cloud.processes import TOOLS, Finished, executable, run
 from tasks.infra.plan import Plan, read_plan
-from tasks.spec.errors import ToolFailed
+from tasks.spec.errors import CapacityUnavailable, ToolFailed
 from tasks.spec.progress import Reporter
 
 logging.getLogger("python_terraform").setLevel(logging.WARNING)  # its debug lines hold sensitive outputs
@@ -43,6 +43,8 @@ class TerraformRoot:
         deadline: float,
         reporter: Reporter,
         started: Callable[[int], None] = lambda pid: None,
+        profile: str | None = None,
+        provider_lock: bool = True,
     ) -> None:
         self.name = source.name
         self.work = work
@@ -52,6 +54,10 @@ class TerraformRoot:
         self._deadline = deadline
         self._reporter = reporter
         self._started = started
+        self._provider_lock = provider_lock
+        self._environment = {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
+        if profile:
+            self._environment["AWS_PROFILE"] = profile
         self._lines = CommandLines(
             working_dir=str(work), terraform_bin_path=executable("terraform", install_hint=TOOLS["terraform"])
         )
@@ -64,7 +70,7 @@ class TerraformRoot:
         for file in self._source.glob("*.tf"):
             shutil.copy(file, self.work / file.name)
         lock = self._source / ".terraform.lock.hcl"
-        if lock.exists():
+        if self._provider_lock and lock.exists():
             shutil.copy(lock, self.work / lock.name)
         (self.work / "slipway.auto.tfvars.json").write_text(json.dumps(self._variables, indent=1))
         self._terraform(
@@ -146,10 +152,16 @@ class TerraformRoot:
                 on_line=hear,
                 cwd=self.work,
                 accept=accept,
-                env={"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"},
+                env=self._environment,
                 on_start=self._started,
             )
         except ToolFailed as failed:
+            if any("InsufficientInstanceCapacity" in line for line in diagnostics):
+                raise CapacityUnavailable(
+                    f"EC2 has no capacity for {self.name} now",
+                    evidence=diagnostics,
+                    next_command="run the same command again later, or choose another cluster.gpu.instance_type",
+                ) from failed
             if diagnostics:
                 raise type(failed)(
                     f"terraform {verb} failed for {self.name}: {diagnostics[0]}",

@@ -34,11 +34,13 @@ class Check:
 
 @dataclass(frozen=True)
 class Facts:
-    """What AWS says. `zones` offer the instance type; `quota` is None where no quota covers it."""
+    """What AWS says. `zones` offer the instance type, `zone` is where its nodes will be; `quota` is None where no
+    quota covers it."""
 
     account: str
     instance: InstanceType
     zones: tuple[str, ...]
+    zone: str
     quota: QuotaNeed | None
 
 
@@ -54,7 +56,22 @@ def observe(environment: Environment, aws: Aws) -> Facts:
             Filters=[{"Name": "instance-type", "Values": [gpu.instance_type]}],
         )
     zones = tuple(sorted(offer["Location"] for offer in offered["InstanceTypeOfferings"]))
-    return Facts(account, instance, zones, quota_need(environment, aws, instance))
+    return Facts(account, instance, zones, gpu_zone(environment, aws), quota_need(environment, aws, instance))
+
+
+def gpu_zone(environment: Environment, aws: Aws) -> str:
+    """The zone the GPU nodes will be in: as terraform chooses it (network.tf), so that it can be checked before."""
+    cluster = environment.cluster
+    if cluster.gpu.zone or cluster.zones:
+        return cluster.gpu.zone or cluster.zones[0]
+    with aws_errors("listing the availability zones"):
+        found = aws.client("ec2").describe_availability_zones(
+            Filters=[
+                {"Name": "state", "Values": ["available"]},
+                {"Name": "opt-in-status", "Values": ["opt-in-not-required"]},
+            ]
+        )["AvailabilityZones"]
+    return str(min(zone["ZoneName"] for zone in found))
 
 
 def instance_type(aws: Aws, name: str) -> InstanceType:
@@ -238,7 +255,14 @@ def _zones(environment: Environment, facts: Facts) -> Check:
             f"{facts.instance.name} is not offered in {environment.region}",
             "take another instance type or region",
         )
-    return Check("zones", "ok", f"{facts.instance.name} is offered in {', '.join(facts.zones)}")
+    if facts.zone not in facts.zones:
+        return Check(
+            "zones",
+            "fail",
+            f"{facts.instance.name} is not offered in {facts.zone}, only in {', '.join(facts.zones)}",
+            "set cluster.zones and cluster.gpu.zone in the environment's file",
+        )
+    return Check("zones", "ok", f"{facts.instance.name} is offered in {facts.zone}")
 
 
 def _quota(facts: Facts) -> Check:

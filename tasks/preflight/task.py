@@ -26,9 +26,7 @@ def check_feasible(
     reporter = RunReporter("preflight")
     for tool, hint in TOOLS.items():
         executable(tool, install_hint=hint)
-    checks = judge(
-        model, environment, inspection, observe(environment, aws_of(environment.region)), documents
-    )
+    checks = judge(model, environment, inspection, observe(environment, aws_of(environment)), documents)
     for check in checks:
         mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[check.status]
         reporter.say(f"{mark} {check.name:<11} {check.detail}")

@@ -1,7 +1,8 @@
 """The readiness gate: the Deployment is complete, every new pod is healthy, and one completion came back.
 
-Ready is evidence, not a condition (docs/decisions.md): `/health` is 200, `/v1/models` lists the served
-name, a completion answers, all with the API key and through the gateway that users will take.
+Ready is evidence, not a condition (docs/decisions.md): each new pod's `/health` is 200 (the kubelet asks it, which no
+network policy can keep from it), `/v1/models` lists the served name and a completion answers, with the API key and
+through the gateway that users will take.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.rollout.explain import Explanation, Scene, explain
 from tasks.rollout.gateway import is_complete
 from tasks.rollout.manifests import RELEASE_ANNOTATION
-from tasks.spec.errors import ClusterError, RolloutFailed
+from tasks.spec.errors import RolloutFailed
 from tasks.spec.progress import Reporter
-
-SETTLE_SECONDS = 10.0  # routing may trail readiness by this much: load balancer targets, DNS, endpoints
 
 
 def release_pods(pods: Sequence[dict[str, Any]], release_id: str) -> list[dict[str, Any]]:
@@ -131,31 +130,18 @@ def failure(found: Explanation) -> RolloutFailed:
     return RolloutFailed(found.cause, evidence=found.evidence, next_command=found.next_command)
 
 
-def check_pods(cluster: Cluster, pods: Sequence[dict[str, Any]]) -> None:
-    """`/health` of every new pod through the API server's proxy. Raises RolloutFailed."""
-    for pod in pods:
-        namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
-        try:
-            cluster.raw("GET", f"/api/v1/namespaces/{namespace}/pods/{name}:8000/proxy/health")
-        except ClusterError as error:
-            raise RolloutFailed(
-                f"pod {name} is Ready but its /health does not answer",
-                evidence=[str(error)],
-                next_command=f"kubectl -n {namespace} logs {name}",
-            ) from error
-
-
 def check_endpoint(
     base_url: str,
     key: str,
     served_name: str,
     *,
-    patience: float = SETTLE_SECONDS,
+    patience: float,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = nap,
 ) -> str:
     """`/v1/models` lists the name and one completion comes back, with the key; without it the door is shut.
 
+    Routing may trail readiness by up to `patience` seconds: a new load balancer's name, its targets' health.
     Returns the completion's text. Raises RolloutFailed.
     """
     headers = {"Authorization": f"Bearer {key}"}

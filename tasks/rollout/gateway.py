@@ -22,6 +22,7 @@ from tasks.spec.records import Endpoint
 
 GATEWAY = "llm-gateway"
 ROUTES = "gateway-models"
+LOAD_BALANCER = "service.beta.kubernetes.io/aws-load-balancer"
 
 
 def route(root: Path, model: Model, environment: Environment) -> str:
@@ -46,9 +47,9 @@ def documents(root: Path, environment: Environment, routes: dict[str, str]) -> l
     container = template["spec"]["containers"][0]
     container["image"] = environment.gateway.image
     container["lifecycle"]["preStop"]["sleep"]["seconds"] = math.ceil(environment.gateway.drain)
-    service["metadata"]["annotations"]["service.beta.kubernetes.io/aws-load-balancer-scheme"] = (
-        environment.gateway.scheme
-    )
+    annotations = service["metadata"]["annotations"]
+    annotations[f"{LOAD_BALANCER}-scheme"] = environment.gateway.scheme
+    annotations[f"{LOAD_BALANCER}-internal"] = str(environment.gateway.scheme == "internal").lower()
     service["spec"]["ports"][0]["port"] = environment.gateway.port
     policy["spec"]["ingress"][0]["from"][0]["ipBlock"]["cidr"] = environment.cluster.vpc_cidr
     return [configuration, policy, service, workload]

@@ -140,12 +140,18 @@ def pass_gate(
         clock=place.clock,
         sleep=place.sleep,
     )
-    gate.check_pods(cluster, pods)
     endpoint = gateway.endpoint_of(
         cluster, environment, model, deadline=deadline, clock=place.clock, sleep=place.sleep
     )
     key = gateway.read_key(cluster, namespace, KEY_SECRET)
-    answer = gate.check_endpoint(endpoint.base_url, key, model.name, clock=place.clock, sleep=place.sleep)
+    answer = gate.check_endpoint(
+        endpoint.base_url,
+        key,
+        model.name,
+        patience=deadlines.gateway,
+        clock=place.clock,
+        sleep=place.sleep,
+    )
     place.reporter.say(
         f"gate passed: /health, /v1/models and a completion ({answer!r:.40}) through the gateway"
     )

@@ -40,7 +40,7 @@ def place_of(
 
 
 def ledger_of(environment: Environment, model: Model, storage: StorageOutputs) -> Ledger:
-    return Ledger(aws_of(environment.region).client("s3"), storage.bucket, environment.name, model.name)
+    return Ledger(aws_of(environment).client("s3"), storage.bucket, environment.name, model.name)
 
 
 def preview(model: Model, environment: Environment, inspection: HubInspection) -> list[dict[str, Any]]:
@@ -147,7 +147,7 @@ def confirm(model: Model, environment: Environment, infrastructure: Infrastructu
     )
     endpoint = gateway.endpoint_of(cluster, environment, model, deadline=deadline)
     key = gateway.read_key(cluster, environment.namespace, KEY_SECRET)
-    answer = gate.check_endpoint(endpoint.base_url, key, model.name)
+    answer = gate.check_endpoint(endpoint.base_url, key, model.name, patience=environment.deadlines.gateway)
     reporter.say(f"a completion through the gateway came back: {answer!r:.60}")
     return answer
 

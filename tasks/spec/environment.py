@@ -28,8 +28,12 @@ class Taint(Record):
 
 
 class GpuNodes(Record):
-    """The GPU node group. Its label and taint are the one place the pods' selector and toleration come from."""
+    """The GPU node group. Its label and taint are the one place the pods' selector and toleration come from.
 
+    All its nodes are in one zone: a cache volume is, and a node elsewhere could never attach it.
+    """
+
+    zone: str | None = Field(None, description="one of the cluster's zones; default: the first")
     instance_type: str = "g5.2xlarge"
     capacity_type: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
     min: int = Field(0, ge=0)
@@ -63,6 +67,7 @@ class Cluster(Record):
     admin_principal_arns: tuple[PrincipalArn, ...] = Field(
         (), description="IAM principals that administer the cluster"
     )
+    zones: tuple[str, ...] = Field((), description="two availability zones; default: the region's first two")
     gpu: GpuNodes = GpuNodes()
     system: SystemNodes = SystemNodes()
 
@@ -114,16 +119,10 @@ class Deadlines(Record):
     volume_bind: Seconds = 300.0
     pod_start: Seconds = 300.0
     drain: Seconds = 300.0
+    gateway: Seconds = 600.0
     cold_read_mib_s: float = Field(
         100.0, gt=0, description="slowest read of weights the start-up budget allows"
     )
-
-
-class IdleSchedule(Record):
-    """When the scale-down flow looks. Five-field cron in the named time zone."""
-
-    cron: str = "*/10 * * * *"
-    timezone: str = "UTC"
 
 
 class Environment(Record):
@@ -133,6 +132,12 @@ class Environment(Record):
     region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
     account: str | None = Field(
         None, pattern=r"^\d{12}$", description="the only AWS account this environment may be made in"
+    )
+    aws_profile: str | None = Field(
+        None, description="profile of the AWS configuration to use; default: whatever credentials are there"
+    )
+    provider_lock: bool = Field(
+        True, description="take .terraform.lock.hcl of infra/terraform along, where one is committed"
     )
     cluster: Cluster
     storage: Storage
@@ -144,6 +149,5 @@ class Environment(Record):
     )
     scrape_interval: Seconds = Field(15.0, description="how often Prometheus reads vLLM's metrics")
     deadlines: Deadlines = Deadlines()
-    idle_schedule: IdleSchedule = IdleSchedule()
     protected: bool = Field(False, description="teardown needs the environment's name typed as confirmation")
     promote_from: str | None = Field(None, description="only what was proven in this environment may come in")

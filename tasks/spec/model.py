@@ -110,7 +110,9 @@ class Load(Record):
 class Scaling(Record):
     """KEDA's bounds, and when nobody using it means idle."""
 
-    min_replicas: int = Field(1, ge=0)
+    min_replicas: int = Field(
+        1, ge=1, description="zero is the idle flow's: KEDA could not wake it, vLLM's metrics end at zero"
+    )
     max_replicas: int = Field(1, ge=1)
     requests_per_replica: int = Field(
         16, ge=1, description="KEDA target: waiting + running requests a replica"

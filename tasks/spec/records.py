@@ -72,6 +72,7 @@ class Infrastructure(Record):
     certificate_authority: str
     kubernetes_version: str
     region: str
+    aws_profile: str | None = None
     vpc_id: str
     private_subnet_ids: tuple[str, ...]
     zones: tuple[str, ...]

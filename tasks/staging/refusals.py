@@ -19,7 +19,7 @@ from tasks.spec.errors import (
 )
 
 _BAD_TOKEN = ("Invalid credentials in Authorization header", "Invalid user token", "User Access Token")
-_STORE_TOKEN = "aws secretsmanager put-secret-value --secret-id SECRET_ARN --secret-string TOKEN"  # noqa: S105
+_STORE_TOKEN = "export HF_TOKEN=…, or make the Prefect Secret block hub-token"  # noqa: S105
 
 
 def is_transient(status: int) -> bool:

@@ -69,7 +69,7 @@ def stage_model(inspection: HubInspection, storage: StorageOutputs, environment:
     return stage(
         inspection.model,
         bucket=storage.bucket,
-        s3=aws_of(environment.region).client("s3"),
+        s3=aws_of(environment).client("s3"),
         token=hub_token(),
         reporter=RunReporter("staging"),
         kms_key_arn=storage.kms_key_arn,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from tasks.spec.model import LengthDistribution, Load
 
 # Short common English words: one token each in the vocabularies of the models people serve. The truth is
-# the server's own count (usage.prompt_tokens), which the report carries.
+# the server's own count (usage.prompt_tokens).
 WORDS = [
     "the",
     "of",

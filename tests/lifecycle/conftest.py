@@ -127,7 +127,7 @@ class Command:
         self.process.stdout.close()
         if log := os.environ.get("SLIPWAY_LIFECYCLE_LOG"):
             with Path(log).open("a") as file:
-                file.write(f"== {self.process.args} -> {self.process.returncode}\n{self.output}\n")
+                file.write(f"== {self.process.args!r} -> {self.process.returncode}\n{self.output}\n")
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Done:
     def refused(self, code: int, *said: str) -> Done:
         """One clear error: this exit code, these patterns, a next command, and no traceback."""
         assert self.code == code, self.output
-        assert self.output.count("error: ") == 1, self.output
+        assert len(re.findall("^error: ", self.output, re.MULTILINE)) == 1, self.output
         assert "  next: " in self.output, self.output
         assert "Traceback" not in self.output, self.output
         for pattern in said:
@@ -263,6 +263,14 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
         yield Region(root, home, variables)
     finally:
         down(root)
+
+
+@pytest.fixture(scope="session")
+def deployed(region: Region) -> None:
+    """tiny-llama serves; the tests of killed runs have seen to it already, where they ran."""
+    there = {bucket["Name"] for bucket in region.client("s3").list_buckets()["Buckets"]}
+    if BUCKET not in there or region.serving().serving is None:
+        region.deploy().succeeded()
 
 
 def copy_project(home: Path) -> None:

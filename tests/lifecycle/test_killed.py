@@ -1,4 +1,7 @@
-"""kill -9 in every stage of one deploy, the same command after each: it ends well, and nothing is there twice."""
+"""One deploy, stopped in every stage, the same command after each: it ends well, and nothing is there twice.
+
+kill -9 of the run, of the run with its terraform or helm, Ctrl-C, and EC2 without a GPU.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +16,36 @@ DEPLOY = ("deploy", "tiny-llama", "-e", ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
-def deployed(region: Region) -> str:
-    """The deploy, killed and started again through all of its stages; what the last one said."""
+def survived(region: Region) -> str:
+    """One deploy, stopped and started again through all of its stages; what the last one said."""
     faults = region.faults
     in_storage(region.start(*DEPLOY)).kill()
-    faults.set(
-        "hub-slow", value=700_000
-    )  # bytes a second and connection: staging is still there after the cluster
+    faults.set("hub-slow", value=700_000)  # bytes a second and connection: staging outlasts the cluster
     in_cluster(region, region.start(*DEPLOY)).cut_power()
     in_staging(region.start(*DEPLOY)).kill()
     faults.clear()
+    faults.set("capacity", target="g5.2xlarge")
+    region.run(*DEPLOY).refused(1, "error: .*capacity", "InsufficientInstanceCapacity")
+    faults.clear()
+    ctrl_c(in_node_group(region.start(*DEPLOY)))
     in_add_on(region, region.start(*DEPLOY)).cut_power()
     in_warming(region.start(*DEPLOY)).kill()
     in_rollout(faults, region.start(*DEPLOY)).kill()
     in_validation(region.start(*DEPLOY)).kill()
     return region.run(*DEPLOY).succeeded().output
+
+
+def ctrl_c(command: Command) -> None:
+    took = command.interrupt()
+    assert took < 60, command.output
+    assert command.process.returncode == 130, command.output
+    assert "error: interrupted" in command.output
+    assert "Traceback" not in command.output
+
+
+def in_node_group(command: Command) -> Command:
+    command.wait_for(r"cluster: aws_eks_node_group\.gpu: .* complete")
+    return command
 
 
 def in_storage(command: Command) -> Command:
@@ -76,11 +94,11 @@ def releases(region: Region) -> dict[str, str]:
     return {label["name"]: label["status"] for label in labels}
 
 
-def test_the_run_after_the_last_kill_proves_the_release(deployed: str) -> None:
-    assert "is proven" in deployed
+def test_the_run_after_the_last_kill_proves_the_release(survived: str) -> None:
+    assert "is proven" in survived
 
 
-def test_there_is_one_cluster_one_network_one_nat_gateway(deployed: str, region: Region) -> None:
+def test_there_is_one_cluster_one_network_one_nat_gateway(survived: str, region: Region) -> None:
     ec2 = region.client("ec2")
     mine = [{"Name": "tag:slipway:environment", "Values": [ENVIRONMENT]}]
     gateways = ec2.describe_nat_gateways(Filters=mine)["NatGateways"]
@@ -89,14 +107,14 @@ def test_there_is_one_cluster_one_network_one_nat_gateway(deployed: str, region:
     assert [gateway["State"] for gateway in gateways] == ["available"]
 
 
-def test_no_object_of_the_model_was_sent_twice(deployed: str, region: Region) -> None:
+def test_no_object_of_the_model_was_sent_twice(survived: str, region: Region) -> None:
     versions = region.client("s3").list_object_versions(Bucket=BUCKET, Prefix="slipway/tiny-llama/")
     counted = Counter(version["Key"] for version in versions["Versions"])
     assert len(counted) > 10
     assert set(counted.values()) == {1}
 
 
-def test_one_release_is_in_the_ledger(deployed: str, region: Region) -> None:
+def test_one_release_is_in_the_ledger(survived: str, region: Region) -> None:
     listed = region.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"releases/{ENVIRONMENT}/tiny-llama/")
     serving = region.serving()
     assert (serving.previous, serving.rolling) == (None, None)
@@ -105,20 +123,20 @@ def test_one_release_is_in_the_ledger(deployed: str, region: Region) -> None:
     )
 
 
-def test_the_deployment_is_at_its_first_revision(deployed: str, region: Region) -> None:
+def test_the_deployment_is_at_its_first_revision(survived: str, region: Region) -> None:
     sets = region.get("/apis/apps/v1/namespaces/llm/replicasets")["items"]
     mine = [one for one in sets if one["metadata"]["name"].startswith("vllm-tiny-llama")]
     assert [one["metadata"]["annotations"]["deployment.kubernetes.io/revision"] for one in mine] == ["1"]
 
 
-def test_every_helm_release_is_deployed(deployed: str, region: Region) -> None:
+def test_every_helm_release_is_deployed(survived: str, region: Region) -> None:
     assert set(releases(region).values()) == {"deployed"}
 
 
-def test_no_lock_is_left(deployed: str, region: Region) -> None:
+def test_no_lock_is_left(survived: str, region: Region) -> None:
     objects = region.client("s3").list_objects_v2(Bucket=STATE)["Contents"]
     assert [o["Key"] for o in objects if not o["Key"].endswith(".tfstate")] == []
 
 
-def test_it_answers(deployed: str, region: Region) -> None:
+def test_it_answers(survived: str, region: Region) -> None:
     assert region.complete()

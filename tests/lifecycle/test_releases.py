@@ -15,7 +15,7 @@ SECOND = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revision", "v1")
 
 
 @pytest.fixture(scope="module")
-def first(deployed: str, region: Region) -> str:
+def first(deployed: None, region: Region) -> str:
     """The release that serves, and shall serve after each of these."""
     serving = region.serving().serving
     assert serving

@@ -10,6 +10,7 @@ data "aws_availability_zones" "available" {
 
 locals {
   zones     = length(var.zones) == 2 ? var.zones : slice(data.aws_availability_zones.available.names, 0, 2)
+  gpu_zone  = var.gpu_zone == "" ? local.zones[0] : var.gpu_zone
   nat_zones = var.nat_gateways == "per_zone" ? local.zones : slice(local.zones, 0, 1)
 
   # a /16 gives two private /18 for nodes and pods, and two public /22 out of the third quarter for load balancers

@@ -88,7 +88,8 @@ resource "aws_eks_node_group" "gpu" {
   cluster_name    = aws_eks_cluster.this.name
   node_group_name = "gpu"
   node_role_arn   = aws_iam_role.node.arn
-  subnet_ids      = aws_subnet.private[*].id
+  # one zone: a cache volume is in one, and a node elsewhere could never attach it
+  subnet_ids = [aws_subnet.private[index(local.zones, local.gpu_zone)].id]
 
   version        = aws_eks_cluster.this.version
   ami_type       = "AL2023_x86_64_NVIDIA"

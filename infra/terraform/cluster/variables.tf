@@ -188,6 +188,12 @@ variable "gpu_instance_types" {
   }
 }
 
+variable "gpu_zone" {
+  description = "Zone of the GPU nodes and of the cache volumes they attach, one of zones. Empty: the first. A change replaces the node group."
+  type        = string
+  default     = ""
+}
+
 variable "gpu_capacity_type" {
   description = "ON_DEMAND or SPOT. Spot is cheaper and goes with two minutes' notice."
   type        = string
