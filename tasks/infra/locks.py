@@ -93,9 +93,15 @@ def _taken_since(lock: dict[str, Any] | None, owner: dict[str, Any]) -> bool:
     """Whether the lock is younger than its supposed owner's last sign of life: then it is somebody else's."""
     if not lock or "Created" not in lock:
         return False
+    return bool(_created(lock) > owner["heartbeat"] + 2 * HEARTBEAT_SECONDS)
+
+
+def _created(lock: dict[str, Any]) -> float:
+    """When terraform took the lock, in seconds since the epoch; 0 where it does not say."""
+    if "Created" not in lock:
+        return 0.0
     # terraform writes nanoseconds, which Python reads from 3.11 on only to six digits
-    created = datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", lock["Created"])).timestamp()
-    return bool(created > owner["heartbeat"] + 2 * HEARTBEAT_SECONDS)
+    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", lock["Created"])).timestamp()
 
 
 class StateLock:
@@ -156,9 +162,12 @@ class StateLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Write the owner's record, keep its heart beating, and take it away at the end."""
+        """Write the owner's record, keep its heart beating, and take it away at the end.
+
+        It stays where a terraform that had to be killed left its lock: without it nobody could break that lock.
+        """
         stop = threading.Event()
-        self._holding = True
+        self._holding, began = True, self._now()
         self._write()
         beat = threading.Thread(target=self._beat, args=(stop,), daemon=True)
         beat.start()
@@ -168,8 +177,10 @@ class StateLock:
             stop.set()
             beat.join(HEARTBEAT_SECONDS)
             self._holding = False
-            with aws_errors("giving back the terraform state"):
-                self._s3.delete_object(Bucket=self._bucket, Key=f"{self._key}.owner")
+            lock = self._read(f"{self._key}.tflock")
+            if lock is None or _created(lock) < began:  # an older one is somebody else's
+                with aws_errors("giving back the terraform state"):
+                    self._s3.delete_object(Bucket=self._bucket, Key=f"{self._key}.owner")
 
     def started(self, pid: int) -> None:
         """terraform runs as `pid`: it must be gone too before anyone breaks the lock.

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.faults import Faults
-from tests.lifecycle.conftest import BUCKET, ENVIRONMENT, Region
+from tests.lifecycle.conftest import BUCKET, ENVIRONMENT, Done, Region
 
 FAILED, VALIDATION, INTERRUPTED = 1, 4, 130
 SECOND = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revision", "v1")
@@ -37,10 +37,9 @@ def test_s3_refuses_a_write_while_staging(region: Region, faults: Faults) -> Non
 
 def test_the_image_does_not_exist(region: Region, faults: Faults) -> None:
     command = region.start(*SECOND)
-    command.wait_for("gpu-metrics")
+    command.wait_for(r"rollout: release \w+ \(bundle")  # warming was in the same image
     faults.set("image-not-found", target="*vllm*")
-    command.end()
-    region.faults.clear()
+    Done(command.end(), command.output).refused(FAILED, "error: .*image")
 
 
 def test_the_gpu_runs_out_of_memory(region: Region, faults: Faults) -> None:

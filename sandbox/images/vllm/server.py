@@ -111,11 +111,13 @@ class Server:
         self._engine.freeze()
         logs.info("launcher.py:279", "[shutdown] API server: signalling HTTP server shutdown")
         await self._site.stop()
-        self._server.pre_shutdown()  # idle keep-alive connections close; streams stay, silent
         logs.uvicorn("Shutting down")
         deadline = time.monotonic() + MAX_LINGER_SECONDS
         # aiohttp tells nobody when a connection goes
-        while self._server.connections and time.monotonic() < deadline:  # noqa: ASYNC110
+        while self._server.connections and time.monotonic() < deadline:
+            for connection in self._server.connections:
+                if connection._current_request is None:  # idle, as uvicorn closes them; streams stay, silent
+                    connection.force_close()
             await asyncio.sleep(0.05)
         await self._runner.cleanup()
 

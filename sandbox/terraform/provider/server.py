@@ -7,6 +7,7 @@ import datetime
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -102,6 +103,8 @@ def serve(provider: Provider) -> None:
     """Run as a provider until Terraform ends it. Raises SystemExit when Terraform did not start this process."""
     if os.environ.get("TF_PLUGIN_MAGIC_COOKIE") != MAGIC_COOKIE:
         sys.exit("This is a provider plugin: Terraform starts it.")
+    # Ctrl-C reaches the whole process group; Terraform itself tells a provider to stop (go-plugin eats it too)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     sizes = [
         ("grpc.max_send_message_length", MESSAGE_BYTES),
         ("grpc.max_receive_message_length", MESSAGE_BYTES),

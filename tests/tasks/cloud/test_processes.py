@@ -205,6 +205,40 @@ def test_a_program_does_not_outlive_the_run_that_started_it(how: str) -> None:
         until(lambda: is_gone(child), 3)
 
 
+LAST_WORDS = """
+import sys
+from tasks.cloud.processes import run
+program = '''
+import pathlib, signal, sys, time
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a Go program, as terraform is, ends at a broken stdout
+def save(*_):
+    print("saving", flush=True)
+    pathlib.Path(sys.argv[1]).touch()
+    sys.exit(0)
+signal.signal(signal.SIGINT, save)
+print("up", flush=True)
+time.sleep(60)
+'''
+run([sys.executable, "-c", program, sys.argv[1]], timeout=60, on_line=lambda l: print(l, flush=True))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+def test_a_program_whose_run_was_killed_can_still_speak_and_save(tmp_path: Path) -> None:
+    saved = tmp_path / "state"
+    with subprocess.Popen(
+        [sys.executable, "-c", LAST_WORDS, str(saved)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+    ) as process:
+        assert process.stdout
+        process.stdout.readline()
+        process.kill()
+        process.wait(10)
+        until(saved.exists, 3)
+
+
 def test_a_run_started_with_sigint_ignored_still_ends_its_program_at_once() -> None:
     with sponsor("1", "deaf") as (_, child):
         until(lambda: is_gone(child), 4)

@@ -188,6 +188,25 @@ def test_the_owner_is_taken_away_after_a_failure_too(s3: Any, bucket: str) -> No
     assert keys(s3, bucket) == set()
 
 
+def test_the_owner_of_a_lock_that_a_killed_terraform_left_stays_known(s3: Any, bucket: str) -> None:
+    with pytest.raises(ZeroDivisionError), StateLock(s3, bucket, KEY).held():
+        put_lock(s3, bucket)
+        raise ZeroDivisionError
+    assert keys(s3, bucket) == {f"{KEY}.tflock", f"{KEY}.owner"}
+
+
+def test_a_lock_that_was_there_before_is_not_claimed(s3: Any, bucket: str) -> None:
+    put_lock(s3, bucket, created=time.time() - 5)
+    with pytest.raises(ZeroDivisionError), StateLock(s3, bucket, KEY).held():
+        raise ZeroDivisionError
+    assert keys(s3, bucket) == {f"{KEY}.tflock"}
+
+
+def test_reading_a_state_writes_over_nobody(s3: Any, bucket: str) -> None:
+    StateLock(s3, bucket, KEY).started(os.getpid())
+    assert keys(s3, bucket) == set()
+
+
 def test_terraforms_own_process_is_written_down(s3: Any, bucket: str) -> None:
     lock = StateLock(s3, bucket, KEY)
     with lock.held():
@@ -215,6 +234,9 @@ class FailsOnce:
         if self.writes == 2:
             raise ClientError({"Error": {"Code": "SlowDown", "Message": "later"}}, "PutObject")
         return self._s3.put_object(**request)
+
+    def get_object(self, **request: Any) -> Any:
+        return self._s3.get_object(**request)
 
     def delete_object(self, **request: Any) -> Any:
         return self._s3.delete_object(**request)
