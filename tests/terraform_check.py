@@ -31,7 +31,12 @@ def main() -> int:
         assert terraform
         for command in commands:
             done = subprocess.run(
-                [terraform, *command], env=environment, timeout=300, check=False, capture_output=True, text=True
+                [terraform, *command],
+                env=environment,
+                timeout=300,
+                check=False,
+                capture_output=True,
+                text=True,
             )
             verb = next(word for word in command if not word.startswith("-"))
             print(f"terraform {verb}: {'ok' if done.returncode == 0 else 'FAILED'}")

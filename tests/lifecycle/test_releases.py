@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from sandbox.faults import Faults
-from tests.lifecycle.conftest import BUCKET, ENVIRONMENT, Done, Region
+from tests.lifecycle.conftest import BUCKET, ENVIRONMENT, Done, Region, edit
 
 FAILED, VALIDATION, INTERRUPTED = 1, 4, 130
 SECOND = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revision", "v1")
@@ -31,15 +31,22 @@ def the_first_serves_again(first: str, region: Region) -> Iterator[None]:
 
 
 def test_s3_refuses_a_write_while_staging(region: Region, faults: Faults) -> None:
-    faults.set("s3-denied", target="CreateMultipartUpload")
-    region.run(*SECOND).refused(FAILED, "error: .*AWS denies CreateMultipartUpload")
+    faults.set("hub-slow", value=1_000_000)
+    command = region.start(*SECOND)
+    command.wait_for(r"staging: .* of 22\.9 MiB")
+    faults.set("s3-denied", target="PutObject")
+    Done(command.end(), command.output).refused(FAILED, "error: .*AWS denies PutObject")
 
 
 def test_the_image_does_not_exist(region: Region, faults: Faults) -> None:
-    command = region.start(*SECOND)
-    command.wait_for(r"rollout: release \w+ \(bundle")  # warming was in the same image
-    faults.set("image-not-found", target="*vllm*")
-    Done(command.end(), command.output).refused(FAILED, "error: .*image")
+    file = region.home / "models" / "tiny-llama.yaml"
+    before = file.read_text()
+    faults.set("image-not-found", target="*:v9.9.9")
+    try:
+        edit(file, {"engine": {"image": "vllm/vllm-openai:v9.9.9"}})
+        region.deploy().refused(FAILED, "error: .*image", "v9.9.9")
+    finally:
+        file.write_text(before)
 
 
 def test_the_gpu_runs_out_of_memory(region: Region, faults: Faults) -> None:

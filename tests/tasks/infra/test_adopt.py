@@ -160,13 +160,18 @@ def test_storage_pieces_are_found(stage_aws: Aws, name: str, bucket: str) -> Non
 
 
 def test_what_is_going_is_not_adopted(stage_aws: Aws, name: str) -> None:
-    kms, secrets = stage_aws.client("kms"), stage_aws.client("secretsmanager")
+    kms = stage_aws.client("kms")
     key = kms.create_key(Description=f"{name}: models")["KeyMetadata"]["KeyId"]
     kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
-    secrets.create_secret(Name=name, SecretString="x")
-    secrets.delete_secret(SecretId=name, RecoveryWindowInDays=7)
     assert adopt(stage_aws, "aws_kms_key", {"description": f"{name}: models"}) is None
-    assert adopt(stage_aws, "aws_secretsmanager_secret", {"name": name}) is None
+
+
+def test_a_secret_in_its_recovery_window_is_brought_back(stage_aws: Aws, name: str) -> None:
+    secrets = stage_aws.client("secretsmanager")
+    made = secrets.create_secret(Name=name, SecretString="x")["ARN"]
+    secrets.delete_secret(SecretId=name, RecoveryWindowInDays=7)
+    assert adopt(stage_aws, "aws_secretsmanager_secret", {"name": name}) == made
+    assert "DeletedDate" not in secrets.describe_secret(SecretId=name)
 
 
 def test_a_log_group_of_a_longer_name_is_another(stage_aws: Aws, name: str) -> None:

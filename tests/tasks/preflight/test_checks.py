@@ -18,6 +18,7 @@ FACTS = Facts(
     account="123456789012",
     instance=InstanceType("g5.2xlarge", 8, 32 * GIB, 1, 24 * GIB, "NVIDIA A10G", 58),
     zones=("us-east-1a", "us-east-1b"),
+    zone="us-east-1a",
     quota=QuotaNeed("L-DB2E81BA", 64, 0, 8),
 )
 

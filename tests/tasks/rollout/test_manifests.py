@@ -281,10 +281,10 @@ def test_two_models_do_not_answer_for_each_other() -> None:
 
 
 def test_keda_scales_this_workload_on_vllms_own_metrics() -> None:
-    scaled = the("ScaledObject", made(a_model(scaling={"requests_per_replica": 9, "min_replicas": 0})))
+    scaled = the("ScaledObject", made(a_model(scaling={"requests_per_replica": 9})))
     trigger = scaled["spec"]["triggers"][0]["metadata"]
     assert scaled["spec"]["scaleTargetRef"]["name"] == "vllm-llama"
-    assert (scaled["spec"]["minReplicaCount"], trigger["threshold"]) == (0, "9")
+    assert (scaled["spec"]["minReplicaCount"], trigger["threshold"]) == (1, "9")
     for metric in ("vllm:num_requests_waiting", "vllm:num_requests_running"):
         assert f'{metric}{{namespace="llm",model_name="llama"}}' in trigger["query"]
 
