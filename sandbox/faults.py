@@ -38,7 +38,7 @@ CATALOGUE: dict[str, str] = {
     "image-not-found": "the registry does not know the image; target is the image",
     "node-lost": "the node stops answering; target is the node",
     "spot-reclaim": "the node gets a two-minute notice and goes",
-    "disk-full": "the volume has no space left; target is the claim",
+    "disk-full": "the volume has only value bytes left (0); target is the claim",
     "csi-identity": "the EBS CSI driver has no pod identity: claims stay Pending",
     "gpu-missing": "the device plugin finds no GPU",
     "pod-oom-killed": "the container is killed for memory; target is the pod",

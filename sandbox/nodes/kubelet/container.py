@@ -64,6 +64,7 @@ class Surroundings:
     fixed: Mapping[str, str]
     record: Callable[[str, str, str], None]
     changed: Callable[[], None]
+    file_bytes: int | None = None  # the longest file a process may write: a full volume
 
     def recording(self, record: Callable[[str, str, str], None]) -> Surroundings:
         """The same for one container, whose events carry its own field path."""
@@ -173,7 +174,9 @@ class Container:
         program = launch.image.program(argv[0])
         if program is not None:
             defaults = (rewrite(word, launch.mounts) for word in launch.image.defaults_of(argv[0]))
-            return [*program, *defaults, *argv[1:]]
+            limit = self._around.file_bytes
+            full = [] if limit is None else ["prlimit", f"--fsize={limit}", "--"]
+            return [*full, *program, *defaults, *argv[1:]]
         mounted = any(Path(argv[0]).is_relative_to(folder) for folder in launch.mounts.values())
         if mounted and Path(argv[0]).is_file():
             return list(argv)

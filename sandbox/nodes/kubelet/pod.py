@@ -386,7 +386,16 @@ class PodWorker:
             fixed=fixed(self.node, self.pod, self._address, devices),
             record=self._record,
             changed=self._changed.set,
+            file_bytes=self._room_left(),
         )
+
+    def _room_left(self) -> int | None:
+        """The fault disk-full: a claim with that much left (bytes), as the longest file its pod may write."""
+        for volume in self.pod["spec"].get("volumes") or ():
+            claim = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+            if claim and (fault := self.node.platform.faults.hit("disk-full", target=claim)):
+                return int(fault.value or 0)
+        return None
 
     async def _read_data(self, kind: str, namespace: str, name: str) -> Mapping[str, str] | None:
         client = self.node.platform.client

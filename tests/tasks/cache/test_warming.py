@@ -177,6 +177,12 @@ def test_a_full_volume_says_how_to_make_it_larger(warmer: Warmer) -> None:
     assert f"cache.size in models/{warmer.name}.yaml" in str(caught.value.next_command)
 
 
+def test_a_volume_that_fills_up_while_it_is_written_ends_as_such(warmer: Warmer, faults: Faults) -> None:
+    faults.set("disk-full", target=claim_name(warmer.model), value=1024.0)
+    with pytest.raises(WarmingFailed, match="full"):
+        warmer.warm()
+
+
 def test_wrong_bytes_in_s3_end_as_such(warmer: Warmer) -> None:
     warmer.staged.put("second.safetensors", bytes(4 * MIB))
     with pytest.raises(WarmingFailed, match=r"second\.safetensors"):
