@@ -28,7 +28,7 @@ from tasks.rollout.task import (
 )
 from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
-from tasks.spec.errors import InputError, ValidationFailed
+from tasks.spec.errors import InputError, RolloutFailed, SlipwayError, ValidationFailed
 from tasks.spec.model import Model
 from tasks.spec.records import LoadReport
 from tasks.staging.task import inspect_model, stage_model
@@ -89,11 +89,24 @@ def take_through(
             if report.verdict != "PASS":
                 keep_evidence(what, where, storage.result(), rolled.result(), report)
                 raise verdict_error(what.name, report)
-        except (Exception, KeyboardInterrupt):
+        except (Exception, KeyboardInterrupt) as failure:
             settle()
-            put_back(what, where, storage.result(), cluster.result())
+            try:
+                put_back(what, where, storage.result(), cluster.result())
+            except SlipwayError as second:
+                raise both(failure, second) from failure
             raise
         return mark_proven(what, where, storage.result(), rolled.result(), report)
+
+
+def both(failure: BaseException, second: SlipwayError) -> SlipwayError:
+    """Why the release did not come up, and why what served before does not serve now either."""
+    first = failure if isinstance(failure, SlipwayError) else SlipwayError(str(failure) or "interrupted")
+    return RolloutFailed(
+        f"{first.cause}; and what served before could not be put back: {second.cause}",
+        evidence=[*first.evidence, *second.evidence],
+        next_command=second.next_command,
+    )
 
 
 def verdict_error(model: str, report: LoadReport) -> ValidationFailed:

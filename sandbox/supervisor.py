@@ -26,6 +26,7 @@ from pathlib import Path
 
 import httpx
 
+from sandbox.prefect_store import lay_out
 from sandbox.settings import EngineTiming, Settings
 from sandbox.terraform.install import install
 
@@ -186,11 +187,12 @@ class Supervisor:
         return 0
 
     def _prefect_server(self, values: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
-        port = str(self._settings.prefect_port)
+        port, home = str(self._settings.prefect_port), self._settings.root / "prefect"
+        lay_out(home)
         command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
         return command, {
             **values,
-            "PREFECT_HOME": str(self._settings.root / "prefect"),
+            "PREFECT_HOME": str(home),
             "PREFECT_SERVER_API_HOST": "127.0.0.1",
             "PREFECT_SERVER_API_PORT": port,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

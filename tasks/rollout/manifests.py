@@ -84,6 +84,13 @@ def check_replicas(model: Model) -> None:
         )
 
 
+def deployment_strategy(strategy: Strategy) -> dict[str, Any]:
+    """The Deployment's spec.strategy."""
+    if strategy == "Recreate":
+        return {"type": "Recreate"}
+    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+
+
 def deployment(
     root: Path,
     model: Model,
@@ -107,11 +114,7 @@ def deployment(
     spec = document["spec"]
     spec["selector"]["matchLabels"] = labels
     spec["progressDeadlineSeconds"] = math.ceil(budget + environment.deadlines.pod_start)
-    spec["strategy"] = (
-        {"type": "Recreate"}
-        if strategy == "Recreate"
-        else {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-    )
+    spec["strategy"] = deployment_strategy(strategy)
     template = spec["template"]
     template["metadata"]["labels"] = labels
     pod = template["spec"]

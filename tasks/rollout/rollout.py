@@ -17,6 +17,7 @@ from tasks.rollout.manifests import (
     COMPILE_ALLOWANCE_SECONDS,
     KEY_SECRET,
     RELEASE_ANNOTATION,
+    deployment_strategy,
     load,
     release_of,
     serving,
@@ -216,7 +217,12 @@ def restore(place: Place, model: Model, wanted: str | None = None) -> Return:
         place.ledger.restored(None)
         return decision
     record = place.ledger.record(decision.target)
+    # the strategy it was rolled out with was for that moment: a surge waits forever for a GPU the broken one holds
+    before = place.cluster.get("apps/v1", "Deployment", workload, namespace)
+    strategy = deployment_strategy(plan_rollout(place, model, before, 0).strategy)
     for document in record.documents:
+        if document["kind"] == "Deployment":
+            document = {**document, "spec": {**document["spec"], "strategy": strategy}}
         place.cluster.apply(document)
     resume(place.cluster, namespace, workload, max(1, model.scaling.min_replicas))
     gate.wait_until_complete(

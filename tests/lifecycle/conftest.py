@@ -1,7 +1,9 @@
 """One sandbox for the whole folder, and `slipway` run in it as a person runs it: a process with a terminal's output.
 
-The tests build on each other, so their files have an order: first what is refused on an empty account, then the
-deploy that is killed in every stage, then what stands on it, and at last the teardown, killed too.
+The files have an order: first what is refused on an empty account, then the deploy that is killed in every stage,
+then what stands on it, and at last the teardown, killed too. Each file also holds alone, and beside the others with
+`pytest -n 2 --dist loadfile`: then each worker has its own sandbox. SLIPWAY_LIFECYCLE_LOG names a file that gets
+every command's output.
 """
 
 from __future__ import annotations
@@ -48,6 +50,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [item for item in items if Path(str(item.fspath)).parent == Path(__file__).parent]
     for item in here:
         item.add_marker(pytest.mark.lifecycle)
+        item.add_marker(pytest.mark.timeout(600))  # a file's first test waits for its whole deployment
     places = [index for index, item in enumerate(items) if item in here]
     ordered = sorted(here, key=lambda item: ORDER.index(Path(str(item.fspath)).stem))
     for index, item in zip(places, ordered, strict=True):
