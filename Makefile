@@ -17,8 +17,8 @@ test: lint types imports terraform pytest
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.8'
-	$(BIN)/uv pip sync --quiet --python $(BIN)/python --require-hashes requirements.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	$(BIN)/uv pip sync --quiet --system-certs --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-deps --editable .
 	$(BIN)/python -m sandbox.prefect_store
 	touch $@
 
@@ -40,7 +40,7 @@ pytest: $(STAMP)
 	$(BIN)/pytest -n 2 --dist loadfile
 
 lock: $(STAMP)
-	$(BIN)/uv pip compile --quiet --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
+	$(BIN)/uv pip compile --quiet --system-certs --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
 	  --python-version 3.11 pyproject.toml -o requirements.lock
 
 clean:
