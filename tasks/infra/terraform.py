@@ -57,7 +57,9 @@ class TerraformRoot:
         self._provider_lock = provider_lock
         self._environment = {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
         if profile:
-            self._environment["AWS_PROFILE"] = profile
+            # AWS's Go SDK takes keys of the environment before a profile; boto3 takes the profile. Emptied, they agree.
+            keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+            self._environment |= {"AWS_PROFILE": profile, **dict.fromkeys(keys, "")}
         self._lines = CommandLines(
             working_dir=str(work), terraform_bin_path=executable("terraform", install_hint=TOOLS["terraform"])
         )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tasks.spec.model import Record
 from tasks.spec.quantities import Seconds
@@ -70,6 +70,15 @@ class Cluster(Record):
     zones: tuple[str, ...] = Field((), description="two availability zones; default: the region's first two")
     gpu: GpuNodes = GpuNodes()
     system: SystemNodes = SystemNodes()
+
+    @model_validator(mode="after")
+    def _zones_that_can_be(self) -> Self:
+        """As infra/terraform/cluster/variables.tf wants them: known before anything is made."""
+        if len(self.zones) not in (0, 2):
+            raise ValueError("zones must name two availability zones, or none")
+        if self.gpu.zone and self.gpu.zone not in self.zones:
+            raise ValueError("gpu.zone must be one of zones")
+        return self
 
 
 class Storage(Record):

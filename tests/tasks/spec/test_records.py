@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tasks.spec.environment import Cluster
 from tasks.spec.model import Engine
 from tasks.spec.progress import Pace
 from tasks.spec.records import Release
@@ -91,3 +92,12 @@ def test_a_pace_is_told_over_the_whole_time() -> None:
 
 def test_a_pace_of_nothing_has_no_share() -> None:
     assert Pace(lambda: 0.0).describe(3, 0, "requests") == "3 of 0 requests"
+
+
+@pytest.mark.parametrize(
+    ("zones", "gpu_zone"),
+    [(("eu-west-1a",), None), (("eu-west-1a", "eu-west-1b"), "eu-west-1c"), ((), "eu-west-1a")],
+)
+def test_zones_terraform_could_not_use_are_refused(zones: tuple[str, ...], gpu_zone: str | None) -> None:
+    with pytest.raises(ValidationError, match="zones"):
+        Cluster.model_validate({"name": "here", "zones": zones, "gpu": {"zone": gpu_zone}})
