@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import errno
 import fcntl
 import json
 import os
@@ -21,7 +22,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
@@ -153,8 +154,8 @@ class Supervisor:
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda *_: setattr(self, "_stop", True))
+        self._take_network()
         settings, root = self._settings, self._settings.root
-        self._network_lock.bind((f"{settings.network}.255.254", 9))
         for stale in ("env", "ready", "kubeconfig"):
             (root / stale).unlink(missing_ok=True)
         for folder in ("clusters", "s3", "volumes", "pods", "prefect"):
@@ -185,6 +186,18 @@ class Supervisor:
         finally:
             self._end()
         return 0
+
+    def _take_network(self) -> None:
+        """The block that was free when this was planned, or the next where another sandbox was quicker."""
+        while True:
+            try:
+                self._network_lock.bind((f"{self._settings.network}.255.254", 9))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                self._settings = replace(self._settings, network=free_network())
+            else:
+                return
 
     def _prefect_server(self, values: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
         port, home = str(self._settings.prefect_port), self._settings.root / "prefect"

@@ -202,7 +202,7 @@ def test_a_program_does_not_outlive_the_run_that_started_it(how: str) -> None:
     with sponsor(*how.split()) as (process, child):
         process.kill()
         process.wait(10)
-        until(lambda: is_gone(child), 3)
+        until(lambda: is_gone(child), 20)
 
 
 LAST_WORDS = """
@@ -236,19 +236,19 @@ def test_a_program_whose_run_was_killed_can_still_speak_and_save(tmp_path: Path)
         process.stdout.readline()
         process.kill()
         process.wait(10)
-        until(saved.exists, 3)
+        until(saved.exists, 20)
 
 
 def test_a_run_started_with_sigint_ignored_still_ends_its_program_at_once() -> None:
     with sponsor("1", "deaf") as (_, child):
-        until(lambda: is_gone(child), 4)
+        until(lambda: is_gone(child), 20)
 
 
 def test_a_run_that_was_ended_leaves_no_thread_behind() -> None:
     before = threading.active_count()
     with pytest.raises(ToolFailed):
         run(["seq", "100000"], timeout=20, keep_stdout=1000)
-    until(lambda: threading.active_count() <= before, 3)
+    until(lambda: threading.active_count() <= before, 20)
 
 
 def test_a_missing_executable_is_told_with_how_to_install_it() -> None:
