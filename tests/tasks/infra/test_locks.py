@@ -249,4 +249,4 @@ def test_one_heartbeat_that_fails_does_not_stop_the_heart(
     monkeypatch.setattr(locks, "HEARTBEAT_SECONDS", 0.05)
     flaky = FailsOnce(s3)
     with StateLock(flaky, bucket, KEY).held():
-        until(lambda: flaky.writes >= 4, 3)
+        until(lambda: flaky.writes >= 4, 20)
