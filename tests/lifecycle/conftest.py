@@ -203,17 +203,21 @@ class Region:
     def serving(self, model: str = "tiny-llama") -> Serving:
         return Ledger(self.client("s3"), BUCKET, ENVIRONMENT, model).serving()
 
-    def get(self, path: str, **query: str) -> Any:
-        """GET a path of the cluster's API, as the one who made the cluster."""
+    def api(self) -> httpx.Client:
+        """The cluster's API, for many looks in a row."""
         cluster = self.client("eks").describe_cluster(name=CLUSTER)["cluster"]
         authority = base64.b64decode(cluster["certificateAuthority"]["data"]).decode()
-        answer = httpx.get(
-            cluster["endpoint"] + path,
-            params=query,
+        return httpx.Client(
+            base_url=cluster["endpoint"],
             headers={"Authorization": f"Bearer {self.bearer()}"},
             verify=ssl.create_default_context(cadata=authority),
             timeout=30,
         )
+
+    def get(self, path: str, **query: str) -> Any:
+        """GET a path of the cluster's API, as the one who made the cluster."""
+        with self.api() as api:
+            answer = api.get(path, params=query)
         answer.raise_for_status()
         return answer.json()
 
