@@ -13,6 +13,7 @@ from flows.timeline import tell_timeline
 from flows.turn import turn
 from tasks.addons.catalogue import load_addons
 from tasks.addons.task import install_addon
+from tasks.cache.task import preview as preview_of_warming
 from tasks.cache.task import warm_cache
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes
 from tasks.preflight.task import check_feasible
@@ -66,7 +67,8 @@ def take_through(
 ) -> ReleaseRecord:
     """Every stage in order; what deploy and promote do alike."""
     inspection = inspect_model(what, revision)
-    check_feasible(what, where, inspection, preview(what, where, inspection))
+    documents = [*preview_of_warming(what, where, inspection), *preview(what, where, inspection)]
+    check_feasible(what, where, inspection, documents)
     with turn(where), tell_timeline():
         storage = start(apply_storage, where, may_destroy)
         staged = start(stage_model, inspection, storage, where)

@@ -52,6 +52,7 @@ CATALOGUE: dict[str, str] = {
     "engine-500": "requests are answered 500",
     "api-conflict": "the Kubernetes API answers 409 to an update",
     "api-500": "the Kubernetes API answers 500",
+    "api-slow": "the Kubernetes API waits value seconds before it acts; target is method and resource, e.g. PUT secrets",
     "metrics-down": "Prometheus answers 503",
     "metrics-empty": "Prometheus has no series",
 }

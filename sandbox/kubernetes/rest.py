@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -43,6 +44,8 @@ class Rest:
         resource = target.resource
         if fault := self._faults.hit("api-500", f"{request.method} {resource.plural}"):
             raise errors.internal(f"fault {fault.name}: {request.method} {resource.plural}")
+        if fault := self._faults.hit("api-slow", f"{request.method} {resource.plural}"):
+            await asyncio.sleep(fault.value or 0.0)
         if target.subresource not in _WRITABLE or not resource.stored:
             return await self._subresources.connect(request, target, write_of(request, user))
         if request.method in ("GET", "HEAD"):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from prefect import task
 
+from tasks.cache import manifests
 from tasks.cache.warming import warm
 from tasks.cloud.interruption import nap
 from tasks.spec.environment import Environment
 from tasks.spec.errors import ClusterError
 from tasks.spec.model import Model
-from tasks.spec.records import Infrastructure, StagedModel, WarmCache
+from tasks.spec.records import HubInspection, Infrastructure, StagedModel, WarmCache
 from tasks.task import SETTINGS, RunReporter, cluster_of
 
 
@@ -29,6 +31,21 @@ def warm_cache(
         region=environment.region,
         sleep=nap,
     )
+
+
+def preview(model: Model, environment: Environment, inspection: HubInspection) -> list[dict[str, Any]]:
+    """What warming will apply in the namespace, for preflight: its account, its policy, the job."""
+    expected = StagedModel(
+        bucket=environment.storage.model_bucket,
+        prefix=f"{inspection.model.repo}/{inspection.model.commit}",
+        repo=inspection.model.repo,
+        commit=inspection.model.commit,
+        total_bytes=inspection.model.total_bytes,
+        manifest_sha256="",
+    )
+    region = environment.region
+    warming = manifests.job(expected, model, environment, region=region, keep=(), node=None, seconds=1.0)
+    return [*manifests.for_namespace(environment), warming]
 
 
 @task(task_run_name="claims of {environment.namespace} go", **SETTINGS)

@@ -12,7 +12,9 @@ from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.preflight.manifests import disagreements
 from tasks.preflight.memory import architecture, fit
 from tasks.preflight.nodes import MIB, InstanceType, allocatable, shortages
+from tasks.preflight.paths import needed_paths
 from tasks.preflight.quota import QuotaNeed, quota_code
+from tasks.preflight.reachability import wrong_paths
 from tasks.spec.environment import Environment
 from tasks.spec.errors import PreflightFailed
 from tasks.spec.model import Model
@@ -156,6 +158,7 @@ def judge(
         _zones(environment, facts),
         _quota(facts),
         _agreement(environment, documents),
+        _reachability(environment, documents),
     ]
 
 
@@ -285,6 +288,20 @@ def _agreement(environment: Environment, documents: Sequence[Mapping[str, Any]])
         "; ".join(found)
         or f"{gpu.label_key}={gpu.label_value} and {gpu.taint.key}={gpu.taint.value}:{gpu.taint.effect} agree",
         "check k8s/serving/deployment.yaml" if found else "",
+    )
+
+
+def _reachability(environment: Environment, documents: Sequence[Mapping[str, Any]]) -> Check:
+    policies = [document for document in documents if document["kind"] == "NetworkPolicy"]
+    paths = needed_paths(documents, environment)
+    found = wrong_paths(policies, paths)
+    shut = sum(not path.must_be_open for path in paths)
+    return Check(
+        "reachability",
+        "fail" if found else "ok",
+        "; ".join(found)
+        or f"{len(policies)} policies: {len(paths) - shut} paths open, {shut} shut, as they must be",
+        "check the networkpolicy.yaml files of k8s/" if found else "",
     )
 
 

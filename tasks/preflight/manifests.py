@@ -60,7 +60,8 @@ def hygiene(pod: Document) -> list[str]:
                 problems.append(f"{name} must not reach a serving pod: it runs on staged weights")
             if "value" in variable and {"KEY", "TOKEN", "SECRET", "PASSWORD"} & set(name.split("_")):
                 problems.append(f"{name} is written out; take it from a Secret")
-        if "livenessProbe" in container and "startupProbe" not in container:
+        loads = "nvidia.com/gpu" in ((container.get("resources") or {}).get("limits") or {})
+        if loads and "livenessProbe" in container and "startupProbe" not in container:
             problems.append("a livenessProbe without a startupProbe kills a load in progress")
     return problems
 

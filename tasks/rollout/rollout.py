@@ -107,11 +107,16 @@ def open_door(place: Place, model: Model) -> None:
 
 def apply_namespace(root: Path, cluster: Cluster, environment: Environment) -> None:
     """The namespace and its default-deny policy: warming needs them before the rollout does."""
+    for document in namespace_documents(root, environment):
+        cluster.apply(document)
+
+
+def namespace_documents(root: Path, environment: Environment) -> list[dict[str, Any]]:
+    """The namespace, then its default-deny policy. Pure."""
     namespace, deny = load(root, "namespace/namespace.yaml"), load(root, "namespace/default-deny.yaml")
     namespace["metadata"]["name"] = environment.namespace
     deny["metadata"]["namespace"] = environment.namespace
-    cluster.apply(namespace)
-    cluster.apply(deny)
+    return [namespace, deny]
 
 
 def pass_gate(

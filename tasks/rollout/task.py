@@ -44,7 +44,7 @@ def ledger_of(environment: Environment, model: Model, storage: StorageOutputs) -
 
 
 def preview(model: Model, environment: Environment, inspection: HubInspection) -> list[dict[str, Any]]:
-    """The serving documents as they will be applied, for preflight. Raises InputError."""
+    """What the rollout will apply in the namespace, for preflight: policies, gateway, serving. Raises InputError."""
     expected = WarmCache(
         namespace=environment.namespace,
         claim=f"model-cache-{model.name}",
@@ -54,14 +54,19 @@ def preview(model: Model, environment: Environment, inspection: HubInspection) -
         commit=inspection.model.commit,
         bytes_copied=0,
     )
-    return serving(
-        project_root(),
-        model,
-        environment,
-        cache=expected,
-        strategy="RollingUpdate",
-        weight_bytes=inspection.weight_bytes,
-    )
+    root = project_root()
+    return [
+        *steps.namespace_documents(root, environment),
+        *gateway.documents(root, environment, {}),
+        *serving(
+            root,
+            model,
+            environment,
+            cache=expected,
+            strategy="RollingUpdate",
+            weight_bytes=inspection.weight_bytes,
+        ),
+    ]
 
 
 def served_at(record: ReleaseRecord) -> Endpoint:

@@ -17,6 +17,7 @@ from sandbox.aws import identity
 from sandbox.aws.http import Environ, StartResponse
 from sandbox.aws.s3 import listing, multipart
 from sandbox.aws.s3.buckets import Buckets
+from sandbox.aws.s3.control import PREFIX, Control
 from sandbox.aws.s3.errors import S3Error
 from sandbox.aws.s3.message import Answer, S3Request, error_document
 from sandbox.aws.s3.metadata import Metadata
@@ -37,6 +38,7 @@ class S3:
         self._store = Store(settings.root / "s3")
         objects = Objects(self._store, faults)
         self._buckets = Buckets(self._store, settings.region)
+        self._control = Control(self._store, faults)
         self._parts: list[Any] = [
             objects,
             Multipart(self._store, objects),
@@ -51,6 +53,8 @@ class S3:
         }
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if str(environ["REQUEST_URI"]).startswith(PREFIX):  # S3 Control signs for S3 too; no key begins so
+            return self._control(environ, start_response)
         request = None
         try:
             request = S3Request.of(environ)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -196,3 +197,13 @@ def test_the_500_fault_strikes_its_method_and_resource(
     cluster.core.list_namespaced_pod(namespace)
     error = refusal(cluster.core.list_namespaced_config_map, namespace)
     assert (error.status, json.loads(error.body)["reason"]) == (500, "InternalError")
+
+
+def test_the_slow_fault_holds_back_its_method_and_resource_and_nothing_else(
+    cluster: Cluster, namespace: str, fault: Faults
+) -> None:
+    fault.set("api-slow", target="POST configmaps", value=0.2, count=1)
+    began = time.monotonic()
+    cluster.core.create_namespaced_config_map(namespace, config_map(a="1"))
+    assert time.monotonic() - began >= 0.2
+    assert fault.active() == []

@@ -103,4 +103,5 @@ def test_no_secret_is_written_out(variable: dict[str, Any], clean: bool) -> None
     ],
 )
 def test_a_liveness_probe_may_not_kill_a_load(probes: dict[str, Any], clean: bool) -> None:
-    assert (hygiene({"containers": [{"name": "c", **probes}]}) == []) is clean
+    gpu = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    assert (hygiene({"containers": [{"name": "c", **gpu, **probes}]}) == []) is clean

@@ -1,0 +1,88 @@
+"""The connections serving a model needs, and those nobody may have; from the documents that will be applied. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from tasks.preflight.reachability import Address, End, Path, Pod
+from tasks.spec.environment import Environment
+
+Document = Mapping[str, Any]
+
+# https://docs.aws.amazon.com/eks/latest/userguide/pod-id-how-it-works.html
+POD_IDENTITY_AGENT = Address("the Pod Identity agent", "169.254.170.23")
+INSTANCE_METADATA = Address("the instance's metadata", "169.254.169.254")
+INTERNET = Address("the internet", "203.0.113.9")  # RFC 5737: an address for documentation
+DNS = Pod("DNS", "kube-system", {"k8s-app": "kube-dns"})
+# the label that the Prometheus operator gives the pods it makes
+PROMETHEUS = Pod("Prometheus", "monitoring", {"app.kubernetes.io/name": "prometheus"})
+VLLM, GATEWAY, WARMING = "vllm", "llm-gateway", "model-cache"
+
+
+def needed_paths(documents: Sequence[Document], environment: Environment) -> list[Path]:
+    """Every path there is an opinion on. Pods are taken from the documents: a label mistyped there is seen here."""
+    inside = environment.cluster.vpc_cidr.split("/")[0].rsplit(".", 1)[0] + ".77"  # any pod of the VPC
+    strangers = [
+        Pod("another pod of the namespace", environment.namespace, {"app": "stranger"}, address=inside),
+        Pod("a pod of another namespace", "default", {"app": "stranger"}, address=inside),
+        Pod("Grafana", PROMETHEUS.namespace, {"app.kubernetes.io/name": "grafana"}, address=inside),
+    ]
+    balancer = Address("the load balancer", inside)
+    outsiders: list[End] = [*strangers, balancer, INTERNET]
+    gateways = [pod for pod in pods_of(documents) if pod.name.endswith(GATEWAY)]
+    found: list[Path] = []
+    for pod in pods_of(documents):
+        found += _names(pod)
+        if pod.name.endswith(GATEWAY):
+            found.append(Path(balancer, pod, _port(pod), True, "clients come in through it"))
+            found.append(Path(INTERNET, pod, _port(pod), False, "clients come through the load balancer"))
+            found.append(Path(pod, INTERNET, 443, False, "the gateway talks to vLLM only"))
+        elif WARMING in pod.labels.get("app", ""):
+            found.append(Path(pod, POD_IDENTITY_AGENT, 80, True, "the warm job's credentials for S3"))
+            found.append(Path(pod, INTERNET, 443, True, "the warm job reads S3"))
+            found += [Path(one, pod, 8000, False, "nothing asks the warm job") for one in strangers]
+        else:
+            port = _port(pod)
+            found += [Path(gateway, pod, port, True, "requests come this way") for gateway in gateways]
+            found.append(Path(PROMETHEUS, pod, port, True, "it scrapes /metrics, which scaling needs"))
+            found += [
+                Path(one, pod, port, False, "only the gateway and Prometheus may ask vLLM")
+                for one in outsiders
+            ]
+            # it serves from the volume and has no role: what it cannot reach, it cannot leak to
+            outside = ((INTERNET, 443), (POD_IDENTITY_AGENT, 80), (INSTANCE_METADATA, 80))
+            found += [
+                Path(pod, address, number, False, "vLLM serves offline and has no AWS identity")
+                for address, number in outside
+            ]
+    return found
+
+
+def pods_of(documents: Sequence[Document]) -> Iterator[Pod]:
+    """What the workloads among the documents will start."""
+    for document in documents:
+        template = (document.get("spec") or {}).get("template") or {}
+        if "spec" not in template:
+            continue
+        ports = {
+            str(port.get("name", port["containerPort"])): int(port["containerPort"])
+            for container in template["spec"].get("containers") or ()
+            for port in container.get("ports") or ()
+        }
+        metadata = document["metadata"]
+        yield Pod(
+            metadata["name"],
+            metadata.get("namespace", "default"),
+            (template.get("metadata") or {}).get("labels") or {},
+            ports,
+        )
+
+
+def _names(pod: Pod) -> list[Path]:
+    protocols: tuple[Literal["UDP", "TCP"], ...] = ("UDP", "TCP")
+    return [Path(pod, DNS, 53, True, "it must resolve names", protocol) for protocol in protocols]
+
+
+def _port(pod: Pod) -> int:
+    return next(iter(pod.ports.values()), 8000)
