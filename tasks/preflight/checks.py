@@ -9,12 +9,12 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
+from tasks.cloud.reachability import wrong_paths
 from tasks.preflight.manifests import disagreements
 from tasks.preflight.memory import architecture, fit
 from tasks.preflight.nodes import MIB, InstanceType, allocatable, shortages
 from tasks.preflight.paths import needed_paths
 from tasks.preflight.quota import QuotaNeed, quota_code
-from tasks.preflight.reachability import wrong_paths
 from tasks.spec.environment import Environment
 from tasks.spec.errors import PreflightFailed
 from tasks.spec.model import Model

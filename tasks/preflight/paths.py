@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
-from tasks.preflight.reachability import Address, End, Path, Pod
+from tasks.cloud.reachability import Address, End, Path, Pod
 from tasks.spec.environment import Environment
 
 Document = Mapping[str, Any]

@@ -10,11 +10,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Scene:
-    """What was seen: the pod as on the wire, event lines ("Warning Reason: message"), the log's last lines."""
+    """What was seen: the pod as on the wire, event lines ("Warning Reason: message"), the log's last lines, and
+    for claims that are not bound their own event lines after their name."""
 
     pod: Mapping[str, Any]
     events: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
+    claims: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Matcher:
-    """`where` is events, log or state ("REASON exit N" of the container); the first that matches explains."""
+    """`where` is events, claims, log or state ("REASON exit N" of the container); the first that matches explains."""
 
     name: str
     where: str
@@ -86,7 +88,7 @@ MATCHERS: tuple[Matcher, ...] = (
     Matcher(
         "weights-missing",
         "log",
-        r"(?i)no such file or directory: .*models|cannot find any model weights|is not a local folder"
+        r"(?i)no such file or directory: .*models|invalid repository id or local directory|cannot find any model weights|is not a local folder"
         r"|HeaderTooLarge|SafetensorError|incomplete metadata|Can't load the configuration",
         "vLLM cannot read the weights on the cache volume",
         "slipway deploy again: staging and warming verify and repair what is there",
@@ -94,9 +96,9 @@ MATCHERS: tuple[Matcher, ...] = (
     Matcher(
         "gated",
         "log",
-        r"GatedRepoError|401 Client Error|offline mode is enabled",
-        "vLLM tried to reach the hub; serving pods run offline on staged weights",
-        _LOGS,
+        r"GatedRepoError|401 Client Error|offline mode is enabled|outgoing traffic has been disabled",
+        "vLLM tried to reach the hub for gated or missing weights; serving pods run offline on staged weights",
+        "slipway deploy again stages what is missing; " + _LOGS,
     ),
     Matcher(
         "host-memory",
@@ -125,6 +127,40 @@ MATCHERS: tuple[Matcher, ...] = (
         r"Error exit [1-9]",
         "vLLM ended by itself",
         _LOGS,
+        final=False,
+    ),
+    Matcher(
+        "claim-class",
+        "claims",
+        r"storageclass\S* \S+ not found|no storage class is set",
+        "its cache claim names a StorageClass that does not exist",
+        "kubectl get storageclass; slipway deploy again applies k8s/cache/storageclass.yaml",
+        final=False,
+    ),
+    Matcher(
+        "csi-identity",
+        "claims",
+        r"no EC2 IMDS role found|failed to refresh cached credentials|UnauthorizedOperation|AccessDenied",
+        "the EBS CSI driver has no AWS identity: no volume is made for the claim",
+        "aws eks list-pod-identity-associations --cluster-name CLUSTER --namespace kube-system; "
+        "the association of ebs-csi-controller-sa is in infra/terraform/cluster",
+        final=False,
+    ),
+    Matcher(
+        "claim-capacity",
+        "claims",
+        r"VolumeLimitExceeded|InsufficientVolumeCapacity|MaxIOPSLimitExceeded",
+        "EC2 makes no volume for the claim: a quota or the zone's capacity is used up",
+        "kubectl -n {namespace} describe pvc; aws service-quotas list-service-quotas --service-code ebs",
+        final=False,
+    ),
+    # one message counts the reasons of all nodes: what only a GPU node can say comes before what the others say
+    Matcher(
+        "volume-zone",
+        "events",
+        r"volume node affinity conflict",
+        "its cache volume is in another zone than every node that fits",
+        "kubectl get pv -o wide; the node group needs a node in the volume's zone",
         final=False,
     ),
     Matcher(
@@ -160,19 +196,19 @@ MATCHERS: tuple[Matcher, ...] = (
         final=False,
     ),
     Matcher(
-        "volume-zone",
-        "events",
-        r"volume node affinity conflict",
-        "its cache volume is in another zone than every node that fits",
-        "kubectl get pv -o wide; the node group needs a node in the volume's zone",
-        final=False,
-    ),
-    Matcher(
         "multi-attach",
         "events",
         r"Multi-Attach error|FailedAttachVolume",
         "its cache volume is attached to another node",
         _DESCRIBE,
+        final=False,
+    ),
+    Matcher(
+        "claim-unbound",
+        "claims",
+        r"ProvisioningFailed|FailedBinding",
+        "its cache claim is Pending",
+        "kubectl -n {namespace} describe pvc",
         final=False,
     ),
     Matcher(
@@ -224,7 +260,7 @@ def explain(scene: Scene) -> Explanation | None:
     names = {"namespace": metadata.get("namespace", ""), "pod": metadata.get("name", "")}
     events = current_events(scene)
     for matcher in MATCHERS:
-        lines = {"events": events, "log": scene.log, "state": states}[matcher.where]
+        lines = {"events": events, "log": scene.log, "state": states, "claims": scene.claims}[matcher.where]
         found = [line for line in lines if matcher.regex.search(line)]
         if found:
             context = scene.log[-8:] if matcher.where == "state" else ()

@@ -41,11 +41,18 @@ def phase_of(pods: Sequence[Mapping[str, Any]]) -> str:
     return min((_pod_phase(pod) for pod in pods), key=order.index)
 
 
+def _conditions(pod: Mapping[str, Any]) -> dict[str, str]:
+    return {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions") or ()}
+
+
+def _is_scheduled(pod: Mapping[str, Any]) -> bool:
+    return _conditions(pod).get("PodScheduled") == "True"
+
+
 def _pod_phase(pod: Mapping[str, Any]) -> str:
-    conditions = {c["type"]: c["status"] for c in pod.get("status", {}).get("conditions") or ()}
-    if conditions.get("Ready") == "True":
+    if _conditions(pod).get("Ready") == "True":
         return "ready"
-    if conditions.get("PodScheduled") != "True":
+    if not _is_scheduled(pod):
         return "unscheduled"
     statuses = pod["status"].get("containerStatuses") or [{}]
     return "loading" if "running" in (statuses[0].get("state") or {}) else "image or volume"
@@ -86,16 +93,27 @@ def wait_until_complete(
         if found and (found.final or clock() - since > patience):
             raise failure(found)
         if clock() >= deadline:
-            raise (
-                failure(found)
-                if found
-                else RolloutFailed(
-                    f"the rollout did not complete within its budget; its pods are still {phase}",
-                    evidence=[line for pod in pods for line in evidence_of(cluster, pod)],
-                    next_command=f"kubectl -n {namespace} describe deployment {workload}",
-                )
-            )
+            raise failure(found) if found else over_budget(cluster, namespace, workload, pods)
         sleep(0.25)
+
+
+def over_budget(
+    cluster: Cluster, namespace: str, workload: str, pods: Sequence[dict[str, Any]]
+) -> RolloutFailed:
+    """Nothing is wrong that can be seen, and the time is over: a slow load is told as that."""
+    phase = phase_of(pods)
+    evidence = [line for pod in pods for line in evidence_of(cluster, pod)]
+    if phase == "loading":
+        return RolloutFailed(
+            "the model is still loading at the end of its start-up budget",
+            evidence=evidence,
+            next_command="lower deadlines.cold_read_mib_s in the environment's file: the budget is bytes over that rate",
+        )
+    return RolloutFailed(
+        f"the rollout did not complete within its budget; its pods are still {phase}",
+        evidence=evidence,
+        next_command=f"kubectl -n {namespace} describe deployment {workload}",
+    )
 
 
 def selector_of(deployment: Mapping[str, Any]) -> str:
@@ -110,7 +128,19 @@ def scene_of(cluster: Cluster, pod: dict[str, Any]) -> Scene:
     log = cluster.logs(namespace, name, "vllm", tail=60)
     if restarts:
         log = cluster.logs(namespace, name, "vllm", tail=60, previous=True) + log
-    return Scene(pod, tuple(cluster.events(namespace, name)), tuple(log.splitlines()))
+    claims = () if _is_scheduled(pod) else tuple(claim_lines(cluster, pod))
+    return Scene(pod, tuple(cluster.events(namespace, name)), tuple(log.splitlines()), claims)
+
+
+def claim_lines(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:
+    """What the events say of the pod's claims that are not bound: a claim's trouble is told there, not at the pod."""
+    namespace, lines = pod["metadata"]["namespace"], []
+    for volume in (pod.get("spec") or {}).get("volumes") or ():
+        name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        claim = cluster.get("v1", "PersistentVolumeClaim", name, namespace) if name else None
+        if name and claim and (claim.get("status") or {}).get("phase") != "Bound":
+            lines += [f"claim {name}: {line}" for line in cluster.events(namespace, name)]
+    return lines
 
 
 def explain_pods(cluster: Cluster, pods: Sequence[dict[str, Any]]) -> Explanation | None:
@@ -162,6 +192,10 @@ def check_endpoint(
                 sleep(0.3)
 
 
+class NoWayThrough(RolloutFailed):
+    """The gateway answers, and says that it does not get through to vLLM (502, 503 or 504)."""
+
+
 class _Final(RolloutFailed):
     """Asking again cannot help."""
 
@@ -175,6 +209,12 @@ def _ask(http: httpx.Client, base_url: str, headers: dict[str, str], served_name
             next_command=f"curl -i {base_url}/models",
         )
     models = http.get(f"{base_url}/models", headers=headers)
+    if models.status_code in (502, 503, 504):
+        raise NoWayThrough(
+            f"the gateway does not reach vLLM: it answers {models.status_code}",
+            evidence=[models.text[:300]],
+            next_command=f"curl -i {base_url}/models",
+        )
     if models.status_code != 200:
         raise RolloutFailed(
             f"/v1/models answers {models.status_code}"

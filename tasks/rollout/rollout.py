@@ -11,7 +11,7 @@ from typing import Any
 from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.scaling import resume
-from tasks.rollout import gate, gateway
+from tasks.rollout import gate, gateway, network
 from tasks.rollout.ledger import Ledger, ReleaseRecord, Serving
 from tasks.rollout.manifests import (
     COMPILE_ALLOWANCE_SECONDS,
@@ -150,14 +150,17 @@ def pass_gate(
         cluster, environment, model, deadline=deadline, clock=place.clock, sleep=place.sleep
     )
     key = gateway.read_key(cluster, namespace, KEY_SECRET)
-    answer = gate.check_endpoint(
-        endpoint.base_url,
-        key,
-        model.name,
-        patience=deadlines.gateway,
-        clock=place.clock,
-        sleep=place.sleep,
-    )
+    try:
+        answer = gate.check_endpoint(
+            endpoint.base_url,
+            key,
+            model.name,
+            patience=deadlines.gateway,
+            clock=place.clock,
+            sleep=place.sleep,
+        )
+    except gate.NoWayThrough as cut:
+        raise network.explain(cluster, namespace, workload_name(model), cut) from cut
     place.reporter.say(
         f"gate passed: /health, /v1/models and a completion ({answer!r:.40}) through the gateway"
     )

@@ -16,6 +16,7 @@ import uvloop
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
+from sandbox.faults import Faults
 from sandbox.images.hosts import HostsFile
 from sandbox.images.nginx import VERSION, logfiles
 from sandbox.images.nginx.config import Configuration, load
@@ -104,7 +105,8 @@ class Master:
         self._path, self._hosts = path, hosts
         self._address = os.environ.get("SLIPWAY_SANDBOX_POD_IP", "127.0.0.1")
         self._logs = logfiles.LogFiles()
-        self._proxying = Proxying(hosts)
+        root = os.environ.get("SLIPWAY_SANDBOX_ROOT")
+        self._proxying = Proxying(hosts, Faults(Path(root) / "faults.json") if root else None)
         self._gateway = Gateway(configuration, self._proxying, self._logs)
         self._sites: dict[int, web.TCPSite] = {}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ import aiohttp
 import yarl
 from aiohttp import web
 
+from sandbox.faults import Faults
 from sandbox.images.hosts import HostsFile
 from sandbox.images.nginx.config import Location, Peer, Proxy, Upstream
 from sandbox.images.nginx.variables import Exchange
@@ -57,8 +59,8 @@ class Target:
 class Proxying:
     """The client side of nginx: one pool for all upstreams, without a limit."""
 
-    def __init__(self, hosts: HostsFile) -> None:
-        self._hosts = hosts
+    def __init__(self, hosts: HostsFile, faults: Faults | None = None) -> None:
+        self._hosts, self._faults = hosts, faults
 
     async def start(self) -> None:
         self._session = aiohttp.ClientSession(
@@ -132,6 +134,12 @@ class Proxying:
         exchange.upstream_addr = f"{address}:{peer.port}"
         url = yarl.URL(f"http://{address}:{peer.port}{uri}", encoded=True)
         began = time.monotonic()
+        if self._faults and self._faults.hit("path-cut", peer.host):
+            await asyncio.sleep(proxy.connect_timeout)
+            exchange.upstream_status = "504"
+            raise BadGateway(
+                504, "upstream timed out (110: Connection timed out) while connecting to upstream"
+            )
         try:
             response = await self._session.request(
                 request.method,

@@ -34,6 +34,25 @@ CRASHED = a_pod(
 )
 OOM = a_pod(scheduled=True, state={"terminated": {"reason": "OOMKilled", "exitCode": 137}})
 
+# as the volume controllers and the EBS CSI driver write them, after the claim's name
+CLAIMS = [
+    (
+        'claim c: Warning ProvisioningFailed: storageclass.storage.k8s.io "gp4" not found',
+        "names a StorageClass that does not exist",
+    ),
+    (
+        'claim c: Warning ProvisioningFailed: failed to provision volume with StorageClass "gp3": rpc error: code = '
+        "Internal desc = get credentials: failed to refresh cached credentials, no EC2 IMDS role found",
+        "has no AWS identity",
+    ),
+    (
+        "claim c: Warning ProvisioningFailed: rpc error: code = Internal desc = api error VolumeLimitExceeded: You have "
+        "exceeded the maximum gp3 storage limit",
+        "EC2 makes no volume",
+    ),
+    ("claim c: Warning ProvisioningFailed: context deadline exceeded", "claim is Pending"),
+]
+
 EVENTS = [
     (
         WAITING,
@@ -198,7 +217,19 @@ def test_every_matcher_has_a_case_here() -> None:
     lines = (
         [event[1] for event in EVENTS]
         + [log[0] for log in LOGS]
+        + [claim[0] for claim in CLAIMS]
         + ["OOMKilled", "CrashLoopBackOff", "Error exit 1"]
     )
     silent = [matcher.name for matcher in MATCHERS if not any(matcher.regex.search(line) for line in lines)]
     assert silent == []
+
+
+@pytest.mark.parametrize(("line", "cause"), CLAIMS)
+def test_a_claims_own_events_explain_a_pod_that_waits_for_it(line: str, cause: str) -> None:
+    unbound = (
+        "Warning FailedScheduling: 0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
+    )
+    found = explain(Scene(UNSCHEDULED, (unbound,), (), (line,)))
+    assert found is not None
+    assert cause in found.cause
+    assert line in found.evidence

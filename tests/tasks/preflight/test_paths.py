@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tasks.cache import manifests as cache
+from tasks.cloud.reachability import Address, Path, Pod, isolates, selects, shutters, wrong_paths
 from tasks.preflight.paths import needed_paths, pods_of
-from tasks.preflight.reachability import Address, Path, Pod, isolates, selects, shutters, wrong_paths
 from tasks.rollout import gateway
 from tasks.rollout.manifests import serving
 from tasks.rollout.rollout import namespace_documents
