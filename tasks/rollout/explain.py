@@ -86,19 +86,19 @@ MATCHERS: tuple[Matcher, ...] = (
         "lower engine.max_model_len, or take a larger GPU",
     ),
     Matcher(
+        "gated",
+        "log",
+        r"GatedRepoError|401 Client Error|offline mode is enabled|outgoing traffic has been disabled",
+        "vLLM tried to reach the hub for gated or missing weights; serving pods run offline on staged weights",
+        "slipway deploy again stages what is missing; " + _LOGS,
+    ),
+    Matcher(
         "weights-missing",
         "log",
         r"(?i)no such file or directory: .*models|invalid repository id or local directory|cannot find any model weights|is not a local folder"
         r"|HeaderTooLarge|SafetensorError|incomplete metadata|Can't load the configuration",
         "vLLM cannot read the weights on the cache volume",
         "slipway deploy again: staging and warming verify and repair what is there",
-    ),
-    Matcher(
-        "gated",
-        "log",
-        r"GatedRepoError|401 Client Error|offline mode is enabled|outgoing traffic has been disabled",
-        "vLLM tried to reach the hub for gated or missing weights; serving pods run offline on staged weights",
-        "slipway deploy again stages what is missing; " + _LOGS,
     ),
     Matcher(
         "host-memory",

@@ -333,7 +333,7 @@ def test_the_weights_are_not_on_the_volume(release: Make) -> None:
     one.container["args"][0] = "/models/not-there"
     failure = one.failure()
     assert failure.cause.startswith("vLLM cannot read the weights"), told(failure)
-    assert "/models/not-there" in told(failure)
+    assert "not-there" in told(failure)
 
 
 def test_a_gated_repo_is_asked_for_at_serving_time(release: Make) -> None:
