@@ -28,6 +28,18 @@ Objects = list[Object]
 Lines = list[str]  # inside the class `list` is the verb
 
 
+# What a control plane answers while it is busy, upgraded or behind: asked again, for some seconds, where asking twice
+# is asking once. Its client applies this to every request; the last answer is the one that counts.
+RETRIES = urllib3.Retry(
+    total=5,
+    status_forcelist=(409, 429, 500, 502, 503, 504),
+    allowed_methods=("GET", "PUT", "PATCH", "DELETE"),
+    backoff_factor=0.2,
+    backoff_max=5.0,
+    raise_on_status=False,
+)
+
+
 class Cluster:
     """One cluster's API. Made by `connect`; safe to share between threads."""
 
@@ -172,7 +184,8 @@ class Cluster:
     def logs(
         self, namespace: str, pod: str, container: str | None = None, tail: int = 50, previous: bool = False
     ) -> str:
-        """The last lines of a container; empty where it has not started."""
+        """The last lines of a container; empty where it has not started. Logs are evidence for something else: one
+        that cannot be read (its node is lost) says so in its place."""
         query: dict[str, Any] = {"tailLines": tail, "previous": str(previous).lower()}
         if container:
             query["container"] = container
@@ -181,6 +194,8 @@ class Cluster:
         except KubernetesRefused as error:
             if error.status in (400, 404):
                 return ""
+            if error.status >= 500:
+                return f"(the log of {pod} cannot be read: the API server answers {error.status})"
             raise
 
     def service_proxy(
@@ -303,7 +318,7 @@ def connect(infrastructure: Infrastructure, aws: Aws) -> Cluster:
     configuration = client.Configuration()
     configuration.host = infrastructure.endpoint
     configuration.verify_ssl = True
-    configuration.retries = 3
+    configuration.retries = RETRIES
 
     def renew(current: client.Configuration) -> None:
         current.api_key["authorization"] = token()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,12 +11,13 @@ from typing import Any
 @dataclass(frozen=True)
 class Scene:
     """What was seen: the pod as on the wire, event lines ("Warning Reason: message"), the log's last lines, and
-    for claims that are not bound their own event lines after their name."""
+    for claims that are not bound their own event lines after their name. `node` says what ails its node."""
 
     pod: Mapping[str, Any]
     events: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
+    node: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Matcher:
-    """`where` is events, claims, log or state ("REASON exit N" of the container); the first that matches explains."""
+    """`where` is events, claims, node, log or state ("REASON exit N" of the container); the first that matches explains."""
 
     name: str
     where: str
@@ -49,6 +50,14 @@ _LOGS = "kubectl -n {namespace} logs {pod} --previous"
 _DESCRIBE = "kubectl -n {namespace} describe pod {pod}"
 
 MATCHERS: tuple[Matcher, ...] = (
+    Matcher(
+        "node-lost",
+        "node",
+        r"is not Ready|is gone|is being drained",
+        "the node it runs on was lost",
+        "kubectl describe nodes; a replaced node takes the pod again, and its volume follows it",
+        final=False,
+    ),
     Matcher(
         "image-not-found",
         "events",
@@ -253,6 +262,12 @@ def current_events(scene: Scene) -> list[str]:
     return [line for line in scene.events if line.partition(":")[0].rpartition(" ")[2] not in over]
 
 
+def last_words(log: Sequence[str]) -> list[str]:
+    """The log's last lines, and before them the last that name an error: a traceback ends in advice as often as not."""
+    tail = list(log[-5:])
+    return [line for line in log[:-5] if re.search(r"\w(Error|Exception)\b", line)][-3:] + tail
+
+
 def explain(scene: Scene) -> Explanation | None:
     """The first cause that the evidence shows; None where there is none yet."""
     states = tuple(container_states(scene.pod))
@@ -260,10 +275,17 @@ def explain(scene: Scene) -> Explanation | None:
     names = {"namespace": metadata.get("namespace", ""), "pod": metadata.get("name", "")}
     events = current_events(scene)
     for matcher in MATCHERS:
-        lines = {"events": events, "log": scene.log, "state": states, "claims": scene.claims}[matcher.where]
+        seen = {
+            "events": events,
+            "log": scene.log,
+            "state": states,
+            "claims": scene.claims,
+            "node": scene.node,
+        }
+        lines = seen[matcher.where]
         found = [line for line in lines if matcher.regex.search(line)]
         if found:
-            context = scene.log[-8:] if matcher.where == "state" else ()
+            context = last_words(scene.log) if matcher.where == "state" else ()
             return Explanation(
                 matcher.cause,
                 (f"pod {names['pod']}", *found[-3:], *context),

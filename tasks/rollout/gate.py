@@ -128,8 +128,26 @@ def scene_of(cluster: Cluster, pod: dict[str, Any]) -> Scene:
     log = cluster.logs(namespace, name, "vllm", tail=60)
     if restarts:
         log = cluster.logs(namespace, name, "vllm", tail=60, previous=True) + log
-    claims = () if _is_scheduled(pod) else tuple(claim_lines(cluster, pod))
-    return Scene(pod, tuple(cluster.events(namespace, name)), tuple(log.splitlines()), claims)
+    scheduled = _is_scheduled(pod)
+    claims = () if scheduled else tuple(claim_lines(cluster, pod))
+    node = tuple(node_lines(cluster, pod)) if scheduled else ()
+    return Scene(pod, tuple(cluster.events(namespace, name)), tuple(log.splitlines()), claims, node)
+
+
+def node_lines(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the pod's node; nothing where it is Ready and takes pods."""
+    name = str((pod.get("spec") or {}).get("nodeName"))
+    node = cluster.get("v1", "Node", name)
+    if node is None:
+        return [f"node {name} is gone"]
+    ready: dict[str, Any] = next(
+        (c for c in node["status"].get("conditions") or () if c["type"] == "Ready"), {}
+    )
+    if ready.get("status") != "True":
+        return [f"node {name} is not Ready: {ready.get('reason')}: {ready.get('message')}"]
+    taints = [taint["key"] for taint in (node.get("spec") or {}).get("taints") or ()]
+    interrupted = [key for key in taints if "spot-itn" in key or "ToBeDeleted" in key]
+    return [f"node {name} is being drained: {', '.join(interrupted)}"] if interrupted else []
 
 
 def claim_lines(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:

@@ -106,7 +106,7 @@ def _make_cluster(aws: Aws) -> Cluster:
     eks.create_nodegroup(
         clusterName=CLUSTER,
         nodegroupName="gpu",
-        subnets=subnets,
+        subnets=subnets[:1],  # as in the product: a cache volume has one zone
         nodeRole=role,
         instanceTypes=["g5.2xlarge"],
         scalingConfig={"minSize": 0, "maxSize": 2, "desiredSize": 1},

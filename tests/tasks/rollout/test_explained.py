@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,9 +18,12 @@ from sandbox.hub.models import make_all
 from sandbox.settings import Settings
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster
+from tasks.infra.nodes import describe
 from tasks.rollout import gate, gateway, network
 from tasks.rollout.manifests import load, release_of, serving, stamped
-from tasks.spec.errors import RolloutFailed
+from tasks.spec.errors import CloudError, ClusterError, RolloutFailed
+from tasks.spec.model import Load
+from tasks.validation.validation import prove
 from tests.tasks.builders import ROOT, a_cache, a_model, an_environment
 from tests.tasks.cache.conftest import CLUSTER, cluster, settings  # noqa: F401
 
@@ -358,6 +362,93 @@ def test_a_load_is_slower_than_its_budget(release: Make, faulty: Faults) -> None
     assert "cold_read_mib_s" in str(failure.next_command)
 
 
+def test_vllm_dies_while_it_loads(release: Make, faulty: Faults) -> None:
+    faulty.set("engine-crash")
+    failure = release().failure()
+    assert failure.cause in ("vLLM ended by itself", "vLLM ends by itself again and again")
+    assert "CUDA error: an illegal memory access" in told(failure)
+
+
+def test_the_device_plugin_finds_no_gpu(release: Make, faulty: Faults) -> None:
+    faulty.set("gpu-missing")
+    failure = release().failure()
+    assert failure.cause == "no node has a free GPU for it"
+
+
+def gpu_node(cluster: Cluster) -> str:  # noqa: F811
+    [node] = cluster.list("v1", "Node", label_selector="workload=inference-gpu")
+    return str(node["metadata"]["name"])
+
+
+def test_the_node_is_lost_while_it_loads(release: Make, place: Cluster, faulty: Faults) -> None:
+    faulty.set("engine-slow-load", value=120)
+    one = release()
+    one.apply()
+    selector = f"slipway.dev/model={one.model.name}"
+    wait(lambda: any(loading(pod) for pod in place.list("v1", "Pod", NAMESPACE, label_selector=selector)))
+    lost = gpu_node(place)
+    faulty.set("node-lost", target=lost)
+    with pytest.raises(RolloutFailed, match="the node it runs on was lost") as caught:
+        one.wait(120.0)
+    assert f"node {lost} is not Ready" in told(caught.value)
+    faulty.clear("node-lost")  # it comes back
+    wait(lambda: not gate.node_lines(place, {"spec": {"nodeName": lost}}), 60.0)
+
+
+def loading(pod: Document) -> bool:
+    statuses = pod["status"].get("containerStatuses") or [{}]
+    return "running" in (statuses[0].get("state") or {})
+
+
+def test_a_release_whose_spot_node_is_reclaimed_comes_up_on_the_next_one(
+    release: Make, place: Cluster, faulty: Faults
+) -> None:
+    faulty.set("engine-slow-load", value=3, count=1)
+    one = release()
+    one.apply()
+    selector = f"slipway.dev/model={one.model.name}"
+    wait(lambda: any(loading(pod) for pod in place.list("v1", "Pod", NAMESPACE, label_selector=selector)))
+    before = gpu_node(place)
+    faulty.set("spot-reclaim", target=before, count=1)
+    wait(lambda: place.get("v1", "Node", before) is None, 60.0)
+    one.wait(100.0, patience=100.0)
+    assert gpu_node(place) != before
+
+
+def test_an_api_server_that_stumbles_is_asked_again(release: Make, faulty: Faults) -> None:
+    one = release()
+    faulty.set("api-500", target="PATCH deployments", count=2)
+    faulty.set("api-conflict", target=f"services/{one.workload}", count=2)
+    faulty.set("api-500", target="GET deployments", count=2)
+    one.apply()
+    one.wait(patience=20.0)
+    assert faulty.active() == []
+
+
+def test_an_api_server_that_stays_down_is_named(release: Make, faulty: Faults) -> None:
+    one = release()
+    faulty.set("api-500", target="PATCH deployments")
+    with pytest.raises(ClusterError) as caught:
+        one.apply()
+    assert "api-500" in str(caught.value)
+
+
+def test_a_throttled_eks_is_asked_again_and_one_that_stays_throttled_is_named(
+    place: Cluster,
+    faulty: Faults,
+    settings: Settings,  # noqa: F811
+) -> None:
+    group = SimpleNamespace(cluster_name=CLUSTER, gpu_node_group="gpu")
+    faulty.set("eks-throttled", count=2)
+    try:
+        assert describe(group, Aws(settings.region))["status"] == "ACTIVE"  # type: ignore[arg-type]
+        faulty.set("eks-throttled")
+        with pytest.raises(CloudError, match="Throttling"):
+            describe(group, Aws(settings.region))  # type: ignore[arg-type]
+    finally:
+        faulty.clear()
+
+
 class Door:
     """The gateway in front of one release that is complete."""
 
@@ -405,3 +496,27 @@ def test_another_name_is_served_and_another_key_is_taken(release: Make) -> None:
         door.ask(name="other")
     with pytest.raises(RolloutFailed, match="does not take the API key"):
         door.ask(key="sk-wrong")
+
+
+def test_a_load_counts_stalls_errors_in_a_200_and_500s_as_what_they_are(
+    release: Make, faulty: Faults
+) -> None:
+    one = release()
+    door = Door(one)
+    load = Load.model_validate(
+        {
+            "rate": 20,
+            "warmup": "0s",
+            "window": "2s",
+            "drain": "5s",
+            "stall": "1s",
+            "prompt_tokens": {"mean": 8},
+        }
+        | {"output_tokens": {"mean": 8}}
+    )
+    for name in ("engine-stall", "engine-error-in-200", "engine-500"):
+        faulty.set(name, count=2)
+    key = gateway.read_key(one.cluster, NAMESPACE, "slipway-api-key")
+    report = prove(one.model.model_copy(update={"load": load}), door.endpoint, key, Quiet())
+    assert report.failures == {"stalled": 2, "error in a 200": 2, "http 500": 2}
+    assert report.verdict == "FAIL"

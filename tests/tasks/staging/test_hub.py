@@ -106,3 +106,17 @@ def test_no_hub_at_all_ends_as_unavailable() -> None:
     with pytest.raises(HubUnavailable):
         clock = Clock()
         resolve(TINY, token=None, endpoint="http://127.0.0.1:9", clock=clock, sleep=clock.sleep)
+
+
+def test_a_licence_that_is_asked_for_and_a_token_nobody_knows_are_told_apart(
+    settings: Settings, faults: Faults
+) -> None:
+    faults.set("hub-gated")
+    with pytest.raises(LicenceNotAccepted):
+        ask(settings, TINY, READER)
+    with pytest.raises(TokenMissing):
+        ask(settings, TINY)
+    faults.clear()
+    faults.set("hub-401")
+    with pytest.raises(TokenRejected):
+        ask(settings, TINY, READER)
