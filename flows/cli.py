@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -161,13 +162,18 @@ def drift(environment: str) -> None:
 @main.command("run")
 @click.option("--keep", is_flag=True, help="leave everything up, with Prefect's UI and the endpoint")
 @click.option("--model", default="tiny-llama", show_default=True)
-def run_lifecycle(keep: bool, model: str) -> None:
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="a control plane without kubelets, used instead of the sandbox's own",
+)
+def run_lifecycle(keep: bool, model: str, kubeconfig: Path | None) -> None:
     """The whole lifecycle in a sandbox on this machine: no account, no Docker, no GPU."""
 
     def run() -> None:
         from flows.lifecycle import lifecycle
 
-        lifecycle(model, keep=keep)
+        lifecycle(model, keep=keep, kubeconfig=kubeconfig)
 
     _call(run)
 

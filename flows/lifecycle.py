@@ -28,16 +28,17 @@ ENVIRONMENT = "sandbox"
 SANDBOX_SECONDS = 180.0
 
 
-def lifecycle(model: str, *, keep: bool) -> None:
+def lifecycle(model: str, *, keep: bool, kubeconfig: Path | None = None) -> None:
     """deploy, scale-down, wake, teardown; with `keep` only deploy, and everything stays up.
 
+    `kubeconfig` names a control plane to use instead of the sandbox's own.
     Raises whatever a flow raises; the sandbox then stays up for a look, and the same command continues.
     """
     began = time.monotonic()
     scraped = load_environment(ENVIRONMENT).scrape_interval
     idle_after = load_model(model).scaling.idle_after + 4 * scraped  # the last request is seen a scrape later
     folder = project_root() / ".sandbox"
-    start_sandbox(folder)
+    start_sandbox(folder, kubeconfig)
     from flows.deploy import deploy  # Prefect reads its settings when it is imported: now they are there
     from flows.scale_down import scale_down
     from flows.teardown import teardown
@@ -92,7 +93,7 @@ def say(line: str) -> None:
     click.echo(f"{time.strftime('%H:%M:%S')}  {line}")
 
 
-def start_sandbox(folder: Path) -> None:
+def start_sandbox(folder: Path, kubeconfig: Path | None) -> None:
     """Start it, or go on in the one that runs, and take its variables into this process."""
     heading("sandbox")
     if importlib.util.find_spec("sandbox") is None:
@@ -103,7 +104,8 @@ def start_sandbox(folder: Path) -> None:
         say(f"a sandbox runs already: going on in {folder}")
     else:
         began = time.monotonic()
-        started = sandbox_command("up", folder, "--detach")
+        theirs = ["--kubeconfig", str(kubeconfig)] if kubeconfig else []
+        started = sandbox_command("up", folder, "--detach", *theirs)
         if started.returncode:
             raise ToolFailed(
                 "the sandbox did not start", evidence=(started.stdout + started.stderr).splitlines()

@@ -33,10 +33,15 @@ def sandbox() -> None:
 @click.option("--detach", is_flag=True, help="return when it is ready, and leave it running")
 @click.option("--port", type=int, help="port of the Prefect server; default: a free one")
 @click.option("--no-prefect", is_flag=True, help="without a Prefect server")
-def up_command(root: Path, detach: bool, port: int | None, no_prefect: bool) -> None:
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path),
+    help="a control plane without kubelets, used instead of the embedded one",
+)
+def up_command(root: Path, detach: bool, port: int | None, no_prefect: bool, kubeconfig: Path | None) -> None:
     """Start a sandbox and write FOLDER/env."""
     try:
-        seconds = up(root, prefect=not no_prefect, prefect_port=port)
+        seconds = up(root, prefect=not no_prefect, prefect_port=port, kubeconfig=kubeconfig)
     except SandboxError as error:
         _fail(error)
     click.echo(

@@ -29,14 +29,15 @@ import uvloop
 import yaml
 from aiohttp import web
 
-from sandbox.apiclient import ApiClient
+from sandbox.apiclient import ApiClient, ApiError
 from sandbox.aws.tokens import authenticate_eks
+from sandbox.control_plane import credentials
+from sandbox.control_plane.front_door import FrontDoor
 from sandbox.controllers import run_controllers
 from sandbox.faults import Faults
 from sandbox.hub.server import start_hub
 from sandbox.kubernetes.certificates import Authority, make_authority
 from sandbox.kubernetes.server import ApiServer
-from sandbox.nodes import run_nodes
 from sandbox.settings import Settings
 
 PROMETHEUS = "/api/v1/namespaces/monitoring/services/kube-prometheus-stack-prometheus:9090/proxy"
@@ -50,7 +51,7 @@ class ControlPlane:
     name: str
     endpoint: str
     token: str
-    server: ApiServer
+    server: ApiServer | FrontDoor
     client: ApiClient
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
@@ -68,6 +69,10 @@ class Region:
         """The control plane of that name, made where there is none."""
         async with self._making:
             if name not in self._planes:
+                if self._settings.kubeconfig and self._planes:
+                    raise web.HTTPConflict(
+                        text=f"the control plane of {self._settings.kubeconfig} serves {next(iter(self._planes))} already"
+                    )
                 self._planes[name] = await self._start(name)
             return self._planes[name]
 
@@ -92,6 +97,9 @@ class Region:
         }
 
     async def _start(self, name: str) -> ControlPlane:
+        # boto3 and all: 15 MB that a region without clusters does without.
+        from sandbox.nodes import run_nodes
+
         token = secrets.token_urlsafe(32)
 
         async def authenticate(bearer: str | None) -> str:
@@ -101,18 +109,25 @@ class Region:
                 bearer, cluster=name, settings=self._settings, now=datetime.now(UTC)
             )
 
-        server = ApiServer(
-            name=name,
-            authenticate=authenticate,
-            faults=self._faults,
-            service_network=self._settings.network,
-        )
+        settings = self._settings
+        server: ApiServer | FrontDoor
+        if settings.kubeconfig:
+            theirs = credentials.read(Path(settings.kubeconfig))
+            server = FrontDoor(authenticate=authenticate, credentials=theirs, network=settings.network)
+        else:
+            server = ApiServer(
+                name=name,
+                authenticate=authenticate,
+                faults=self._faults,
+                service_network=settings.network,
+            )
         port = await server.start("127.0.0.1", 0, self._authority.server_context(["127.0.0.1", "localhost"]))
         trust = ssl.create_default_context(cadata=self._authority.ca_pem.decode())
         client = ApiClient(f"https://127.0.0.1:{port}", token, trust)
         await client.__aenter__()
         plane = ControlPlane(name, f"https://127.0.0.1:{port}", token, server, client)
-        self._run(plane, run_controllers(client, self._faults), "controllers")
+        if not settings.kubeconfig:  # else its own serve
+            self._run(plane, run_controllers(client, self._faults), "controllers")
         self._run(plane, run_nodes(client, self._settings, self._faults, name), "nodes")
         self._write_kubeconfig(plane)
         return plane
@@ -132,6 +147,8 @@ class Region:
         for task in reversed(plane.tasks):
             task.cancel()
         await asyncio.gather(*plane.tasks, return_exceptions=True)
+        if self._settings.kubeconfig:
+            await _take_nodes_away(plane.client)
         await plane.client.__aexit__()
         await plane.server.stop()
         shutil.rmtree(self._folder(plane.name), ignore_errors=True)
@@ -174,6 +191,17 @@ class Region:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / "kubeconfig").write_text(yaml.safe_dump(document))
         (self._settings.root / "kubeconfig").write_text(yaml.safe_dump(document))
+
+
+async def _take_nodes_away(client: ApiClient) -> None:
+    """What we brought to a control plane that stays; its own controllers then end the pods that were on them."""
+    try:
+        for node in await client.list(
+            client.path("v1", "nodes"), labelSelector="eks.amazonaws.com/nodegroup"
+        ):
+            await client.delete(client.path("v1", "nodes", None, node["metadata"]["name"]))
+    except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+        print(f"nodes may be left in the control plane: {error}", file=sys.stderr, flush=True)
 
 
 def door(region: Region) -> web.Application:

@@ -41,13 +41,16 @@ class Settings:
     metrics_port: int
     prefect_port: int
     region: str = DEFAULT_REGION
+    kubeconfig: str | None = None  # a control plane of somebody else's, instead of the embedded one
     cluster_boot_seconds: float = 3.0
     nodegroup_boot_seconds: float = 1.0
     node_boot_seconds: float = 1.5
     addon_seconds: float = 0.5
+    snapshot_seconds: float = 1.0  # an EBS snapshot's: minutes and more on EC2, by what was written
     scrape_seconds: float = 0.5
     crash_backoff_seconds: float = 1.0  # 10 in a real kubelet; image pulls and mounts wait in proportion
     spot_notice_seconds: float = 2.0  # 120 on EC2
+    drain_seconds: float = 15.0  # 900 on EKS: how long disruption budgets may hold up a node that is to go
     engine: EngineTiming = field(default_factory=EngineTiming)
 
     @property

@@ -12,6 +12,7 @@ import argparse
 import ctypes
 import errno
 import fcntl
+import http.client
 import json
 import os
 import shlex
@@ -21,12 +22,13 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import httpx
-
+from sandbox.control_plane.credentials import KubeconfigError, check, read
 from sandbox.prefect_store import lay_out
 from sandbox.settings import EngineTiming, Settings
 from sandbox.terraform.install import install
@@ -74,7 +76,9 @@ def free_network() -> str:
     raise SandboxError("every block 127.32 to 127.249 is taken by another sandbox")
 
 
-def plan_settings(root: Path, *, prefect_port: int | None = None, fast: bool = False) -> Settings:
+def plan_settings(
+    root: Path, *, prefect_port: int | None = None, fast: bool = False, kubeconfig: Path | None = None
+) -> Settings:
     """Free ports for a new sandbox. Raises SandboxError where a port that was asked for is taken."""
     if prefect_port is not None:
         with socket.socket() as probe:
@@ -96,6 +100,7 @@ def plan_settings(root: Path, *, prefect_port: int | None = None, fast: bool = F
         cdn_port=ports[3],
         metrics_port=ports[4],
         prefect_port=prefect_port or ports[5],
+        kubeconfig=str(kubeconfig) if kubeconfig else None,
     )
     if fast:
         quick = {"cluster_boot_seconds": 0.5, "nodegroup_boot_seconds": 0.3, "node_boot_seconds": 0.3}
@@ -238,11 +243,8 @@ class Supervisor:
         deadline = time.monotonic() + patience
         while True:
             self._check()
-            try:
-                if httpx.get(url, timeout=2).status_code < 500:
-                    return
-            except httpx.HTTPError:
-                pass
+            if _answers(url):
+                return
             if self._stop:
                 raise SandboxError("stopped while starting")
             if time.monotonic() >= deadline:
@@ -284,6 +286,21 @@ class Supervisor:
             (self._settings.root / stale).unlink(missing_ok=True)
 
 
+def _answers(url: str) -> bool:
+    """Whether somebody is there who does not answer with a server's error."""
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({})
+    )  # loopback never goes through a proxy
+    try:
+        with opener.open(url, timeout=2):
+            return True
+    except urllib.error.HTTPError as refused:
+        with refused:
+            return refused.code < 500
+    except (OSError, http.client.HTTPException):
+        return False
+
+
 def began(pid: int) -> str:
     """The kernel's start time of a process; "" where it is gone. Process ids come again, these do not."""
     try:
@@ -307,12 +324,26 @@ def status(root: Path) -> Status:
     return Status(root, living.pop("supervisor", None), living)
 
 
-def up(root: Path, *, prefect: bool = True, prefect_port: int | None = None, fast: bool = False) -> float:
+def up(
+    root: Path,
+    *,
+    prefect: bool = True,
+    prefect_port: int | None = None,
+    fast: bool = False,
+    kubeconfig: Path | None = None,
+) -> float:
     """Start a sandbox in the background and wait until it is ready; the seconds that took.
 
-    Raises SandboxError where one runs at `root` already, a port is taken, or a part does not start.
+    `kubeconfig` names a control plane to use instead of the embedded one. Raises SandboxError where one runs at
+    `root` already, a port is taken, the control plane does not answer, or a part does not start.
     """
     root = root.resolve()
+    if kubeconfig:
+        kubeconfig = kubeconfig.resolve()
+        try:
+            check(read(kubeconfig))
+        except KubeconfigError as error:
+            raise SandboxError(str(error)) from error
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     with (root / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -321,7 +352,7 @@ def up(root: Path, *, prefect: bool = True, prefect_port: int | None = None, fas
         start = time.monotonic()
         for stale in ("failed", "ready"):
             (root / stale).unlink(missing_ok=True)
-        plan_settings(root, prefect_port=prefect_port, fast=fast).save()
+        plan_settings(root, prefect_port=prefect_port, fast=fast, kubeconfig=kubeconfig).save()
         command = [sys.executable, "-m", "sandbox.supervisor", "--root", str(root)]
         with (root / "supervisor.log").open("wb") as log:
             child = subprocess.Popen(

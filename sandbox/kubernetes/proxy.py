@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp import web
 
 from sandbox.kubernetes import errors
 from sandbox.kubernetes.objects import Objects
-from sandbox.kubernetes.paths import Target
 from sandbox.kubernetes.store import Object
 
 CONNECT_SECONDS = 10.0
 _LOG_OPTIONS = ("tailLines", "previous", "follow", "timestamps", "limitBytes", "sinceSeconds", "sinceTime")
 # Meant for one connection, not for the message (RFC 9110, 7.6.1); the caller's credentials are the server's alone.
-_NOT_FORWARDED = frozenset(
+NOT_FORWARDED = frozenset(
     [
         "connection",
         "keep-alive",
@@ -31,11 +31,39 @@ _NOT_FORWARDED = frozenset(
 )
 
 
-class Proxy:
-    """`start` and `stop` open and close the pool of outgoing connections."""
+class Reader(Protocol):
+    """Where the objects are read that say where to connect to."""
+
+    async def read(self, plural: str, namespace: str | None, name: str) -> Object:
+        """One pod, service or node. Raises ApiStatus."""
+
+    async def slices(self, namespace: str, service: str) -> list[Object]:
+        """The EndpointSlices of one service."""
+
+
+class StoredObjects:
+    """The embedded server's own."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+
+    async def read(self, plural: str, namespace: str | None, name: str) -> Object:
+        return self._objects.get(self._objects.registry.core(plural), namespace, name).object
+
+    async def slices(self, namespace: str, service: str) -> list[Object]:
+        return [
+            stored.object
+            for stored in self._objects.store.all(("discovery.k8s.io", "endpointslices"))
+            if stored.metadata["namespace"] == namespace
+            and (stored.metadata.get("labels") or {}).get("kubernetes.io/service-name") == service
+        ]
+
+
+class Proxy:
+    """`start` and `stop` open and close the pool of outgoing connections."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
         self._session: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -50,22 +78,21 @@ class Proxy:
 
     # ------------------------------------------------------------------------------------------ logs
 
-    async def log(self, request: web.Request, target: Target) -> web.StreamResponse:
+    async def log(self, request: web.Request, namespace: str | None, name: str) -> web.StreamResponse:
         """`GET pods/NAME/log`. Raises ApiStatus 400 (which container?), 404, 500 where the kubelet is silent."""
-        pod = self._objects.get(target.resource, target.namespace, str(target.name)).object
+        pod = await self._reader.read("pods", namespace, name)
         container = _container(pod, request.query.get("container"))
         node_name = pod["spec"].get("nodeName")
         if not node_name:
             return web.Response(text="")
-        root = self._kubelet(node_name)
+        root = await self._kubelet(node_name)
         metadata = pod["metadata"]
         url = f"{root}/containerLogs/{metadata['namespace']}/{metadata['name']}/{container}"
         options = {key: request.query[key] for key in _LOG_OPTIONS if key in request.query}
         return await self._forward(request, "GET", url, options, kubelet=True)
 
-    def _kubelet(self, node_name: str) -> str:
-        nodes = self._objects.registry.core("nodes")
-        status = self._objects.get(nodes, None, node_name).object.get("status", {})
+    async def _kubelet(self, node_name: str) -> str:
+        status = (await self._reader.read("nodes", None, node_name)).get("status", {})
         port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port")
         address = next(
             (a["address"] for a in status.get("addresses") or [] if a["type"] == "InternalIP"), None
@@ -78,21 +105,23 @@ class Proxy:
 
     # ------------------------------------------------------------------------------------------ proxies
 
-    async def forward(self, request: web.Request, target: Target) -> web.StreamResponse:
-        """`…/proxy/PATH` of a service, a pod or a node. Raises ApiStatus 404 or 503."""
-        scheme, name, port = _split(str(target.name))
+    async def forward(
+        self, request: web.Request, plural: str, namespace: str | None, target: str, rest: str
+    ) -> web.StreamResponse:
+        """`…/proxy/REST` of a service, a pod or a node, `target` as [scheme:]name[:port]. Raises ApiStatus 404 or 503."""
+        scheme, name, port = _split(target)
         if scheme not in ("", "http"):
             raise errors.bad_request(f'invalid scheme "{scheme}": only http is forwarded')
-        if target.resource.plural == "services":
-            root = self._service(target, name, port)
-        elif target.resource.plural == "pods":
-            root = self._pod(target, name, port)
+        if plural == "services":
+            root = await self._service(str(namespace), name, port)
+        elif plural == "pods":
+            root = await self._pod(namespace, name, port)
         else:
-            root = self._kubelet(name)
-        return await self._forward(request, request.method, f"{root}/{target.rest}", dict(request.query))
+            root = await self._kubelet(name)
+        return await self._forward(request, request.method, f"{root}/{rest}", dict(request.query))
 
-    def _pod(self, target: Target, name: str, port: str) -> str:
-        pod = self._objects.get(target.resource, target.namespace, name).object
+    async def _pod(self, namespace: str | None, name: str, port: str) -> str:
+        pod = await self._reader.read("pods", namespace, name)
         address = (pod.get("status") or {}).get("podIP")
         if not address:
             raise errors.bad_request(f'address not allowed: pod "{name}" has no address yet')
@@ -106,8 +135,8 @@ class Proxy:
             port = str(named[0])
         return f"http://{address}:{port}"
 
-    def _service(self, target: Target, name: str, port: str) -> str:
-        service = self._objects.get(target.resource, target.namespace, name).object
+    async def _service(self, namespace: str, name: str, port: str) -> str:
+        service = await self._reader.read("services", namespace, name)
         ports = service["spec"].get("ports") or []
         if not port:
             if len(ports) != 1:
@@ -120,22 +149,10 @@ class Proxy:
             if not found:
                 raise errors.unavailable(f'no service port "{port}" found for service "{name}"')
             chosen = found[0]
-        for address, number in self._endpoints(target.namespace, name, chosen.get("name", "")):
+        slices = await self._reader.slices(namespace, name)
+        for address, number in _endpoints(slices, chosen.get("name", "")):
             return f"http://{address}:{number}"
         raise errors.unavailable(f'no endpoints available for service "{name}"')
-
-    def _endpoints(self, namespace: str | None, name: str, port: str) -> list[tuple[str, int]]:
-        """Ready addresses from the service's EndpointSlices."""
-        found = []
-        for stored in self._objects.store.all(("discovery.k8s.io", "endpointslices")):
-            labels = stored.metadata.get("labels") or {}
-            if stored.metadata["namespace"] != namespace or labels.get("kubernetes.io/service-name") != name:
-                continue
-            numbers = [p["port"] for p in stored.object.get("ports") or [] if p.get("name", "") == port]
-            for endpoint in stored.object.get("endpoints") or []:
-                if (endpoint.get("conditions") or {}).get("ready", True):
-                    found += [(address, number) for address in endpoint["addresses"] for number in numbers]
-        return sorted(found)
 
     # ------------------------------------------------------------------------------------------ the wire
 
@@ -144,7 +161,7 @@ class Proxy:
     ) -> web.StreamResponse:
         """Send the request on and stream the answer back. Raises ApiStatus where nobody answers."""
         assert self._session is not None, "the proxy was not started"
-        headers = {k: v for k, v in request.headers.items() if k.lower() not in _NOT_FORWARDED}
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in NOT_FORWARDED}
         body = request.content if request.can_read_body else None
         try:
             upstream = await self._session.request(
@@ -162,7 +179,7 @@ class Proxy:
             upstream.close()
 
     async def _stream(self, request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
-        headers = {k: v for k, v in upstream.headers.items() if k.lower() not in _NOT_FORWARDED}
+        headers = {k: v for k, v in upstream.headers.items() if k.lower() not in NOT_FORWARDED}
         response = web.StreamResponse(status=upstream.status, headers=headers)
         await response.prepare(request)
         try:
@@ -174,6 +191,17 @@ class Proxy:
             if request.transport is not None:
                 request.transport.abort()
         return response
+
+
+def _endpoints(slices: Iterable[Object], port: str) -> list[tuple[str, int]]:
+    """Ready addresses behind one port of a service."""
+    found = []
+    for one in slices:
+        numbers = [p["port"] for p in one.get("ports") or [] if (p.get("name") or "") == port]
+        for endpoint in one.get("endpoints") or []:
+            if (endpoint.get("conditions") or {}).get("ready", True):
+                found += [(address, number) for address in endpoint["addresses"] for number in numbers]
+    return sorted(found)
 
 
 def _split(name: str) -> tuple[str, str, str]:

@@ -19,7 +19,7 @@ from sandbox.kubernetes.admission import Admission
 from sandbox.kubernetes.deletion import Deleter
 from sandbox.kubernetes.establishing import Establisher
 from sandbox.kubernetes.objects import Objects, Write
-from sandbox.kubernetes.proxy import Proxy
+from sandbox.kubernetes.proxy import Proxy, StoredObjects
 from sandbox.kubernetes.resources import Registry
 from sandbox.kubernetes.rest import Rest
 from sandbox.kubernetes.reviews import Reviews, ServiceAccountTokens
@@ -64,7 +64,7 @@ class ApiServer:
         self._deleter = Deleter(self.objects)
         self.store.after_write.append(Establisher(self.objects, self._deleter).after_write)
         self._tokens = ServiceAccountTokens(self._chance.randbytes(32), now)
-        self._proxy = Proxy(self.objects)
+        self._proxy = Proxy(StoredObjects(self.objects))
         reviews = Reviews(self._tokens, self._user_of, now)
         self._subresources = Subresources(self.objects, self._deleter, self._proxy, reviews)
         self._rest = Rest(self.objects, self._deleter, self._subresources, faults, time.monotonic)
@@ -131,7 +131,18 @@ class ApiServer:
             parts.pop()
         if not parts:
             return web.json_response(
-                {"paths": ["/api", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}
+                {
+                    "paths": [
+                        "/api",
+                        "/apis",
+                        "/healthz",
+                        "/livez",
+                        "/openapi/v2",
+                        "/openapi/v3",
+                        "/readyz",
+                        "/version",
+                    ]
+                }
             )
         depth = {"api": 2, "apis": 3}.get(parts[0])
         if depth is not None and len(parts) > depth:
@@ -139,6 +150,9 @@ class ApiServer:
             return await self._rest.handle(request, target, user)
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed()
+        if parts == ["openapi", "v2"]:
+            body, media_type = openapi.version_2(request.headers.get("Accept", ""))
+            return web.Response(body=body, headers={"Content-Type": media_type})
         return web.json_response(self._document(parts))
 
     def _open(self, name: str) -> web.Response:

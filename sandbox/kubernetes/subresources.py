@@ -36,9 +36,11 @@ class Subresources:
         if target.subresource == "log":
             if request.method != "GET":
                 raise errors.method_not_allowed()
-            return await self._proxy.log(request, target)
+            return await self._proxy.log(request, target.namespace, str(target.name))
         if target.subresource == "proxy":
-            return await self._proxy.forward(request, target)
+            return await self._proxy.forward(
+                request, target.resource.plural, target.namespace, str(target.name), target.rest
+            )
         if request.method != "POST":
             raise errors.method_not_allowed()
         body = media.decode_body(await request.read(), request.headers.get("Content-Type", ""))
@@ -53,6 +55,7 @@ class Subresources:
         return web.json_response(answer, status=201)
 
     async def _bind(self, target: Target, body: Any, write: Write) -> Object:
+        _same_name(target, body, "Binding", "v1")
         return bind(self._objects, str(target.namespace), str(target.name), body, write)
 
     async def _bind_by_body(self, target: Target, body: Any, write: Write) -> Object:
@@ -60,9 +63,19 @@ class Subresources:
         return bind(self._objects, str(target.namespace), name, body, write)
 
     async def _evict(self, target: Target, body: Any, write: Write) -> Object:
+        _same_name(target, body, "Eviction", "policy/v1")
         options = DeleteOptions.parse(body.get("deleteOptions"), {})
         return evict(self._objects, self._deleter, str(target.namespace), str(target.name), options, write)
 
     async def _token(self, target: Target, body: Any, _write: Write) -> Object:
         account = self._objects.get(target.resource, target.namespace, str(target.name))
         return self._reviews.token_request(account.object, body)
+
+
+def _same_name(target: Target, body: Object, kind: str, version: str) -> None:
+    """Raises ApiStatus 400 for another kind, or another pod than the path names."""
+    given = (body.get("apiVersion") or version, body.get("kind") or kind)
+    if given != (version, kind):
+        raise errors.bad_request(f'no kind "{given[1]}" is registered for version "{given[0]}" here')
+    if (name := (body.get("metadata") or {}).get("name") or target.name) != target.name:
+        raise errors.bad_request(f"name in URL does not match name in {kind} object: {name}")

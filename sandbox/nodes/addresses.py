@@ -10,6 +10,7 @@ class Block(Enum):
     """First and last value of the third octet; see `Settings` for the layout."""
 
     PODS = (1, 99)
+    SERVICES = (100, 199)
     LOAD_BALANCERS = (200, 250)
     KUBELETS = (251, 254)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import aiohttp
 
@@ -38,8 +38,12 @@ def backends_of(service: Object, port: Object, slices: Iterable[Object]) -> tupl
     return tuple(sorted(ready or terminating))
 
 
-def hosts_lines(services: Iterable[Object], slices: Mapping[Name, list[Object]]) -> list[str]:
-    """Lines of a hosts file: a service's cluster IP, or a headless service's ready pods."""
+def hosts_lines(
+    services: Iterable[Object],
+    slices: Mapping[Name, list[Object]],
+    reach: Callable[[str], str] = lambda address: address,
+) -> list[str]:
+    """Lines of a hosts file: a service's cluster IP as `reach` finds it, or a headless service's ready pods."""
     lines = []
     for service in services:
         namespace, name = service["metadata"]["namespace"], service["metadata"]["name"]
@@ -55,7 +59,7 @@ def hosts_lines(services: Iterable[Object], slices: Mapping[Name, list[Object]])
             }
             lines += [f"{ip} {names}" for ip in sorted(pods)]
         elif address:
-            lines.append(f"{address} {names}")
+            lines.append(f"{reach(address)} {names}")
     return sorted(lines)
 
 
@@ -70,6 +74,7 @@ class Services:
         self._slices = Informer(client, client.path("discovery.k8s.io/v1", "endpointslices"), self._changed)
         self._listeners: dict[Backend, Listener] = {}
         self._balancers: dict[Name, str] = {}
+        self._aliases: dict[str, str] = {}  # cluster IP -> the address it is reached at
         self._hosts: list[str] | None = None
 
     def _changed(self, _kind: str, _item: Object) -> None:
@@ -84,7 +89,7 @@ class Services:
         finally:
             for listener in self._listeners.values():
                 listener.close()
-            for address in self._balancers.values():
+            for address in [*self._balancers.values(), *self._aliases.values()]:
                 self._platform.addresses.release(address)
 
     async def _work(self) -> None:
@@ -115,8 +120,19 @@ class Services:
             except OSError as error:
                 whole = False
                 self._fail(service, "FailedToListen", f"{key[0]}:{key[1]}: {error.strerror}")
-        self._write_hosts(hosts_lines(services.values(), slices))
+        self._write_hosts(hosts_lines(services.values(), slices, self._reach))
+        for gone in set(self._aliases) - {service["spec"].get("clusterIP") for service in services.values()}:
+            self._platform.addresses.release(self._aliases.pop(gone))
         return whole
+
+    def _reach(self, address: str) -> str:
+        """Where a cluster IP is listened on: an embedded control plane gives addresses of this sandbox's block, any
+        other its own, and then it is another address of the block."""
+        if address.startswith(f"{self._platform.addresses.network}."):
+            return address
+        if address not in self._aliases:
+            self._aliases[address] = self._platform.addresses.take(Block.SERVICES)
+        return self._aliases[address]
 
     def _wanted(
         self, services: Mapping[Name, Object], slices: Mapping[Name, list[Object]]
@@ -124,7 +140,10 @@ class Services:
         """(address, port) to listen on -> the service and where its connections go."""
         wanted: dict[Backend, tuple[Object, tuple[Backend, ...]]] = {}
         for name, service in services.items():
-            addresses = [service["spec"].get("clusterIP"), self._balancers.get(name)]
+            cluster_ip = service["spec"].get("clusterIP")
+            if cluster_ip and cluster_ip != "None":
+                cluster_ip = self._reach(cluster_ip)
+            addresses = [cluster_ip, self._balancers.get(name)]
             for port in service["spec"].get("ports") or []:
                 if port.get("protocol", "TCP") != "TCP" or name == ("default", "kubernetes"):
                     continue
