@@ -21,6 +21,9 @@ def main() -> None:
     os.environ["MOTO_PORT"] = str(settings.aws_port)
     os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
 
+    from sandbox.aws.offerings import read_on_demand
+
+    read_on_demand()
     from sandbox.aws.server import build
 
     server = build(settings)

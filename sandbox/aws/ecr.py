@@ -51,7 +51,9 @@ class PullThroughCache:
                 "upstreamRegistryUrl": upstream,
                 "upstreamRegistry": parameters.get("upstreamRegistry") or (PUBLIC | NEEDS_SECRET)[upstream],
                 "registryId": ACCOUNT_ID,
+                "upstreamRepositoryPrefix": parameters.get("upstreamRepositoryPrefix") or "ROOT",
                 "credentialArn": parameters.get("credentialArn"),
+                "customRoleArn": parameters.get("customRoleArn"),
                 "createdAt": now,
                 "updatedAt": now,
             }
@@ -73,6 +75,19 @@ class PullThroughCache:
         if rule is None:
             raise _not_found(parameters["ecrRepositoryPrefix"])
         return {key: rule[key] for key in rule if key not in ("updatedAt", "upstreamRegistry")}
+
+    def update_pull_through_cache_rule(self, parameters: Document, caller: Caller) -> Document:
+        with self._lock:
+            rule = self._rules.get((caller.region, parameters["ecrRepositoryPrefix"]))
+            if rule is None:
+                raise _not_found(parameters["ecrRepositoryPrefix"])
+            rule |= {k: parameters[k] for k in ("credentialArn", "customRoleArn") if k in parameters}
+            rule["updatedAt"] = self._now()
+            return {
+                k: v
+                for k, v in rule.items()
+                if k not in ("createdAt", "upstreamRegistry", "upstreamRegistryUrl")
+            }
 
     def validate_pull_through_cache_rule(self, parameters: Document, caller: Caller) -> Document:
         with self._lock:

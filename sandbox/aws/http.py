@@ -135,8 +135,8 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto has no types
 
     def run_wsgi(self) -> None:
         self.environ = environ = self.make_environ()
-        if str(environ["REQUEST_URI"]).startswith("http://"):  # asked as a proxy: sandbox.terraform.launcher
-            environ["REQUEST_URI"] = "/" + environ["REQUEST_URI"].split("/", 3)[-1]
+        if str(environ["REQUEST_URI"]).startswith("http://"):  # asked as a proxy: sandbox.terraform.install
+            environ["REQUEST_URI"] = "/" + "".join(environ["REQUEST_URI"].split("/", 3)[3:])
         expected = self.headers.get("Expect", "").strip().lower() == "100-continue"
 
         def proceed() -> None:

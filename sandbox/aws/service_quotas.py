@@ -15,11 +15,10 @@ from datetime import datetime
 from moto.servicequotas.resources.default_quotas.vpc import VPC_DEFAULT_QUOTAS
 
 from sandbox.aws.eks.state import utc_now
+from sandbox.aws.vcpus import GRANTED
 from sandbox.aws.wire import AwsError, Caller, Document
 from sandbox.faults import Faults
 from sandbox.settings import ACCOUNT_ID
-
-GRANTED = 64.0  # vCPUs
 
 
 @dataclass(frozen=True)

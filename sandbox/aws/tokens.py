@@ -22,9 +22,6 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlsplit
 from xml.etree import ElementTree
 
 import aiohttp
-from botocore.auth import SigV4QueryAuth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
 from yarl import URL
 
 from sandbox.kubernetes.errors import Unauthorized
@@ -65,6 +62,11 @@ _verdicts: OrderedDict[tuple[str, str, str], tuple[str, datetime]] = OrderedDict
 
 def token_for(cluster: str, settings: Settings) -> str:
     """A bearer token of the sandbox's own credentials for one cluster, good for 15 minutes."""
+    # 9 MB that the region, which only checks tokens, does without.
+    from botocore.auth import SigV4QueryAuth
+    from botocore.awsrequest import AWSRequest
+    from botocore.credentials import Credentials
+
     url = f"{settings.aws_url}/?Action=GetCallerIdentity&Version=2011-06-15"
     request = AWSRequest("GET", url, headers={CLUSTER_HEADER: cluster})
     signer = SigV4QueryAuth(Credentials(ACCESS_KEY, SECRET_KEY), "sts", settings.region, expires=SIGN_SECONDS)

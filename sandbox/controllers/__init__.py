@@ -15,6 +15,7 @@ from sandbox.controllers.daemonset import DaemonSetController
 from sandbox.controllers.deployment import DeploymentController
 from sandbox.controllers.disruption import DisruptionController
 from sandbox.controllers.endpoints import EndpointsController
+from sandbox.controllers.ephemeral import EphemeralVolumeController
 from sandbox.controllers.garbage import GarbageCollector
 from sandbox.controllers.job import JobController
 from sandbox.controllers.namespaces import NamespaceController, ServiceAccountController
@@ -39,6 +40,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     ServiceAccountController,
     ClaimController,
     VolumeController,
+    EphemeralVolumeController,
     NodeLifecycleController,
 )
 

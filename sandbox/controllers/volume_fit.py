@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sandbox.controllers.ephemeral import ephemeral_claim_name, ephemeral_volumes, not_for_pod
 from sandbox.controllers.node_fit import matches_node_terms
 from sandbox.controllers.objects import (
     Key,
@@ -103,9 +104,11 @@ def volume_fit(pod: Object, snapshot: Snapshot) -> VolumeFit:
     fit = VolumeFit()
     namespace = pod["metadata"].get("namespace", "")
     users: dict[Key, list[tuple[str, Object]]] = {}
+    own = {ephemeral_claim_name(pod, volume) for volume in ephemeral_volumes(pod)}
     for name in claim_names(pod):
         claim = snapshot.claims.get((namespace, name))
-        fit.refusal = _refusal(name, claim, snapshot)
+        fit.refusal = _not_its_own(pod, name, claim) if name in own else None
+        fit.refusal = fit.refusal or _refusal(name, claim, snapshot)
         if fit.refusal is not None or claim is None:
             return fit
         others = [(n, p) for n, p in snapshot.users_of((namespace, name)) if uid_of(p) != uid_of(pod)]
@@ -116,6 +119,13 @@ def volume_fit(pod: Object, snapshot: Snapshot) -> VolumeFit:
             fit.late.append(claim)
     fit.users = users
     return fit
+
+
+def _not_its_own(pod: Object, name: str, claim: Object | None) -> str | None:
+    """Of a generic ephemeral volume: its claim is there, and no one else's."""
+    if claim is None:
+        return f'waiting for ephemeral volume controller to create the persistentvolumeclaim "{name}"'
+    return not_for_pod(pod, claim) or None
 
 
 def _refusal(name: str, claim: Object | None, snapshot: Snapshot) -> str | None:

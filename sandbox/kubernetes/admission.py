@@ -9,11 +9,11 @@ import ipaddress
 from collections.abc import Callable, Iterator
 
 from sandbox.kubernetes import errors
+from sandbox.kubernetes.core_rules import NODE_PORTS
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.resources import Registry, Resource
 from sandbox.kubernetes.store import Object, Store
 
-_NODE_PORTS = range(30000, 32768)
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
@@ -46,6 +46,7 @@ class Admission:
                 for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
                     if key in before:
                         spec.setdefault(key, before[key])
+            self._forget_type(spec, before)
             ports = {(p.get("name", ""), p["port"]): p.get("nodePort") for p in before.get("ports") or []}
             for port in spec.get("ports") or []:
                 kept = ports.get((port.get("name", ""), port["port"]))
@@ -87,6 +88,19 @@ class Admission:
         ):
             self._node_ports(spec, others)
 
+    @staticmethod
+    def _forget_type(spec: Object, before: Object) -> None:
+        """A service that is no longer reached from outside loses what only such a one has, unless it was changed."""
+        if spec["type"] != "ClusterIP" or before["type"] not in ("NodePort", "LoadBalancer"):
+            return
+        for key in ("externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort"):
+            if spec.get(key) == before.get(key):
+                spec.pop(key, None)
+        had = {port.get("nodePort") for port in before.get("ports") or []}
+        for port in spec.get("ports") or []:
+            if port.get("nodePort") in had:
+                port.pop("nodePort", None)
+
     def _addresses(self) -> Iterator[str]:
         for number in range(int(self._first), int(self._last) + 1):
             if number & 0xFF not in (0, 255):
@@ -103,7 +117,7 @@ class Admission:
         taken |= {port.get("nodePort") for port in spec.get("ports") or []}
         for port in spec.get("ports") or []:
             if "nodePort" not in port:
-                port["nodePort"] = next(p for p in _NODE_PORTS if p not in taken)
+                port["nodePort"] = next(p for p in NODE_PORTS if p not in taken)
                 taken.add(port["nodePort"])
 
     # ------------------------------------------------------------------------------------------ pods

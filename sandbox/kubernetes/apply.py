@@ -40,7 +40,7 @@ def apply(
         if current.get(path) != wanted[path]
     ]
     if disputed and not force:
-        raise _conflicts(disputed)
+        raise _conflicts([(other, owners[other].api_version, path) for other, path in disputed])
     for other, path in disputed:
         entry = owners[other]
         owners[other] = Entry(entry.fields - {path}, entry.api_version, entry.time)
@@ -54,6 +54,38 @@ def apply(
     if previous is None or previous.fields != mine:
         owners[owner] = Entry(mine, intent["apiVersion"], managed.timestamp(now))
     return merged, owners
+
+
+def keyless(intent: Any, schema: Schema, path: str = "") -> list[str]:
+    """Items of keyed lists that cannot be told apart: without their key, or with another's."""
+    found: list[str] = []
+    if isinstance(intent, dict):
+        for key, value in intent.items():
+            found += keyless(value, definitions().field(schema, key), f"{path}.{key}")
+    elif isinstance(intent, list):
+        items = definitions().items(schema)
+        seen: set[str] = set()
+        for index, item in enumerate(intent):
+            if managed.list_type(schema) == "map" and isinstance(item, dict):
+                found += _unkeyed(item, schema, items, seen, path, index)
+            found += keyless(item, items, f"{path}[{index}]")
+    return found
+
+
+def _unkeyed(item: Object, schema: Schema, items: Schema, seen: set[str], path: str, index: int) -> list[str]:
+    for key in schema.get("x-kubernetes-list-map-keys", ()):
+        if (
+            key not in item
+            and key not in managed.KEY_DEFAULTS
+            and "default" not in definitions().field(items, key)
+        ):
+            what = "associative list with keys has an element that omits key field"
+            return [f'{path}: element {index}: {what} "{key}" (and doesn\'t have default value)']
+    step = managed.item_key(item, schema)
+    if step in seen:
+        return [f"{path}: duplicate entries for key {managed.describe((step,))}"]
+    seen.add(step)
+    return []
 
 
 def _drop(
@@ -102,21 +134,23 @@ def _merge_keyed(target: list[Any], intent: list[Any], schema: Schema) -> list[A
     return merged
 
 
-def _conflicts(disputed: list[tuple[Owner, Path]]) -> ApiStatus:
-    causes = []
-    for (manager, operation, subresource), path in disputed:
-        how = f' with subresource "{subresource}"' if subresource else ""
-        using = "" if operation == "Apply" else " using v1" if not how else ""
-        causes.append(
-            {
-                "reason": "FieldManagerConflict",
-                "message": f'conflict with "{manager}"{how}{using}',
-                "field": managed.describe(path),
-            }
-        )
+def _conflicts(disputed: list[tuple[Owner, str, Path]]) -> ApiStatus:
+    found: dict[str, list[str]] = {}  # who, as it is written, and the fields
+    for (manager, operation, subresource), version, path in disputed:
+        who = f'"{manager}"' + (f' with subresource "{subresource}"' if subresource else "")
+        who += f" using {version}" if operation == "Update" else ""
+        found.setdefault(who, []).append(managed.describe(path))
+    causes = [
+        {"reason": "FieldManagerConflict", "message": f"conflict with {who}", "field": field}
+        for who, fields in sorted(found.items())
+        for field in fields
+    ]
     if len(causes) == 1:
         message = f"Apply failed with 1 conflict: {causes[0]['message']}: {causes[0]['field']}"
     else:
-        listed = "\n".join(f"- {cause['message']}: {cause['field']}" for cause in causes)
-        message = f"Apply failed with {len(causes)} conflicts:\n{listed}"
+        lines = [
+            "\n".join([f"conflicts with {who}:", *(f"- {field}" for field in fields)])
+            for who, fields in sorted(found.items())
+        ]
+        message = f"Apply failed with {len(causes)} conflicts: " + "\n".join(lines)
     return ApiStatus(409, "Conflict", message, details={"causes": causes})

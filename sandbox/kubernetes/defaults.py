@@ -201,15 +201,6 @@ def _job(job: Object) -> None:
     _job_spec(job["spec"])
 
 
-def _cron_job(cron_job: Object) -> None:
-    spec = cron_job["spec"]
-    _set(
-        spec, concurrencyPolicy="Allow", suspend=False, successfulJobsHistoryLimit=3, failedJobsHistoryLimit=1
-    )
-    _template_of_job = spec.setdefault("jobTemplate", {})
-    pod_spec(_template_of_job.setdefault("spec", {}).setdefault("template", {}).setdefault("spec", {}))
-
-
 def _claim(claim: Object) -> None:
     _set(claim["spec"], volumeMode="Filesystem")
     _set(claim.setdefault("status", {}), phase="Pending")
@@ -251,30 +242,6 @@ def _secret(secret: Object) -> None:
 
 def _storage_class(storage_class: Object) -> None:
     _set(storage_class, reclaimPolicy="Delete", volumeBindingMode="Immediate")
-
-
-def _csi_driver(driver: Object) -> None:
-    _set(
-        driver["spec"],
-        attachRequired=True,
-        podInfoOnMount=False,
-        storageCapacity=False,
-        requiresRepublish=False,
-    )
-    _set(
-        driver["spec"],
-        fsGroupPolicy="ReadWriteOnceWithFSType",
-        volumeLifecycleModes=["Persistent"],
-        seLinuxMount=False,
-    )
-
-
-def _autoscaler(autoscaler: Object) -> None:
-    spec = autoscaler["spec"]
-    _set(spec, minReplicas=1)
-    if not spec.get("metrics"):
-        target = {"type": "Utilization", "averageUtilization": 80}
-        spec["metrics"] = [{"type": "Resource", "resource": {"name": "cpu", "target": target}}]
 
 
 def _network_policy(policy: Object) -> None:
@@ -334,10 +301,7 @@ _FILLERS: dict[Key, Callable[[Object], None]] = {
     ("apps", "statefulsets"): _stateful_set,
     ("apps", "daemonsets"): _daemon_set,
     ("batch", "jobs"): _job,
-    ("batch", "cronjobs"): _cron_job,
     ("storage.k8s.io", "storageclasses"): _storage_class,
-    ("storage.k8s.io", "csidrivers"): _csi_driver,
-    ("autoscaling", "horizontalpodautoscalers"): _autoscaler,
     ("networking.k8s.io", "networkpolicies"): _network_policy,
     ("rbac.authorization.k8s.io", "rolebindings"): _binding_rbac,
     ("rbac.authorization.k8s.io", "clusterrolebindings"): _binding_rbac,

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from sandbox.kubernetes import errors, managed
+from sandbox.kubernetes import errors, managed, names
 from sandbox.kubernetes.objects import Objects, Write, finished
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import Object, Stored
@@ -21,11 +21,8 @@ RETURNED = frozenset(
         "serviceaccounts",
         "persistentvolumes",
         "persistentvolumeclaims",
-        "podtemplates",
         "storageclasses.storage.k8s.io",
-        "csidrivers.storage.k8s.io",
         "csinodes.storage.k8s.io",
-        "volumeattachments.storage.k8s.io",
     }
 )
 
@@ -47,13 +44,15 @@ class DeleteOptions:
         grace = query.get("gracePeriodSeconds", body.get("gracePeriodSeconds"))
         policy = query.get("propagationPolicy") or body.get("propagationPolicy")
         orphan = query.get("orphanDependents", body.get("orphanDependents"))
+        if policy is not None and orphan is not None:
+            why = "orphanDependents and deletionPropagation cannot be both set"
+            raise errors.invalid_options("DeleteOptions", names.bad("propagationPolicy", policy, why))
         if policy is None and orphan is not None:
             policy = "Orphan" if str(orphan).lower() == "true" else "Background"
         if policy is not None and policy not in _POLICIES:
-            raise errors.ApiStatus(
-                422,
-                "Invalid",
-                f'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Invalid value: "{policy}"',
+            allowed = (*_POLICIES, "nil")
+            raise errors.invalid_options(
+                "DeleteOptions", names.unsupported("propagationPolicy", policy, allowed)
             )
         before = body.get("preconditions") or {}
         dry_run = query.get("dryRun") or (body.get("dryRun") or [""])[0]

@@ -5,6 +5,7 @@ Reasons and wordings follow k8s.io/apimachinery/pkg/api/errors, since clients ma
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -50,7 +51,7 @@ class ApiStatus(Exception):
             "message": self.message,
             "reason": self.reason,
         }
-        if self.details:
+        if self.details is not None:
             status["details"] = self.details
         return status | {"code": self.code}
 
@@ -60,6 +61,26 @@ class Unauthorized(ApiStatus):
 
     def __init__(self, message: str = "Unauthorized") -> None:
         super().__init__(401, "Unauthorized", message)
+
+
+class Undecodable(ApiStatus):
+    """A body that cannot be read as its kind, or not strictly. `why` is what the decoder says.
+
+    400 as it stands; `of_patch` is the 422 that a patch leading to such a body is answered with.
+    """
+
+    def __init__(self, resource: Resource, why: str) -> None:
+        self.why = why
+        kind = resource.kind
+        super().__init__(
+            400, "BadRequest", f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {why}'
+        )
+
+    def of_patch(self, patched: str) -> ApiStatus:
+        """`patched` is the object after the patch, as JSON."""
+        message = f"Invalid value: {json.dumps(patched)}: {self.why}"
+        causes = [Cause("patch", message).as_dict()]
+        return ApiStatus(422, "Invalid", f' "" is invalid: patch: {message}', details={"causes": causes})
 
 
 def _details(resource: Resource, name: str, **more: Any) -> dict[str, Any]:
@@ -107,6 +128,21 @@ def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiStatus
     return ApiStatus(422, "Invalid", f'{kind} "{name}" is invalid: {what}', details=details)
 
 
+def invalid_options(kind: str, *causes: Cause) -> ApiStatus:
+    """Options of a request that do not go together: `kind` is ListOptions, DeleteOptions, …"""
+    lines = [f"{cause.field}: {cause.message}" for cause in causes]
+    what = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"
+    details = {"group": "meta.k8s.io", "kind": kind, "causes": [cause.as_dict() for cause in causes]}
+    return ApiStatus(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {what}', details=details)
+
+
+def too_new(version: int, current: int) -> ApiStatus:
+    """A resourceVersion that has not been given out yet."""
+    message = f"Too large resource version: {version}, current: {current}"
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    return ApiStatus(504, "Timeout", message, details={"causes": [cause], "retryAfterSeconds": 1})
+
+
 def forbidden(resource: Resource, name: str, why: str, *causes: Cause) -> ApiStatus:
     details = _details(resource, name)
     if causes:
@@ -122,6 +158,11 @@ def method_not_allowed() -> ApiStatus:
     return ApiStatus(
         405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
     )
+
+
+def not_while_terminating() -> ApiStatus:
+    message = "create not allowed while custom resource definition is terminating"
+    return ApiStatus(405, "MethodNotAllowed", message, details={})
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> ApiStatus:

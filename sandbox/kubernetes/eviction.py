@@ -31,7 +31,7 @@ def evict(
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
             )
         if budgets:
-            _spend(objects, budgets[0], pod, write)
+            _spend(objects, budgets[0], pod, dry_run=write.dry_run or options.dry_run)
     deleter.delete(pods, namespace, name, options, write)
     return _SUCCESS
 
@@ -47,7 +47,7 @@ def _covers(budget: Stored, pod: Stored) -> bool:
     return same and selectors.matches(budget.object.get("spec", {}).get("selector"), labels)
 
 
-def _spend(objects: Objects, budget: Stored, pod: Stored, write: Write) -> None:
+def _spend(objects: Objects, budget: Stored, pod: Stored, *, dry_run: bool) -> None:
     """Take one disruption from the budget. Raises ApiStatus 429."""
     status = budget.object.get("status", {})
     name = budget.metadata["name"]
@@ -63,7 +63,7 @@ def _spend(objects: Objects, budget: Stored, pod: Stored, write: Write) -> None:
         )
     disrupted = status.get("disruptedPods", {}) | {pod.metadata["name"]: managed.timestamp(objects.now())}
     spent = status | {"disruptionsAllowed": status["disruptionsAllowed"] - 1, "disruptedPods": disrupted}
-    if not write.dry_run:
+    if not dry_run:
         objects.store.put(_BUDGETS, budget.object | {"status": spent})
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from sandbox.kubernetes import errors, selectors
+from sandbox.kubernetes import errors, names, selectors
+from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import Name, Store, Stored
 
@@ -26,7 +27,7 @@ class Selection:
         cls, resource: Resource, namespace: str | None, name: str | None, query: Mapping[str, str]
     ) -> Selection:
         """Raises ApiStatus 400 for a selector that cannot be read."""
-        extra = resource.custom.selectable if resource.custom else frozenset()
+        extra = resource.custom.selectable if resource.custom else None
         text = query.get("fieldSelector", "")
         if name is not None:
             text = f"{text},metadata.name={name}" if text else f"metadata.name={name}"
@@ -45,6 +46,57 @@ class Selection:
         return self.labels(metadata.get("labels") or {}) and self.fields(stored.object)
 
 
+def check_options(query: Mapping[str, str], current: int) -> None:
+    """Which options of a list or watch go together. `current` is the newest revision there is.
+
+    Raises ApiStatus 400, 422 or 504 (a version from the future). Source:
+    k8s.io/apimachinery/pkg/apis/meta/internalversion/validation.
+    """
+    version, match = query.get("resourceVersion", ""), query.get("resourceVersionMatch", "")
+    watching = query.get("watch", "").lower() in ("true", "1")
+    causes = [*_check_match(version, match, query), *_check_initial(watching, match, query)]
+    if causes:
+        raise errors.invalid_options("ListOptions", *causes)
+    if query.get("continue") and version not in ("", "0"):
+        raise errors.bad_request("specifying resource version is not allowed when using continue")
+    check_version(version, current)
+
+
+def check_version(version: str, current: int) -> None:
+    """Raises ApiStatus 400 for what is no resourceVersion, 504 for one that is not given out yet."""
+    if version and not version.isdigit():
+        raise errors.bad_request(f'invalid resource version "{version}": it must be a number')
+    if version and int(version) > current:
+        raise errors.too_new(int(version), current)
+
+
+def _check_match(version: str, match: str, query: Mapping[str, str]) -> Iterator[Cause]:
+    if not match or query.get("watch", "").lower() in ("true", "1"):
+        return
+    path = "resourceVersionMatch"
+    if query.get("continue"):
+        yield names.forbidden(path, "resourceVersionMatch is forbidden when continue is provided")
+    if not version:
+        yield names.forbidden(path, "resourceVersionMatch is forbidden unless resourceVersion is provided")
+    if match not in ("Exact", "NotOlderThan"):
+        yield names.unsupported(path, match, ("Exact", "NotOlderThan"))
+    if match == "Exact" and version == "0":
+        yield names.forbidden(path, 'resourceVersionMatch "exact" is forbidden for resourceVersion "0"')
+
+
+def _check_initial(watching: bool, match: str, query: Mapping[str, str]) -> Iterator[Cause]:
+    if not watching:
+        if "sendInitialEvents" in query:
+            yield names.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
+    elif "sendInitialEvents" in query:
+        if match != "NotOlderThan":
+            why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+            yield names.forbidden("resourceVersionMatch", why)
+    elif match:
+        why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
+        yield names.forbidden("resourceVersionMatch", why)
+
+
 @dataclass(frozen=True)
 class Page:
     items: list[Stored]
@@ -54,9 +106,10 @@ class Page:
 
 
 def list_page(store: Store, resource: Resource, selection: Selection, query: Mapping[str, str]) -> Page:
-    """One page by the query's limit and continue. Raises ApiStatus 400 or 410."""
+    """One page by the query's limit and continue. Raises ApiStatus 400, 410, 422 or 504."""
+    check_options(query, store.revision)
     try:
-        limit = int(query.get("limit") or 0)
+        limit = max(int(query.get("limit") or 0), 0)
     except ValueError:
         raise errors.bad_request(f"limit: {query.get('limit')!r} is no number") from None
     after: Name | None = None

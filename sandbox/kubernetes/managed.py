@@ -34,7 +34,7 @@ _UNOWNED_METADATA = frozenset(
         "selfLink",
     ]
 )
-_KEY_DEFAULTS = {"protocol": "TCP"}
+KEY_DEFAULTS = {"protocol": "TCP"}
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,8 @@ def item_key(item: Any, schema: Schema) -> str:
     """The `k:{…}` step of one item of a keyed list."""
     keys = {}
     for key in schema.get("x-kubernetes-list-map-keys", ()):
-        if key in item or key in _KEY_DEFAULTS:
-            keys[key] = item.get(key, _KEY_DEFAULTS.get(key))
+        if key in item or key in KEY_DEFAULTS:
+            keys[key] = item.get(key, KEY_DEFAULTS.get(key))
     return "k:" + json.dumps(keys, sort_keys=True, separators=(",", ":"))
 
 
@@ -152,6 +152,8 @@ def describe(path: Path) -> str:
 def load(object_: dict[str, Any]) -> dict[Owner, Entry]:
     found = {}
     for entry in object_["metadata"].get("managedFields") or []:
+        if not entry.get("operation"):  # one empty entry asks to forget them all
+            continue
         owner = (entry.get("manager", ""), entry["operation"], entry.get("subresource", ""))
         fields = frozenset(_unfold(entry.get("fieldsV1") or {}, ()))
         found[owner] = Entry(fields, entry.get("apiVersion", ""), entry.get("time", ""))
@@ -173,6 +175,13 @@ def store(owners: dict[Owner, Entry]) -> list[dict[str, Any]]:
         for (manager, operation, subresource), entry in owners.items()
         if entry.fields
     ]
+
+
+def keep(metadata: dict[str, Any], owners: dict[Owner, Entry]) -> None:
+    """Write the owners into an object's metadata, which has no such field where nobody owns anything."""
+    metadata.pop("managedFields", None)
+    if entries := store(owners):
+        metadata["managedFields"] = entries
 
 
 def _fold(paths: frozenset[Path]) -> dict[str, Any]:

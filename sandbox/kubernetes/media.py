@@ -2,63 +2,44 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
-import yaml
-
-from sandbox.kubernetes import errors, patches, protobuf
+from sandbox.kubernetes import errors, parsing, patches, protobuf
 
 JSON = "application/json"
 YAML = "application/yaml"
 BODY_TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as Kubernetes reads it: a date stays a string, for JSON knows no dates."""
+def decode_body(raw: bytes, content_type: str, duplicates: list[str] | None = None) -> Any:
+    """An object's body. Raises ApiStatus 400 for what cannot be parsed, 415 for another media type.
 
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def decode_body(raw: bytes, content_type: str) -> Any:
-    """An object's body. Raises ApiStatus 400 for what cannot be parsed, 415 for another media type."""
+    The dotted paths of keys that were written twice are added to `duplicates`.
+    """
     media = content_type.partition(";")[0].strip().lower()
     if media == protobuf.MEDIA_TYPE:
         return protobuf.decode(raw)
-    if media == YAML:
-        return _yaml(raw)
-    if media in ("", JSON):
-        return _json(raw)
-    raise errors.unsupported_media_type(BODY_TYPES)
+    if media not in ("", JSON, YAML):
+        raise errors.unsupported_media_type(BODY_TYPES)
+    return _parse(raw, media == YAML, duplicates)
 
 
-def decode_patch(raw: bytes, content_type: str) -> tuple[str, Any]:
+def decode_patch(raw: bytes, content_type: str, duplicates: list[str]) -> tuple[str, Any]:
     """A patch and its type. Raises ApiStatus 400 or 415."""
     media = content_type.partition(";")[0].strip().lower()
     if media == patches.APPLY:
-        return media, _json(raw) if raw.lstrip()[:1] == b"{" else _yaml(raw)
+        return media, _parse(raw, raw.lstrip()[:1] != b"{", duplicates)
     if media not in (patches.JSON, patches.MERGE, patches.STRATEGIC):
         raise errors.unsupported_media_type((patches.JSON, patches.MERGE, patches.STRATEGIC, patches.APPLY))
-    return media, _json(raw)
+    return media, _parse(raw, False, duplicates)
 
 
-def _json(raw: bytes) -> Any:
-    try:
-        return json.loads(raw)
-    except (json.JSONDecodeError, UnicodeDecodeError) as wrong:
-        raise errors.bad_request(f"couldn't get version/kind; json parse error: {wrong}") from None
-
-
-def _yaml(raw: bytes) -> Any:
-    try:
-        return yaml.load(raw, Loader=_Loader)  # noqa: S506 -- a SafeLoader
-    except yaml.YAMLError as wrong:
-        raise errors.bad_request(f"error converting YAML to JSON: {wrong}") from None
+def _parse(raw: bytes, is_yaml: bool, duplicates: list[str] | None) -> Any:
+    value, twice = parsing.parse_yaml(raw) if is_yaml else parsing.parse_json(raw)
+    if duplicates is not None:
+        duplicates += twice
+    return value
 
 
 def wanted_form(accept: str) -> str:

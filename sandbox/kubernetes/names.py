@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -28,8 +29,7 @@ _LABEL_WORDS = (
 
 
 def bad(path: str, value: Any, why: str) -> Cause:
-    shown = f'"{value}"' if isinstance(value, str) else value
-    return Cause(path, f"Invalid value: {shown}: {why}")
+    return Cause(path, f"Invalid value: {json.dumps(value)}: {why}")
 
 
 def required(path: str, why: str = "") -> Cause:

@@ -9,7 +9,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.kubernetes import admission, apply, custom, defaults, errors, managed, rules, schema
+from sandbox.kubernetes import (
+    admission,
+    apply,
+    custom,
+    custom_validation,
+    defaults,
+    errors,
+    managed,
+    rules,
+    schema,
+)
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.managed import Entry, Owner
 from sandbox.kubernetes.resources import Registry, Resource
@@ -27,9 +37,7 @@ _KEPT = (
     "deletionGracePeriodSeconds",
 )
 # Kinds whose PUT must carry a resourceVersion (AllowUnconditionalUpdate is false in their strategy).
-_LOCKED = frozenset(
-    {"leases", "customresourcedefinitions", "poddisruptionbudgets", "apiservices", "volumeattachments"}
-)
+_LOCKED = frozenset({"leases", "customresourcedefinitions", "poddisruptionbudgets"})
 # Kinds whose status update may also change labels and annotations (their strategy resets the spec alone).
 _STATUS_WITH_LABELS = frozenset({"nodes", "pods", "services", "persistentvolumeclaims", "persistentvolumes"})
 _KEEPS_STATUS = frozenset({"nodes"})  # the kubelet registers its node with a status
@@ -45,6 +53,7 @@ class Write:
     field_validation: str = "Warn"
     force: bool = False
     warnings: list[str] = field(default_factory=list)
+    duplicates: list[str] = field(default_factory=list)  # dotted paths of keys the body has twice
 
 
 class Objects:
@@ -99,6 +108,8 @@ class Objects:
         if metadata.pop("resourceVersion", ""):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         self._require_namespace(resource, namespace, metadata["name"])
+        if resource.terminating:
+            raise errors.not_while_terminating()
         if self.store.get(resource.key, namespace, metadata["name"]) is not None:
             raise errors.already_exists(resource, metadata["name"])
         metadata["uid"] = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
@@ -108,14 +119,14 @@ class Objects:
         if "status" in resource.subresources and resource.plural not in _KEEPS_STATUS:
             object_.pop("status", None)
             if resource.custom is None:
-                object_["status"] = {}  # Go writes the empty struct
+                object_["status"] = schema.empty_status(resource)
         self._complete(resource, object_)
         self.admit.create(resource, object_)
         self._check(resource, object_, None)
         if owners is None:
             self._own(resource, object_, None, write, "")
         else:
-            metadata["managedFields"] = managed.store(owners)
+            managed.keep(metadata, owners)
         if write.dry_run:
             return Stored(object_)
         return self.store.put(resource.key, object_)
@@ -187,10 +198,10 @@ class Objects:
         if owners is None:
             self._own(resource, new, old.object, write, subresource)
         else:
-            metadata["managedFields"] = managed.store(owners)
+            managed.keep(metadata, owners)
         if new == old.object:
             return old
-        if resource.has_generation and subresource != "status" and _content(new) != _content(old.object):
+        if resource.has_generation and subresource != "status" and _changed(resource, new, old.object):
             metadata["generation"] = old.metadata.get("generation", 0) + 1
         if write.dry_run:
             return Stored(new)
@@ -211,7 +222,11 @@ class Objects:
         metadata: Object,
         unconditional: bool,
     ) -> None:
-        if metadata.setdefault("name", name) != name:
+        if not metadata.get("name"):
+            raise errors.bad_request(
+                f"the name of the object ({name} based on URL) was undeterminable: resource name may not be empty"
+            )
+        if metadata["name"] != name:
             raise errors.bad_request(
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
             )
@@ -225,6 +240,11 @@ class Objects:
             cause = Cause("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
             raise errors.invalid(resource, name, [cause])
         uid = metadata.get("uid")
+        if (
+            uid and uid != old.metadata["uid"] and unconditional
+        ):  # a patch names no precondition, it changes the uid
+            cause = Cause("metadata.uid", f'Invalid value: "{uid}": field is immutable')
+            raise errors.invalid(resource, name, [cause])
         if uid and uid != old.metadata["uid"]:
             raise errors.conflict(
                 resource,
@@ -266,14 +286,30 @@ class Objects:
         subresource: str = "",
     ) -> tuple[Stored, bool]:
         """Server-side apply; the stored object and whether it was created. Raises ApiStatus 409 for conflicts."""
-        metadata = intent.setdefault("metadata", {})
+        if (version := intent.get("apiVersion", "")) != resource.api_version:
+            raise errors.bad_request(
+                "Incorrect version specified in apply patch. "
+                f"Specified patch version: {version}, expected: {resource.api_version}"
+            )
+        if intent.get("kind") != resource.kind:
+            raise errors.bad_request(f"invalid object type: {version}, Kind={intent.get('kind', '')}")
+        metadata = intent.get("metadata")
+        metadata = intent["metadata"] = dict(metadata) if isinstance(metadata, dict) else {}
         if metadata.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
         if metadata.setdefault("name", name) != name:
             raise errors.bad_request(
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
             )
-        intent = self.decode(resource, intent, write, whole=False)
+        self._check_namespace(resource, namespace, metadata)
+        try:
+            intent = self.decode(resource, intent, write, whole=False)
+        except errors.Undecodable as wrong:
+            if write.duplicates and write.field_validation == "Strict":
+                raise errors.bad_request(f"error strict decoding YAML: {wrong.why}") from None
+            raise untyped(resource, metadata, wrong.why) from None
+        if problems := apply.keyless(intent, resource.schema):
+            raise untyped(resource, metadata, "\n".join(problems))
         if subresource == "status":
             intent.pop("spec", None)
         elif "status" in resource.subresources:
@@ -281,6 +317,9 @@ class Objects:
         live = self.store.get(resource.key, namespace, name)
         if live is None and subresource:
             raise errors.not_found(resource, name)
+        if live is None and (uid := intent["metadata"].get("uid")):
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise errors.conflict(resource, name, why)
         owner = (write.manager, "Apply", subresource)
         version = intent["metadata"].pop("resourceVersion", None)
         merged, owners = apply.apply(
@@ -310,7 +349,7 @@ class Objects:
             raise errors.bad_request("the object provided is unrecognized (must be of type object)")
         self._check_type(resource, body)
         if resource.custom is None:
-            decoded = schema.decode(resource, body)
+            decoded = schema.decode(resource, body, whole=whole)
             object_, unknown = decoded.value, decoded.unknown
             if decoded.missing and whole:
                 raise errors.invalid(resource, (body.get("metadata") or {}).get("name", ""), decoded.missing)
@@ -319,10 +358,15 @@ class Objects:
             object_, unknown = custom.prune(resource, copy_json(body))
             object_["metadata"] = meta.value
             unknown = unknown + meta.unknown
-        if unknown and write.field_validation == "Strict":
-            raise schema.strict_error(resource, unknown)
-        if unknown and write.field_validation == "Warn":
-            write.warnings.extend(f'unknown field "{path}"' for path in unknown)
+        if unknown and not whole:
+            lines = [f".{path}: field not declared in schema" for path in unknown]
+            raise untyped(resource, body["metadata"], "\n".join(lines))
+        problems = [f'duplicate field "{path}"' for path in write.duplicates]
+        problems += [f'unknown field "{path}"' for path in unknown]
+        if problems and write.field_validation == "Strict":
+            raise errors.Undecodable(resource, f"strict decoding error: {', '.join(problems)}")
+        if write.field_validation == "Warn":
+            write.warnings.extend(problem for problem in problems if problem not in write.warnings)
         object_.setdefault("metadata", {})
         typed: Object = {"apiVersion": resource.api_version, "kind": resource.kind} | object_
         return typed
@@ -330,13 +374,13 @@ class Objects:
     def _check_type(self, resource: Resource, body: Object) -> None:
         version, kind = body.get("apiVersion") or resource.api_version, body.get("kind") or resource.kind
         if kind != resource.kind:
-            raise errors.bad_request(
-                f'the object provided is unrecognized (kind "{kind}" does not match {resource.kind})'
-            )
+            why = f'the object provided is unrecognized (kind "{kind}" does not match {resource.kind})'
+            raise errors.Undecodable(resource, why)
         if version != resource.api_version:
-            raise errors.bad_request(
+            raise errors.Undecodable(
+                resource,
                 f"the API version in the data ({version}) does not match the expected API version "
-                f"({resource.api_version})"
+                f"({resource.api_version})",
             )
         body["apiVersion"], body["kind"] = version, kind
 
@@ -344,14 +388,15 @@ class Objects:
         if resource.custom is None:
             defaults.apply_defaults(resource.key, object_)
             return
-        for key, value in custom.default(object_, resource.schema).items():
-            object_[key] = value
+        completed = custom.default(object_, resource.schema)
+        object_.clear()
+        object_.update(completed)
 
     def _check(self, resource: Resource, new: Object, old: Object | None, subresource: str = "") -> None:
         name = new["metadata"]["name"]
         causes = rules.metadata(resource, new, old)
         if resource.custom is not None:
-            causes += custom.validate(new, resource.schema)
+            causes += custom_validation.validate(new, resource.schema)
         elif not subresource:
             causes += rules.object_rules(resource, new, old)
         if causes:
@@ -360,12 +405,21 @@ class Objects:
     def _own(
         self, resource: Resource, new: Object, old: Object | None, write: Write, subresource: str
     ) -> None:
-        owners = managed.load(old) if old else {}
-        before = managed.leaves(old, resource.schema) if old else {}
-        after = managed.leaves(new, resource.schema)
+        """Whoever writes a field owns it. A caller may rewrite `managedFields` too, but not through a subresource."""
+        given = new["metadata"].get("managedFields")
+        source = old if subresource or not given else new
+        owners = managed.load(source) if source else {}
+        if (
+            not subresource and "status" in resource.subresources
+        ):  # what the endpoint resets is not the caller's
+            new_part, old_part = _without_status(new), _without_status(old or {})
+        else:
+            new_part, old_part = new, old or {}
+        before = managed.leaves(old_part, resource.schema)
+        after = managed.leaves(new_part, resource.schema)
         owner = (write.manager, "Update", subresource)
         owners = managed.take_over(owners, before, after, owner, resource.api_version, self.now())
-        new["metadata"]["managedFields"] = managed.store(owners)
+        managed.keep(new["metadata"], owners)
 
 
 def finished(resource: Resource, object_: Object) -> bool:
@@ -378,5 +432,19 @@ def finished(resource: Resource, object_: Object) -> bool:
     return not metadata.get("deletionGracePeriodSeconds")
 
 
-def _content(object_: Object) -> Object:
-    return {key: value for key, value in object_.items() if key not in ("metadata", "status")}
+def untyped(resource: Resource, metadata: Object, why: str) -> errors.ApiStatus:
+    """An apply whose intent does not fit the schema: a plain error inside kube-apiserver, hence its 500."""
+    name = "/".join(filter(None, (metadata.get("namespace"), metadata.get("name"))))
+    what = f"{name}; {resource.api_version}, Kind={resource.kind}"
+    return errors.ApiStatus(500, "", f"failed to create typed patch object ({what}): {why}")
+
+
+def _without_status(object_: Object) -> Object:
+    return {key: value for key, value in object_.items() if key != "status"}
+
+
+def _changed(resource: Resource, new: Object, old: Object) -> bool:
+    """Whether a write asks for something else: a status counts only where it has no endpoint of its own."""
+    own_status = resource.custom is None or "status" in resource.subresources
+    aside = {"metadata", "status"} if own_status else {"metadata"}
+    return any(new.get(key) != old.get(key) for key in (new.keys() | old.keys()) - aside)

@@ -1,4 +1,4 @@
-"""OpenAPI v3: enough for kubectl to validate on the server and to explain kinds."""
+"""OpenAPI v3: enough for kubectl to validate on the server and to explain kinds. And a v2 that says nothing of kinds."""
 
 from __future__ import annotations
 
@@ -15,6 +15,27 @@ _PARAMETERS = [
     {"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": True}}
     for name in ("dryRun", "fieldManager", "fieldValidation")
 ]
+
+
+_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+
+
+def version_2(accept: str) -> tuple[bytes, str]:
+    """/openapi/v2 and its media type: a document without definitions.
+
+    kubectl asks for it when it meets a kind that v3 does not have, only to go on to `no matches for kind`.
+    """
+    title, version = "Kubernetes", f"v{VERSION}.0"
+    if _V2_PROTOBUF not in accept:
+        info = {"title": title, "version": version}
+        document = {"swagger": "2.0", "info": info, "paths": {}, "definitions": {}}
+        return json.dumps(document).encode(), "application/json"
+    return _text(1, b"2.0") + _text(2, _text(1, title.encode()) + _text(2, version.encode())), _V2_PROTOBUF
+
+
+def _text(number: int, data: bytes) -> bytes:
+    """A protobuf field of bytes; all here are shorter than 128."""
+    return bytes([number << 3 | 2, len(data)]) + data
 
 
 def _root(group: str, version: str) -> str:

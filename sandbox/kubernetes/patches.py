@@ -169,7 +169,8 @@ def _merge_list(current: list[Any], patch: list[Any], schema: Schema) -> list[An
         return [copy_json(item) for item in patch if "$patch" not in item]
     for item in patch:
         if not isinstance(item, dict) or merge_key not in item:
-            raise errors.bad_request(f"map: {item} does not contain declared merge key: {merge_key}")
+            # A plain error inside kube-apiserver, hence its 500.
+            raise errors.ApiStatus(500, "", f"map: {item} does not contain declared merge key: {merge_key}")
         position = next((i for i, old in enumerate(current) if old.get(merge_key) == item[merge_key]), None)
         if item.get("$patch") == "delete":
             if position is not None:

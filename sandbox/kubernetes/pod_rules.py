@@ -6,10 +6,27 @@ from typing import Any
 
 from sandbox.kubernetes import names, quantities
 from sandbox.kubernetes.errors import Cause
+from sandbox.kubernetes.pod_placement_rules import placement
 from sandbox.kubernetes.store import Object
 
 _STANDARD = ("cpu", "memory", "ephemeral-storage")
 _PULL = ("Always", "IfNotPresent", "Never")
+_DNS = ("ClusterFirst", "ClusterFirstWithHostNet", "Default", "None")
+_FIELD_PATHS = frozenset(
+    [
+        "metadata.name",
+        "metadata.namespace",
+        "metadata.uid",
+        "metadata.labels",
+        "metadata.annotations",
+        "spec.nodeName",
+        "spec.serviceAccountName",
+        "status.hostIP",
+        "status.hostIPs",
+        "status.podIP",
+        "status.podIPs",
+    ]
+)
 _HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
 _OPERATORS = ("Equal", "Exists")
 _EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
@@ -44,8 +61,32 @@ def pod_spec(
             )
         )
     causes += names.labels(f"{path}.nodeSelector", spec.get("nodeSelector") or {})
+    causes += _of_the_pod(spec, path) + placement(spec, path)
     for index, toleration in enumerate(spec.get("tolerations") or []):
         causes += _toleration(toleration, f"{path}.tolerations[{index}]")
+    return causes
+
+
+def _of_the_pod(spec: Object, path: str) -> list[Cause]:
+    causes: list[Cause] = []
+    if spec["dnsPolicy"] not in _DNS:
+        causes.append(names.unsupported(f"{path}.dnsPolicy", spec["dnsPolicy"], _DNS))
+    if (deadline := spec.get("activeDeadlineSeconds", 1)) < 1:
+        why = "must be between 1 and 2147483647, inclusive"
+        causes.append(names.bad(f"{path}.activeDeadlineSeconds", deadline, why))
+    if hostname := spec.get("hostname"):
+        causes += names.label(f"{path}.hostname", hostname)
+    for key in ("runAsUser", "runAsGroup", "fsGroup"):
+        if (number := (spec.get("securityContext") or {}).get(key, 0)) < 0:
+            why = "must be between 0 and 2147483647, inclusive"
+            causes.append(names.bad(f"{path}.securityContext.{key}", number, why))
+    if spec.get("hostNetwork"):
+        for index, container in enumerate(spec.get("containers") or []):
+            for at, port in enumerate(container.get("ports") or []):
+                if port.get("hostPort") not in (None, port["containerPort"]):
+                    where = f"{path}.containers[{index}].ports[{at}].containerPort"
+                    why = "must match `hostPort` when `hostNetwork` is true"
+                    causes.append(names.bad(where, port["containerPort"], why))
     return causes
 
 
@@ -61,6 +102,10 @@ def _volumes(volumes: list[Object], path: str) -> tuple[set[str], list[Cause]]:
         if len(volume) > 2:
             kinds = [key for key in volume if key != "name"]
             causes.append(names.forbidden(f"{where}.{kinds[1]}", "may not specify more than 1 volume type"))
+        limit = (volume.get("emptyDir") or {}).get("sizeLimit")
+        if limit is not None and quantities.parse(limit) < 0:
+            why = "must be greater than or equal to 0"
+            causes.append(names.forbidden(f"{where}.emptyDir.sizeLimit", f"SizeLimit field {why}"))
     return found, causes
 
 
@@ -82,6 +127,13 @@ def _container(container: Object, path: str, volumes: set[str]) -> list[Cause]:
         where = f"{path}.volumeMounts[{index}]"
         if mount["name"] not in volumes:
             causes.append(Cause(f"{where}.name", f'Not found: "{mount["name"]}"', "FieldValueNotFound"))
+        if not mount["mountPath"]:
+            causes.append(names.required(f"{where}.mountPath"))
+        below = mount.get("subPath", "")
+        if below.startswith("/"):
+            causes.append(names.bad(f"{where}.subPath", below, "must be a relative path"))
+        elif ".." in below.split("/"):
+            causes.append(names.bad(f"{where}.subPath", below, "must not contain '..'"))
         if mount["mountPath"] in mounted:
             causes.append(names.bad(f"{where}.mountPath", mount["mountPath"], "must be unique"))
         mounted.add(mount["mountPath"])
@@ -127,6 +179,10 @@ def _variable(variable: Object, path: str) -> list[Cause]:
                     "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef` or `secretKeyRef`",
                 )
             )
+        field = (source.get("fieldRef") or {}).get("fieldPath")
+        if field is not None and field.partition("[")[0] not in _FIELD_PATHS:
+            why = f"error converting fieldPath: field label not supported: {field}"
+            causes.append(names.bad(f"{path}.valueFrom.fieldRef.fieldPath", field, why))
     return causes
 
 

@@ -147,6 +147,43 @@ _SERVICE_SPEC: Fields = {
 }
 _BOUND: Fields = {1: ("kind", "str"), 2: ("apiVersion", "str"), 3: ("name", "str"), 4: ("uid", "str")}
 
+_RULE: Fields = {
+    1: ("verbs", "[str"),
+    2: ("apiGroups", "[str"),
+    3: ("resources", "[str"),
+    4: ("resourceNames", "[str"),
+    5: ("nonResourceURLs", "[str"),
+}
+_SUBJECT: Fields = {1: ("kind", "str"), 2: ("apiGroup", "str"), 3: ("name", "str"), 4: ("namespace", "str")}
+_ROLE: Fields = {1: ("apiGroup", "str"), 2: ("kind", "str"), 3: ("name", "str")}
+_ROLE_BINDING: Fields = {1: ("metadata", _META), 2: ("subjects", [_SUBJECT]), 3: ("roleRef", _ROLE)}
+_BUDGET_SPEC: Fields = {
+    1: ("minAvailable", "int-or-str"),
+    2: ("selector", _SELECTOR),
+    3: ("maxUnavailable", "int-or-str"),
+    4: ("unhealthyPodEvictionPolicy", "str"),
+}
+_RESOURCE_ATTRIBUTES: Fields = {
+    1: ("namespace", "str"),
+    2: ("verb", "str"),
+    3: ("group", "str"),
+    4: ("version", "str"),
+    5: ("resource", "str"),
+    6: ("subresource", "str"),
+    7: ("name", "str"),
+}
+_ACCESS: Fields = {
+    1: ("resourceAttributes", _RESOURCE_ATTRIBUTES),
+    2: ("nonResourceAttributes", {1: ("path", "str"), 2: ("verb", "str")}),
+}
+_DELETE_OPTIONS: Fields = {
+    1: ("gracePeriodSeconds", "int?"),
+    2: ("preconditions", {1: ("uid", "str"), 2: ("resourceVersion", "str")}),
+    3: ("orphanDependents", "bool?"),
+    4: ("propagationPolicy", "str"),
+    5: ("dryRun", "[str"),
+}
+
 KINDS: dict[str, Fields] = {
     "Secret": {
         1: ("metadata", _META),
@@ -179,11 +216,29 @@ KINDS: dict[str, Fields] = {
         ),
         3: ("status", "-"),
     },
-    "DeleteOptions": {
-        1: ("gracePeriodSeconds", "int?"),
-        2: ("preconditions", {1: ("uid", "str"), 2: ("resourceVersion", "str")}),
-        3: ("orphanDependents", "bool?"),
-        4: ("propagationPolicy", "str"),
-        5: ("dryRun", "[str"),
+    "DeleteOptions": _DELETE_OPTIONS,
+    "Eviction": {1: ("metadata", _META), 2: ("deleteOptions", _DELETE_OPTIONS)},
+    "Role": {1: ("metadata", _META), 2: ("rules", [_RULE])},
+    "ClusterRole": {
+        1: ("metadata", _META),
+        2: ("rules", [_RULE]),
+        3: ("aggregationRule", {1: ("clusterRoleSelectors", [_SELECTOR])}),
     },
+    "RoleBinding": _ROLE_BINDING,
+    "ClusterRoleBinding": _ROLE_BINDING,
+    "PodDisruptionBudget": {1: ("metadata", _META), 2: ("spec", _BUDGET_SPEC), 3: ("status", "-")},
+    "PriorityClass": {
+        1: ("metadata", _META),
+        2: ("value", "int?"),
+        3: ("globalDefault", "bool"),
+        4: ("description", "str"),
+        5: ("preemptionPolicy", "str"),
+    },
+    "SelfSubjectAccessReview": {1: ("metadata", _META), 2: ("spec", _ACCESS), 3: ("status", "-")},
+    "SelfSubjectRulesReview": {
+        1: ("metadata", _META),
+        2: ("spec", {1: ("namespace", "str")}),
+        3: ("status", "-"),
+    },
+    "SelfSubjectReview": {1: ("metadata", _META), 2: ("status", "-")},
 }

@@ -25,18 +25,13 @@ v1 | serviceaccounts | ServiceAccount | sa | n | token
 v1 | events | Event | ev | n |
 v1 | persistentvolumeclaims | PersistentVolumeClaim | pvc | n | status
 v1 | persistentvolumes | PersistentVolume | pv | c | status
-v1 | podtemplates | PodTemplate | | n |
 apps/v1 | deployments | Deployment | deploy | n | scale,status
 apps/v1 | replicasets | ReplicaSet | rs | n | scale,status
 apps/v1 | statefulsets | StatefulSet | sts | n | scale,status
 apps/v1 | daemonsets | DaemonSet | ds | n | status
 apps/v1 | controllerrevisions | ControllerRevision | | n |
 batch/v1 | jobs | Job | | n | status
-batch/v1 | cronjobs | CronJob | cj | n | status
-autoscaling/v2 | horizontalpodautoscalers | HorizontalPodAutoscaler | hpa | n | status
 policy/v1 | poddisruptionbudgets | PodDisruptionBudget | pdb | n | status
-networking.k8s.io/v1 | ingresses | Ingress | ing | n | status
-networking.k8s.io/v1 | ingressclasses | IngressClass | | c |
 networking.k8s.io/v1 | networkpolicies | NetworkPolicy | netpol | n |
 rbac.authorization.k8s.io/v1 | roles | Role | | n |
 rbac.authorization.k8s.io/v1 | rolebindings | RoleBinding | | n |
@@ -50,10 +45,7 @@ scheduling.k8s.io/v1 | priorityclasses | PriorityClass | pc | c |
 coordination.k8s.io/v1 | leases | Lease | | n |
 discovery.k8s.io/v1 | endpointslices | EndpointSlice | | n |
 events.k8s.io/v1 | events | Event | ev | n |
-admissionregistration.k8s.io/v1 | mutatingwebhookconfigurations | MutatingWebhookConfiguration | | c |
-admissionregistration.k8s.io/v1 | validatingwebhookconfigurations | ValidatingWebhookConfiguration | | c |
 apiextensions.k8s.io/v1 | customresourcedefinitions | CustomResourceDefinition | crd,crds | c | status
-apiregistration.k8s.io/v1 | apiservices | APIService | | c | status
 """
 
 # Kinds that are answered but never stored: only POST.
@@ -77,8 +69,6 @@ _CATEGORY_ALL = frozenset(
         "statefulsets",
         "daemonsets",
         "jobs",
-        "cronjobs",
-        "horizontalpodautoscalers",
     ]
 )
 # Kinds whose registry strategy keeps metadata.generation (k8s.io/kubernetes/pkg/registry, 1.32).
@@ -89,16 +79,11 @@ _GENERATION = frozenset(
         "statefulsets",
         "daemonsets",
         "jobs",
-        "cronjobs",
         "poddisruptionbudgets",
-        "ingresses",
         "networkpolicies",
         "endpointslices",
         "priorityclasses",
         "customresourcedefinitions",
-        "ingressclasses",
-        "mutatingwebhookconfigurations",
-        "validatingwebhookconfigurations",
     ]
 )
 
@@ -119,6 +104,7 @@ class Resource:
     categories: tuple[str, ...] = ()
     singular: str = ""
     list_kind: str = ""
+    terminating: bool = False  # its definition is being deleted: no new objects
     custom: Any = field(default=None, compare=False, repr=False)  # custom.CustomVersion for custom resources
 
     @property
@@ -158,6 +144,11 @@ def _words(cell: str) -> tuple[str, ...]:
     return tuple(filter(None, cell.split(",")))
 
 
+def _verbs(plural: str) -> tuple[str, ...]:
+    """Namespaces go one by one: a collection of them cannot be deleted."""
+    return tuple(verb for verb in ALL_VERBS if plural != "namespaces" or verb != "deletecollection")
+
+
 def built_in() -> list[Resource]:
     """The built-in resources, each with its schema."""
     found = []
@@ -172,6 +163,7 @@ def built_in() -> list[Resource]:
                 scope == "n",
                 short_names=_words(short),
                 subresources=frozenset(_words(subresources)),
+                verbs=_verbs(plural),
                 schema=definitions().of_kind(group, version, kind),
                 categories=("all",) if plural in _CATEGORY_ALL else (),
                 singular=kind.lower(),

@@ -10,10 +10,11 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.faults import Faults
-from sandbox.kubernetes import errors, events, media, patches, presentation, scale, watching
+from sandbox.kubernetes import errors, events, media, names, patches, presentation, scale, watching
 from sandbox.kubernetes.deletion import RETURNED, DeleteOptions, Deleter
 from sandbox.kubernetes.durations import age_of
-from sandbox.kubernetes.listing import Page, Selection, list_page
+from sandbox.kubernetes.errors import Cause
+from sandbox.kubernetes.listing import Page, Selection, check_options, check_version, list_page
 from sandbox.kubernetes.objects import Objects, Write
 from sandbox.kubernetes.paths import Target
 from sandbox.kubernetes.presentation import Presenter
@@ -22,6 +23,13 @@ from sandbox.kubernetes.store import Object, Stored, encode
 from sandbox.kubernetes.subresources import Subresources
 
 JSON = "application/json"
+_OPTIONS = {
+    "POST": "CreateOptions",
+    "PUT": "UpdateOptions",
+    "PATCH": "PatchOptions",
+    "DELETE": "DeleteOptions",
+}
+_MANAGER_LIMIT = 128  # bytes of a field manager's name
 _WRITABLE = ("", "status", "scale", "finalize")
 
 
@@ -49,7 +57,9 @@ class Rest:
         if target.subresource not in _WRITABLE or not resource.stored:
             return await self._subresources.connect(request, target, write_of(request, user))
         if request.method in ("GET", "HEAD"):
-            return await self._get(request, target)
+            response = await self._get(request, target)
+            _warn(response, deprecations(resource))
+            return response
         raw = await request.read()
         write = write_of(request, user)
         conflicted = request.method in ("PUT", "PATCH") and self._faults.hit(
@@ -59,9 +69,7 @@ class Rest:
             raise errors.modified(resource, str(target.name))
         status, body = self._write(request, target, raw, write)
         response = web.Response(body=body, status=status, content_type=JSON)
-        for warning in write.warnings:
-            quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
-            response.headers.add("Warning", f'299 - "{quoted}"')
+        _warn(response, [*write.warnings, *deprecations(resource)])
         return response
 
     def _write(self, request: web.Request, target: Target, raw: bytes, write: Write) -> tuple[int, bytes]:
@@ -69,11 +77,16 @@ class Rest:
         content_type = request.headers.get("Content-Type", "")
         method = request.method
         if method == "POST" and target.name is None:
-            return self._create(request, target, media.decode_body(raw, content_type), write)
+            return self._create(
+                request, target, media.decode_body(raw, content_type, write.duplicates), write
+            )
         if method == "PUT" and target.name is not None:
-            return self._replace(request, target, media.decode_body(raw, content_type), write)
+            return self._replace(
+                request, target, media.decode_body(raw, content_type, write.duplicates), write
+            )
         if method == "PATCH" and target.name is not None:
-            return self._patch(request, target, *media.decode_patch(raw, content_type), write)
+            kind, patch = media.decode_patch(raw, content_type, write.duplicates)
+            return self._patch(request, target, kind, patch, write)
         if method == "DELETE" and not target.subresource:
             body = media.decode_body(raw, content_type) if raw.strip() else None
             options = DeleteOptions.parse(body, request.query)
@@ -95,6 +108,7 @@ class Rest:
             return web.Response(body=presenter.list(page), content_type=JSON)
         if target.subresource == "finalize":
             raise errors.method_not_allowed()
+        check_version(query.get("resourceVersion", ""), self._objects.store.revision)
         stored = self._objects.get(resource, target.namespace, target.name)
         if target.subresource == "scale":
             return web.json_response(scale.to_scale(resource, stored.object))
@@ -103,13 +117,8 @@ class Rest:
     async def _watch(self, request: web.Request, target: Target, presenter: Presenter) -> web.StreamResponse:
         selection = Selection.parse(target.resource, target.namespace, target.name, request.query)
         store = self._objects.store
-        version = request.query.get("resourceVersion") or "0"
-        if not version.isdigit():
-            raise errors.bad_request(f'resourceVersion: Invalid value: "{version}"')
-        if int(version) > store.revision:
-            raise errors.ApiStatus(
-                504, "Timeout", f"Too large resource version: {version}, current: {store.revision}"
-            )
+        check_options(request.query, store.revision)
+        watching.seconds_of(request.query)  # refused before the answer begins
         response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()
         await response.prepare(request)
@@ -156,6 +165,11 @@ class Rest:
             raise errors.method_not_allowed()
         if kind == patches.APPLY:
             return self._apply(request, target, patch, write)
+        if "force" in request.query:
+            cause = Cause(
+                "force", "Forbidden: may not be specified for non-apply patch", "FieldValueForbidden"
+            )
+            raise errors.invalid_options("PatchOptions", cause)
         live = self._objects.get(resource, target.namespace, name)
         if target.subresource == "scale":
             before = scale.to_scale(resource, live.object)
@@ -164,30 +178,29 @@ class Rest:
         before = presentation.convert(resource, live.object)
         after = patched(resource, before, kind, patch)
         resource, after = self._stored_form(resource, after)
-        stored = self._objects.update(
-            resource,
-            target.namespace,
-            name,
-            after,
-            write,
-            subresource=target.subresource,
-            unconditional=True,
-        )
+        try:
+            stored = self._objects.update(
+                resource,
+                target.namespace,
+                name,
+                after,
+                write,
+                subresource=target.subresource,
+                unconditional=True,
+            )
+        except errors.Undecodable as wrong:
+            raise wrong.of_patch(encode(after).decode()) from None
         return 200, presenter_of(request, target.resource).one(stored)
 
     def _apply(self, request: web.Request, target: Target, intent: Any, write: Write) -> tuple[int, bytes]:
         if not request.query.get("fieldManager"):
-            raise errors.ApiStatus(
-                422,
-                "Invalid",
-                'PatchOptions.meta.k8s.io "" is invalid: fieldManager: Required value: is required for apply patch',
-            )
+            cause = Cause("fieldManager", "Required value: is required for apply patch", "FieldValueRequired")
+            raise errors.invalid_options("PatchOptions", cause)
         if not isinstance(intent, dict):
             raise errors.bad_request("error decoding YAML: the apply patch must be an object")
         resource, name = target.resource, str(target.name)
         if target.subresource == "scale":
-            replicas = {"spec": {"replicas": (intent.get("spec") or {}).get("replicas")}}
-            intent = replicas
+            intent = scale.to_intent(resource, intent)
         stored, created = self._objects.apply(
             resource, target.namespace, name, intent, write, target.subresource
         )
@@ -242,6 +255,19 @@ class Rest:
         return resource, body
 
 
+def deprecations(resource: Resource) -> list[str]:
+    return [resource.custom.deprecation] if resource.custom and resource.custom.deprecation else []
+
+
+def _warn(response: web.StreamResponse, warnings: list[str]) -> None:
+    """Warning headers, where they can still be sent (not after a watch)."""
+    if response.prepared:
+        return
+    for warning in warnings:
+        quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
+        response.headers.add("Warning", f'299 - "{quoted}"')
+
+
 def patched(resource: Resource | None, before: Object, kind: str, patch: Any) -> Any:
     """An object after a patch; `resource` is None for a Scale. Raises ApiStatus 400, 415 or 422."""
     if kind == patches.JSON:
@@ -262,20 +288,20 @@ def presenter_of(request: web.Request, resource: Resource) -> Presenter:
 
 
 def write_of(request: web.Request, user: str) -> Write:
-    """Raises ApiStatus 400 for options that do not exist."""
+    """Raises ApiStatus 422 for options that do not exist."""
     query: Mapping[str, str] = request.query
+    causes = []
     dry_run = query.get("dryRun", "")
     if dry_run not in ("", "All"):
-        raise errors.ApiStatus(
-            422, "Invalid", f'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: "{dry_run}"'
-        )
+        causes.append(names.unsupported("dryRun", dry_run, ("All",)))
     validation = query.get("fieldValidation") or "Warn"
     if validation not in ("Strict", "Warn", "Ignore"):
-        raise errors.ApiStatus(
-            422,
-            "Invalid",
-            f'fieldValidation: Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"',
-        )
+        causes.append(names.unsupported("fieldValidation", validation, ("Ignore", "Strict", "Warn")))
+    if len(query.get("fieldManager", "")) > _MANAGER_LIMIT:
+        why = f"Too long: may not be more than {_MANAGER_LIMIT} bytes"
+        causes.append(Cause("fieldManager", why, "FieldValueTooLong"))
+    if causes:
+        raise errors.invalid_options(_OPTIONS.get(request.method, "GetOptions"), *causes)
     agent = request.headers.get("User-Agent", "unknown").partition("/")[0]
     return Write(
         manager=query.get("fieldManager") or agent,

@@ -13,7 +13,7 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sandbox.kubernetes import errors, managed
+from sandbox.kubernetes import errors, managed, names
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import Object
 
@@ -86,7 +86,7 @@ class Reviews:
         self._tokens, self._authenticate, self._now = tokens, authenticate, now
 
     async def answer(self, resource: Resource, body: Object, user: str, namespace: str | None) -> Object:
-        """The review with its status filled in. Raises ApiStatus 400."""
+        """The review with its status filled in. Raises ApiStatus 400 or 422."""
         if body.get("kind", resource.kind) != resource.kind:
             raise errors.bad_request(f'kind "{body["kind"]}" does not match {resource.kind}')
         spec = body.get("spec") or {}
@@ -101,6 +101,9 @@ class Reviews:
             paths = [{"verbs": ["*"], "nonResourceURLs": ["*"]}]
             rules = {"resourceRules": everything, "nonResourceRules": paths, "incomplete": False}
             return review | {"spec": spec, "status": rules}
+        if bool(spec.get("resourceAttributes")) == bool(spec.get("nonResourceAttributes")):
+            why = "exactly one of nonResourceAttributes or resourceAttributes must be specified"
+            raise errors.invalid(resource, "", [names.bad("spec.resourceAttributes", None, why)])
         return review | {"spec": spec, "status": {"allowed": True}}
 
     async def _token_status(self, token: str) -> Object:

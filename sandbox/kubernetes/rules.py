@@ -5,17 +5,15 @@ Source: k8s.io/kubernetes/pkg/apis/*/validation (1.32), the rules a deployer run
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
-from typing import Any
 
-from sandbox.kubernetes import names, pod_rules, quantities, selectors
+from sandbox.kubernetes import core_rules, custom_validation, names, pod_rules, selectors
+from sandbox.kubernetes.core_rules import immutable, without
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.resources import Key, Resource
 from sandbox.kubernetes.store import Object
 
-_DATA_LIMIT = 1 << 20  # bytes in a ConfigMap or Secret
 _STATEFUL_SET_CHANGEABLE = "replicas ordinals template updateStrategy persistentVolumeClaimRetentionPolicy minReadySeconds revisionHistoryLimit"
 Rule = Callable[[Object, Object | None], list[Cause]]
 
@@ -33,11 +31,26 @@ def metadata(resource: Resource, new: Object, old: Object | None) -> list[Cause]
         if added:
             why = f"no new finalizers can be added if the object is being deleted, found new finalizers {sorted(added)}"
             causes.append(names.forbidden("metadata.finalizers", why))
-    for index, owner in enumerate(meta.get("ownerReferences") or []):
+    if resource.custom is None:
+        causes += _finalizers(meta.get("finalizers") or [])
+    owners = meta.get("ownerReferences") or []
+    if sum(owner.get("controller") is True for owner in owners) > 1:
+        why = "Only one reference can have Controller set to true"
+        causes.append(names.bad("metadata.ownerReferences", owners, why))
+    for index, owner in enumerate(owners):
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
                 causes.append(names.required(f"metadata.ownerReferences[{index}].{field}"))
     return causes
+
+
+def _finalizers(finalizers: list[str]) -> list[Cause]:
+    why = "name is neither a standard finalizer name nor is it fully qualified"
+    return [
+        names.bad(f"metadata.finalizers[{index}]", name, why)
+        for index, name in enumerate(finalizers)
+        if "/" not in name and name not in ("kubernetes", "orphan", "foregroundDeletion")
+    ]
 
 
 def _name(resource: Resource, name: str) -> list[Cause]:
@@ -57,10 +70,6 @@ def object_rules(resource: Resource, new: Object, old: Object | None) -> list[Ca
     return rule(new, old) if rule is not None else []
 
 
-def _immutable(new: Any, old: Any, path: str) -> list[Cause]:
-    return [] if new == old else [names.bad(path, json.dumps(new), "field is immutable")]
-
-
 # ---------------------------------------------------------------------------------------------- workloads
 
 
@@ -70,8 +79,10 @@ def _selector(object_: Object, kind: str) -> list[Cause]:
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
         return [
             names.required("spec.selector"),
-            names.bad("spec.selector", "{}", f"empty selector is invalid for {kind}"),
+            names.bad("spec.selector", {}, f"empty selector is invalid for {kind}"),
         ]
+    if wrong := label_selector(selector, "spec.selector"):
+        return wrong
     template_labels = spec["template"]["metadata"].get("labels") or {}
     if not selectors.matches(selector, template_labels):
         shown = json.dumps(template_labels, sort_keys=True)
@@ -82,6 +93,25 @@ def _selector(object_: Object, kind: str) -> list[Cause]:
             )
         ]
     return []
+
+
+def label_selector(selector: Object, path: str) -> list[Cause]:
+    """What is wrong with a LabelSelector. Source: k8s.io/apimachinery/pkg/apis/meta/v1/validation."""
+    causes = names.labels(f"{path}.matchLabels", selector.get("matchLabels") or {})
+    for index, expression in enumerate(selector.get("matchExpressions") or []):
+        where, operator = f"{path}.matchExpressions[{index}]", expression["operator"]
+        if operator in ("In", "NotIn"):
+            if not expression.get("values"):
+                why = "must be specified when `operator` is 'In' or 'NotIn'"
+                causes.append(names.required(f"{where}.values", why))
+        elif operator in ("Exists", "DoesNotExist"):
+            if expression.get("values"):
+                why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'"
+                causes.append(names.forbidden(f"{where}.values", why))
+        else:
+            causes.append(names.bad(f"{where}.operator", operator, "not a valid selector operator"))
+        causes += names.qualified_name(f"{where}.key", expression["key"])
+    return causes
 
 
 def _template(object_: Object, restart: tuple[str, ...] = ("Always",)) -> list[Cause]:
@@ -122,7 +152,7 @@ def _deployment(new: Object, old: Object | None) -> list[Cause]:
             )
         )
     if old is not None:
-        causes += _immutable(new["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
+        causes += immutable(new["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
     return causes
 
 
@@ -132,6 +162,9 @@ def _rolling(rolling: Object) -> list[Cause]:
         value = rolling[field]
         if isinstance(value, str) and not (value.endswith("%") and value[:-1].isdigit()):
             why = "a valid percent string must be a numeric string followed by an ending '%'"
+            causes.append(names.bad(f"spec.strategy.rollingUpdate.{field}", value, why))
+        elif field == "maxUnavailable" and isinstance(value, str) and int(value[:-1]) > 100:
+            why = "must not be greater than 100%"
             causes.append(names.bad(f"spec.strategy.rollingUpdate.{field}", value, why))
         elif isinstance(value, int) and value < 0:
             why = "must be greater than or equal to 0"
@@ -145,7 +178,7 @@ def _rolling(rolling: Object) -> list[Cause]:
 def _replica_set(new: Object, old: Object | None) -> list[Cause]:
     causes = _selector(new, "replicaset") + _template(new) + _not_negative(new, "replicas", "minReadySeconds")
     if old is not None:
-        causes += _immutable(new["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
+        causes += immutable(new["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
     return causes
 
 
@@ -154,7 +187,7 @@ def _stateful_set(new: Object, old: Object | None) -> list[Cause]:
         _selector(new, "statefulset") + _template(new) + _not_negative(new, "replicas", "minReadySeconds")
     )
     changeable = set(_STATEFUL_SET_CHANGEABLE.split())
-    if old is not None and _without(new["spec"], changeable) != _without(old["spec"], changeable):
+    if old is not None and without(new["spec"], changeable) != without(old["spec"], changeable):
         why = (
             "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
             "'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
@@ -166,7 +199,7 @@ def _stateful_set(new: Object, old: Object | None) -> list[Cause]:
 def _daemon_set(new: Object, old: Object | None) -> list[Cause]:
     causes = _selector(new, "daemonset") + _template(new) + _not_negative(new, "minReadySeconds")
     if old is not None:
-        causes += _immutable(new["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
+        causes += immutable(new["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
     return causes
 
 
@@ -177,6 +210,11 @@ def _job(new: Object, old: Object | None) -> list[Cause]:
         new, "parallelism", "completions", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished"
     )
     if old is None:
+        own = {"batch.kubernetes.io/controller-uid": new["metadata"]["uid"]}
+        if not spec.get("manualSelector") and spec["selector"].get("matchLabels") != own:
+            causes.append(names.bad("spec.selector", spec["selector"], "`selector` not auto-generated"))
+        if spec["completionMode"] == "Indexed" and "completions" not in spec:
+            causes.append(names.required("spec.completions", "when completion mode is Indexed"))
         return causes
     for field in ("completions", "selector", "template", "completionMode", "podFailurePolicy"):
         before, after = old["spec"].get(field), spec.get(field)
@@ -187,177 +225,13 @@ def _job(new: Object, old: Object | None) -> list[Cause]:
     return causes
 
 
-def _cron_job(new: Object, _old: Object | None) -> list[Cause]:
-    spec = new["spec"]
-    template = spec["jobTemplate"]["spec"]["template"]["spec"]
-    causes = pod_rules.pod_spec(template, "spec.jobTemplate.spec.template.spec", ("OnFailure", "Never"))
-    if len(spec["schedule"].split()) != 5 and not spec["schedule"].startswith("@"):
-        causes.append(names.bad("spec.schedule", spec["schedule"], "expected exactly 5 fields"))
-    return causes
-
-
 def _pod(new: Object, old: Object | None) -> list[Cause]:
     if old is not None:
         return pod_rules.pod_update(new["spec"], old["spec"])
     return pod_rules.pod_spec(new["spec"], "spec")
 
 
-def _without(spec: Object, fields: set[str]) -> Object:
-    return {key: value for key, value in spec.items() if key not in fields}
-
-
-# ---------------------------------------------------------------------------------------------- core
-
-
-def _service(new: Object, old: Object | None) -> list[Cause]:
-    spec = new["spec"]
-    kinds = ("ClusterIP", "NodePort", "LoadBalancer", "ExternalName")
-    causes: list[Cause] = []
-    if spec["type"] not in kinds:
-        causes.append(names.unsupported("spec.type", spec["type"], kinds))
-    ports = spec.get("ports") or []
-    if not ports and spec["type"] != "ExternalName" and spec.get("clusterIP") != "None":
-        causes.append(names.required("spec.ports"))
-    seen: set[str] = set()
-    for index, port in enumerate(ports):
-        where = f"spec.ports[{index}]"
-        causes += names.port(f"{where}.port", port["port"])
-        if isinstance(port["targetPort"], int):
-            causes += names.port(f"{where}.targetPort", port["targetPort"])
-        name = port.get("name", "")
-        if len(ports) > 1 and not name:
-            causes.append(names.required(f"{where}.name"))
-        elif name and name in seen:
-            causes.append(names.duplicate(f"{where}.name", name))
-        seen.add(name)
-    if spec["type"] == "ExternalName" and not spec.get("externalName"):
-        causes.append(names.required("spec.externalName"))
-    before = (old or {}).get("spec", {})
-    if before.get("clusterIP") and spec["type"] != "ExternalName" != before.get("type"):
-        causes += _immutable(spec.get("clusterIP"), before["clusterIP"], "spec.clusterIP")
-    return causes
-
-
-def _configuration(new: Object, old: Object | None) -> list[Cause]:
-    """ConfigMaps and Secrets: keys, size, immutability."""
-    causes: list[Cause] = []
-    size = 0
-    for field in ("data", "binaryData"):
-        for key, value in (new.get(field) or {}).items():
-            if not names.CONFIG_KEY.fullmatch(key) or len(key) > 253:
-                why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
-                causes.append(names.bad(f"{field}[{key}]", key, why))
-            encoded = new["kind"] == "Secret" or field == "binaryData"
-            size += len(base64.b64decode(value)) if encoded else len(value.encode())
-    if size > _DATA_LIMIT:
-        causes.append(
-            Cause("data", f"Too long: may not be more than {_DATA_LIMIT} bytes", "FieldValueTooLong")
-        )
-    if old is None:
-        return causes
-    if old.get("immutable"):
-        if not new.get("immutable"):
-            causes.append(names.forbidden("immutable", "field is immutable when `immutable` is set"))
-        causes += [
-            names.forbidden(field, "field is immutable when `immutable` is set")
-            for field in ("data", "binaryData")
-            if new.get(field) != old.get(field)
-        ]
-    if new["kind"] == "Secret":
-        causes += _immutable(new.get("type"), old.get("type"), "type")
-    return causes
-
-
-_ACCESS_MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
-
-
-def _claim(new: Object, old: Object | None) -> list[Cause]:
-    spec = new["spec"]
-    causes: list[Cause] = []
-    if not spec.get("accessModes"):
-        causes.append(names.required("spec.accessModes", "at least 1 access mode is required"))
-    causes += [
-        names.unsupported("spec.accessModes", mode, _ACCESS_MODES)
-        for mode in spec.get("accessModes") or []
-        if mode not in _ACCESS_MODES
-    ]
-    wanted = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
-    if wanted is None:
-        causes.append(names.required("spec.resources[storage]"))
-    elif quantities.parse(wanted) <= 0:
-        causes.append(names.bad("spec.resources[storage]", wanted, "must be greater than zero"))
-    if old is None or wanted is None:
-        return causes
-    before = old["spec"]
-    fixed = {"resources"} | ({"volumeName"} if not before.get("volumeName") else set())
-    fixed |= {"storageClassName"} if "storageClassName" not in before else set()
-    if _without(spec, fixed) != _without(before, fixed):
-        why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-        causes.append(names.forbidden("spec", why))
-    had = before["resources"]["requests"]["storage"]
-    if quantities.parse(wanted) < quantities.parse(had):
-        causes.append(
-            names.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
-        )
-    elif wanted != had and (old.get("status") or {}).get("phase") != "Bound":
-        causes.append(
-            names.forbidden(
-                "spec", "spec is immutable after creation except resources.requests for bound claims"
-            )
-        )
-    return causes
-
-
-def _storage_class(new: Object, old: Object | None) -> list[Cause]:
-    if old is None:
-        return []
-    fields = ("provisioner", "parameters", "reclaimPolicy", "volumeBindingMode")
-    return [
-        names.forbidden(field, f"updates to {field} are forbidden.")
-        for field in fields
-        if new.get(field) != old.get(field)
-    ]
-
-
-def _autoscaler(new: Object, _old: Object | None) -> list[Cause]:
-    spec = new["spec"]
-    causes: list[Cause] = []
-    if spec["maxReplicas"] < 1:
-        causes.append(names.bad("spec.maxReplicas", spec["maxReplicas"], "must be greater than 0"))
-    if spec["minReplicas"] < 1:
-        causes.append(
-            names.bad("spec.minReplicas", spec["minReplicas"], "must be greater than or equal to 1")
-        )
-    if spec["maxReplicas"] < spec["minReplicas"]:
-        causes.append(
-            names.bad(
-                "spec.maxReplicas", spec["maxReplicas"], "must be greater than or equal to `minReplicas`"
-            )
-        )
-    return causes
-
-
-def _budget(new: Object, _old: Object | None) -> list[Cause]:
-    spec = new.get("spec") or {}
-    if "minAvailable" in spec and "maxUnavailable" in spec:
-        return [names.bad("spec", "", "minAvailable and maxUnavailable cannot be both set")]
-    return []
-
-
-def _binding(new: Object, old: Object | None) -> list[Cause]:
-    return [] if old is None else _immutable(new.get("roleRef"), old.get("roleRef"), "roleRef")
-
-
-def _priority_class(new: Object, old: Object | None) -> list[Cause]:
-    if old is not None and new["value"] != old["value"]:
-        return [names.forbidden("value", "may not be changed in an update.")]
-    reserved = {"system-cluster-critical", "system-node-critical"}
-    if new["value"] > 1_000_000_000 and new["metadata"]["name"] not in reserved:
-        return [names.forbidden("value", "maximum allowed value of a user defined priority is 1000000000")]
-    return []
-
-
-def _definition(new: Object, _old: Object | None) -> list[Cause]:
+def _definition(new: Object, old: Object | None) -> list[Cause]:
     spec = new["spec"]
     causes: list[Cause] = []
     wanted = f"{spec['names']['plural']}.{spec['group']}"
@@ -369,31 +243,40 @@ def _definition(new: Object, _old: Object | None) -> list[Cause]:
         causes.append(
             names.bad("spec.versions", "", "must have exactly one version marked as storage version")
         )
+    if spec["scope"] not in ("Cluster", "Namespaced"):
+        causes.append(names.unsupported("spec.scope", spec["scope"], ("Cluster", "Namespaced")))
     for index, version in enumerate(spec["versions"]):
-        if not (version.get("schema") or {}).get("openAPIV3Schema"):
-            causes.append(
-                names.required(f"spec.versions[{index}].schema.openAPIV3Schema", "schemas are required")
-            )
+        path = f"spec.versions[{index}].schema.openAPIV3Schema"
+        if not (schema := (version.get("schema") or {}).get("openAPIV3Schema")):
+            causes.append(names.required(path, "schemas are required"))
+        else:
+            causes += custom_validation.structural(schema, path)
+    if old is not None:
+        for field in ("group", "scope"):
+            causes += immutable(spec[field], old["spec"][field], f"spec.{field}")
+        for field in ("plural", "kind"):
+            before = old["spec"]["names"][field]
+            causes += immutable(spec["names"][field], before, f"spec.names.{field}")
     return causes
 
 
 _RULES: dict[Key, Rule] = {
     ("", "pods"): _pod,
-    ("", "services"): _service,
-    ("", "configmaps"): _configuration,
-    ("", "secrets"): _configuration,
-    ("", "persistentvolumeclaims"): _claim,
+    ("", "nodes"): core_rules.node,
+    ("", "events"): core_rules.event,
+    ("", "services"): core_rules.service,
+    ("", "configmaps"): core_rules.configuration,
+    ("", "secrets"): core_rules.configuration,
+    ("", "persistentvolumeclaims"): core_rules.claim,
     ("apps", "deployments"): _deployment,
     ("apps", "replicasets"): _replica_set,
     ("apps", "statefulsets"): _stateful_set,
     ("apps", "daemonsets"): _daemon_set,
     ("batch", "jobs"): _job,
-    ("batch", "cronjobs"): _cron_job,
-    ("storage.k8s.io", "storageclasses"): _storage_class,
-    ("autoscaling", "horizontalpodautoscalers"): _autoscaler,
-    ("policy", "poddisruptionbudgets"): _budget,
-    ("rbac.authorization.k8s.io", "rolebindings"): _binding,
-    ("rbac.authorization.k8s.io", "clusterrolebindings"): _binding,
-    ("scheduling.k8s.io", "priorityclasses"): _priority_class,
+    ("storage.k8s.io", "storageclasses"): core_rules.storage_class,
+    ("policy", "poddisruptionbudgets"): core_rules.budget,
+    ("rbac.authorization.k8s.io", "rolebindings"): core_rules.binding,
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): core_rules.binding,
+    ("scheduling.k8s.io", "priorityclasses"): core_rules.priority_class,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition,
 }

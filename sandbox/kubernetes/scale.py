@@ -48,10 +48,32 @@ def to_scale(resource: Resource, object_: Object) -> Object:
     }
 
 
+def to_intent(resource: Resource, scale: Object) -> Object:
+    """An applied Scale as an apply of the object that names its replicas alone. Raises ApiStatus 400."""
+    if (version := scale.get("apiVersion", "")) != "autoscaling/v1":
+        raise errors.bad_request(
+            "Incorrect version specified in apply patch. "
+            f"Specified patch version: {version}, expected: autoscaling/v1"
+        )
+    intent: Object = {"apiVersion": resource.api_version, "kind": resource.kind}
+    if (replicas := _look(scale, ".spec.replicas")) is not None:
+        node = intent
+        *parents, last = filter(None, _paths(resource)[0].split("."))
+        for part in parents:
+            node = node.setdefault(part, {})
+        node[last] = replicas
+    return intent
+
+
 def from_scale(resource: Resource, live: Object, scale: Any) -> Object:
     """The live object with the Scale's replicas; its resourceVersion locks as usual. Raises ApiStatus 400 or 422."""
     if not isinstance(scale, dict) or scale.get("kind", "Scale") != "Scale":
         raise errors.bad_request("the object provided is unrecognized (must be of kind Scale)")
+    name = live["metadata"]["name"]
+    if (given := (scale.get("metadata") or {}).get("name") or name) != name:
+        raise errors.bad_request(
+            f"the name of the object ({given}) does not match the name on the URL ({name})"
+        )
     replicas = (scale.get("spec") or {}).get("replicas") or 0
     if not isinstance(replicas, int) or isinstance(replicas, bool):
         raise errors.bad_request(

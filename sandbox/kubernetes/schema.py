@@ -27,8 +27,12 @@ _EMPTY_IS_FINE = frozenset(
 
 @dataclass
 class Decoded:
-    """A body after typed decoding. `unknown` are dotted paths of dropped fields; `missing` are Required-value causes."""
+    """A body after typed decoding. `unknown` are dotted paths of dropped fields; `missing` are Required-value causes.
 
+    `whole` is False for an apply's intent: what it does not name is neither supplied nor missed.
+    """
+
+    whole: bool = True
     value: Any = None
     unknown: list[str] = field(default_factory=list)
     missing: list[Cause] = field(default_factory=list)
@@ -38,36 +42,31 @@ class WrongType(Exception):
     """A value cannot be decoded into its field's Go type."""
 
 
-def decode(resource: Resource, body: dict[str, Any]) -> Decoded:
-    """Decode the body of a built-in kind. Raises ApiStatus 400 for a value of a wrong type."""
-    decoded = Decoded()
+def decode(resource: Resource, body: dict[str, Any], *, whole: bool = True) -> Decoded:
+    """Decode the body of a built-in kind. Raises Undecodable for a value of a wrong type."""
+    decoded = Decoded(whole)
     try:
         decoded.value = _decode(body, resource.schema, "", decoded)
     except WrongType as wrong:
-        raise errors.bad_request(
-            f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: {wrong}'
-        ) from None
+        raise errors.Undecodable(resource, str(wrong)) from None
     return decoded
 
 
+def empty_status(resource: Resource) -> dict[str, Any]:
+    """A new object's status: Go writes the struct, with zeros for the fields it never leaves out."""
+    status = definitions().resolve(definitions().field(resource.schema, "status"))
+    return {key: _zero(status["properties"][key]) for key in status.get("required", ())}
+
+
 def decode_metadata(resource: Resource, body: dict[str, Any]) -> Decoded:
-    """Decode only the metadata, for custom resources. Raises ApiStatus 400."""
+    """Decode only the metadata, for custom resources. Raises Undecodable."""
     decoded = Decoded()
     schema = {"$ref": "#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"}
     try:
         decoded.value = _decode(body.get("metadata") or {}, schema, "metadata", decoded)
     except WrongType as wrong:
-        raise errors.bad_request(f"{resource.kind}: {wrong}") from None
+        raise errors.Undecodable(resource, str(wrong)) from None
     return decoded
-
-
-def strict_error(resource: Resource, unknown: list[str]) -> errors.ApiStatus:
-    """What fieldValidation=Strict answers to unknown fields."""
-    fields = ", ".join(f'unknown field "{path}"' for path in unknown)
-    return errors.bad_request(
-        f'{resource.kind} in version "{resource.version}" cannot be handled as a {resource.kind}: '
-        f"strict decoding error: {fields}"
-    )
 
 
 def _decode(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
@@ -105,7 +104,7 @@ def _decode_object(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
             out.unknown.append(_join(path, key))
         elif item is not None:
             found[key] = _decode(item, properties[key], _join(path, key), out)
-    for key in schema.get("required", ()):
+    for key in schema.get("required", ()) if out.whole else ():
         if key not in found:
             _supply(found, key, properties[key], _join(path, key), out)
     return found

@@ -15,7 +15,8 @@ _KEY = r"(?:[A-Za-z0-9.-]+/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _TERM = re.compile(
     rf"\s*(?:(?P<absent>!)\s*(?P<missing>{_KEY})"
     rf"|(?P<key>{_KEY})\s*(?:(?P<set>\bin\b|\bnotin\b)\s*\((?P<values>[^)]*)\)"
-    rf"|(?P<equality>!=|==|=)\s*(?P<value>[-A-Za-z0-9_.]*))?)\s*(?:,|$)"
+    rf"|(?P<equality>!=|==|=)\s*(?P<value>[-A-Za-z0-9_.]*)"
+    rf"|(?P<order>[<>])\s*(?P<bound>-?\d+))?)\s*(?:,|$)"
 )
 
 
@@ -40,6 +41,10 @@ def _label_term(term: re.Match[str]) -> Predicate:
         return lambda labels: missing not in labels
     key = term["key"]
     if term["set"]:
+        if not term["values"].strip():
+            raise errors.bad_request(
+                "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
+            )
         values = {value.strip() for value in term["values"].split(",")}
         if term["set"] == "in":
             return lambda labels: labels.get(key) in values
@@ -49,7 +54,18 @@ def _label_term(term: re.Match[str]) -> Predicate:
         if term["equality"] == "!=":
             return lambda labels: labels.get(key) != value
         return lambda labels: labels.get(key) == value
+    if term["order"]:
+        bound, above = int(term["bound"]), term["order"] == ">"
+        return lambda labels: _is_beyond(labels.get(key, ""), bound, above)
     return lambda labels: key in labels
+
+
+def _is_beyond(text: str, bound: int, above: bool) -> bool:
+    """A label that is no number is on neither side."""
+    try:
+        return int(text) > bound if above else int(text) < bound
+    except ValueError:
+        return False
 
 
 def matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
@@ -105,24 +121,32 @@ _FIELDS: dict[tuple[str, str], frozenset[str]] = {
     ),
     ("apps", "replicasets"): frozenset({"status.replicas"}),
     ("batch", "jobs"): frozenset({"status.successful"}),
-    ("apiregistration.k8s.io", "apiservices"): frozenset(),
 }
 
 ObjectPredicate = Callable[[Mapping[str, Any]], bool]
 
 
-def parse_fields(key: tuple[str, str], text: str, extra: frozenset[str] = frozenset()) -> ObjectPredicate:
-    """A `fieldSelector` query: `a.b=c,d!=e`. Raises ApiStatus 400 for a field the kind cannot be selected by."""
-    allowed = _FIELDS.get(key, frozenset()) | extra | {"metadata.name", "metadata.namespace"}
+def parse_fields(key: tuple[str, str], text: str, extra: frozenset[str] | None = None) -> ObjectPredicate:
+    """A `fieldSelector` query: `a.b=c,d!=e`; `extra` are a custom kind's selectable fields.
+
+    Raises ApiStatus 400 for a field the kind cannot be selected by.
+    """
+    allowed = _FIELDS.get(key, frozenset()) | (extra or frozenset()) | {"metadata.name", "metadata.namespace"}
     terms: list[tuple[str, str, bool]] = []
     for part in filter(None, (p.strip() for p in text.split(","))):
         field, equality, value = re.match(r"([^!=]*)(!=|==|=)?(.*)", part).groups("")  # type: ignore[union-attr]
         if not equality:
             raise errors.bad_request(f'invalid selector: "{text}"; can\'t understand "{part}"')
         if field not in allowed:
-            raise errors.bad_request(f'field label not supported: "{field}"')
+            raise errors.bad_request(_not_a_field(key, field, extra is not None))
         terms.append((field.replace("regarding.", "involvedObject."), value, equality != "!="))
     return lambda object_: all((_field(object_, f) == value) == wanted for f, value, wanted in terms)
+
+
+def _not_a_field(key: tuple[str, str], field: str, custom: bool) -> str:
+    if custom or key in _FIELDS:
+        return f"field label not supported: {field}"
+    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
 
 
 def _field(object_: Mapping[str, Any], path: str) -> str:

@@ -266,18 +266,6 @@ def _storage_class(item: Object, _age_of: AgeOf) -> list[Any]:
     return [item["provisioner"], item.get("reclaimPolicy"), item.get("volumeBindingMode"), expands]
 
 
-def _autoscaler(item: Object, _age_of: AgeOf) -> list[Any]:
-    spec, target = item["spec"], item["spec"]["scaleTargetRef"]
-    replicas = _status(item).get("currentReplicas", 0)
-    return [
-        f"{target['kind']}/{target['name']}",
-        "<unknown>",
-        spec.get("minReplicas", 1),
-        spec["maxReplicas"],
-        replicas,
-    ]
-
-
 def _budget(item: Object, _age_of: AgeOf) -> list[Any]:
     spec = item.get("spec") or {}
     return [
@@ -320,14 +308,6 @@ def _role_binding(item: Object, _age_of: AgeOf) -> list[Any]:
     return [f"{item['roleRef']['kind']}/{item['roleRef']['name']}"]
 
 
-def _ingress(item: Object, _age_of: AgeOf) -> list[Any]:
-    spec = item.get("spec") or {}
-    hosts = ",".join(rule.get("host") or "*" for rule in spec.get("rules") or []) or "*"
-    ingress = (_status(item).get("loadBalancer") or {}).get("ingress") or []
-    address = ",".join(i.get("hostname") or i.get("ip", "") for i in ingress)
-    return [spec.get("ingressClassName", "<none>"), hosts, address, "80, 443" if spec.get("tls") else "80"]
-
-
 _PRINTERS: dict[Key, tuple[str, Printer]] = {
     ("", "pods"): ("Ready|Status|Restarts|Age|IP*|Node*|Nominated Node*|Readiness Gates*", _pod),
     ("", "services"): ("Type|Cluster-IP|External-IP|Port(s)|Age|Selector*", _service),
@@ -361,9 +341,7 @@ _PRINTERS: dict[Key, tuple[str, Printer]] = {
         "Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion",
         _storage_class,
     ),
-    ("autoscaling", "horizontalpodautoscalers"): ("Reference|Targets|MinPods|MaxPods|Replicas", _autoscaler),
     ("policy", "poddisruptionbudgets"): ("Min Available|Max Unavailable|Allowed Disruptions", _budget),
-    ("networking.k8s.io", "ingresses"): ("Class|Hosts|Address|Ports", _ingress),
     ("networking.k8s.io", "networkpolicies"): (
         "Pod-Selector",
         lambda p, _: [_labels((p["spec"].get("podSelector") or {}).get("matchLabels"))],

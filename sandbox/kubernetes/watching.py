@@ -28,7 +28,7 @@ async def watch(
 
     A resourceVersion that is too old becomes an ERROR event with a 410 Status, as kube-apiserver sends it.
     """
-    ends = clock() + float(query.get("timeoutSeconds") or DEFAULT_SECONDS)
+    ends = clock() + seconds_of(query)
     bookmarks = query.get("allowWatchBookmarks", "").lower() == "true"
     initial = query.get("sendInitialEvents", "").lower() == "true"
     journal = store.journal(resource.key)
@@ -67,6 +67,15 @@ async def watch(
         yield line("ERROR", encode(status.body()))
     finally:
         journal.waiting.discard(changed)
+
+
+def seconds_of(query: Mapping[str, str]) -> float:
+    """How long a watch is asked to last; fractions are this server's own. Raises ApiStatus 400."""
+    text = query.get("timeoutSeconds") or "0"
+    try:
+        return max(float(text), 0.0) or DEFAULT_SECONDS
+    except ValueError:
+        raise errors.bad_request(f'timeoutSeconds: "{text}" is no number') from None
 
 
 async def _wait(changed: asyncio.Event, seconds: float) -> None:

@@ -15,7 +15,7 @@ from sandbox.nodes import gpu
 from sandbox.nodes.addresses import pool_of
 from sandbox.nodes.attachments import Attachments
 from sandbox.nodes.aws import Aws
-from sandbox.nodes.ebs_csi import EbsCsi
+from sandbox.nodes.ebs.csi import run_storage
 from sandbox.nodes.events import EventRecorder
 from sandbox.nodes.kubelet.process import ProcessGuard
 from sandbox.nodes.misfortunes import Misfortunes
@@ -88,7 +88,7 @@ async def run_nodes(client: ApiClient, settings: Settings, faults: Faults, clust
             addresses=pool_of(settings.network),
             guard=guard,
             http=http,
-            attacher=Attachments(aws, events, settings.root / "volumes", instance_of),
+            attacher=Attachments(client, aws, events, settings.root / "volumes", instance_of),
             credentials=identity.variables,
             forget_credentials=identity.forget,
         )
@@ -104,7 +104,7 @@ async def run_nodes(client: ApiClient, settings: Settings, faults: Faults, clust
             groups.run(),
             gpu.advertise(groups.machines),
             Misfortunes(faults, settings, groups, pods.of).run(),
-            EbsCsi(platform, identity, settings.root / "volumes").run(),
+            run_storage(platform, identity, settings.root / "volumes"),
         )
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sandbox.apiclient import Object
+from sandbox.apiclient import ApiClient, ApiError, Object
 from sandbox.nodes.aws import Aws
 from sandbox.nodes.events import EventRecorder, reference
 from sandbox.nodes.kubelet.volumes import MountError
@@ -26,6 +28,7 @@ class _Attachment:
     node: str
     instance: str
     device: str
+    record: str = ""  # the VolumeAttachment's name
     pods: dict[str, str] = field(default_factory=dict)  # uid -> name
 
 
@@ -33,9 +36,14 @@ class Attachments:
     """The attach/detach controller and the node side of the CSI driver. Volumes are folders below `folder`."""
 
     def __init__(
-        self, aws: Aws, events: EventRecorder, folder: Path, instance_of: Callable[[str], str]
+        self,
+        client: ApiClient,
+        aws: Aws,
+        events: EventRecorder,
+        folder: Path,
+        instance_of: Callable[[str], str],
     ) -> None:
-        self._aws, self._events, self._folder = aws, events, folder
+        self._client, self._aws, self._events, self._folder = client, aws, events, folder
         self._instance_of = instance_of  # node name -> instance id
         self._held: dict[str, list[_Attachment]] = {}
         self._lock = asyncio.Lock()
@@ -94,6 +102,7 @@ class Attachments:
                 f'Could not attach volume "{handle}" to node "{attachment.instance}": {error}',
             ) from error
         attachment.pods[metadata["uid"]] = metadata["name"]
+        attachment.record = attachment_name(handle, node)
         self._held.setdefault(handle, []).append(attachment)
         self._events.record(
             reference({"kind": "Pod", "apiVersion": "v1", **pod}),
@@ -102,6 +111,23 @@ class Attachments:
             f'AttachVolume.Attach succeeded for volume "{name}"',
             component="attachdetach-controller",
         )
+        await self._tell(attachment, name)
+
+    async def _tell(self, attachment: _Attachment, volume: str) -> None:
+        """The VolumeAttachment for others to see; a real control plane's attach-detach controller may have made it."""
+        path = self._client.path("storage.k8s.io/v1", "volumeattachments")
+        source = {"persistentVolumeName": volume}
+        spec = {"attacher": DRIVER, "nodeName": attachment.node, "source": source}
+        status = {"attached": True, "attachmentMetadata": {"devicePath": attachment.device}}
+        try:
+            try:
+                await self._client.create(path, {"metadata": {"name": attachment.record}, "spec": spec})
+            except ApiError as error:
+                if error.code != 409:
+                    raise
+            await self._client.patch(f"{path}/{attachment.record}/status", {"status": status})
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("attachment of volume %s to %s not recorded: %s", volume, attachment.node, error)
 
     def _device(self, node: str) -> str:
         """A free device name on the node, from the range the driver uses."""
@@ -113,6 +139,11 @@ class Attachments:
         return free
 
     async def _detach(self, handle: str, attachment: _Attachment) -> None:
+        path = self._client.path("storage.k8s.io/v1", "volumeattachments", None, attachment.record)
+        try:
+            await self._client.delete(path)
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("attachment of %s to %s not removed: %s", handle, attachment.node, error)
         try:
             await self._aws.call(
                 self._aws.ec2.detach_volume, VolumeId=handle, InstanceId=attachment.instance, Force=True
@@ -122,3 +153,8 @@ class Attachments:
             log.info("volume %s was not detached: %s", handle, error)
         except BotoCoreError as error:
             log.warning("volume %s was not detached: %s", handle, error)
+
+
+def attachment_name(handle: str, node: str) -> str:
+    """As kubelet and attach-detach controller name it (pkg/volume/csi/csi_attacher.go)."""
+    return f"csi-{hashlib.sha256(f'{handle}{DRIVER}{node}'.encode()).hexdigest()}"

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import shutil
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -14,11 +15,12 @@ import aiohttp
 from sandbox.apiclient import STRATEGIC, ApiError, Object
 from sandbox.nodes import node_objects
 from sandbox.nodes.addresses import Block
+from sandbox.nodes.eviction import evict, grace_of, of_daemon_set
 from sandbox.nodes.faulty import is_on
 from sandbox.nodes.kubelet.devices import GPU, DeviceManager
 from sandbox.nodes.kubelet.images import ImageStore
 from sandbox.nodes.kubelet.node import NodeContext
-from sandbox.nodes.kubelet.pod import DEFAULT_GRACE, PodWorker
+from sandbox.nodes.kubelet.pod import PodWorker
 from sandbox.nodes.kubelet.server import KubeletServer
 from sandbox.nodes.node_objects import NodeSpec
 from sandbox.nodes.platform import Platform
@@ -126,6 +128,25 @@ class Machine:
             body["spec"]["taints"] = [taint]
         await self._persist("PATCH", path, body, STRATEGIC)
 
+    async def mark(
+        self,
+        labels: Mapping[str, str],
+        new_labels: Mapping[str, str],
+        taints: Sequence[Mapping[str, str]],
+        new_taints: Sequence[Mapping[str, str]],
+    ) -> None:
+        """Labels and taints of its group changed from these to those; others' are kept. Raises ApiError."""
+        path = self.platform.client.path("v1", "nodes", None, self.name)
+        node = await self.platform.client.get(path)
+        if node is None:
+            return
+        changed = {key: new_labels.get(key) for key in {*labels, *new_labels}}
+        gone = {(t["key"], t["effect"]) for t in (*taints, *new_taints)}
+        kept = [t for t in node["spec"].get("taints") or [] if (t["key"], t["effect"]) not in gone]
+        body = {"metadata": {"labels": changed}, "spec": {"taints": [*kept, *map(dict, new_taints)]}}
+        body["metadata"]["resourceVersion"] = node["metadata"]["resourceVersion"]
+        await self.platform.client.patch(path, body)
+
     async def _status(self, status: Object) -> None:
         path = self.platform.client.path("v1", "nodes", None, self.name, "status")
         await self.platform.client.patch(path, {"status": status}, STRATEGIC)
@@ -180,23 +201,39 @@ class Machine:
     # --- the end
 
     async def drain(self, limit: float | None = None) -> None:
-        """Delete every pod that no DaemonSet owns and wait for their end, `limit` seconds or their longest grace."""
-        drained = [worker for worker in self.workers.values() if not _of_daemon_set(worker.pod)]
-        graces = [float(w.pod["spec"].get("terminationGracePeriodSeconds", DEFAULT_GRACE)) for w in drained]
-        limit = max(graces, default=0.0) + 5 if limit is None else limit
-        for worker in drained:
-            options: dict[str, Any] = {"preconditions": {"uid": worker.uid}}
-            if limit < max(graces, default=0.0):
-                options["gracePeriodSeconds"] = max(1, math.floor(limit))
-            path = self.platform.client.path("v1", "pods", worker.namespace, worker.name)
-            try:
-                await self.platform.client.delete(path, **options)
-            except ApiError as error:
-                if error.code != 409:  # 409: a namesake took its place, so this one is gone
-                    log.warning("node %s: pod %s not drained: %s", self.name, worker.name, error)
-        waited = {task for w in drained if (task := self._tasks.get(w.uid))}
+        """Evict every pod that no DaemonSet owns and wait for their end.
+
+        Disruption budgets may hold an eviction up for `limit` seconds, the settings' where None; what they still hold then
+        goes down with the node. Within a `limit` also the pods' graces must end.
+        """
+        clock = asyncio.get_running_loop().time
+        until = clock() + (self.platform.settings.drain_seconds if limit is None else limit)
+        drained = [worker for worker in self.workers.values() if not of_daemon_set(worker.pod)]
+        held = list(drained)
+        while held and clock() < until:
+            held = [w for w in held if w.uid in self.workers and not await self._evict(w, limit and until)]
+            if held:
+                await asyncio.sleep(RETRY_SECONDS)
+        for worker in held:
+            log.warning("node %s goes with pod %s: its budget allows no eviction", self.name, worker.name)
+        evicted = [worker for worker in drained if worker not in held]
+        graces = [grace_of(worker.pod) for worker in evicted]
+        left = max(graces, default=0.0) + 5 if limit is None else max(until - clock(), 0.0)
+        waited = {task for w in evicted if (task := self._tasks.get(w.uid))}
         if waited:
-            await asyncio.wait(waited, timeout=limit)
+            await asyncio.wait(waited, timeout=left)
+
+    async def _evict(self, worker: PodWorker, until: float | None) -> bool:
+        """Whether the pod is on its way out; its grace ends before `until` on the loop's clock."""
+        shortened = None
+        if until is not None:
+            left = math.floor(until - asyncio.get_running_loop().time())
+            shortened = max(1, left) if left < grace_of(worker.pod) else None
+        try:
+            return await evict(self.platform.client, worker.pod, shortened)
+        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            log.warning("node %s: pod %s not evicted: %s", self.name, worker.name, error)
+            return False
 
     async def stop(self) -> None:
         """The instance ends: no more pods, no more answers. SIGTERM to what still runs, then by force."""
@@ -261,7 +298,3 @@ class Machine:
         self.lost = False
         self.advertised_gpus = 0
         await self.start(pods)
-
-
-def _of_daemon_set(pod: Object) -> bool:
-    return any(o["kind"] == "DaemonSet" for o in pod["metadata"].get("ownerReferences") or [])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -18,6 +18,7 @@ from sandbox.nodes.addresses import AddressesExhausted
 from sandbox.nodes.faulty import is_on
 from sandbox.nodes.instance_types import InstanceType, UnknownInstanceType, instance_type
 from sandbox.nodes.machine import Machine
+from sandbox.nodes.membership import Member, Wanted, decide
 from sandbox.nodes.node_objects import NodeSpec
 from sandbox.nodes.platform import Platform
 
@@ -31,42 +32,12 @@ Group = Mapping[str, Any]  # as DescribeNodegroup returns it
 PASSING = (ApiError, aiohttp.ClientError, TimeoutError, BotoCoreError, ClientError)
 
 
-@dataclass
-class Member:
-    """An instance on its way in, there, or on its way out. `machine` is None until it has booted."""
-
-    group: str
-    order: int
-    subnet: str = ""
-    machine: Machine | None = None
-    leaving: bool = False
-    work: asyncio.Task[None] | None = field(default=None, repr=False)
-
-
 @dataclass(frozen=True)
-class Change:
-    """What a look at the groups asks for."""
+class Marks:
+    """A group's labels and taints, the latter in the form of the Kubernetes API."""
 
-    launch: Counter[str]
-    leave: list[Member]
-
-
-def decide(wanted: Mapping[str, int], members: Iterable[Member]) -> Change:
-    """Instances to launch by group, and which to let go: those not booted yet first, then the oldest."""
-    present: dict[str, list[Member]] = {}
-    for member in members:
-        if not member.leaving:
-            present.setdefault(member.group, []).append(member)
-    launch: Counter[str] = Counter()
-    leave: list[Member] = []
-    for group in {*wanted, *present}:
-        have = sorted(present.get(group, []), key=lambda m: (m.machine is not None, m.order))
-        surplus = len(have) - wanted.get(group, 0)
-        if surplus < 0:
-            launch[group] = -surplus
-        else:
-            leave += have[:surplus]
-    return Change(launch, leave)
+    labels: dict[str, str]
+    taints: list[dict[str, str]]
 
 
 class NodeGroups:
@@ -77,6 +48,7 @@ class NodeGroups:
         self._members: list[Member] = []
         self._order = 0
         self._retry_at: dict[str, float] = {}
+        self._marks: dict[str, Marks] = {}
         self._trouble = ""
 
     def machines(self) -> list[Machine]:
@@ -96,6 +68,7 @@ class NodeGroups:
                     await self._adopt()
                     adopted = True
                 self._converge(groups)
+                await self._mark(groups)
                 self._trouble = ""
             except PASSING as error:
                 if str(error) != self._trouble:
@@ -151,7 +124,7 @@ class NodeGroups:
 
     def _converge(self, groups: Mapping[str, Group]) -> None:
         wanted = {
-            name: int(group["scalingConfig"]["desiredSize"])
+            name: Wanted(int(group["scalingConfig"]["desiredSize"]), generation_of(group))
             for name, group in groups.items()
             if group["status"] in WANTING
         }
@@ -162,12 +135,24 @@ class NodeGroups:
                 continue
             for _ in range(count):
                 self._order += 1
-                member = Member(name, self._order, self._next_subnet(groups[name]))
+                subnet, generation = self._next_subnet(groups[name]), generation_of(groups[name])
+                member = Member(name, self._order, subnet, generation=generation)
                 self._members.append(member)
                 member.work = asyncio.create_task(self._launch(member, groups[name]))
         for member in change.leave:
             member.leaving = True
             self._start_leaving(member, None, None)
+
+    async def _mark(self, groups: Mapping[str, Group]) -> None:
+        """Labels and taints changed in EKS are changed on the nodes there are; what others put there is left alone."""
+        for name, group in groups.items():
+            marks = Marks(dict(group.get("labels") or {}), node_objects.kubernetes_taints(group))
+            before = self._marks.get(name, marks)
+            if marks != before:
+                for member in self._members:
+                    if member.group == name and member.machine:
+                        await member.machine.mark(before.labels, marks.labels, before.taints, marks.taints)
+            self._marks[name] = marks
 
     def _next_subnet(self, group: Group) -> str:
         """Instances are spread over the group's subnets, and so over its zones."""
@@ -234,6 +219,7 @@ class NodeGroups:
             image=instance["ImageId"],
             labels=group.get("labels") or {},
             taints=node_objects.kubernetes_taints(group),
+            version=str(group.get("releaseVersion") or "").partition("-")[0],
         )
 
     async def _instance_type(self, group: Group) -> InstanceType:
@@ -319,6 +305,12 @@ class NodeGroups:
         except ClientError as error:
             if error.response["Error"]["Code"] != "InvalidInstanceID.NotFound":
                 raise
+
+
+def generation_of(group: Group) -> str:
+    """What a group's instances are launched from: EKS replaces them all when it changes."""
+    template = group.get("launchTemplate") or {}
+    return f"{group.get('releaseVersion')} {template.get('id')} {template.get('version')}"
 
 
 class Refused(Exception):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from sandbox.apiclient import Object
 from sandbox.nodes.instance_types import InstanceType
 
-KUBELET_VERSION = "v1.33.5-eks-113cf36"
+KUBELET_VERSION = "1.33.5"  # of a node whose group does not say
 GROUP_LABEL = "eks.amazonaws.com/nodegroup"
 CAPACITY_LABEL = "eks.amazonaws.com/capacityType"
 TYPE_LABEL = "node.kubernetes.io/instance-type"
@@ -40,6 +40,11 @@ class NodeSpec:
     image: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     taints: Sequence[Mapping[str, str]] = ()  # in the form of the Kubernetes API
+    version: str = ""  # the kubelet's, e.g. 1.34.1
+
+    @property
+    def kubelet_version(self) -> str:
+        return f"v{self.version or KUBELET_VERSION}-eks-113cf36"
 
     def all_labels(self) -> dict[str, str]:
         own = {
@@ -126,8 +131,8 @@ def node_status(spec: NodeSpec, address: str, port: int, now: str) -> Object:
             "bootID": str(uuid.UUID(identity[:32])),
             "containerRuntimeVersion": "containerd://2.1.4",
             "kernelVersion": "6.12.46-66.121.amzn2023.x86_64",
-            "kubeProxyVersion": KUBELET_VERSION,
-            "kubeletVersion": KUBELET_VERSION,
+            "kubeProxyVersion": spec.kubelet_version,
+            "kubeletVersion": spec.kubelet_version,
             "machineID": f"ec2{identity[:29]}",
             "operatingSystem": "linux",
             "osImage": "Amazon Linux 2023.8.20250915",

@@ -13,6 +13,7 @@ from aiohttp import web
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sandbox.apiclient import Object
+from sandbox.nodes.addons import POD_IDENTITY_AGENT, Addons
 from sandbox.nodes.aws import Aws
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,15 @@ class _Holder:
 
 
 class PodIdentityAgent:
-    """Answers AWS SDKs' container credential requests on a loopback port, by the token each pod was given."""
+    """Answers AWS SDKs' container credential requests on a loopback port, by the token each pod was given.
+
+    Without the agent's add-on nobody answers there: pods with an association still get the variables (those come from
+    the control plane), and their requests are cut off.
+    """
 
     def __init__(self, aws: Aws, cluster: str) -> None:
         self._aws, self._cluster = aws, cluster
+        self._addons = Addons(aws, cluster)
         self._holders: dict[str, _Holder] = {}
         self._tokens: dict[str, str] = {}  # pod uid -> token
         self._runner: web.AppRunner | None = None
@@ -99,6 +105,10 @@ class PodIdentityAgent:
         if holder is None:
             return web.Response(status=401, text="the service account token is unknown or expired")
         try:
+            if not await self._addons.works(POD_IDENTITY_AGENT):
+                assert request.transport is not None
+                request.transport.abort()
+                return web.Response(status=503)
             role = await self.role(holder.namespace, holder.service_account)
             if role is None:
                 return web.Response(

@@ -123,7 +123,14 @@ def test_the_cni_enforces_network_policies(applied: Applied) -> None:
 def test_every_addon_the_lifecycle_needs_is_active(applied: Applied) -> None:
     eks = applied.aws.client("eks")
     names = eks.list_addons(clusterName="slipway-test")["addons"]
-    assert set(names) == {"aws-ebs-csi-driver", "coredns", "eks-pod-identity-agent", "kube-proxy", "vpc-cni"}
+    assert set(names) == {
+        "aws-ebs-csi-driver",
+        "coredns",
+        "eks-pod-identity-agent",
+        "kube-proxy",
+        "snapshot-controller",
+        "vpc-cni",
+    }
     states = {eks.describe_addon(clusterName="slipway-test", addonName=n)["addon"]["status"] for n in names}
     assert states == {"ACTIVE"}
 

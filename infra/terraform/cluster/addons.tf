@@ -6,7 +6,8 @@ locals {
   }
 
   # After nodes: they are Deployments, or wait for a node, and EKS calls them degraded until one is there.
-  addons_after_nodes = toset(["coredns", "kube-proxy", "aws-ebs-csi-driver"])
+  # The snapshot-controller brings the VolumeSnapshot kinds: replicas beyond the first start on a clone of the cache.
+  addons_after_nodes = toset(["coredns", "kube-proxy", "aws-ebs-csi-driver", "snapshot-controller"])
 }
 
 resource "aws_eks_addon" "before_nodes" {

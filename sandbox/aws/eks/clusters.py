@@ -39,6 +39,7 @@ class Clusters:
             cluster = Cluster(
                 document, state.until("CREATING", "ACTIVE", state.settings.cluster_boot_seconds)
             )
+            cluster.interfaces = network.create_interfaces(state.region, name, document["resourcesVpcConfig"])
             if document["accessConfig"]["bootstrapClusterCreatorAdminPermissions"]:
                 owner = identity.identify(caller.access_key)
                 if owner:
@@ -105,6 +106,7 @@ class Clusters:
                 )
             cluster.failure = None
             cluster.transition = state.until("DELETING", GONE, DELETE_SECONDS)
+            network.delete_interfaces(state.region, cluster.interfaces)
             group_id = cluster.document["resourcesVpcConfig"]["clusterSecurityGroupId"]
             network.delete_security_group(state.region, group_id)
             shown = self._show(cluster)
@@ -235,6 +237,8 @@ class Clusters:
         version = parameters.get("version") or CATALOGUE["default"]
         if version not in KUBERNETES:
             raise invalid("unsupported Kubernetes version", clusterName=name)
+        if (parameters.get("computeConfig") or {}).get("enabled"):
+            raise invalid("The sandbox has no EKS Auto Mode", clusterName=name)
         network.require_role(parameters.get("roleArn"))
 
     def _document(self, parameters: Document, vpc_id: str) -> Document:
@@ -280,6 +284,10 @@ class Clusters:
                 "authenticationMode": access.get("authenticationMode", "CONFIG_MAP"),
             },
             "upgradePolicy": parameters.get("upgradePolicy") or {"supportType": "EXTENDED"},
+            "computeConfig": {"enabled": False},  # Auto Mode, which the sandbox does not have
+            "storageConfig": {"blockStorage": {"enabled": False}},
+            "controlPlaneScalingConfig": {"tier": "standard"},
+            "zonalShiftConfig": parameters.get("zonalShiftConfig") or {"enabled": False},
             "deletionProtection": parameters.get("deletionProtection", False),
         }
 

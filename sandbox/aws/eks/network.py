@@ -58,15 +58,36 @@ def create_cluster_security_group(region: str, cluster: str, vpc_id: str, suffix
     return str(group.id)
 
 
+def create_interfaces(region: str, cluster: str, vpc_config: Document) -> list[str]:
+    """The network interfaces EKS puts into the cluster's subnets, one each: while they are there, a subnet stays."""
+    backend = ec2(region)
+    made = [
+        backend.create_network_interface(
+            backend.get_subnet(subnet_id),
+            None,
+            group_ids=[vpc_config["clusterSecurityGroupId"]],
+            description=f"Amazon EKS {cluster}",
+        )
+        for subnet_id in vpc_config["subnetIds"]
+    ]
+    return [str(interface.id) for interface in made]
+
+
+def delete_interfaces(region: str, ids: list[str]) -> None:
+    for interface in ids:
+        ec2(region).enis.pop(interface, None)
+
+
 def delete_security_group(region: str, group_id: str) -> None:
     ec2(region).delete_security_group(group_id=group_id)
 
 
-def require_role(arn: str | None) -> None:
+def require_role(arn: str | None, otherwise: str = "") -> None:
     """Raises InvalidParameterException for a role IAM does not have, as EKS finds when it assumes it."""
     if not arn or not identity.principal_exists(arn):
         raise invalid(
-            f"Role with arn: {arn}, could not be assumed because it does not exist or the trusted entity is not correct"
+            otherwise
+            or f"Role with arn: {arn}, could not be assumed because it does not exist or the trusted entity is not correct"
         )
 
 

@@ -6,6 +6,7 @@ import uuid
 from fnmatch import fnmatchcase
 from typing import Any
 
+from sandbox.aws import vcpus
 from sandbox.aws.eks import network
 from sandbox.aws.eks.access import node_entry
 from sandbox.aws.eks.clusters import CATALOGUE, KUBERNETES, NAME
@@ -229,17 +230,26 @@ class Nodegroups:
         if len(refused) == len(types):
             zones = network.zones_of(self._state.region, group.document["subnets"])
             return [_issue(asg, _no_capacity(t, zones, group.document["capacityType"])) for t in refused]
-        if all(t[0] in "gp" for t in types) and any(f.name == "quota-zero" for f in active):
-            return [
-                _issue(
-                    asg,
-                    "Could not launch On-Demand Instances. VcpuLimitExceeded - You have requested more vCPU capacity "
-                    "than your current vCPU limit of 0 allows for the instance bucket that the specified instance "
-                    "type belongs to. Please visit http://aws.amazon.com/contact-us/ec2-request to request an "
-                    "adjustment to this limit. Launching EC2 instance failed.",
-                )
-            ]
-        return []
+        beyond = [self._beyond_quota(group, t) for t in types]
+        return [_issue(asg, text) for text in beyond if text] if all(beyond) else []
+
+    def _beyond_quota(self, group: Nodegroup, instance_type: str) -> str | None:
+        """EC2's words where the group's size in this type is more vCPUs than the account has left."""
+        spot = group.document["capacityType"] == "SPOT"
+        code = vcpus.quota_of(instance_type, spot=spot)
+        limit = vcpus.limit_of(code, self._state.faults)
+        own = {
+            "eks:cluster-name": group.document["clusterName"],
+            "eks:nodegroup-name": group.document["nodegroupName"],
+        }
+        wanted = group.document["scalingConfig"]["desiredSize"] * vcpus.vcpus_of(instance_type)
+        if vcpus.in_use(self._state.region, code, besides=own) + wanted <= limit:
+            return None
+        kind = "Spot" if spot else "On-Demand"
+        return (
+            f"Could not launch {kind} Instances. VcpuLimitExceeded - {vcpus.exceeded(limit)} "
+            "Launching EC2 instance failed."
+        )
 
     def _instance_types(self, group: Nodegroup) -> list[str]:
         types: list[str] = group.document["instanceTypes"]

@@ -8,13 +8,14 @@ from sandbox.aws.eks import network
 from sandbox.aws.eks.state import Cluster, State, in_use, not_found, require_active
 from sandbox.aws.wire import AwsError, Caller, Document, page
 
+NO_ROLE = "Role provided in the request does not exist"  # hashicorp/aws asks again on these words
 SUMMARY = ("clusterName", "namespace", "serviceAccount", "associationArn", "associationId", "ownerArn")
 
 
 def associate(state: State, cluster: Cluster, parameters: Document, owner: str | None = None) -> Document:
     """A new association, owned by the add-on `owner` where one asked for it. Raises ResourceInUseException."""
     namespace, account = parameters["namespace"], parameters["serviceAccount"]
-    network.require_role(parameters.get("roleArn"))
+    network.require_role(parameters.get("roleArn"), NO_ROLE)
     if any(
         (a["namespace"], a["serviceAccount"]) == (namespace, account) for a in cluster.associations.values()
     ):
@@ -61,7 +62,7 @@ class PodIdentity:
         with self._state.lock:
             document = self._own(parameters)
             if "roleArn" in parameters:
-                network.require_role(parameters["roleArn"])
+                network.require_role(parameters["roleArn"], NO_ROLE)
             for key in ("roleArn", "targetRoleArn", "disableSessionTags"):
                 if key in parameters:
                     document[key] = parameters[key]

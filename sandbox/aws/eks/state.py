@@ -83,6 +83,7 @@ class Cluster:
     document: Document
     transition: Transition
     failure: str | None = None
+    interfaces: list[str] = field(default_factory=list)  # the control plane's in the cluster's subnets
     endpoint: str | None = None
     certificate_authority: str | None = None
     nodegroups: dict[str, Nodegroup] = field(default_factory=dict)

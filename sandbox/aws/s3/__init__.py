@@ -25,7 +25,7 @@ from sandbox.aws.s3.multipart import Multipart
 from sandbox.aws.s3.objects import Objects
 from sandbox.aws.s3.store import Store
 from sandbox.faults import Faults
-from sandbox.settings import Settings
+from sandbox.settings import ACCOUNT_ID, Settings
 
 Operation = Callable[[S3Request], Answer]
 
@@ -53,7 +53,7 @@ class S3:
         }
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if str(environ["REQUEST_URI"]).startswith(PREFIX):  # S3 Control signs for S3 too; no key begins so
+        if str(environ["REQUEST_URI"]).startswith(PREFIX):  # S3 Control, signed for S3 as well
             return self._control(environ, start_response)
         request = None
         try:
@@ -76,6 +76,8 @@ class S3:
     def _answer(self, request: S3Request) -> Answer:
         operation = request.operation
         if request.scope is None and "AWSAccessKeyId" not in request.query:
+            raise S3Error("AccessDenied")
+        if request.headers.get("x-amz-expected-bucket-owner", ACCOUNT_ID) != ACCOUNT_ID:
             raise S3Error("AccessDenied")
         if self._faults.hit("s3-denied", target=operation):
             raise S3Error("AccessDenied", _denial(request))

@@ -20,9 +20,10 @@ from sandbox.aws.s3.message import (
     xml_answer,
 )
 from sandbox.aws.s3.metadata import acl_document
-from sandbox.aws.s3.store import Bucket, Store, now
+from sandbox.aws.s3.store import ALL_128K, Bucket, Store, now
 
 NAME = re.compile(r"(?!xn--|sthree-)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?![.-]))+[a-z0-9]")
+TRANSITION_SIZE = "x-amz-transition-default-minimum-object-size"
 TRUE = "true"
 BLOCK_ALL = xml(
     "PublicAccessBlockConfiguration",
@@ -161,7 +162,7 @@ class Buckets:
         if name == "policy":
             headers = {"Content-Type": "application/json"}
         if name == "lifecycle":
-            headers["x-amz-transition-default-minimum-object-size"] = "all_storage_classes_128K"
+            headers[TRANSITION_SIZE] = bucket.transition_size
         return Answer(200, document if document is not None else EMPTY[name], headers)
 
     def write_document(self, request: S3Request) -> Answer:
@@ -181,9 +182,9 @@ class Buckets:
                 return Answer(204)
             if body:
                 bucket.documents[_slot(request)] = body
-        headers = {}
-        if name == "lifecycle":
-            headers["x-amz-transition-default-minimum-object-size"] = "all_storage_classes_128K"
+            if name == "lifecycle":
+                bucket.transition_size = request.headers.get(TRANSITION_SIZE, ALL_128K)
+        headers = {TRANSITION_SIZE: bucket.transition_size} if name == "lifecycle" else {}
         return Answer(204 if name == "policy" else 200, headers=headers)
 
     def delete_document(self, request: S3Request) -> Answer:

@@ -1,7 +1,7 @@
 """S3 Control's tags of buckets: what Terraform's provider reads and writes them with since 6.23.
 
 docs.aws.amazon.com/AmazonS3/latest/API/API_control_TagResource.html (and ListTagsForResource, UntagResource). SDKs put
-the account before the endpoint's host; `sandbox.terraform.launcher` says how they get here all the same.
+the account before the endpoint's host; `sandbox.terraform.install` says how they get here all the same.
 """
 
 from __future__ import annotations

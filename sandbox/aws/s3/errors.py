@@ -7,6 +7,7 @@ STATUS = {
     "BucketAlreadyOwnedByYou": 409,
     "BucketNotEmpty": 409,
     "ConditionalRequestConflict": 409,
+    "InvalidPartNumber": 416,
     "InvalidRange": 416,
     "MethodNotAllowed": 405,
     "MissingContentLength": 411,

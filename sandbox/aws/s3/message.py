@@ -70,8 +70,6 @@ class S3Request:
     @classmethod
     def of(cls, environ: Environ) -> S3Request:
         raw, _, query = str(environ["REQUEST_URI"]).partition("?")
-        if raw.startswith("http"):
-            raw = "/" + raw.split("/", 3)[3]
         host = str(environ.get("HTTP_HOST", "")).partition(":")[0]
         virtual = VIRTUAL_HOST.fullmatch(host)
         path = raw.lstrip("/") if not virtual else f"{virtual['bucket']}/{raw[1:]}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sandbox.aws.s3.errors import S3Error
 from sandbox.aws.s3.message import OWNER_ID, Answer, S3Request, http_date, tag_set, tags_of, xml, xml_answer
 from sandbox.aws.s3.objects import Objects, id_header
-from sandbox.aws.s3.store import Store
+from sandbox.aws.s3.store import Part, Store
 
 
 class Metadata:
@@ -42,14 +42,10 @@ class Metadata:
             bucket, version = self._objects.find(request)
         checksum = version.checksum
         assert checksum
-        parts = [
-            ("Part", [("PartNumber", p.number), ("Size", p.size), (p.checksum.member, p.checksum.value)])
-            for p in version.parts
-        ]
         rows = {
             "ETag": version.etag,
             "Checksum": [(checksum.member, checksum.value), ("ChecksumType", checksum.kind)],
-            "ObjectParts": [("PartsCount", len(parts)), ("IsTruncated", "false"), *parts] if parts else None,
+            "ObjectParts": _parts_page(request, version.parts) if version.parts else None,
             "StorageClass": version.headers.get("x-amz-storage-class", "STANDARD"),
             "ObjectSize": version.size,
         }
@@ -68,6 +64,28 @@ class Metadata:
         raise S3Error(
             "NoSuchObjectLockConfiguration", "The specified object does not have a ObjectLock configuration"
         )
+
+
+def _parts_page(request: S3Request, parts: tuple[Part, ...]) -> list[tuple[str, object]]:
+    """One page of an object's parts: `x-amz-max-parts` of them beyond `x-amz-part-number-marker`."""
+    asked = {name: request.headers.get(f"x-amz-{name}", "") for name in ("max-parts", "part-number-marker")}
+    for name, text in asked.items():
+        if text and not text.isdigit():
+            raise S3Error("InvalidArgument", f"{name} must be a number", ArgumentName=name)
+    after, limit = int(asked["part-number-marker"] or 0), min(int(asked["max-parts"] or 1000), 1000)
+    rest = [part for part in parts if part.number > after]
+    shown = rest[:limit]
+    return [
+        ("PartsCount", len(parts)),
+        ("PartNumberMarker", after),
+        ("NextPartNumberMarker", shown[-1].number if shown else after),
+        ("MaxParts", limit),
+        ("IsTruncated", len(rest) > len(shown)),
+        *(
+            ("Part", [("PartNumber", p.number), ("Size", p.size), (p.checksum.member, p.checksum.value)])
+            for p in shown
+        ),
+    ]
 
 
 def acl_document() -> bytes:

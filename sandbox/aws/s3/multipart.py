@@ -305,7 +305,10 @@ def _choose(upload: Upload, wanted: list[Element]) -> list[tuple[Part, Blob]]:
     """The parts Complete names. Raises InvalidPart, InvalidPartOrder, EntityTooSmall, InvalidRequest."""
     chosen: list[tuple[Part, Blob]] = []
     for element in wanted:
-        number, etag = int(element.findtext("PartNumber") or 0), (element.findtext("ETag") or "").strip('"')
+        text, etag = element.findtext("PartNumber") or "", (element.findtext("ETag") or "").strip('"')
+        if not text.isdigit():
+            raise S3Error("MalformedXML")
+        number = int(text)
         found = upload.parts.get(number)
         if chosen and number <= chosen[-1][0].number:
             raise S3Error("InvalidPartOrder", UploadId=upload.upload_id)

@@ -124,13 +124,13 @@ class Objects:
 
     def _window(self, request: S3Request, version: Version) -> tuple[int, int, int]:
         """(first byte, one past the last, status)."""
-        if "partNumber" in request.query and version.parts:
+        if "partNumber" in request.query:
             number = request.number("partNumber", 1, 1, 10_000)
             start = 0
-            for part in version.parts:
-                if part.number == number:
-                    return start, start + part.size, 206
-                start += part.size
+            for at, size in [(p.number, p.size) for p in version.parts] or [(1, version.size)]:
+                if at == number:
+                    return start, start + size, 206 if size else 200
+                start += size
             raise S3Error("InvalidPartNumber", "The requested partnumber is not satisfiable")
         asked = RANGE.fullmatch(request.headers.get("range", ""))
         if not asked or asked.groups() == ("", ""):

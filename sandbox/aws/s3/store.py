@@ -19,6 +19,7 @@ from sandbox.aws.s3.checksums import Checksum
 from sandbox.aws.s3.errors import S3Error
 
 NULL_VERSION = "null"
+ALL_128K = "all_storage_classes_128K"  # since September 2024 the default
 
 
 @dataclass
@@ -86,6 +87,7 @@ class Bucket:
     documents: dict[str, bytes] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     versioning: str = ""  # "", Enabled, Suspended
+    transition_size: str = ALL_128K  # of the lifecycle, kept beside its document
     uploads: dict[str, Upload] = field(default_factory=dict)
     versions: dict[str, list[Version]] = field(default_factory=dict)  # newest last
     keys: list[str] = field(default_factory=list)  # sorted; code points sort as UTF-8 does

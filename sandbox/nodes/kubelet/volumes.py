@@ -92,7 +92,7 @@ class Volumes:
         if "persistentVolumeClaim" in volume:
             return await self._claim(volume["persistentVolumeClaim"]["claimName"])
         if "ephemeral" in volume:
-            return await self._claim(f"{self._pod['metadata']['name']}-{name}")
+            return await self._claim(f"{self._pod['metadata']['name']}-{name}", own=True)
         if "hostPath" in volume:
             path = self._host_folder / str(volume["hostPath"]["path"]).lstrip("/")
             path.mkdir(parents=True, exist_ok=True)
@@ -107,11 +107,20 @@ class Volumes:
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    async def _claim(self, name: str) -> Path:
+    async def _claim(self, name: str, *, own: bool = False) -> Path:
+        """`own`: a generic ephemeral volume's, which must be the pod's and nobody else's."""
         namespace = self._pod["metadata"]["namespace"]
         claim = await self._client.get(self._client.path("v1", "persistentvolumeclaims", namespace, name))
         if claim is None:
             raise MountError("FailedMount", f'persistentvolumeclaim "{name}" not found')
+        owners = claim["metadata"].get("ownerReferences") or []
+        if own and not any(o["uid"] == self._pod["metadata"]["uid"] for o in owners):
+            why = (
+                f"PVC {namespace}/{name} was not created for pod {namespace}/{self._pod['metadata']['name']}"
+            )
+            raise MountError(
+                "FailedMount", f"error processing PVC {namespace}/{name}: {why} (pod is not owner)"
+            )
         volume_name = claim["spec"].get("volumeName")
         if not volume_name or (claim.get("status") or {}).get("phase") != "Bound":
             raise MountError("FailedMount", f"error processing PVC {namespace}/{name}: PVC is not bound")

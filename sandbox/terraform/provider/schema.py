@@ -158,7 +158,8 @@ class Resource:
     create(session, planned): the one call that makes it -> what is known then, with `id`. All that can fail after that
     (further calls, the wait until it is ready) is settle(session, state): when it fails the id is kept in the state.
     read(session, state) -> the attributes the API shows, or None when the resource is gone.
-    update(session, prior, planned) and delete(session, state) return when they are through.
+    update(session, prior, planned) and delete(session, state) return when they are through; update may set the
+    attributes of `planned` that vary. replaces(prior, planned) -> attributes whose change replaces in this case only.
     """
 
     schema: Block
@@ -169,6 +170,7 @@ class Resource:
     update: Callable[[Session, State, State], None] | None = None
     importer: Callable[[str], State] = import_by_id
     validate: Callable[[State], Problems] = no_problems
+    replaces: Callable[[State, State], list[str]] | None = None
     tags: bool = False
 
     @property

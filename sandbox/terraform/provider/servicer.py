@@ -131,6 +131,8 @@ class Provider:
         if kind.tags:
             proposed["tags_all"] = self._all_tags(proposed.get("tags"))
         planned, replaced = planning.plan(kind.schema, prior, proposed, config)
+        if kind.replaces and prior is not None:
+            replaced += [(name,) for name in kind.replaces(prior, planned)]
         return response(
             planned_state=pack(planned),
             requires_replace=[attribute_path(path) for path in replaced],

@@ -12,6 +12,7 @@ from sandbox.terraform.durations import seconds
 from sandbox.terraform.provider.schema import State
 
 POLL_SECONDS = 0.3
+RELEASE_SECONDS = 20 * 60.0  # hashicorp/aws's own patience with a subnet something still depends on
 T = TypeVar("T")
 
 
@@ -93,6 +94,24 @@ class Session:
             if time.monotonic() > deadline:
                 raise WaitFailed(f"waiting for {what}: timeout after {within:.0f} s in state '{now}'")
             self._sleep(POLL_SECONDS)
+
+    def delete(self, call: Callable[[], object], within: float = RELEASE_SECONDS) -> None:
+        """Ask until AWS no longer says that something depends on it; what is gone already is no error.
+
+        hashicorp/aws asks VPCs, subnets, gateways and security groups again in the same way: nodes and load balancers
+        let go of them a little later. `within` in seconds; after it, and when Terraform asks to stop, AWS's error passes.
+        """
+        deadline = time.monotonic() + within
+        while True:
+            try:
+                unless_gone(call)
+            except Exception as error:
+                late = self.stopped.is_set() or time.monotonic() > deadline
+                if error_code(error) != "DependencyViolation" or late:
+                    raise
+                self._sleep(POLL_SECONDS)
+            else:
+                return
 
 
 def void(_value: object) -> None:

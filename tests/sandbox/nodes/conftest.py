@@ -165,6 +165,27 @@ class Region:
         await eventually(lambda: self._group_status(name), lambda status: status == "ACTIVE")
         return nodes
 
+    async def add_on(self, name: str, **more: Any) -> None:
+        """Install an EKS add-on, unless an earlier test did, and wait until it is active."""
+        eks, both = self.aws("eks"), {"clusterName": self.cluster, "addonName": name}
+        with suppress(eks.exceptions.ResourceInUseException):
+            await asyncio.to_thread(eks.create_addon, **both, **more)
+
+        async def status() -> str:
+            return str((await asyncio.to_thread(eks.describe_addon, **both))["addon"]["status"])
+
+        await eventually(status, lambda found: found == "ACTIVE")
+
+    async def remove_add_on(self, name: str) -> None:
+        eks = self.aws("eks")
+        await asyncio.to_thread(eks.delete_addon, clusterName=self.cluster, addonName=name)
+
+        async def left() -> list[str]:
+            answer = await asyncio.to_thread(eks.list_addons, clusterName=self.cluster)
+            return list(answer["addons"])
+
+        await eventually(left, lambda names: name not in names)
+
     async def _group_status(self, name: str) -> str:
         described = await asyncio.to_thread(
             self.aws("eks").describe_nodegroup, clusterName=self.cluster, nodegroupName=name
@@ -219,6 +240,8 @@ def settings() -> Iterator[Settings]:
             addon_seconds=0.1,
             crash_backoff_seconds=0.3,
             spot_notice_seconds=0.5,
+            snapshot_seconds=0.3,
+            drain_seconds=3.0,
         )
         made.save()
         process = subprocess.Popen(

@@ -181,6 +181,7 @@ async def test_pod_identity_gives_credentials_to_associated_service_accounts_onl
     )
     for account in ("reader", "other"):
         await make(region, "serviceaccounts", account)
+    await region.add_on("eks-pod-identity-agent")
     script = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
     with_one = {"image": PYTHON, "command": ["python3", "-c", script]}
     arn = await output(region, with_one, serviceAccountName="reader")
@@ -188,3 +189,21 @@ async def test_pod_identity_gives_credentials_to_associated_service_accounts_onl
     without = await region.run(with_one, restartPolicy="Never", serviceAccountName="other")
     await region.until_phase(without, "Failed")
     assert "NoCredentialsError" in await region.log(without)
+
+
+async def test_without_the_agent_an_association_gives_no_credentials(region: Region) -> None:
+    region.aws("eks").create_pod_identity_association(
+        clusterName=region.cluster, namespace="default", serviceAccount="lonely", roleArn=region.role
+    )
+    await make(region, "serviceaccounts", "lonely")
+    await region.add_on("eks-pod-identity-agent")
+    await region.remove_add_on("eks-pod-identity-agent")
+    script = "import boto3; print(boto3.client('sts').get_caller_identity()['Arn'])"
+    pod = await region.run(
+        {"image": PYTHON, "command": ["python3", "-c", script]},
+        restartPolicy="Never",
+        serviceAccountName="lonely",
+    )
+    await region.until_phase(pod, "Failed", 20)
+    assert "CredentialRetrievalError" in await region.log(pod)
+    await region.add_on("eks-pod-identity-agent")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 
 from sandbox.apiclient import Object
 from sandbox.nodes.instance_types import UnknownInstanceType, instance_type, known
-from sandbox.nodes.node_groups import Member, decide
+from sandbox.nodes.membership import Member, Wanted, decide
 from tests.sandbox.nodes.conftest import Region, eventually
 from tests.sandbox.nodes.test_lifecycle import SLEEP, condition, shell
 
@@ -17,8 +18,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 PLUGIN = "nvcr.io/nvidia/k8s-device-plugin:v0.17.0"
 
 
-def there(group: str, order: int) -> Member:
-    return Member(group, order, machine=object())  # type: ignore[arg-type]
+def there(group: str, order: int, generation: str = "") -> Member:
+    return Member(group, order, machine=object(), generation=generation)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +36,27 @@ def there(group: str, order: int) -> Member:
 async def test_what_a_look_at_the_groups_asks_for(
     wanted: dict[str, int], members: list[Member], launch: dict[str, int], leave: list[int]
 ) -> None:
-    change = decide(wanted, members)
+    change = decide({name: Wanted(size) for name, size in wanted.items()}, members)
     assert +change.launch == launch
+    assert [member.order for member in change.leave] == leave
+
+
+@pytest.mark.parametrize(
+    ("members", "launch", "leave"),
+    [
+        ([there("a", 1, "old"), there("a", 2, "old")], 1, []),
+        ([there("a", 1, "old"), there("a", 2, "old"), Member("a", 3, generation="new")], 0, []),
+        ([there("a", 1, "old"), there("a", 2, "old"), there("a", 3, "new")], 0, [1]),
+        ([there("a", 2, "old"), there("a", 3, "new")], 1, []),
+        ([there("a", 3, "new"), there("a", 4, "new")], 0, []),
+        ([there("a", 3, "new"), there("a", 4, "new"), there("a", 2, "old")], 0, [2]),
+    ],
+)
+async def test_a_new_version_replaces_one_node_at_a_time(
+    members: list[Member], launch: int, leave: list[int]
+) -> None:
+    change = decide({"a": Wanted(2, "new")}, members)
+    assert change.launch["a"] == launch
     assert [member.order for member in change.leave] == leave
 
 
@@ -129,6 +149,60 @@ async def test_a_node_that_goes_ends_its_pods_gracefully(region: Region) -> None
     await eventually(lambda: region.nodes("going"), lambda nodes: nodes == [])
     assert await followed == "up\nbye\n"
     assert await region.client.get(region.path("pods", pod)) is None
+
+
+async def test_a_budget_holds_a_node_up_and_no_longer_than_the_limit(region: Region) -> None:
+    [held, free] = [n["metadata"]["name"] for n in await region.make_group("drained", 2)]
+    budgets = region.client.path("policy/v1", "poddisruptionbudgets", region.namespace)
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "held"}}}
+    await region.client.create(budgets, {"metadata": {"name": "held"}, "spec": spec})
+    status = {"currentHealthy": 1, "desiredHealthy": 1, "disruptionsAllowed": 0, "expectedPods": 1}
+    await region.client.patch(f"{budgets}/held/status", {"status": {"observedGeneration": 1, **status}})
+    pod = await region.run(SLEEP, node=held, labels={"app": "held"})
+    await region.until_phase(pod, "Running")
+    began = time.monotonic()
+    await region.scale("drained", 0)
+    await eventually(lambda: region.nodes("drained"), lambda nodes: len(nodes) == 1)
+    assert (await region.pod(pod))["metadata"].get("deletionTimestamp") is None
+    await eventually(lambda: region.nodes("drained"), lambda nodes: nodes == [])
+    assert time.monotonic() - began >= region.settings.drain_seconds
+    await region.client.delete(f"{budgets}/held")
+
+
+async def test_a_new_ami_release_replaces_the_nodes(region: Region) -> None:
+    [old] = await region.make_group("release", 1)
+    pod = await region.run(SLEEP, node=old["metadata"]["name"])
+    await region.until_phase(pod, "Running")
+    await asyncio.to_thread(
+        region.aws("eks").update_nodegroup_version,
+        clusterName=region.cluster,
+        nodegroupName="release",
+        releaseVersion="1.34.1-20251201",
+    )
+    await eventually(
+        lambda: region.nodes("release"),
+        lambda nodes: len(nodes) == 1 and nodes[0]["metadata"]["name"] != old["metadata"]["name"],
+    )
+    [new] = await region.nodes("release")
+    assert new["status"]["nodeInfo"]["kubeletVersion"].startswith("v1.34.1-eks-")
+    await region.until_gone(pod)
+
+
+async def test_labels_and_taints_of_a_group_reach_the_nodes_there_are(region: Region) -> None:
+    await region.make_group("marked", 1, labels={"old": "1", "kept": "1"})
+    await asyncio.to_thread(
+        region.aws("eks").update_nodegroup_config,
+        clusterName=region.cluster,
+        nodegroupName="marked",
+        labels={"addOrUpdateLabels": {"new": "2"}, "removeLabels": ["old"]},
+        taints={"addOrUpdateTaints": [{"key": "t", "value": "v", "effect": "NO_EXECUTE"}]},
+    )
+    [node] = await eventually(
+        lambda: region.nodes("marked"), lambda nodes: "new" in nodes[0]["metadata"]["labels"]
+    )
+    labels = node["metadata"]["labels"]
+    assert ("old" in labels, labels["kept"], labels["new"]) == (False, "1", "2")
+    assert {"key": "t", "value": "v", "effect": "NoExecute"} in node["spec"]["taints"]
 
 
 async def test_without_capacity_no_node_comes_until_there_is(region: Region) -> None:

@@ -148,7 +148,11 @@ async def test_nodes_that_stop_end_their_pods_and_adopt_them_when_they_run_again
             await region.until_phase(pod, "Running")
             words = (await eventually(lambda: region.log(pod), lambda text: "\n" in text)).split()
             assert alive(int(words[-1]))
-        assert not alive(int(words[-1]))
+
+        async def ended() -> bool:
+            return not alive(int(words[-1]))
+
+        await eventually(ended, lambda gone: gone)
         async with nodes_of(region):
             adopted = await region.until(
                 pod, lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1

@@ -6,13 +6,14 @@ import asyncio
 import secrets
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from sandbox.apiclient import Object
-from sandbox.nodes.ebs_csi import size_gib
+from sandbox.apiclient import ApiError, Object
+from sandbox.nodes.ebs.requests import size_gib
 from tests.sandbox.nodes.conftest import Region, eventually
 from tests.sandbox.nodes.test_lifecycle import SLEEP, shell
 
@@ -29,40 +30,48 @@ PARAMETERS = {
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def storage_class(shared: Region) -> AsyncIterator[str]:
-    body = {
-        "metadata": {"name": "gp3"},
-        "provisioner": "ebs.csi.aws.com",
-        "volumeBindingMode": "WaitForFirstConsumer",
-        "reclaimPolicy": "Delete",
-        "parameters": PARAMETERS,
-    }
-    await shared.client.create(shared.client.path("storage.k8s.io/v1", "storageclasses"), body)
+    await make_class(shared)
     yield "gp3"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def driver(shared: Region, storage_class: str) -> AsyncIterator[str]:
     """The add-on with its identity; the storage class's name."""
-    await asyncio.to_thread(
-        shared.aws("eks").create_addon,
-        clusterName=shared.cluster,
-        addonName="aws-ebs-csi-driver",
-        podIdentityAssociations=[{"serviceAccount": "ebs-csi-controller-sa", "roleArn": shared.role}],
-    )
+    await install_driver(shared)
     yield storage_class
 
 
-async def claim(region: Region, size: str = "1500Mi", **annotations: str) -> str:
+async def make_class(region: Region) -> None:
+    body = {
+        "metadata": {"name": "gp3"},
+        "provisioner": "ebs.csi.aws.com",
+        "volumeBindingMode": "WaitForFirstConsumer",
+        "allowVolumeExpansion": True,
+        "reclaimPolicy": "Delete",
+        "parameters": PARAMETERS,
+    }
+    with suppress(ApiError):  # another file made it
+        await region.client.create(region.client.path("storage.k8s.io/v1", "storageclasses"), body)
+
+
+async def install_driver(region: Region) -> None:
+    associations = [{"serviceAccount": "ebs-csi-controller-sa", "roleArn": region.role}]
+    await region.add_on("eks-pod-identity-agent")
+    await region.add_on("aws-ebs-csi-driver", podIdentityAssociations=associations)
+
+
+async def claim(region: Region, size: str = "1500Mi", node: str = "", source: Object | None = None) -> str:
     name = f"claim-{secrets.token_hex(3)}"
     body = {
         "metadata": {
             "name": name,
-            "annotations": {"volume.kubernetes.io/selected-node": region.node, **annotations},
+            "annotations": {"volume.kubernetes.io/selected-node": node or region.node},
         },
         "spec": {
             "storageClassName": "gp3",
             "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": size}},
+            **({"dataSource": source} if source else {}),
         },
     }
     await region.client.create(region.path("persistentvolumeclaims"), body)
@@ -77,10 +86,15 @@ async def volume_of(region: Region, claim_name: str) -> Object:
         volumes = await client.list(client.path("v1", "persistentvolumes"))
         return next((v for v in volumes if v["spec"]["claimRef"]["name"] == claim_name), None)
 
-    volume: Object = await eventually(find, lambda found: found is not None)
+    try:
+        volume: Object = await eventually(find, lambda found: found is not None)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {await region.events(claim_name)}") from None
     path = region.path("persistentvolumeclaims", claim_name)
-    await client.patch(path, {"spec": {"volumeName": volume["metadata"]["name"]}})
-    await client.patch(f"{path}/status", {"status": {"phase": "Bound"}})
+    notes = {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}}
+    await client.patch(path, {"metadata": notes, "spec": {"volumeName": volume["metadata"]["name"]}})
+    status = {"phase": "Bound", "capacity": volume["spec"]["capacity"]}
+    await client.patch(f"{path}/status", {"status": status})
     return volume
 
 
@@ -118,6 +132,34 @@ async def test_without_identity_the_claim_tells_of_missing_credentials(region: R
     assert "no EC2 IMDS role found" in message
     region.faults.clear()
     await volume_of(region, name)
+
+
+async def test_without_the_agent_an_association_alone_gives_no_credentials(
+    region: Region, driver: str
+) -> None:
+    await region.remove_add_on("eks-pod-identity-agent")
+    name = await claim(region)
+    message = await region.until_event(name, "ProvisioningFailed")
+    assert message.endswith("CreateVolume, get identity: get credentials: request canceled, context canceled")
+    await install_driver(region)
+    await volume_of(region, name)
+
+
+async def test_a_claim_that_asks_for_more_gets_a_larger_volume(region: Region, driver: str) -> None:
+    client, name = region.client, await claim(region)
+    volume = await volume_of(region, name)
+    path = region.path("persistentvolumeclaims", name)
+    await client.patch(path, {"spec": {"resources": {"requests": {"storage": "4500Mi"}}}})
+    grown: Object = await eventually(
+        lambda: client.get(path), lambda c: c["status"]["capacity"]["storage"] == "5Gi"
+    )
+    assert not grown["status"].get("conditions")
+    shown = await client.get(client.path("v1", "persistentvolumes", None, volume["metadata"]["name"]))
+    assert shown is not None
+    assert shown["spec"]["capacity"]["storage"] == "5Gi"
+    assert ec2_volume(region, volume)["Size"] == 5
+    told = [reason for reason, _ in await region.events(name)]
+    assert "Resizing" in told
 
 
 async def test_a_volume_is_made_as_its_storage_class_says(region: Region, driver: str) -> None:
@@ -159,12 +201,36 @@ async def test_a_volume_is_attached_while_a_pod_uses_it(region: Region, driver: 
     pod = await region.run({**SLEEP, "volumeMounts": MOUNTS}, volumes=using(name))
     await region.until_phase(pod, "Running")
     assert ec2_volume(region, volume)["State"] == "in-use"
+    [shown] = await attachments(region, volume)
+    assert (shown["spec"]["nodeName"], shown["status"]["attached"]) == (region.node, True)
     await region.delete(pod)
     await region.until_gone(pod)
     deadline = time.monotonic() + 10  # it is detached after the pod is gone
     while ec2_volume(region, volume)["State"] != "available":
         assert time.monotonic() < deadline
         await asyncio.sleep(0.05)
+
+    await eventually(lambda: attachments(region, volume), lambda left: left == [])
+
+
+async def attachments(region: Region, volume: Object) -> list[Object]:
+    everything = await region.client.list(region.client.path("storage.k8s.io/v1", "volumeattachments"))
+    name = volume["metadata"]["name"]
+    return [a for a in everything if a["spec"]["source"]["persistentVolumeName"] == name]
+
+
+async def test_the_driver_is_registered_on_the_node(region: Region, driver: str) -> None:
+    path = region.client.path("storage.k8s.io/v1", "csinodes", None, region.node)
+    shown: Object = await eventually(lambda: region.client.get(path), lambda n: n and n["spec"]["drivers"])
+    [registered] = shown["spec"]["drivers"]
+    assert registered["name"] == "ebs.csi.aws.com"
+    assert registered["nodeID"].startswith("i-")
+    assert (
+        await region.client.get(
+            region.client.path("storage.k8s.io/v1", "csidrivers", None, "ebs.csi.aws.com")
+        )
+        is not None
+    )
 
 
 async def test_a_second_node_is_refused_a_volume_in_use(region: Region, driver: str) -> None:

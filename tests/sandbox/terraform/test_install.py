@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.settings import ACCOUNT_ID
 from sandbox.terraform.install import ToolMissing, install
 from tests.sandbox.terraform.conftest import HEADER
 from tests.sandbox.terraform.workspace import Cloud, Workspace
@@ -72,11 +74,39 @@ def test_a_tool_nothing_can_stand_in_for_is_named(tmp_path: Path, monkeypatch: p
         install(tmp_path, {"PATH": ""})
 
 
-def test_the_registry_can_be_asked_for(tmp_path: Path) -> None:
-    environment = machine(tmp_path / "tools", "terraform", "helm") | {
-        "SLIPWAY_TERRAFORM_PROVIDER": "registry"
-    }
-    assert install(tmp_path / "root", environment) == {"CHECKPOINT_DISABLE": "1"}
+REGISTRY = {"SLIPWAY_TERRAFORM_PROVIDER": "registry"}
+
+
+def test_the_registry_leaves_terraforms_configuration_to_the_user(tmp_path: Path) -> None:
+    environment = machine(tmp_path / "tools", "terraform", "helm") | REGISTRY
+    added = install(tmp_path / "root", environment)
+    assert "TF_CLI_CONFIG_FILE" not in added
+    assert not (tmp_path / "root" / "terraform.rc").exists()
+
+
+def test_the_configuration_of_an_earlier_start_does_not_last_into_the_registry(tmp_path: Path) -> None:
+    environment = machine(tmp_path / "tools", "terraform", "helm")
+    before = install(tmp_path / "root", environment)
+    after = install(tmp_path / "root", environment | before | REGISTRY)
+    assert after["TF_CLI_CONFIG_FILE"] == ""
+
+
+def test_a_mirror_without_the_provider_is_refused_with_the_command_that_fills_one(tmp_path: Path) -> None:
+    environment = machine(tmp_path / "tools", "terraform", "helm") | REGISTRY
+    with pytest.raises(ToolMissing, match="terraform -chdir=infra/terraform/storage providers mirror"):
+        install(tmp_path / "root", environment | {"SLIPWAY_TERRAFORM_MIRROR": str(tmp_path)})
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"SLIPWAY_TERRAFORM_PROVIDER": "real"}, "it is `registry`"),
+        ({"SLIPWAY_TERRAFORM_MIRROR": "/mirror"}, "set SLIPWAY_TERRAFORM_PROVIDER=registry"),
+    ],
+)
+def test_a_setting_nobody_knows_is_refused(settings: dict[str, str], says: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=says):
+        install(tmp_path, {"PATH": "", **settings})
 
 
 def supplied(aws: Cloud, root: Path) -> dict[str, str]:
@@ -99,6 +129,41 @@ def test_the_supplied_terraform_applies_through_the_mirror(aws: Cloud, tmp_path:
     assert workspace.outputs() == {"it": "us-east-1"}
     workspace.plan(changes=False)
     workspace.run("nonsense", code=1)
+
+
+@pytest.fixture(scope="module")
+def registry(aws: Cloud, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a sandbox in registry mode; the mirror it is named holds the sandbox's own provider."""
+    folder = tmp_path_factory.mktemp("registry")
+    mirror = folder / "filled"
+    shutil.copytree(aws.settings.root / "terraform" / "mirror", mirror)
+    environment = {k: v for k, v in aws.environment.items() if k != "TF_CLI_CONFIG_FILE"}
+    environment |= REGISTRY | {"SLIPWAY_TERRAFORM_MIRROR": str(mirror)}
+    added = install(folder / "root", environment)
+    return environment | added
+
+
+def test_a_provider_from_a_mirror_the_user_names_applies(registry: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_text(
+        HEADER + 'resource "aws_cloudwatch_log_group" "it" { name = "/mirrored" }\n'
+    )
+    workspace = Workspace(tmp_path, registry)
+    workspace.init()
+    assert 'provider "registry.terraform.io/hashicorp/aws"' in (tmp_path / ".terraform.lock.hcl").read_text()
+    workspace.apply()
+    workspace.plan(changes=False)
+
+
+def test_go_reaches_the_account_host_of_s3_control_through_the_wrapper(
+    registry: dict[str, str], aws: Cloud, tmp_path: Path
+) -> None:
+    """terraform's `http` backend is Go as the real provider is: the name has no address, the proxy has the answer."""
+    host = f"http://{ACCOUNT_ID}.127.0.0.1:{aws.settings.aws_port}"
+    address = f"{host}/v20180820/tags/arn%3Aaws%3As3%3A%3A%3Aabsent"
+    (tmp_path / "main.tf").write_text(
+        f'terraform {{\n  backend "http" {{\n    address = "{address}"\n  }}\n}}\n'
+    )
+    Workspace(tmp_path, registry).init()  # 404 is "no state yet"; "no such host" would have ended it
 
 
 def test_the_supplied_terraform_stops_when_it_is_asked_to(aws: Cloud, tmp_path: Path) -> None:

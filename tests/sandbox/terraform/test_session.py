@@ -84,6 +84,24 @@ def test_another_error_passes() -> None:
         unless_gone(call)
 
 
+def test_a_deletion_waits_for_what_depends_on_it(session: Session, slept: list[float]) -> None:
+    answers = ["DependencyViolation", "DependencyViolation", "InvalidSubnetID.NotFound"]
+
+    def call() -> None:
+        raise denied(answers.pop(0))
+
+    session.delete(call)
+    assert len(slept) == 2
+
+
+def test_a_deletion_does_not_wait_for_ever(session: Session) -> None:
+    def call() -> None:
+        raise denied("DependencyViolation")
+
+    with pytest.raises(ClientError, match="DependencyViolation"):
+        session.delete(call, within=0)
+
+
 def test_an_error_names_operation_status_and_code() -> None:
     assert explain(denied("AccessDenied")) == (
         "operation error CreateCluster, https response error StatusCode: 403, RequestID: r-1, api error AccessDenied: no"

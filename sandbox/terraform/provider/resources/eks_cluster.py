@@ -167,6 +167,10 @@ def _update_cluster(session: Session, prior: State, planned: State) -> None:
     if prior["version"] != planned["version"]:
         started = eks.update_cluster_version(name=name, version=planned["version"])["update"]
         wait_for_update(session, started, within, name=name)
+    if (seal := first(planned["encryption_config"])) and not prior["encryption_config"]:
+        wanted = {"resources": seal["resources"], "provider": {"keyArn": seal["provider"][0]["key_arn"]}}
+        started = eks.associate_encryption_config(clusterName=name, encryptionConfig=[wanted])["update"]
+        wait_for_update(session, started, within, name=name)
     changes = _vpc_changes(prior["vpc_config"][0], planned["vpc_config"][0])  # EKS takes one kind at a time
     was, now = (set(state["enabled_cluster_log_types"] or []) for state in (prior, planned))
     if was != now:
@@ -239,14 +243,13 @@ CLUSTER = resource(
         "access_config": only(
             {
                 "authentication_mode": optional(STRING, computed=True),
-                "bootstrap_cluster_creator_admin_permissions": optional(BOOL, default=True, forces_new=True),
+                "bootstrap_cluster_creator_admin_permissions": optional(BOOL, forces_new=True),
             },
             computed=True,
         ),
         "encryption_config": only(
             {"resources": required(STRINGS)},
             blocks={"provider": only({"key_arn": required(STRING)}, min_items=1)},
-            forces_new=True,  # hashicorp/aws adds encryption in place, and only its removal replaces; here both do
         ),
     },
     tags=True,
@@ -257,6 +260,10 @@ CLUSTER = resource(
     update=_update_cluster,
     delete=_delete_cluster,
     validate=_check_cluster,
+    replaces=lambda prior, planned: (
+        # it is added in place and never taken away again
+        ["encryption_config"] if prior["encryption_config"] and not planned["encryption_config"] else []
+    ),
 )
 
 RESOURCES = {

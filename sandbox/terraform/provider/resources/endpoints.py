@@ -79,7 +79,7 @@ SECURITY_GROUP = resource(
     settle=_settle_group,
     read=_read_group,
     update=retag_ec2,
-    delete=lambda session, state: unless_gone(
+    delete=lambda session, state: session.delete(
         lambda: session.client("ec2").delete_security_group(GroupId=state["id"])
     ),
 )
@@ -123,6 +123,32 @@ def _read_ingress(session: Session, state: State) -> State | None:
     }
 
 
+_SOURCES = ("cidr_ipv4", "referenced_security_group_id")
+
+
+def _update_ingress(session: Session, prior: State, planned: State) -> None:
+    rule = {
+        "IpProtocol": planned["ip_protocol"],
+        "FromPort": planned["from_port"],
+        "ToPort": planned["to_port"],
+        "CidrIpv4": planned["cidr_ipv4"],
+        "ReferencedGroupId": planned["referenced_security_group_id"],
+        "Description": planned["description"],
+    }
+    if any(prior[name] != planned[name] for name in INGRESS_RULE.schema.attributes if name[:4] != "tags"):
+        session.client("ec2").modify_security_group_rules(
+            GroupId=planned["security_group_id"],
+            SecurityGroupRules=[{"SecurityGroupRuleId": planned["id"], "SecurityGroupRule": compact(rule)}],
+        )
+    retag_ec2(session, prior, planned)
+
+
+def _other_source(prior: State, planned: State) -> list[str]:
+    """EC2 changes a rule's source, but not from addresses to a group."""
+    kinds = [[name for name in _SOURCES if state[name] is not None] for state in (prior, planned)]
+    return kinds[0] + kinds[1] if kinds[0] != kinds[1] else []
+
+
 def _delete_ingress(session: Session, state: State) -> None:
     ec2 = session.client("ec2")
     unless_gone(
@@ -135,19 +161,20 @@ def _delete_ingress(session: Session, state: State) -> None:
 INGRESS_RULE = resource(
     {
         "security_group_id": required(STRING, forces_new=True),
-        "ip_protocol": required(STRING, forces_new=True),
-        "from_port": optional(NUMBER, forces_new=True),
-        "to_port": optional(NUMBER, forces_new=True),
-        "cidr_ipv4": optional(STRING, forces_new=True),
-        "referenced_security_group_id": optional(STRING, forces_new=True),
-        "description": optional(STRING, forces_new=True),
+        "ip_protocol": required(STRING),
+        "from_port": optional(NUMBER),
+        "to_port": optional(NUMBER),
+        "cidr_ipv4": optional(STRING),
+        "referenced_security_group_id": optional(STRING),
+        "description": optional(STRING),
         "arn": computed(STRING),
         "security_group_rule_id": computed(STRING),
     },
     tags=True,
     create=_create_ingress,
     read=_read_ingress,
-    update=retag_ec2,
+    update=_update_ingress,
+    replaces=_other_source,
     delete=_delete_ingress,
 )
 
@@ -235,7 +262,7 @@ def _delete_endpoint(session: Session, state: State) -> None:
 VPC_ENDPOINT = resource(
     {
         "vpc_id": required(STRING, forces_new=True),
-        "service_name": optional(STRING, computed=True, forces_new=True),
+        "service_name": optional(STRING, forces_new=True),
         "vpc_endpoint_type": optional(STRING, default="Gateway", forces_new=True),
         "route_table_ids": optional(STRINGS, computed=True),
         "subnet_ids": optional(STRINGS, computed=True),

@@ -331,6 +331,12 @@ def _read_cache_rule(session: Session, state: State) -> State | None:
     }
 
 
+def _update_cache_rule(session: Session, prior: State, planned: State) -> None:
+    session.client("ecr").update_pull_through_cache_rule(
+        ecrRepositoryPrefix=planned["id"], **compact({"credentialArn": planned["credential_arn"]})
+    )
+
+
 def _delete_cache_rule(session: Session, state: State) -> None:
     ecr = session.client("ecr")
     unless_gone(lambda: ecr.delete_pull_through_cache_rule(ecrRepositoryPrefix=state["id"]))
@@ -340,11 +346,12 @@ CACHE_RULE = resource(
     {
         "ecr_repository_prefix": required(STRING, forces_new=True),
         "upstream_registry_url": required(STRING, forces_new=True),
-        "credential_arn": optional(STRING, forces_new=True),
+        "credential_arn": optional(STRING),
         "registry_id": computed(STRING),
     },
     create=_create_cache_rule,
     read=_read_cache_rule,
+    update=_update_cache_rule,
     delete=_delete_cache_rule,
 )
 

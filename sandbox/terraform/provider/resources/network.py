@@ -87,6 +87,10 @@ def _default_of(items: list[dict[str, Any]], key: str) -> str | None:
 
 
 def _update_vpc(session: Session, prior: State, planned: State) -> None:
+    if prior["instance_tenancy"] != planned["instance_tenancy"]:
+        session.client("ec2").modify_vpc_tenancy(
+            VpcId=planned["id"], InstanceTenancy=planned["instance_tenancy"]
+        )
     _switch_vpc(session, planned)
     retag_ec2(session, prior, planned)
 
@@ -107,7 +111,11 @@ VPC = resource(
     settle=_switch_vpc,
     read=_read_vpc,
     update=_update_vpc,
-    delete=lambda session, state: unless_gone(lambda: session.client("ec2").delete_vpc(VpcId=state["id"])),
+    replaces=lambda prior, planned: (
+        # a tenancy is only ever taken back
+        ["instance_tenancy"] if prior["instance_tenancy"] != planned["instance_tenancy"] != "default" else []
+    ),
+    delete=lambda session, state: session.delete(lambda: session.client("ec2").delete_vpc(VpcId=state["id"])),
 )
 
 # ------------------------------------------------------------------ subnet
@@ -170,7 +178,7 @@ SUBNET = resource(
     settle=lambda session, state: _publish(session, state) if state["map_public_ip_on_launch"] else None,
     read=_read_subnet,
     update=_update_subnet,
-    delete=lambda session, state: unless_gone(
+    delete=lambda session, state: session.delete(
         lambda: session.client("ec2").delete_subnet(SubnetId=state["id"])
     ),
 )
@@ -217,10 +225,12 @@ def _update_internet_gateway(session: Session, prior: State, planned: State) -> 
 def _delete_internet_gateway(session: Session, state: State) -> None:
     ec2, identity = session.client("ec2"), state["id"]
     if state.get("vpc_id"):
-        unless_gone(
-            lambda: ec2.detach_internet_gateway(InternetGatewayId=identity, VpcId=state["vpc_id"]),
-            "NotFound",
-            "Gateway.NotAttached",
+        session.delete(
+            lambda: unless_gone(
+                lambda: ec2.detach_internet_gateway(InternetGatewayId=identity, VpcId=state["vpc_id"]),
+                "NotFound",
+                "Gateway.NotAttached",
+            ),
         )
     unless_gone(lambda: ec2.delete_internet_gateway(InternetGatewayId=identity))
 
@@ -328,8 +338,8 @@ def _delete_nat_gateway(session: Session, state: State) -> None:
 
 NAT_GATEWAY = resource(
     {
-        "subnet_id": optional(STRING, computed=True, forces_new=True),
-        "allocation_id": optional(STRING, computed=True, forces_new=True),
+        "subnet_id": optional(STRING, forces_new=True),
+        "allocation_id": optional(STRING, forces_new=True),
         "connectivity_type": optional(STRING, default="public", forces_new=True),
         "public_ip": computed(STRING),
         "private_ip": optional(STRING, computed=True, forces_new=True),

@@ -157,18 +157,28 @@ def _read_association(session: Session, state: State) -> State | None:
     }
 
 
+def _reassociate(session: Session, prior: State, planned: State) -> None:
+    swapped = session.client("ec2").replace_route_table_association(
+        AssociationId=prior["id"], RouteTableId=planned["route_table_id"]
+    )
+    planned["id"] = swapped["NewAssociationId"]
+
+
 def _import_association(identity: str) -> State:
     return {"id": split_id(identity, "/", "subnet_id", "route_table_id")["id"]}
 
 
 ROUTE_TABLE_ASSOCIATION = resource(
     {
-        # hashicorp/aws swaps the table in place, which gives the association another id; here it is made anew
-        "route_table_id": required(STRING, forces_new=True),
+        "id": computed(
+            STRING, varies=True
+        ),  # EC2 swaps the table in place and gives the association another id
+        "route_table_id": required(STRING),
         "subnet_id": optional(STRING, forces_new=True),
     },
     create=_associate,
     read=_read_association,
+    update=_reassociate,
     delete=lambda session, state: unless_gone(
         lambda: session.client("ec2").disassociate_route_table(AssociationId=state["id"])
     ),

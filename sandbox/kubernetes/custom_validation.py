@@ -1,0 +1,222 @@
+"""What a structural schema forbids: of custom objects, and of schemas themselves.
+
+Source: k8s.io/apiextensions-apiserver and k8s.io/kube-openapi/pkg/validation. CEL rules (x-kubernetes-validations) are
+not evaluated.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import datetime as dt
+import ipaddress
+import json
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from sandbox.kubernetes import names
+from sandbox.kubernetes.definitions import Schema
+from sandbox.kubernetes.errors import Cause
+from sandbox.kubernetes.store import Object
+
+_PRESERVE = "x-kubernetes-preserve-unknown-fields"
+_INT_OR_STRING = "x-kubernetes-int-or-string"
+_EMBEDDED = "x-kubernetes-embedded-resource"
+
+
+def validate(object_: Object, schema: Schema) -> list[Cause]:
+    """Everything about a custom object that its schema forbids."""
+    causes: list[Cause] = []
+    _validate(object_, schema, "", causes)
+    return causes
+
+
+def _validate(value: Any, schema: Schema, path: str, causes: list[Cause]) -> None:
+    if "$ref" in schema:
+        return
+    if value is None:
+        if not schema.get("nullable") and schema.get("type"):
+            causes.append(_wrong_type(path, value, schema["type"]))
+        return
+    expected = schema.get("type")
+    if schema.get(_INT_OR_STRING):
+        expected = None
+        if isinstance(value, bool) or not isinstance(value, (int, str)):
+            causes.append(_wrong_type(path, value, "integer,string"))
+            return
+    if expected and not _TYPES[expected](value):
+        causes.append(_wrong_type(path, value, expected))
+        return
+    if "enum" in schema and value not in schema["enum"]:
+        allowed = ", ".join(json.dumps(option) for option in schema["enum"])
+        why = f"Unsupported value: {json.dumps(value)}: supported values: {allowed}"
+        causes.append(Cause(path, why, "FieldValueNotSupported"))
+    causes.extend(_limits(value, schema, path))
+    _validate_combinations(value, schema, path, causes)
+    if isinstance(value, dict):
+        _validate_object(value, schema, path, causes)
+    elif isinstance(value, list) and isinstance(schema.get("items"), dict):
+        for index, item in enumerate(value):
+            _validate(item, schema["items"], f"{path}[{index}]", causes)
+        causes.extend(_twice(value, schema, path))
+
+
+def _validate_object(value: Object, schema: Schema, path: str, causes: list[Cause]) -> None:
+    prefix = f"{path}." if path else ""
+    causes.extend(
+        Cause(prefix + key, "Required value", "FieldValueRequired")
+        for key in schema.get("required") or ()
+        if key not in value
+    )
+    if schema.get(_EMBEDDED):
+        causes.extend(
+            names.required(prefix + key, "must not be empty")
+            for key in ("apiVersion", "kind")
+            if not value.get(key)
+        )
+    properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
+    for key, item in value.items():
+        below = properties.get(key, rest)
+        if isinstance(below, dict):
+            _validate(item, below, prefix + key, causes)
+
+
+def _validate_combinations(value: Any, schema: Schema, path: str, causes: list[Cause]) -> None:
+    def fits(option: Schema) -> bool:
+        problems: list[Cause] = []
+        _validate(value, option, path, problems)
+        return not problems
+
+    for option in schema.get("allOf") or ():
+        _validate(value, option, path, causes)
+    if (options := schema.get("anyOf")) and not any(map(fits, options)):
+        causes.append(Cause(path, f"Invalid value: {value!r}: must validate at least one schema (anyOf)"))
+    if (options := schema.get("oneOf")) and sum(map(fits, options)) != 1:
+        causes.append(Cause(path, f"Invalid value: {value!r}: must validate one and only one schema (oneOf)"))
+    if "not" in schema and fits(schema["not"]):
+        causes.append(Cause(path, f"Invalid value: {value!r}: must not validate the schema (not)"))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+_TYPES: dict[str, Callable[[Any], bool]] = {
+    "object": lambda v: isinstance(v, dict),
+    "array": lambda v: isinstance(v, list),
+    "string": lambda v: isinstance(v, str),
+    "boolean": lambda v: isinstance(v, bool),
+    "integer": lambda v: _is_number(v) and float(v).is_integer(),
+    "number": _is_number,
+}
+
+
+def _limits(value: Any, schema: Schema, path: str) -> list[Cause]:
+    """Sizes, ranges, patterns and formats: the OpenAPI keywords a structural schema may carry."""
+    found: list[Cause] = []
+
+    def check(keyword: str, holds: Callable[[Any], bool], wording: str) -> None:
+        if keyword in schema and not holds(schema[keyword]):
+            why = wording.format(schema[keyword])
+            found.append(Cause(path, f"Invalid value: {json.dumps(value)}: {path} in body {why}"))
+
+    def most(keyword: str, size: int, reason: str, wording: str) -> None:
+        if keyword in schema and size > schema[keyword]:
+            found.append(Cause(path, wording.format(schema[keyword], size), reason))
+
+    if _is_number(value):
+        low, high = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
+        than = "greater than" if low else "greater than or equal to"
+        check("minimum", lambda m: value > m if low else value >= m, f"should be {than} {{}}")
+        than = "less than" if high else "less than or equal to"
+        check("maximum", lambda m: value < m if high else value <= m, f"should be {than} {{}}")
+        check("multipleOf", lambda m: value % m == 0, "should be a multiple of {}")
+    elif isinstance(value, str):
+        check("minLength", lambda m: len(value) >= m, "should be at least {} chars long")
+        most("maxLength", len(value), "FieldValueTooLong", "Too long: may not be more than {} bytes")
+        check("pattern", lambda p: re.search(p, value) is not None, "should match '{}'")
+        check("format", lambda f: f not in _FORMATS or _reads(_FORMATS[f], value), "must be of type {}")
+    elif isinstance(value, list):
+        check("minItems", lambda m: len(value) >= m, "should have at least {} items")
+        most("maxItems", len(value), "FieldValueTooMany", "Too many: {1}: must have at most {0} items")
+    elif isinstance(value, dict):
+        check("minProperties", lambda m: len(value) >= m, "should have at least {} properties")
+        most("maxProperties", len(value), "FieldValueTooMany", "Too many: {1}: must have at most {0} items")
+    return found
+
+
+_FORMATS: dict[str, Callable[[str], Any]] = {
+    "date-time": lambda text: dt.datetime.fromisoformat(text.upper().replace("Z", "+00:00")).tzinfo.utcoffset,  # type: ignore[union-attr]
+    "date": dt.date.fromisoformat,
+    "uuid": uuid.UUID,
+    "ipv4": ipaddress.IPv4Address,
+    "ipv6": ipaddress.IPv6Address,
+    "cidr": lambda text: ipaddress.ip_network(text, strict=False),
+    "byte": lambda text: base64.b64decode(text, validate=True),
+}
+
+
+def _reads(read: Callable[[str], Any], text: str) -> bool:
+    try:
+        read(text)
+    except (ValueError, AttributeError, binascii.Error):
+        return False
+    return True
+
+
+def _twice(value: list[Any], schema: Schema, path: str) -> list[Cause]:
+    """Items of a set or of a keyed list that come again."""
+    kind, keys = schema.get("x-kubernetes-list-type"), schema.get("x-kubernetes-list-map-keys") or ()
+    if kind not in ("set", "map"):
+        return []
+    seen: list[Any] = []
+    causes = []
+    for index, item in enumerate(value):
+        what = {key: item.get(key) for key in keys} if kind == "map" and isinstance(item, dict) else item
+        if what in seen:
+            causes.append(
+                Cause(f"{path}[{index}]", f"Duplicate value: {json.dumps(what)}", "FieldValueDuplicate")
+            )
+        seen.append(what)
+    return causes
+
+
+def _wrong_type(path: str, value: Any, expected: str) -> Cause:
+    kinds = {dict: "object", list: "array", str: "string", bool: "boolean", int: "integer", float: "number"}
+    given = kinds.get(type(value), "null")
+    why = f'Invalid value: "{given}": {path} in body must be of type {expected}: "{given}"'
+    return Cause(path, why, "FieldValueTypeInvalid")
+
+
+def structural(schema: Schema, path: str) -> list[Cause]:
+    """Why a schema is not structural: a CustomResourceDefinition with it is refused."""
+    if not schema.get("type"):
+        return [names.required(f"{path}.type", "must not be empty at the root")]
+    if schema["type"] != "object":
+        return [names.bad(f"{path}.type", schema["type"], "must be object at the root")]
+    return _typed(schema, path, "must not be empty for specified object fields")
+
+
+def _typed(schema: Schema, path: str, why: str) -> list[Cause]:
+    causes: list[Cause] = []
+    free = schema.get(_PRESERVE) or schema.get(_INT_OR_STRING)
+    if not schema.get("type") and not free:
+        causes.append(names.required(f"{path}.type", why))
+    for key, below in (schema.get("properties") or {}).items():
+        if path.endswith("openAPIV3Schema") and key == "metadata":
+            continue
+        causes += _typed(below, f"{path}.properties[{key}]", "must not be empty for specified object fields")
+    if isinstance(items := schema.get("items"), dict):
+        causes += _typed(items, f"{path}.items", "must not be empty for specified array items")
+    elif schema.get("type") == "array":
+        causes.append(names.required(f"{path}.items", "must be specified"))
+    if isinstance(rest := schema.get("additionalProperties"), dict):
+        causes += _typed(
+            rest, f"{path}.additionalProperties", "must not be empty for specified object fields"
+        )
+        if schema.get("properties"):
+            why = "additionalProperties and properties are mutual exclusive"
+            causes.append(names.forbidden(f"{path}.additionalProperties", why))
+    return causes
