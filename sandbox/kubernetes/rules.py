@@ -31,7 +31,9 @@ def metadata(resource: Resource, new: Object, old: Object | None) -> list[Cause]
         if added:
             why = f"no new finalizers can be added if the object is being deleted, found new finalizers {sorted(added)}"
             causes.append(names.forbidden("metadata.finalizers", why))
-    if resource.custom is None:
+    if (
+        resource.custom is None and resource.group != "apiextensions.k8s.io"
+    ):  # its validation asks for a name only
         causes += _finalizers(meta.get("finalizers") or [])
     owners = meta.get("ownerReferences") or []
     if sum(owner.get("controller") is True for owner in owners) > 1:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from tasks.spec.quantities import Quantity, Seconds
 
@@ -93,10 +93,12 @@ class LengthDistribution(Record):
 
 
 class Load(Record):
-    """The load a release is proven under. Open loop: arrivals do not wait for answers."""
+    """The load a release is proven under. Open loop: arrivals do not wait for answers. Closed: `concurrency` callers
+    each wait for their answer before they ask again."""
 
-    arrivals: Literal["poisson", "constant"] = "poisson"
-    rate: float = Field(gt=0, description="requests a second")
+    arrivals: Literal["poisson", "constant", "closed"] = "poisson"
+    rate: float | None = Field(None, gt=0, description="requests a second; not with closed arrivals")
+    concurrency: int | None = Field(None, ge=1, le=4096, description="callers; with closed arrivals only")
     warmup: Seconds = Field(5.0, description="sent at the same rate, not counted")
     window: Seconds = Field(60.0, description="requests sent in this time are the ones counted")
     drain: Seconds = Field(60.0, description="how long requests still running may take to end")
@@ -105,6 +107,19 @@ class Load(Record):
     output_tokens: LengthDistribution = LengthDistribution(mean=128, stdev=32)
     seed: int = 1
     streaming: bool = True
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        if self.arrivals == "closed" and (self.concurrency is None or self.rate is not None):
+            raise ValueError("closed arrivals take concurrency, and no rate")
+        if self.arrivals != "closed" and (self.rate is None or self.concurrency is not None):
+            raise ValueError(f"{self.arrivals} arrivals take rate, and no concurrency")
+        return self
+
+    def __str__(self) -> str:
+        if self.arrivals == "closed":
+            return f"{self.concurrency} callers that wait for their answers"
+        return f"{self.arrivals} arrivals at {self.rate:g}/s"
 
 
 class Scaling(Record):

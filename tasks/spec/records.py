@@ -212,7 +212,7 @@ class LoadReport(Record):
     objectives: tuple[ObjectiveResult, ...]
     started_at: datetime
     window_seconds: float
-    offered_rate: float
+    offered_rate: float | None = Field(description="None where callers wait for their answers")
     achieved_rate: float
     requests: int
     succeeded: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tasks.spec.model import LengthDistribution, Load
@@ -117,7 +118,10 @@ class Arrival:
 
 
 def arrivals(load: Load) -> list[Arrival]:
-    """Warm-up and window at one rate. Poisson: exponential gaps; constant: equal ones."""
+    """Warm-up and window at one rate. Poisson: exponential gaps; constant: equal ones. Empty for closed arrivals:
+    there the answers decide when the next request is due (`lengths`)."""
+    if load.rate is None:
+        return []
     chance = random.Random(load.seed)  # noqa: S311  a reproducible load, not a secret
     schedule: list[Arrival] = []
     at = 0.0
@@ -134,6 +138,13 @@ def arrivals(load: Load) -> list[Arrival]:
                 counted=at >= load.warmup,
             )
         )
+
+
+def lengths(load: Load) -> Iterator[tuple[int, int]]:
+    """(prompt words, output tokens) of one request after another, without end."""
+    chance = random.Random(load.seed)  # noqa: S311
+    while True:
+        yield draw(load.prompt_tokens, chance), draw(load.output_tokens, chance)
 
 
 def draw(lengths: LengthDistribution, chance: random.Random) -> int:

@@ -1,4 +1,4 @@
-"""The load generator: open loop, in a process of its own so that nothing else delays it.
+"""The load generator: open loop or closed, in a process of its own so that nothing else delays it.
 
     python -m tasks.validation.generator JOB.json     (the API key in SLIPWAY_API_KEY)
 
@@ -15,7 +15,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from tasks.spec.model import Load, Objectives, Record
 from tasks.spec.records import LoadReport
-from tasks.validation.arrivals import Arrival, arrivals, prompt
+from tasks.validation.arrivals import Arrival, arrivals, lengths, prompt
 from tasks.validation.measure import report
 from tasks.validation.wire import Trace, read
 
@@ -49,7 +49,7 @@ class Job(Record):
 async def generate(job: Job, key: str, tell: Callable[[int, int], None]) -> LoadReport:
     """Send every request when it is due, drain, measure."""
     schedule = arrivals(job.load)
-    bodies = [_body(job, arrival, index) for index, arrival in enumerate(schedule)]
+    bodies = [_body(job, a.prompt_words, a.output_tokens, index) for index, a in enumerate(schedule)]
     timeout = httpx.Timeout(job.load.stall, connect=10.0, pool=None)
     transport = AiohttpTransport(
         client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
@@ -67,15 +67,13 @@ async def generate(job: Job, key: str, tell: Callable[[int, int], None]) -> Load
         gc.disable()  # a collection in the window would be measured as latency
         start = time.perf_counter()
         lagging = asyncio.create_task(_watch_lag(lags, start, job.load))
-        sending = []
-        for index, (arrival, body) in enumerate(zip(schedule, bodies, strict=True)):
-            await _until(start + arrival.due)
-            trace = Trace(due=start + arrival.due, counted=arrival.counted, streaming=job.load.streaming)
-            traces.append(trace)
-            sending.append(asyncio.create_task(_send(client, body, trace)))
-            tell(index + 1, len(schedule))
-        lagging.cancel()
-        await _drain(sending, job.load.drain)
+        if job.load.arrivals == "closed":
+            await _closed(client, job, start, traces, tell)
+            lagging.cancel()
+        else:
+            sending = await _open(client, job, start, schedule, bodies, traces, tell)
+            lagging.cancel()
+            await _drain(sending, job.load.drain)
         gc.enable()
     for trace in traces:
         if not trace.ended:
@@ -85,11 +83,59 @@ async def generate(job: Job, key: str, tell: Callable[[int, int], None]) -> Load
     )
 
 
-def _body(job: Job, arrival: Arrival, index: int) -> bytes:
+async def _open(
+    client: httpx.AsyncClient,
+    job: Job,
+    start: float,
+    schedule: Sequence[Arrival],
+    bodies: Sequence[bytes],
+    traces: list[Trace],
+    tell: Callable[[int, int], None],
+) -> list[asyncio.Task[None]]:
+    """Every request when it is due, whatever became of those before; the ones that may still run."""
+    sending = []
+    for index, (arrival, body) in enumerate(zip(schedule, bodies, strict=True)):
+        await _until(start + arrival.due)
+        trace = Trace(due=start + arrival.due, counted=arrival.counted, streaming=job.load.streaming)
+        traces.append(trace)
+        sending.append(asyncio.create_task(send(client, body, trace)))
+        tell(index + 1, len(schedule))
+    return sending
+
+
+async def _closed(
+    client: httpx.AsyncClient,
+    job: Job,
+    start: float,
+    traces: list[Trace],
+    tell: Callable[[int, int], None],
+) -> None:
+    """So many callers, each asking again as soon as it is answered; a request is due when its caller is free.
+
+    Progress is told in seconds: how many requests there will be is not known."""
+    load = job.load
+    begin, end = start + load.warmup, start + load.warmup + load.window
+    upcoming = enumerate(lengths(load))
+
+    async def call() -> None:
+        while (due := time.perf_counter()) < end:
+            index, (words, tokens) = next(upcoming)
+            body = _body(job, words, tokens, index)
+            trace = Trace(due=time.perf_counter(), counted=due >= begin, streaming=load.streaming)
+            traces.append(trace)
+            await send(client, body, trace)
+            tell(int(time.perf_counter() - start), int(end - start))
+
+    callers = [asyncio.create_task(call()) for _ in range(load.concurrency or 0)]
+    await asyncio.sleep(end - time.perf_counter())
+    await _drain(callers, load.drain)
+
+
+def _body(job: Job, words: int, tokens: int, index: int) -> bytes:
     body = {
         "model": job.served_name,
-        "messages": [{"role": "user", "content": prompt(arrival.prompt_words, index, job.load.seed)}],
-        "max_tokens": arrival.output_tokens,
+        "messages": [{"role": "user", "content": prompt(words, index, job.load.seed)}],
+        "max_tokens": tokens,
         "ignore_eos": True,  # vLLM's own: the length asked for is the length generated
         "temperature": 0.0,
         "stream": job.load.streaming,
@@ -107,7 +153,8 @@ async def _until(due: float) -> None:
         await asyncio.sleep(0)
 
 
-async def _send(client: httpx.AsyncClient, body: bytes, trace: Trace) -> None:
+async def send(client: httpx.AsyncClient, body: bytes, trace: Trace) -> None:
+    """One request; everything that happened to it is in `trace`."""
     trace.sent = time.perf_counter()
     try:
         async with client.stream("POST", "/chat/completions", content=body) as response:

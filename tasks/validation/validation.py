@@ -24,9 +24,7 @@ def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter) -> Loa
     job = Job(
         base_url=endpoint.base_url, served_name=endpoint.served_name, load=load, objectives=model.objectives
     )
-    reporter.say(
-        f"{load.arrivals} arrivals at {load.rate:g}/s: {load.warmup:g} s warm-up, {load.window:g} s counted"
-    )
+    reporter.say(f"{load}: {load.warmup:g} s warm-up, {load.window:g} s counted")
 
     def hear(line: str) -> None:
         if line.startswith('{"progress"'):
@@ -72,12 +70,17 @@ def table(found: LoadReport) -> list[dict[str, str]]:
             "value": f"{found.succeeded} of {found.requests} succeeded",
             "": str(found.failures or ""),
         },
-        {"what": "rate", "value": f"{found.achieved_rate:.1f}/s of {found.offered_rate:g}/s", "": ""},
+        {"what": "rate", "value": _rate(found), "": ""},
         {"what": "output tokens", "value": f"{found.output_tokens_per_second:.0f}/s", "": ""},
     ]
     if found.goodput is not None:
         rows.append({"what": "goodput", "value": f"{found.goodput:.1%}", "": ""})
     return rows
+
+
+def _rate(found: LoadReport) -> str:
+    offered = f" of {found.offered_rate:g}/s" if found.offered_rate is not None else ""
+    return f"{found.achieved_rate:.1f}/s{offered}"
 
 
 def _figures(found: Distribution) -> str:

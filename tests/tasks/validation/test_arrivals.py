@@ -29,7 +29,7 @@ def test_poisson_gaps_are_exponential() -> None:
     distance = max(
         max((n + 1) / count - ideal, ideal - n / count)
         for n, gap in enumerate(found)
-        for ideal in [1 - math.exp(-load.rate * gap)]
+        for ideal in [1 - math.exp(-50.0 * gap)]
     )
     assert count > 5000
     assert distance < 1.628 / math.sqrt(count)
@@ -115,3 +115,17 @@ def test_a_prompt_has_the_words_asked_for_and_no_other_request_has_it() -> None:
 def test_prompts_share_no_long_beginning() -> None:
     """A prefix cache works in blocks of 16 tokens: no two prompts may share their first one."""
     assert len({tuple(prompt(64, index, 1).split()[:16]) for index in range(2000)}) == 2000
+
+
+@pytest.mark.parametrize(
+    ("load", "says"),
+    [
+        ({"arrivals": "closed", "rate": 5}, "take concurrency, and no rate"),
+        ({"arrivals": "closed"}, "take concurrency"),
+        ({"arrivals": "poisson"}, "take rate"),
+        ({"rate": 5, "concurrency": 2}, "no concurrency"),
+    ],
+)
+def test_a_load_without_its_size_is_refused(load: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Load.model_validate(load)

@@ -1,0 +1,1 @@
+"""The load generator beside its peers, against a server whose own log is the truth."""

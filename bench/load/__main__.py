@@ -1,0 +1,138 @@
+"""How true the load generator is and what it costs, beside aiperf and guidellm in one run.
+
+    python -m bench.load [--rounds 5] [--seconds 10] [--only slipway,aiperf] [--json FILE]
+
+One core for the client, one for the server. In each round every tool in turn: Poisson arrivals at 200/s of answers
+whose first token comes truly after 50 ms and the others every 10 ms; then 64 callers against a server that paces
+16 tokens at 1 ms. The truth is the server's own log. Ours is also asked for 256 callers. Peers are installed
+from PyPI into .bench/, each into an environment of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from bench.load.tools import PROJECT, TOOLS, Ask, Told, Tool
+from bench.load.truth import Truth, build, kolmogorov_smirnov, serving
+from sandbox.hub.models import make_all
+
+RATE, FIRST_MS, GAP_MS, TOKENS = 200.0, 50.0, 10.0, 16
+PACED_FIRST_MS, PACED_GAP_MS = 1.0, 1.0
+CALLERS, MANY_CALLERS = 64, 256
+MANY_FIRST_MS, MANY_GAP_MS = 100.0, 10.0
+
+Figures = dict[str, dict[str, list[float]]]
+
+
+def ms(seconds: list[float], share: float) -> float:
+    ordered = sorted(seconds)
+    return 1000 * ordered[min(len(ordered) - 1, round(share * (len(ordered) - 1)))]
+
+
+def note_open(figures: dict[str, list[float]], told: Told, truth: Truth, seconds: float) -> None:
+    """Errors of what was reported against what the server wrote; milliseconds and percent."""
+    ttft = [one.ttft for one in truth.requests]
+    tpot = ms([one.tpot for one in truth.requests], 0.5)
+    if told.ttft_p50 is not None and told.ttft_p99 is not None and told.tpot_p50 is not None:
+        figures["ttft_error_ms.p50"].append(abs(told.ttft_p50 - ms(ttft, 0.50)))
+        figures["ttft_error_ms.p99"].append(abs(told.ttft_p99 - ms(ttft, 0.99)))
+        figures["tpot_error_pct"].append(100 * abs(told.tpot_p50 - tpot) / tpot)
+    figures["seconds_beyond_window"].append(told.wall - seconds)
+    figures["rate_seen"].append(truth.rate)
+
+
+def measure(tools: list[Tool], rounds: int, seconds: float, work: Path) -> Figures:
+    """Every tool in turn, `rounds` times."""
+    cores = sorted(os.sched_getaffinity(0))
+    client, server = cores[0], cores[-1]
+    program = build(PROJECT / ".bench")
+    figures: Figures = {tool.name: defaultdict(list) for tool in tools}
+    log = work / "log"
+
+    def one(tool: Tool, name: str, first: float, gap: float, **size: Any) -> tuple[Told, Truth]:
+        with serving(program, server, tokens=TOKENS, first_ms=first, gap_ms=gap, log=log) as running:
+            ask = Ask(url=running.url, seconds=seconds, tokens=TOKENS, **size)
+            told = tool.run(ask, work / f"{tool.name}-{name}", client)
+            return told, running.truth()
+
+    for number in range(rounds):
+        for tool in tools:
+            print(f"round {number + 1} of {rounds}: {tool.name}", flush=True)
+            mine = figures[tool.name]
+            told, truth = one(tool, f"open{number}", FIRST_MS, GAP_MS, rate=RATE)
+            note_open(mine, told, truth, seconds)
+            if tool.name == "slipway":
+                distance, bound = kolmogorov_smirnov([served.arrival for served in truth.requests])
+                mine["arrivals_ks"].append(distance)
+                mine["arrivals_ks_bound"].append(bound)
+            told, truth = one(tool, f"closed{number}", PACED_FIRST_MS, PACED_GAP_MS, concurrency=CALLERS)
+            mine["requests_per_second"].append(truth.rate)
+            mine["cpu_ms_per_request"].append(1000 * told.cpu / len(truth.requests))
+            if tool.name == "slipway":
+                told, truth = one(tool, f"many{number}", MANY_FIRST_MS, MANY_GAP_MS, concurrency=MANY_CALLERS)
+                mine["concurrency_error_pct"].append(100 * abs(truth.at_once() - MANY_CALLERS) / MANY_CALLERS)
+    return figures
+
+
+def summary(figures: Figures) -> dict[str, Any]:
+    """Medians under their names, spreads under `spreads`."""
+    found: dict[str, Any] = {}
+    for tool, values in figures.items():
+        middle = {name: statistics.median(each) for name, each in values.items()}
+        entry: dict[str, Any] = {name: value for name, value in middle.items() if "." not in name}
+        if "ttft_error_ms.p50" in middle:
+            entry["ttft_error_ms"] = {p: middle[f"ttft_error_ms.{p}"] for p in ("p50", "p99")}
+        if "arrivals_ks" in middle:
+            within = [d <= b for d, b in zip(values["arrivals_ks"], values["arrivals_ks_bound"], strict=True)]
+            entry["arrivals_ks"] = {
+                "distance": middle["arrivals_ks"],
+                "bound_5_percent": entry.pop("arrivals_ks_bound"),
+                "rounds_within": sum(within),
+                "rounds": len(within),
+            }
+        entry["spreads"] = {name: [min(each), max(each)] for name, each in values.items()}
+        found[tool] = entry
+    return found
+
+
+def table(figures: Figures) -> str:
+    names = sorted({name for values in figures.values() for name in values})
+    lines = [f"{'':<26}" + "".join(f"{tool:>30}" for tool in figures)]
+    for name in names:
+        cells = ""
+        for values in figures.values():
+            each = values.get(name)
+            text = f"{statistics.median(each):.4g} ({min(each):.4g} to {max(each):.4g})" if each else "-"
+            cells += f"{text:>30}"
+        lines.append(f"{name:<26}{cells}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=10.0, help="each load's length")
+    parser.add_argument("--only", default=",".join(TOOLS), help="tools, by name")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-load-") as folder:
+        work = Path(folder)
+        tokenizer = make_all(work / "hub", {}) / "tiny-llama" / "main"
+        tools = [TOOLS[name](PROJECT / ".bench", tokenizer) for name in given.only.split(",")]
+        for tool in tools:
+            tool.install()
+        figures = measure(tools, given.rounds, given.seconds, work)
+    print(table(figures))
+    if given.json:
+        given.json.write_text(json.dumps(summary(figures), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""The generators under test: how each is told the same load, run on one core, and what it reports of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+PATIENCE = 240.0  # seconds a tool may take beyond its window
+WORDS = 8  # of a prompt
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A load: `rate` requests a second, or `concurrency` callers; `seconds` long, `tokens` an answer."""
+
+    url: str
+    seconds: float
+    tokens: int
+    rate: float | None = None
+    concurrency: int | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a tool says, in milliseconds, None where it says nothing; and what it took."""
+
+    ttft_p50: float | None
+    ttft_p99: float | None
+    tpot_p50: float | None
+    wall: float
+    cpu: float
+
+
+class Tool(ABC):
+    """`name` is its key in the figures."""
+
+    name: str
+
+    def __init__(self, cache: Path, tokenizer: Path) -> None:
+        self.cache, self.tokenizer = cache, tokenizer
+
+    @abstractmethod
+    def install(self) -> None:
+        """Where it is not there yet."""
+
+    @abstractmethod
+    def command(self, ask: Ask, folder: Path) -> list[str]:
+        """argv for this load, its results below `folder`."""
+
+    @abstractmethod
+    def read(self, folder: Path, output: str) -> tuple[float | None, float | None, float | None]:
+        """First token at p50 and p99, time per output token at p50, in milliseconds."""
+
+    def run(self, ask: Ask, folder: Path, core: int) -> Told:
+        """On that core. Raises RuntimeError with the end of its output where it fails."""
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "output"
+        environment = {
+            **os.environ,
+            "SLIPWAY_API_KEY": "bench",
+            "HF_HUB_OFFLINE": "1",
+            "TRANSFORMERS_OFFLINE": "1",
+            "OMP_NUM_THREADS": "1",
+            "DO_NOT_TRACK": "1",
+        }
+        began = time.monotonic()
+        with log.open("w") as sink:
+            process = subprocess.Popen(
+                self.command(ask, folder),
+                cwd=PROJECT if self.name == "slipway" else folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=lambda: os.sched_setaffinity(0, {core}),
+            )
+        code, cpu = _wait(process, ask.seconds + PATIENCE)
+        wall = time.monotonic() - began
+        output = log.read_text(errors="replace")
+        if code:
+            raise RuntimeError(f"{self.name} ended with {code}:\n{output[-3000:]}")
+        return Told(*self.read(folder, output), wall, cpu)
+
+
+def _wait(process: subprocess.Popen[bytes], patience: float) -> tuple[int, float]:
+    """(exit code, CPU seconds of it and all it waited for)."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage.ru_utime + usage.ru_stime
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return 124, 0.0
+
+
+class Slipway(Tool):
+    """As the product runs it: a process of its own with a job's file."""
+
+    name = "slipway"
+
+    def install(self) -> None:
+        """It is this project."""
+
+    def command(self, ask: Ask, folder: Path) -> list[str]:
+        size: dict[str, Any] = {"rate": ask.rate} if ask.rate else {"arrivals": "closed"}
+        load = {
+            **size,
+            "concurrency": ask.concurrency,
+            "warmup": 0.0,
+            "window": ask.seconds,
+            "prompt_tokens": {"mean": WORDS},
+            "output_tokens": {"mean": ask.tokens},
+        }
+        job = {"base_url": f"{ask.url}/v1", "served_name": "bench", "load": load, "objectives": {}}
+        (folder / "job.json").write_text(json.dumps(job))
+        return [sys.executable, "-m", "tasks.validation.generator", str(folder / "job.json")]
+
+    def read(self, folder: Path, output: str) -> tuple[float | None, float | None, float | None]:
+        report = json.loads(output.strip().splitlines()[-1])["report"]
+        if report["failures"]:
+            raise RuntimeError(f"slipway counted failures: {report['failures']}")
+        return report["ttft"]["p50"], report["ttft"]["p99"], report["tpot"]["p50"]
+
+
+class Peer(Tool):
+    """One from PyPI."""
+
+    package: str
+
+    @property
+    def home(self) -> Path:
+        return self.cache / self.name
+
+    def install(self) -> None:
+        """Into a virtual environment of its own, once."""
+        if (self.home / "bin" / self.name).exists():
+            return
+        print(f"installing {self.package} into {self.home}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(self.home)], check=True, timeout=120)
+        uv = [str(Path(sys.executable).with_name("uv")), "pip", "install", "--quiet", "--system-certs"]
+        subprocess.run(
+            [*uv, "--python", str(self.home / "bin" / "python"), self.package], check=True, timeout=1200
+        )
+
+
+class AIPerf(Peer):
+    """https://github.com/ai-dynamo/aiperf. Its inter-token latency is (end - first) / (n - 1) a request: our TPOT."""
+
+    name, package = "aiperf", "aiperf==0.13.0"
+
+    def command(self, ask: Ask, folder: Path) -> list[str]:
+        size = (
+            ["--request-rate", f"{ask.rate:g}", "--arrival-pattern", "poisson"]
+            if ask.rate
+            else ["--concurrency", str(ask.concurrency)]
+        )
+        return [
+            str(self.home / "bin" / "aiperf"), "profile", "--model", "bench", "--url", ask.url,
+            "--endpoint-type", "chat", "--streaming", "--tokenizer", str(self.tokenizer), *size,
+            "--benchmark-duration", f"{ask.seconds:g}", "--isl", str(WORDS), "--osl", str(ask.tokens),
+            "--output-artifact-dir", str(folder / "artifacts"), "--ui", "none",
+        ]  # fmt: skip
+
+    def read(self, folder: Path, output: str) -> tuple[float | None, float | None, float | None]:
+        [file] = (folder / "artifacts").rglob("profile_export_aiperf.json")
+        found = json.loads(file.read_text())
+        first, gap = found["time_to_first_token"], found["inter_token_latency"]
+        return first["p50"], first["p99"], gap["p50"]
+
+
+class GuideLLM(Peer):
+    """https://github.com/vllm-project/guidellm. Its TPOT counts the first token's wait: its ITL is our TPOT."""
+
+    name, package = "guidellm", "guidellm==0.8.1"
+
+    def command(self, ask: Ask, folder: Path) -> list[str]:
+        profile = (
+            f"kind=poisson,rate={ask.rate:g}" if ask.rate else f"kind=concurrent,streams={ask.concurrency}"
+        )
+        return [
+            str(self.home / "bin" / "guidellm"), "run",
+            "--backend", f"kind=openai_http,target={ask.url},model=bench",
+            "--profile", profile,
+            "--constraint", f"kind=max_duration,seconds={ask.seconds:g}",
+            "--tokenizer", f"kind=huggingface_auto,model={self.tokenizer}",
+            "--data", f"kind=synthetic_text,prompt_tokens={WORDS},output_tokens={ask.tokens}",
+            "--output", f"kind=json,path={folder / 'report.json'}", "--disable-console",
+        ]  # fmt: skip
+
+    def read(self, folder: Path, output: str) -> tuple[float | None, float | None, float | None]:
+        metrics = json.loads((folder / "report.json").read_text())["benchmarks"][0]["metrics"]
+        first = metrics["time_to_first_token_ms"]["successful"]
+        gap = metrics["inter_token_latency_ms"]["successful"]
+        return first["percentiles"]["p50"], first["percentiles"]["p99"], gap["percentiles"]["p50"]
+
+
+TOOLS: dict[str, type[Tool]] = {tool.name: tool for tool in (Slipway, AIPerf, GuideLLM)}
