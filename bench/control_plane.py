@@ -55,7 +55,15 @@ def server() -> Iterator[Server]:
     """One API server in a process of its own, ended on the way out."""
     with tempfile.TemporaryDirectory(prefix="slipway-bench-") as folder:
         kubeconfig = Path(folder) / "kubeconfig"
-        command = [sys.executable, "-m", "sandbox.kubernetes", "--token", TOKEN, "--kubeconfig", str(kubeconfig)]
+        command = [
+            sys.executable,
+            "-m",
+            "sandbox.kubernetes",
+            "--token",
+            TOKEN,
+            "--kubeconfig",
+            str(kubeconfig),
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=PROJECT) as process:
             try:
                 assert process.stdout is not None
@@ -122,9 +130,7 @@ async def list_bytes(session: aiohttp.ClientSession) -> int:
 async def list_pages(session: aiohttp.ClientSession) -> int:
     found, token = 0, ""
     while True:
-        page = await call(
-            session, "GET", f"{NAMESPACE}/pods", params={"limit": str(PAGE), "continue": token}
-        )
+        page = await call(session, "GET", f"{NAMESPACE}/pods", params={"limit": str(PAGE), "continue": token})
         found += len(page["items"])
         token = page["metadata"].get("continue", "")
         if not token:

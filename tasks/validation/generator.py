@@ -3,8 +3,7 @@
     python -m tasks.validation.generator JOB.json     (the API key in SLIPWAY_API_KEY)
 
 Lines on stdout are JSON: {"progress": sent, "of": total} while it runs, {"report": …} at the end.
-httpx's own pool manages about 310 requests/s on a core, aiohttp's transport under the same API about ten
-times that (docs/measuring.md): hence AiohttpTransport with an unbounded connector.
+What carries the requests, and why, is in transport.py.
 """
 
 from __future__ import annotations
@@ -16,20 +15,21 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-import aiohttp
 import httpx
 import uvloop
-from httpx_aiohttp import AiohttpTransport
 
 from tasks.spec.model import Load, Objectives, Record
 from tasks.spec.records import LoadReport
 from tasks.validation.arrivals import Arrival, arrivals, lengths, prompt
 from tasks.validation.measure import report
+from tasks.validation.transport import LoadTransport, TimedStream
 from tasks.validation.wire import Trace, read
 
+CONNECT_SECONDS = 10.0
 SPIN_SECONDS = (
     0.0015  # asleep until this long before a request is due, then yielding: timers are late by more
 )
@@ -50,17 +50,15 @@ async def generate(job: Job, key: str, tell: Callable[[int, int], None]) -> Load
     """Send every request when it is due, drain, measure."""
     schedule = arrivals(job.load)
     bodies = [_body(job, a.prompt_words, a.output_tokens, index) for index, a in enumerate(schedule)]
-    timeout = httpx.Timeout(job.load.stall, connect=10.0, pool=None)
-    transport = AiohttpTransport(
-        client=lambda: aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+    url = httpx.URL(f"{job.base_url}/chat/completions")
+    headers = httpx.Headers(
+        {"Host": url.netloc.decode(), "Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     )
-    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     lags: list[float] = []
     traces: list[Trace] = []
-    async with httpx.AsyncClient(
-        transport=transport, base_url=job.base_url, timeout=timeout, headers=headers
-    ) as client:
-        await client.get("/models")  # the first connection and DNS are not the model's time
+    async with LoadTransport(stall=job.load.stall, connect=CONNECT_SECONDS) as transport:
+        sender = Sender(transport, url, headers)
+        await sender.greet(f"{job.base_url}/models")
         started_at = datetime.now(UTC)
         gc.collect()
         gc.freeze()
@@ -68,10 +66,10 @@ async def generate(job: Job, key: str, tell: Callable[[int, int], None]) -> Load
         start = time.perf_counter()
         lagging = asyncio.create_task(_watch_lag(lags, start, job.load))
         if job.load.arrivals == "closed":
-            await _closed(client, job, start, traces, tell)
+            await _closed(sender, job, start, traces, tell)
             lagging.cancel()
         else:
-            sending = await _open(client, job, start, schedule, bodies, traces, tell)
+            sending = await _open(sender, job, start, schedule, bodies, traces, tell)
             lagging.cancel()
             await _drain(sending, job.load.drain)
         gc.enable()
@@ -84,7 +82,7 @@ async def generate(job: Job, key: str, tell: Callable[[int, int], None]) -> Load
 
 
 async def _open(
-    client: httpx.AsyncClient,
+    sender: Sender,
     job: Job,
     start: float,
     schedule: Sequence[Arrival],
@@ -98,13 +96,13 @@ async def _open(
         await _until(start + arrival.due)
         trace = Trace(due=start + arrival.due, counted=arrival.counted, streaming=job.load.streaming)
         traces.append(trace)
-        sending.append(asyncio.create_task(send(client, body, trace)))
+        sending.append(asyncio.create_task(sender.send(body, trace)))
         tell(index + 1, len(schedule))
     return sending
 
 
 async def _closed(
-    client: httpx.AsyncClient,
+    sender: Sender,
     job: Job,
     start: float,
     traces: list[Trace],
@@ -123,7 +121,7 @@ async def _closed(
             body = _body(job, words, tokens, index)
             trace = Trace(due=time.perf_counter(), counted=due >= begin, streaming=load.streaming)
             traces.append(trace)
-            await send(client, body, trace)
+            await sender.send(body, trace)
             tell(int(time.perf_counter() - start), int(end - start))
 
     callers = [asyncio.create_task(call()) for _ in range(load.concurrency or 0)]
@@ -153,21 +151,41 @@ async def _until(due: float) -> None:
         await asyncio.sleep(0)
 
 
-async def send(client: httpx.AsyncClient, body: bytes, trace: Trace) -> None:
-    """One request; everything that happened to it is in `trace`."""
-    trace.sent = time.perf_counter()
-    try:
-        async with client.stream("POST", "/chat/completions", content=body) as response:
+@dataclass(frozen=True)
+class Sender:
+    """Where requests go, and with which headers."""
+
+    transport: LoadTransport
+    url: httpx.URL
+    headers: httpx.Headers
+
+    async def greet(self, url: str) -> None:
+        """The first connection and DNS are not the model's time. Raises httpx.HTTPError."""
+        response = await self.transport.handle_async_request(httpx.Request("GET", url, headers=self.headers))
+        await response.aclose()
+
+    async def send(self, body: bytes, trace: Trace) -> None:
+        """One request; everything that happened to it is in `trace`."""
+        trace.sent = time.perf_counter()
+        request = httpx.Request("POST", self.url, headers=self.headers, content=body)
+        chunks = trace.chunks
+        try:
+            response = await self.transport.handle_async_request(request)
             trace.status = response.status_code
-            async for chunk in response.aiter_raw():
-                trace.chunks.append((time.perf_counter(), chunk))
-    except httpx.TimeoutException:
-        trace.failure = "stalled" if trace.chunks else "no answer in time"
-    except httpx.ConnectError:
-        trace.failure = "connection refused"
-    except httpx.HTTPError:
-        trace.failure = "connection lost"
-    trace.ended = time.perf_counter()
+            stream = response.stream
+            assert isinstance(stream, TimedStream)  # noqa: S101  our own transport's
+            try:
+                async for chunk in stream:
+                    chunks.append((stream.arrived, chunk))
+            finally:
+                await stream.aclose()
+        except httpx.TimeoutException:
+            trace.failure = "stalled" if chunks else "no answer in time"
+        except httpx.ConnectError:
+            trace.failure = "connection refused"
+        except httpx.HTTPError:
+            trace.failure = "connection lost"
+        trace.ended = chunks[-1][0] if chunks and not trace.failure else time.perf_counter()
 
 
 async def _drain(sending: list[asyncio.Task[None]], patience: float) -> None:

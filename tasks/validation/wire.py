@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from pydantic_core import from_json  # a few times as fast as json, and here already
+
 
 @dataclass
 class Trace:
@@ -87,7 +89,7 @@ def _stream(trace: Trace, base: dict[str, Any]) -> Outcome:
             done = True
             continue
         try:
-            event = json.loads(data)
+            event = from_json(data)
         except ValueError:
             return Outcome(**base, failure="unreadable event")
         if not isinstance(event, dict):
