@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import httpx
@@ -57,7 +57,8 @@ class LoadTransport(httpx.AsyncBaseTransport):
 
     def __init__(self, *, stall: float, connect: float) -> None:
         connector = aiohttp.TCPConnector(limit=0)
-        connector._factory = partial(TimedProtocol, loop=connector._loop)  # aiohttp has no setting for it
+        # aiohttp has no setting for the class of its connections
+        connector._factory = cast("partial[ResponseHandler]", partial(TimedProtocol, loop=connector._loop))
         self._session = aiohttp.ClientSession(
             connector=connector,
             auto_decompress=False,
