@@ -49,6 +49,7 @@ class Settings:
     snapshot_seconds: float = 1.0  # an EBS snapshot's: minutes and more on EC2, by what was written
     scrape_seconds: float = 0.5
     crash_backoff_seconds: float = 1.0  # 10 in a real kubelet; image pulls and mounts wait in proportion
+    memory_poll_seconds: float = 0.5  # how long a container may hold more memory than its limit unseen
     spot_notice_seconds: float = 2.0  # 120 on EC2
     drain_seconds: float = 15.0  # 900 on EKS: how long disruption budgets may hold up a node that is to go
     engine: EngineTiming = field(default_factory=EngineTiming)

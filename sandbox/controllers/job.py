@@ -1,19 +1,33 @@
-"""Jobs: pods that run to an end (pkg/controller/job). Not here: Indexed completion, podFailurePolicy, successPolicy."""
+"""Jobs: pods that run to an end (pkg/controller/job). Not here: successPolicy, backoffLimitPerIndex, managedBy."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from sandbox.apiclient import ApiError
 from sandbox.controllers.controller import Controller, Timing, namespace_ends
+from sandbox.controllers.job_failures import is_past_limit, pause, policy_failure
+from sandbox.controllers.job_tracking import (
+    FINALIZER,
+    INDEX,
+    Tally,
+    has_finalizer,
+    index_of,
+    is_indexed,
+    only_failed_are_replaced,
+    releases,
+    track,
+)
 from sandbox.controllers.objects import (
     JOBS,
     PODS,
     Key,
     Object,
     condition_is,
+    controller_of,
     is_deleting,
     name_of,
     parse_time,
@@ -22,15 +36,7 @@ from sandbox.controllers.objects import (
     uid_of,
     with_condition,
 )
-from sandbox.controllers.pods import (
-    deletion_order,
-    from_template,
-    is_active,
-    is_ready,
-    is_terminal,
-    phase,
-    restarts,
-)
+from sandbox.controllers.pods import deletion_order, from_template, is_ready
 from sandbox.controllers.writes import Create, Decision, Delete, Note, Write, update_status
 
 _LIMIT = ("BackoffLimitExceeded", "Job has reached the specified backoff limit")
@@ -40,20 +46,11 @@ _REACHED = ("CompletionsReached", "Reached expected number of succeeded pods")
 
 @dataclass
 class JobPlan:
-    """What a job needs now: pods to make, then `writes` (deletions, status, events)."""
+    """What a job needs now: pods to make, then `writes` (status, finalizers, deletions, events)."""
 
     creates: list[Create] = field(default_factory=list)
     writes: list[Write] = field(default_factory=list)
     again_in: float | None = None
-
-
-@dataclass(frozen=True)
-class _Tally:
-    active: list[Object]
-    terminating: list[Object]
-    succeeded: int
-    failed: int
-    failed_pods: list[Object]
 
 
 def is_finished(job: Object) -> bool:
@@ -63,57 +60,40 @@ def is_finished(job: Object) -> bool:
 def decide_job(job: Object, pods: Sequence[Object], now: datetime, timing: Timing) -> JobPlan:
     """The next step of a job that has these pods."""
     plan = JobPlan()
-    if is_deleting(job):
+    if is_deleting(job) or is_finished(job):
+        plan.writes += releases(pods)  # nobody counts any more
+        if not is_deleting(job):
+            _expire(plan, job, now)
         return plan
-    if is_finished(job):
-        _expire(plan, job, now)
-        return plan
-    tally = _tally(pods)
+    tally = track(job, pods)
     status: Object = dict(status_of(job))
     conditions: list[Object] = list(status.get("conditions") or [])
     suspended = bool(job["spec"].get("suspend"))
     if not suspended and "startTime" not in status:
         status["startTime"] = timestamp(now)
-    failure = _failure(job, status, tally, now)
+    failure = _failure(job, status, pods, tally, now)
     if failure is not None:
-        conditions = _fail(plan, job, conditions, failure, tally, now)
-    elif _is_successful(job, tally):
-        conditions = _succeed(plan, job, conditions, tally, now)
+        conditions = _end(plan, job, conditions, "FailureTarget", "Failed", failure, tally, now)
+    elif _is_successful(job, status, tally):
+        conditions = _end(plan, job, conditions, "SuccessCriteriaMet", "Complete", _REACHED, tally, now)
     elif suspended:
         conditions = _suspend(plan, job, conditions, status, tally, now)
     else:
         if any(c["type"] == "Suspended" and c["status"] == "True" for c in conditions):
-            conditions = with_condition(
-                conditions, _condition("Suspended", ("JobResumed", "Job resumed"), now, "False")
-            )
+            resumed = ("JobResumed", "Job resumed")
+            conditions = with_condition(conditions, _condition("Suspended", resumed, now, "False"))
             status["startTime"] = timestamp(now)
-        _run(plan, job, status, tally, now, timing)
+            plan.writes.append(Note(job, "Job", "Resumed", "Job resumed"))
+        _run(plan, job, status, pods, tally, now, timing)
     if any(c["type"] == "Complete" for c in conditions):
         status["completionTime"] = timestamp(now)
-    status |= _counts(tally, conditions, dropped=_deleted_now(plan))
+    status |= _counts(tally, conditions, dropped=sum(isinstance(write, Delete) for write in plan.writes))
     status["conditions"] = conditions or None
-    plan.writes += update_status(JOBS, job, status)
+    plan.writes = [*update_status(JOBS, job, status), *releases(tally.release), *plan.writes]
     return plan
 
 
-def _tally(pods: Sequence[Object]) -> _Tally:
-    failed = [pod for pod in pods if phase(pod) == "Failed"]
-    # A running pod somebody deletes counts as failed (GetReadyPods/validPods before pod replacement policy).
-    killed = [pod for pod in pods if is_deleting(pod) and not is_terminal(pod)]
-    return _Tally(
-        active=[pod for pod in pods if is_active(pod)],
-        terminating=killed,
-        succeeded=sum(phase(pod) == "Succeeded" for pod in pods),
-        failed=len(failed) + len(killed),
-        failed_pods=failed,
-    )
-
-
-def _deleted_now(plan: JobPlan) -> int:
-    return sum(isinstance(write, Delete) for write in plan.writes)
-
-
-def _counts(tally: _Tally, conditions: Sequence[Object], dropped: int) -> Object:
+def _counts(tally: Tally, conditions: Sequence[Object], dropped: int) -> Object:
     ready = sum(is_ready(pod) for pod in tally.active)
     active = max(len(tally.active) - dropped, 0)
     over = any(c["type"] in ("Complete", "Failed") for c in conditions)
@@ -121,9 +101,7 @@ def _counts(tally: _Tally, conditions: Sequence[Object], dropped: int) -> Object
         "active": None if over else active or None,
         "ready": 0 if over or dropped else ready,
         "terminating": 0 if over else len(tally.terminating) + dropped,
-        "succeeded": tally.succeeded or None,
-        "failed": (tally.failed + dropped) or None,
-        "uncountedTerminatedPods": {},
+        **tally.counts,
     }
 
 
@@ -139,16 +117,16 @@ def _condition(kind: str, why: tuple[str, str], now: datetime, status: str = "Tr
     }
 
 
-def _failure(job: Object, status: Object, tally: _Tally, now: datetime) -> tuple[str, str] | None:
+def _failure(
+    job: Object, status: Object, pods: Sequence[Object], tally: Tally, now: datetime
+) -> tuple[str, str] | None:
     target = next((c for c in status.get("conditions") or [] if c["type"] == "FailureTarget"), None)
     if target is not None:
         return target["reason"], target["message"]
-    limit = job["spec"].get("backoffLimit")
-    limit = 6 if limit is None else int(limit)
-    failures = len(tally.failed_pods)
-    policy = job["spec"]["template"]["spec"].get("restartPolicy")
-    retried = sum(restarts(pod) for pod in tally.active) if policy == "OnFailure" else 0
-    if failures > limit or (retried and retried >= limit):
+    forbidden = policy_failure(job, [pod for pod in pods if has_finalizer(pod)])
+    if forbidden is not None:
+        return forbidden
+    if is_past_limit(job, tally.failed, tally.active):
         return _LIMIT
     left = _seconds_left(job, status, now)
     return _DEADLINE if left is not None and left <= 0 else None
@@ -162,38 +140,32 @@ def _seconds_left(job: Object, status: Object, now: datetime) -> float | None:
     return (parse_time(status["startTime"]) + timedelta(seconds=deadline) - now).total_seconds()
 
 
-def _is_successful(job: Object, tally: _Tally) -> bool:
+def _is_successful(job: Object, status: Object, tally: Tally) -> bool:
+    if any(c["type"] == "SuccessCriteriaMet" for c in status.get("conditions") or []):
+        return True
     completions = job["spec"].get("completions")
     if completions is None:  # a work queue: done when one pod succeeded and none is left
         return bool(tally.succeeded) and not tally.active and not tally.terminating
     return tally.succeeded >= int(completions)
 
 
-def _fail(
+def _end(
     plan: JobPlan,
     job: Object,
     conditions: list[Object],
+    target: str,
+    final: str,
     why: tuple[str, str],
-    tally: _Tally,
+    tally: Tally,
     now: datetime,
 ) -> list[Object]:
-    """FailureTarget at once; Failed when the last pod has gone (JobManagedBy/JobPodReplacementPolicy, 1.31)."""
-    conditions = _once(conditions, _condition("FailureTarget", why, now))
+    """The target at once; the final condition when the last pod has gone and all are counted (1.31)."""
+    conditions = _once(conditions, _condition(target, why, now))
     plan.writes += _drop(job, tally.active)
-    if not tally.active and not tally.terminating:
-        conditions = _once(conditions, _condition("Failed", why, now))
-        plan.writes.append(Note(job, "Job", why[0], why[1], warning=True))
-    return conditions
-
-
-def _succeed(
-    plan: JobPlan, job: Object, conditions: list[Object], tally: _Tally, now: datetime
-) -> list[Object]:
-    conditions = _once(conditions, _condition("SuccessCriteriaMet", _REACHED, now))
-    plan.writes += _drop(job, tally.active)
-    if not tally.active and not tally.terminating:
-        conditions = _once(conditions, _condition("Complete", _REACHED, now))
-        plan.writes.append(Note(job, "Job", "Completed", "Job completed"))
+    if not tally.active and not tally.terminating and not tally.uncounted:
+        conditions = _once(conditions, _condition(final, why, now))
+        note = Note(job, "Job", "Completed", "Job completed")
+        plan.writes.append(note if final == "Complete" else Note(job, "Job", why[0], why[1], warning=True))
     return conditions
 
 
@@ -202,7 +174,7 @@ def _once(conditions: list[Object], new: Object) -> list[Object]:
 
 
 def _suspend(
-    plan: JobPlan, job: Object, conditions: list[Object], status: Object, tally: _Tally, now: datetime
+    plan: JobPlan, job: Object, conditions: list[Object], status: Object, tally: Tally, now: datetime
 ) -> list[Object]:
     plan.writes += _drop(job, tally.active)
     status.pop("startTime", None)
@@ -221,7 +193,15 @@ def _drop(job: Object, pods: Sequence[Object]) -> list[Write]:
     return writes
 
 
-def _run(plan: JobPlan, job: Object, status: Object, tally: _Tally, now: datetime, timing: Timing) -> None:
+def _run(
+    plan: JobPlan,
+    job: Object,
+    status: Object,
+    pods: Sequence[Object],
+    tally: Tally,
+    now: datetime,
+    timing: Timing,
+) -> None:
     """As many active pods as parallelism allows and completions still need."""
     parallelism = job["spec"].get("parallelism")
     parallelism = 1 if parallelism is None else int(parallelism)
@@ -233,46 +213,73 @@ def _run(plan: JobPlan, job: Object, status: Object, tally: _Tally, now: datetim
     wanted = max(wanted, 0)
     left = _seconds_left(job, status, now)
     plan.again_in = left
-    if len(tally.active) > wanted:
-        plan.writes += _drop(job, deletion_order(tally.active)[: len(tally.active) - wanted])
+    surplus, doubles = len(tally.active) - wanted, _doubles(job, tally)
+    if surplus > 0 or doubles:
+        plan.writes += _drop(job, doubles or deletion_order(tally.active)[:surplus])
         return
-    missing = wanted - len(tally.active)
-    if not missing:
+    ending = len(tally.terminating) if only_failed_are_replaced(job) else 0
+    missing = wanted - len(tally.active) - ending
+    if missing <= 0:
         return
-    wait = _backoff(tally.failed_pods, now, timing)
+    wait = pause(pods, tally.failed_pods, now, timing)
     if wait > 0:
         plan.again_in = wait if left is None else min(wait, left)
         return
-    plan.creates = [Create(PODS, _pod(job))] * missing
+    plan.creates = [Create(PODS, _pod(job, index)) for index in _next_indexes(job, tally, missing)]
 
 
-def _backoff(failed: Sequence[Object], now: datetime, timing: Timing) -> float:
-    """Seconds until the next pod may start: doubling with each failed pod, from when the last one failed."""
-    if not failed:
-        return 0.0
-    delay = min(timing.job_backoff * 2.0 ** (len(failed) - 1), timing.job_backoff_limit)
-    last = max(_finished_at(pod, now) for pod in failed)
-    return (last + timedelta(seconds=delay) - now).total_seconds()
+def _doubles(job: Object, tally: Tally) -> list[Object]:
+    """Active pods of an index that another pod has, or that is done, or is none of the job's."""
+    if not is_indexed(job):
+        return []
+    seen: set[int] = set(tally.completed)
+    extra = []
+    for pod in tally.active:
+        index = index_of(pod)
+        if index is None or index in seen or index >= int(job["spec"]["completions"]):
+            extra.append(pod)
+        else:
+            seen.add(index)
+    return extra
 
 
-def _finished_at(pod: Object, now: datetime) -> datetime:
-    ends = [
-        parse_time(terminated["finishedAt"])
-        for container in status_of(pod).get("containerStatuses") or []
-        if (terminated := (container.get("state") or {}).get("terminated")) and terminated.get("finishedAt")
-    ]
-    return max(ends) if ends else parse_time(pod["metadata"].get("creationTimestamp") or timestamp(now))
+def _next_indexes(job: Object, tally: Tally, number: int) -> Sequence[int | None]:
+    """The lowest indexes without a pod; None for each pod of a job that has no indexes."""
+    if not is_indexed(job):
+        return [None] * number
+    busy = {index_of(pod) for pod in (*tally.active, *tally.terminating)} | set(tally.completed)
+    free = [index for index in range(int(job["spec"]["completions"])) if index not in busy]
+    return free[:number]
 
 
-def _pod(job: Object) -> Object:
+def _pod(job: Object, index: int | None) -> Object:
     pod = from_template(job["spec"]["template"], job, JOBS)
-    pod["metadata"]["labels"] |= {
+    metadata = pod["metadata"]
+    metadata["finalizers"] = [*(metadata.get("finalizers") or []), FINALIZER]
+    metadata["labels"] |= {
         "batch.kubernetes.io/controller-uid": uid_of(job),
         "batch.kubernetes.io/job-name": name_of(job),
         "controller-uid": uid_of(job),
         "job-name": name_of(job),
     }
+    if index is not None:
+        metadata["generateName"] = f"{name_of(job)}-{index}-"
+        metadata["labels"] |= {INDEX: str(index)}
+        metadata["annotations"] = {**(metadata.get("annotations") or {}), INDEX: str(index)}
+        pod["spec"] = _with_index(pod["spec"], f"{name_of(job)}-{index}")
     return pod
+
+
+def _with_index(spec: Object, hostname: str) -> Object:
+    """The pod learns its index from JOB_COMPLETION_INDEX."""
+    spec = copy.deepcopy(spec)
+    spec.setdefault("hostname", hostname)
+    source = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}
+    for container in [*spec["containers"], *(spec.get("initContainers") or [])]:
+        env = container.setdefault("env", [])
+        if not any(entry["name"] == "JOB_COMPLETION_INDEX" for entry in env):
+            env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": source})
+    return spec
 
 
 def _expire(plan: JobPlan, job: Object, now: datetime) -> None:
@@ -302,6 +309,7 @@ class JobController(Controller):
 
     async def reconcile(self, key: Key) -> None:
         job = self.world.store(JOBS).get(*key)
+        await self._release_orphans(key, job)
         if job is None:
             return
         pods = self.world.store(PODS).owned_by(uid_of(job))
@@ -309,6 +317,15 @@ class JobController(Controller):
         await self.act(key, Decision(plan.writes, plan.again_in))
         for create in plan.creates:
             await self._make(job, create)
+
+    async def _release_orphans(self, key: Key, job: Object | None) -> None:
+        """Pods of a job that is gone: nobody else would take the finalizer from them."""
+        left = []
+        for pod in self.world.store(PODS).within(key[0]):
+            owner = controller_of(pod) if has_finalizer(pod) else None
+            if owner and (owner["kind"], owner["name"]) == ("Job", key[1]):
+                left += [] if job is not None and owner["uid"] == uid_of(job) else [pod]
+        await self.act(key, Decision(releases(left)))
 
     async def _make(self, job: Object, create: Create) -> None:
         try:

@@ -35,12 +35,18 @@ def decide_contents(
     for resource, item in contents:
         if not is_deleting(item):
             decision.writes.append(Delete(resource, item, {"propagationPolicy": "Background"}))
-    kinds = Counter(f"{resource.plural}.{_group(resource)}".rstrip(".") for resource, _ in contents)
+    kinds = Counter(f"{resource.plural}.{_group(resource)}" for resource, _ in contents)
     finalizers = Counter(name for _, item in contents for name in item["metadata"].get("finalizers") or [])
     remaining = ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(kinds.items()))
     held = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(finalizers.items()))
     conditions = status_of(namespace).get("conditions") or []
     for kind, reason, prefix, detail, calm in (
+        ("NamespaceDeletionDiscoveryFailure", "", "", "",
+         ("ResourcesDiscovered", "All resources successfully discovered")),
+        ("NamespaceDeletionGroupVersionParsingFailure", "", "", "",
+         ("ParsedGroupVersions", "All legacy kube types successfully parsed")),
+        ("NamespaceDeletionContentFailure", "", "", "",
+         ("ContentDeleted", "All content successfully deleted, may be waiting on finalization")),
         ("NamespaceContentRemaining", "SomeResourcesRemain", "Some resources are remaining: ", remaining,
          ("ContentRemoved", "All content successfully removed")),
         ("NamespaceFinalizersRemaining", "SomeFinalizersRemain",

@@ -20,10 +20,11 @@ from sandbox.controllers.objects import (
     parse_time,
     status_of,
     timestamp,
+    uid_of,
     with_condition,
 )
 from sandbox.controllers.pods import is_terminal
-from sandbox.controllers.writes import Decision, Delete, Note, Update, Write, edited, update_status
+from sandbox.controllers.writes import Decision, Delete, Note, Patch, Update, Write, edited, update_status
 
 _LEASES_OF_NODES = "kube-node-lease"
 NOT_READY = "node.kubernetes.io/not-ready"
@@ -125,8 +126,24 @@ def decide_eviction(node: Object, pods: Sequence[Object], now: datetime) -> Deci
             decision.again(left)
             continue
         message = f"Marking for deletion Pod {'/'.join(key_of(pod))}"
-        decision.writes += [Note(pod, "Pod", "TaintManagerEviction", message), Delete(PODS, pod)]
+        why = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
+        decision.writes += [Note(pod, "Pod", "TaintManagerEviction", message)]
+        decision.writes += [disrupted(pod, why, now), Delete(PODS, pod)]
     return decision
+
+
+def disrupted(pod: Object, why: tuple[str, str], now: datetime) -> Patch:
+    """The pod ends by no fault of its own: what a job's podFailurePolicy asks for."""
+    condition = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": why[0],
+        "message": why[1],
+        "lastTransitionTime": timestamp(now),
+    }
+    conditions = with_condition(status_of(pod).get("conditions") or [], condition)
+    body = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": conditions}}
+    return Patch(PODS, pod, body, "status")
 
 
 def seconds_tolerated(pod: Object, taints: Sequence[Object], now: datetime) -> float | None:
@@ -181,7 +198,13 @@ class NodeLifecycleController(Controller):
         if left > 0:
             self.queue.add_after(key, left)
             return
+        why = ("DeletionByPodGC", "PodGC: node no longer exists")
         for pod in pods:
+            if not is_terminal(pod):
+                # Nobody is left to say how it ended: the collector says it failed.
+                patch = disrupted(pod, why, now)
+                patch.body["status"]["phase"] = "Failed"
+                await self.world.write(self.component, patch)
             await self.world.write(self.component, Delete(PODS, pod, {"gracePeriodSeconds": 0}))
 
     def _pod_changed(self, before: Object | None, after: Object | None) -> None:

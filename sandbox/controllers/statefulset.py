@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,12 +15,14 @@ from sandbox.controllers.objects import (
     STATEFUL_SETS,
     Key,
     Object,
+    Resource,
     controller_of,
     controller_reference,
     is_deleting,
     labels_of,
     matches_selector,
     name_of,
+    owners_of,
     status_of,
     uid_of,
 )
@@ -31,12 +33,12 @@ from sandbox.controllers.writes import Create, Decision, Delete, Note, Patch, Wr
 
 @dataclass(frozen=True)
 class Observed:
-    """A set with what is there of it. `claims`: names of the claims in its namespace."""
+    """A set with what is there of it. `claims`: those of its namespace by name."""
 
     stateful_set: Object
     pods: Sequence[Object]
     revisions: Sequence[Object]
-    claims: frozenset[str] = field(default_factory=frozenset)
+    claims: Mapping[str, Object] = field(default_factory=dict)
 
 
 def decide_stateful_set(seen: Observed, now: datetime) -> Decision:
@@ -49,6 +51,7 @@ def decide_stateful_set(seen: Observed, now: datetime) -> Decision:
     current = current if template_of(seen.revisions, current) else update
     decision = Decision(writes)
     if not is_deleting(item):
+        decision.writes += _retain(seen, own)
         decision.writes += _converge(seen, own, current, update, now)
     decision.writes += update_status(STATEFUL_SETS, item, _status(item, own, current, update, now))
     decision.again(next_availability(own, int(item["spec"].get("minReadySeconds") or 0), now))
@@ -153,6 +156,36 @@ def _make(seen: Observed, number: int, suffix: str) -> list[Write]:
     return [*writes, Create(PODS, pod), Note(item, "StatefulSet", "SuccessfulCreate", message)]
 
 
+def _retain(seen: Observed, own: Sequence[Object]) -> list[Write]:
+    """persistentVolumeClaimRetentionPolicy: claims that go with their set, or with their pod when the set shrinks."""
+    item = seen.stateful_set
+    policy = item["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
+    first = _start(item)
+    writes: list[Write] = []
+    for pod in own:
+        number = ordinal(item, pod)
+        condemned = not first <= number < first + _replicas(item)
+        for template in item["spec"].get("volumeClaimTemplates") or []:
+            claim = seen.claims.get(f"{name_of(template)}-{name_of(item)}-{number}")
+            if claim is None:
+                continue
+            others = [o for o in owners_of(claim) if o["uid"] not in (uid_of(item), uid_of(pod))]
+            wanted = list(others)
+            if policy.get("whenDeleted") == "Delete" and not condemned:
+                wanted.append(_owner(item, STATEFUL_SETS))
+            if policy.get("whenScaled") == "Delete" and condemned:
+                wanted.append(_owner(pod, PODS))
+            if wanted != owners_of(claim):
+                body = {"metadata": {"uid": uid_of(claim), "ownerReferences": wanted}}
+                writes.append(Patch(CLAIMS, claim, body))
+    return writes
+
+
+def _owner(owner: Object, resource: Resource) -> Object:
+    reference = controller_reference(owner, resource)
+    return {**reference, "controller": False, "blockOwnerDeletion": False}
+
+
 def _claim(item: Object, template: Object, name: str) -> Object:
     metadata: Object = {
         "name": name,
@@ -163,8 +196,7 @@ def _claim(item: Object, template: Object, name: str) -> Object:
         metadata["annotations"] = template["metadata"]["annotations"]
     policy = item["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
     if policy.get("whenDeleted") == "Delete":
-        reference = controller_reference(item, STATEFUL_SETS)
-        metadata["ownerReferences"] = [{**reference, "controller": False, "blockOwnerDeletion": False}]
+        metadata["ownerReferences"] = [_owner(item, STATEFUL_SETS)]
     return {"metadata": metadata, "spec": copy.deepcopy(template["spec"])}
 
 
@@ -240,7 +272,7 @@ class StatefulSetController(Controller):
             item,
             pods,
             [r for r in self.world.store(REVISIONS).owned_by(uid_of(item)) if hash_of(r)],
-            frozenset(name_of(claim) for claim in self.world.store(CLAIMS).within(key[0])),
+            {name_of(claim): claim for claim in self.world.store(CLAIMS).within(key[0])},
         )
         if not orphans:
             await self.act(key, decide_stateful_set(seen, self.world.now()))

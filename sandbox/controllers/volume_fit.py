@@ -33,7 +33,6 @@ from sandbox.controllers.volumes import (
 NODE_CONFLICT = "node(s) had volume node affinity conflict"
 NO_VOLUME = "node(s) didn't find available persistent volumes to bind"
 UNBOUND = "pod has unbound immediate PersistentVolumeClaims"
-IN_USE_ELSEWHERE = "node(s) had no available disk"
 ONE_POD_ONLY = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
 
 
@@ -73,10 +72,7 @@ class VolumeFit:
         users = self.users.get(key_of(claim), [])
         if "ReadWriteOncePod" in modes and users:
             return ONE_POD_ONLY, True
-        # Upstream leaves a ReadWriteOnce volume attached elsewhere to the attach step (Multi-Attach error);
-        # there is no attach step here that could fail, so the node is refused at once.
-        if modes == {"ReadWriteOnce"} and any(node != info.name for node, _ in users):
-            return IN_USE_ELSEWHERE, False
+        # ReadWriteOnce is not looked at: a second node is refused when it attaches (Multi-Attach error).
         return None
 
     def plan(self, info: NodeInfo, snapshot: Snapshot) -> VolumePlan | None:

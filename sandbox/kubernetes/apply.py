@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from typing import Any
 
 from sandbox.kubernetes import managed
@@ -10,6 +11,9 @@ from sandbox.kubernetes.definitions import Schema, definitions
 from sandbox.kubernetes.errors import ApiStatus
 from sandbox.kubernetes.managed import Entry, Owner, Path
 from sandbox.kubernetes.store import Object, copy_json
+
+_KUBECTL = "kubectl"  # the field manager of `kubectl apply --server-side`, where no other is named
+_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def apply(
@@ -31,16 +35,12 @@ def apply(
     if live is None:
         return copy_json(intent), {owner: Entry(mine, intent["apiVersion"], managed.timestamp(now))}
     owners = managed.load(live)
-    current = managed.leaves(live, schema)
-    disputed = [
-        (other, path)
-        for other, entry in owners.items()
-        if other != owner
-        for path in entry.fields & mine
-        if current.get(path) != wanted[path]
-    ]
+    disputed = _disputed(owners, owner, wanted, managed.leaves(live, schema))
     if disputed and not force:
-        raise _conflicts([(other, owners[other].api_version, path) for other, path in disputed])
+        # What kubectl's client-side applies have set is its own already.
+        own = _last_applied(live, schema) if owner[0] == _KUBECTL else frozenset()
+        if others := [(other, path) for other, path in disputed if path not in own]:
+            raise _conflicts([(other, owners[other].api_version, path) for other, path in others])
     for other, path in disputed:
         entry = owners[other]
         owners[other] = Entry(entry.fields - {path}, entry.api_version, entry.time)
@@ -48,12 +48,38 @@ def apply(
         live, {k: v for k, v in intent.items() if k not in ("apiVersion", "kind")}, schema
     )
     previous = owners.get(owner)
+    if owner[0] == _KUBECTL and _ANNOTATION in (live["metadata"].get("annotations") or {}):
+        annotations = merged["metadata"]["annotations"] | {_ANNOTATION: json.dumps(intent) + "\n"}
+        merged["metadata"] = merged["metadata"] | {"annotations": annotations}
     if previous is not None:
         merged = copy_json(merged)
         _drop(merged, previous.fields, mine, [e.fields for o, e in owners.items() if o != owner], schema)
     if previous is None or previous.fields != mine:
         owners[owner] = Entry(mine, intent["apiVersion"], managed.timestamp(now))
     return merged, owners
+
+
+def _disputed(
+    owners: dict[Owner, Entry], owner: Owner, wanted: managed.Leaves, current: managed.Leaves
+) -> list[tuple[Owner, Path]]:
+    """Fields that somebody else owns at another value."""
+    return [
+        (other, path)
+        for other, entry in owners.items()
+        if other != owner
+        for path in sorted(entry.fields & wanted.keys())
+        if current.get(path) != wanted[path]
+    ]
+
+
+def _last_applied(live: Object, schema: Schema) -> frozenset[Path]:
+    """The fields of kubectl's annotation. Source: fieldmanager/lastappliedmanager.go of k8s.io/apimachinery."""
+    text = (live["metadata"].get("annotations") or {}).get(_ANNOTATION)
+    try:
+        applied = json.loads(text) if text else {}
+    except ValueError:
+        return frozenset()
+    return frozenset(managed.leaves(applied, schema)) if isinstance(applied, dict) else frozenset()
 
 
 def keyless(intent: Any, schema: Schema, path: str = "") -> list[str]:

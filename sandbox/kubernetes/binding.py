@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sandbox.kubernetes import errors, managed
+from sandbox.kubernetes.bodies import Write
 from sandbox.kubernetes.errors import Cause
-from sandbox.kubernetes.objects import Objects, Write
+from sandbox.kubernetes.objects import Objects
 from sandbox.kubernetes.store import Object, copy_json
 
 

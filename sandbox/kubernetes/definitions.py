@@ -71,7 +71,13 @@ class Definitions:
 
 def reference(schema: Schema) -> str:
     """The definition's name behind a $ref, or "" where there is none."""
-    return str(schema.get("$ref", "")).rsplit("/", 1)[-1]
+    target = schema.get("$ref")
+    return _last_part(target) if target else ""
+
+
+@cache
+def _last_part(target: str) -> str:
+    return target.rsplit("/", 1)[-1]
 
 
 @cache

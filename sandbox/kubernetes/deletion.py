@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandbox.kubernetes import errors, managed, names
-from sandbox.kubernetes.objects import Objects, Write, finished
+from sandbox.kubernetes.bodies import Write
+from sandbox.kubernetes.objects import Objects, finished
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import Object, Stored
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sandbox.kubernetes import custom, managed
+from sandbox.kubernetes.bodies import Write
 from sandbox.kubernetes.deletion import DeleteOptions, Deleter
-from sandbox.kubernetes.objects import Objects, Write
+from sandbox.kubernetes.objects import Objects
 from sandbox.kubernetes.resources import Key, Resource
 from sandbox.kubernetes.store import Event, Object
 

@@ -6,9 +6,10 @@ Source: k8s.io/kubernetes/pkg/registry/core/pod/storage/eviction.go.
 from __future__ import annotations
 
 from sandbox.kubernetes import errors, managed, selectors
+from sandbox.kubernetes.bodies import Write
 from sandbox.kubernetes.deletion import DeleteOptions, Deleter
 from sandbox.kubernetes.errors import Cause
-from sandbox.kubernetes.objects import Objects, Write
+from sandbox.kubernetes.objects import Objects
 from sandbox.kubernetes.store import Object, Stored
 
 _BUDGETS = ("policy", "poddisruptionbudgets")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ class Selection:
     namespace: str | None
     labels: selectors.Predicate
     fields: selectors.ObjectPredicate
+    name: str | None = None  # the only one that can match, where the request says so
 
     @classmethod
     def parse(
@@ -35,6 +37,7 @@ class Selection:
             namespace,
             selectors.parse_labels(query.get("labelSelector", "")),
             selectors.parse_fields(resource.key, text, extra),
+            _only_name(text),
         )
 
     def has(self, stored: Stored | None) -> bool:
@@ -95,6 +98,12 @@ def _check_initial(watching: bool, match: str, query: Mapping[str, str]) -> Iter
     elif match:
         why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"
         yield names.forbidden("resourceVersionMatch", why)
+
+
+def _only_name(fields: str) -> str | None:
+    """Of a field selector that was found good."""
+    found = re.search(r"(?:^|,)\s*metadata\.name==?([^,]*)", fields)
+    return found[1].strip() if found else None
 
 
 @dataclass(frozen=True)

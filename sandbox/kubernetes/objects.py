@@ -6,8 +6,6 @@ import datetime as dt
 import random
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 from sandbox.kubernetes import (
     admission,
@@ -20,6 +18,7 @@ from sandbox.kubernetes import (
     rules,
     schema,
 )
+from sandbox.kubernetes.bodies import Write, decode, untyped
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.managed import Entry, Owner
 from sandbox.kubernetes.resources import Registry, Resource
@@ -41,19 +40,6 @@ _LOCKED = frozenset({"leases", "customresourcedefinitions", "poddisruptionbudget
 # Kinds whose status update may also change labels and annotations (their strategy resets the spec alone).
 _STATUS_WITH_LABELS = frozenset({"nodes", "pods", "services", "persistentvolumeclaims", "persistentvolumes"})
 _KEEPS_STATUS = frozenset({"nodes"})  # the kubelet registers its node with a status
-
-
-@dataclass(frozen=True)
-class Write:
-    """How a change was asked for; `warnings` go back to the caller as Warning headers."""
-
-    manager: str
-    user: str = ""
-    dry_run: bool = False
-    field_validation: str = "Warn"
-    force: bool = False
-    warnings: list[str] = field(default_factory=list)
-    duplicates: list[str] = field(default_factory=list)  # dotted paths of keys the body has twice
 
 
 class Objects:
@@ -92,7 +78,7 @@ class Objects:
 
         `owners` are its field managers where it was made by an apply; else the caller owns all it sent.
         """
-        object_ = self.decode(resource, body, write)
+        object_ = decode(resource, body, write)
         metadata = object_["metadata"]
         self._check_namespace(resource, namespace, metadata)
         self._set_name(resource, metadata)
@@ -182,7 +168,7 @@ class Objects:
         patch, whose body was made from the live object. Raises ApiStatus 400, 404, 409 or 422.
         """
         old = self.get(resource, namespace, name)
-        new = self.decode(resource, body, write)
+        new = decode(resource, body, write)
         self._check_identity(resource, name, namespace, old, new["metadata"], unconditional)
         new = self._confine(resource, old.object, new, subresource)
         metadata = new["metadata"]
@@ -303,7 +289,7 @@ class Objects:
             )
         self._check_namespace(resource, namespace, metadata)
         try:
-            intent = self.decode(resource, intent, write, whole=False)
+            intent = decode(resource, intent, write, whole=False)
         except errors.Undecodable as wrong:
             if write.duplicates and write.field_validation == "Strict":
                 raise errors.bad_request(f"error strict decoding YAML: {wrong.why}") from None
@@ -342,47 +328,6 @@ class Objects:
         return stored, False
 
     # ------------------------------------------------------------------------------------------ shared
-
-    def decode(self, resource: Resource, body: Any, write: Write, *, whole: bool = True) -> Object:
-        """A private, typed copy of a body. `whole`: required fields must be there (an apply need not name them)."""
-        if not isinstance(body, dict):
-            raise errors.bad_request("the object provided is unrecognized (must be of type object)")
-        self._check_type(resource, body)
-        if resource.custom is None:
-            decoded = schema.decode(resource, body, whole=whole)
-            object_, unknown = decoded.value, decoded.unknown
-            if decoded.missing and whole:
-                raise errors.invalid(resource, (body.get("metadata") or {}).get("name", ""), decoded.missing)
-        else:
-            meta = schema.decode_metadata(resource, body)
-            object_, unknown = custom.prune(resource, copy_json(body))
-            object_["metadata"] = meta.value
-            unknown = unknown + meta.unknown
-        if unknown and not whole:
-            lines = [f".{path}: field not declared in schema" for path in unknown]
-            raise untyped(resource, body["metadata"], "\n".join(lines))
-        problems = [f'duplicate field "{path}"' for path in write.duplicates]
-        problems += [f'unknown field "{path}"' for path in unknown]
-        if problems and write.field_validation == "Strict":
-            raise errors.Undecodable(resource, f"strict decoding error: {', '.join(problems)}")
-        if write.field_validation == "Warn":
-            write.warnings.extend(problem for problem in problems if problem not in write.warnings)
-        object_.setdefault("metadata", {})
-        typed: Object = {"apiVersion": resource.api_version, "kind": resource.kind} | object_
-        return typed
-
-    def _check_type(self, resource: Resource, body: Object) -> None:
-        version, kind = body.get("apiVersion") or resource.api_version, body.get("kind") or resource.kind
-        if kind != resource.kind:
-            why = f'the object provided is unrecognized (kind "{kind}" does not match {resource.kind})'
-            raise errors.Undecodable(resource, why)
-        if version != resource.api_version:
-            raise errors.Undecodable(
-                resource,
-                f"the API version in the data ({version}) does not match the expected API version "
-                f"({resource.api_version})",
-            )
-        body["apiVersion"], body["kind"] = version, kind
 
     def _complete(self, resource: Resource, object_: Object) -> None:
         if resource.custom is None:
@@ -430,13 +375,6 @@ def finished(resource: Resource, object_: Object) -> bool:
     if resource.key == ("", "namespaces"):
         return not (object_.get("spec") or {}).get("finalizers")
     return not metadata.get("deletionGracePeriodSeconds")
-
-
-def untyped(resource: Resource, metadata: Object, why: str) -> errors.ApiStatus:
-    """An apply whose intent does not fit the schema: a plain error inside kube-apiserver, hence its 500."""
-    name = "/".join(filter(None, (metadata.get("namespace"), metadata.get("name"))))
-    what = f"{name}; {resource.api_version}, Kind={resource.kind}"
-    return errors.ApiStatus(500, "", f"failed to create typed patch object ({what}): {why}")
 
 
 def _without_status(object_: Object) -> Object:

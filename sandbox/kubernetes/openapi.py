@@ -17,7 +17,8 @@ _PARAMETERS = [
 ]
 
 
-_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"
+_V2_PROTOBUF = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf"  # as it is asked for
+_V2_ANSWER = _V2_PROTOBUF.replace("@", ".")  # "@" is not a token in a Content-Type
 
 
 def version_2(accept: str) -> tuple[bytes, str]:
@@ -30,7 +31,7 @@ def version_2(accept: str) -> tuple[bytes, str]:
         info = {"title": title, "version": version}
         document = {"swagger": "2.0", "info": info, "paths": {}, "definitions": {}}
         return json.dumps(document).encode(), "application/json"
-    return _text(1, b"2.0") + _text(2, _text(1, title.encode()) + _text(2, version.encode())), _V2_PROTOBUF
+    return _text(1, b"2.0") + _text(2, _text(1, title.encode()) + _text(2, version.encode())), _V2_ANSWER
 
 
 def _text(number: int, data: bytes) -> bytes:

@@ -11,11 +11,12 @@ from aiohttp import web
 
 from sandbox.faults import Faults
 from sandbox.kubernetes import errors, events, media, names, patches, presentation, scale, watching
+from sandbox.kubernetes.bodies import Write
 from sandbox.kubernetes.deletion import RETURNED, DeleteOptions, Deleter
 from sandbox.kubernetes.durations import age_of
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.listing import Page, Selection, check_options, check_version, list_page
-from sandbox.kubernetes.objects import Objects, Write
+from sandbox.kubernetes.objects import Objects
 from sandbox.kubernetes.paths import Target
 from sandbox.kubernetes.presentation import Presenter
 from sandbox.kubernetes.resources import Resource

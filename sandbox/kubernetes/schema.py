@@ -10,6 +10,7 @@ import base64
 import binascii
 import datetime as dt
 import re
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,7 +104,7 @@ def _decode_object(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
         if key not in properties:
             out.unknown.append(_join(path, key))
         elif item is not None:
-            found[key] = _decode(item, properties[key], _join(path, key), out)
+            found[sys.intern(key)] = _decode(item, properties[key], _join(path, key), out)
     for key in schema.get("required", ()) if out.whole else ():
         if key not in found:
             _supply(found, key, properties[key], _join(path, key), out)

@@ -16,9 +16,10 @@ from aiohttp import web
 from sandbox.faults import Faults
 from sandbox.kubernetes import discovery, errors, openapi, paths
 from sandbox.kubernetes.admission import Admission
+from sandbox.kubernetes.bodies import Write
 from sandbox.kubernetes.deletion import Deleter
 from sandbox.kubernetes.establishing import Establisher
-from sandbox.kubernetes.objects import Objects, Write
+from sandbox.kubernetes.objects import Objects
 from sandbox.kubernetes.proxy import Proxy, StoredObjects
 from sandbox.kubernetes.resources import Registry
 from sandbox.kubernetes.rest import Rest

@@ -6,6 +6,7 @@ Stored objects are never changed in place, so a snapshot, a watch event and a ca
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -67,21 +68,59 @@ class Event:
     before: Stored | None
 
 
+class Follower:
+    """A watcher's share of the changes to come. With 200 pods watched, a change must not wake 199 for nothing."""
+
+    def __init__(self, namespace: str | None, name: str | None) -> None:
+        self._namespace, self._name = namespace, name
+        self._pending: list[Event] = []
+        self._lost = 0  # the revision of a change there was no room for
+        self.woken = asyncio.Event()
+
+    def offer(self, event: Event, name: Name) -> None:
+        if self._name not in (None, name[1]) or self._namespace not in (None, name[0]):
+            return
+        if len(self._pending) >= 2 * JOURNAL_EVENTS:
+            self._lost = event.revision
+        else:
+            self._pending.append(event)
+        self.woken.set()
+
+    def take(self) -> list[Event]:
+        """What happened since the last call, oldest first. Raises ApiStatus 410 where it was too much to keep."""
+        if self._lost:
+            raise errors.expired(f"too old resource version: {self._pending[0].revision} ({self._lost})")
+        events, self._pending = self._pending, []
+        self.woken.clear()
+        return events
+
+
 class Journal:
-    """The last changes of one resource, and the watchers to wake."""
+    """The last changes of one resource, and who follows it."""
 
     def __init__(self) -> None:
         self._events: list[Event] = []
         self.forgotten = 0  # the revision of the newest event that is no longer here
-        self.waiting: set[asyncio.Event] = set()
+        self._followers: set[Follower] = set()
+
+    @contextlib.contextmanager
+    def follow(self, namespace: str | None, name: str | None) -> Iterator[Follower]:
+        """Every change from now on of the objects in that namespace, or of that name; None stands for all."""
+        follower = Follower(namespace, name)
+        self._followers.add(follower)
+        try:
+            yield follower
+        finally:
+            self._followers.discard(follower)
 
     def record(self, event: Event) -> None:
         self._events.append(event)
         if len(self._events) > 2 * JOURNAL_EVENTS:  # cut in halves, so that a record costs O(1) on average
             self.forgotten = self._events[JOURNAL_EVENTS - 1].revision
             del self._events[:JOURNAL_EVENTS]
-        for waiter in self.waiting:
-            waiter.set()
+        name = event.after.name
+        for follower in self._followers:
+            follower.offer(event, name)
 
     def since(self, revision: int) -> list[Event]:
         """Events after `revision`, oldest first. Raises ApiStatus 410 where some of them are forgotten."""

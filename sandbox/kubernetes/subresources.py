@@ -9,9 +9,10 @@ from aiohttp import web
 
 from sandbox.kubernetes import errors, media
 from sandbox.kubernetes.binding import bind
+from sandbox.kubernetes.bodies import Write
 from sandbox.kubernetes.deletion import DeleteOptions, Deleter
 from sandbox.kubernetes.eviction import evict
-from sandbox.kubernetes.objects import Objects, Write
+from sandbox.kubernetes.objects import Objects
 from sandbox.kubernetes.paths import Target
 from sandbox.kubernetes.proxy import Proxy
 from sandbox.kubernetes.reviews import Reviews

@@ -33,40 +33,35 @@ async def watch(
     initial = query.get("sendInitialEvents", "").lower() == "true"
     journal = store.journal(resource.key)
     asked = query.get("resourceVersion") or "0"
-    changed = asyncio.Event()
-    journal.waiting.add(changed)
     try:
-        position = store.revision
-        if asked == "0" or initial:
-            state = store.snapshot(resource.key)
-            lines = [line("ADDED", form(s)) for _, s in sorted(state.items()) if selection.has(s)]
-            if initial and bookmarks:
-                lines.append(bookmark(resource, position, initial_end=True))
-            if lines:
-                yield b"".join(lines)
-        else:
-            position = int(asked)
-        next_bookmark = clock() + BOOKMARK_SECONDS
-        while True:
-            changed.clear()
-            events = journal.since(position)
-            if events:
-                position = events[-1].revision
+        with journal.follow(selection.namespace, selection.name) as follower:
+            events: list[Event] = []  # what the follower has not been there for
+            if asked == "0" or initial:
+                state = store.snapshot(resource.key)
+                lines = [line("ADDED", form(s)) for _, s in sorted(state.items()) if selection.has(s)]
+                if initial and bookmarks:
+                    lines.append(bookmark(resource, store.revision, initial_end=True))
+                if lines:
+                    yield b"".join(lines)
+            else:
+                events = journal.since(int(asked))
+            next_bookmark = clock() + BOOKMARK_SECONDS
+            while True:
+                events += follower.take()
                 if block := b"".join(filter(None, (_event(e, selection, form) for e in events))):
                     yield block
-            now = clock()
-            if now >= ends:
-                return
-            if bookmarks and now >= next_bookmark:
-                position = store.revision  # nothing of this resource lies between: the journal was just read
-                yield bookmark(resource, position)
-                next_bookmark = now + BOOKMARK_SECONDS
-            if not changed.is_set():
-                await _wait(changed, min(ends, next_bookmark) - now)
+                events = []
+                now = clock()
+                if now >= ends:
+                    return
+                if not follower.woken.is_set():
+                    if bookmarks and now >= next_bookmark:
+                        next_bookmark = now + BOOKMARK_SECONDS
+                        yield bookmark(resource, store.revision)  # all of this resource before it was sent
+                        continue
+                    await _wait(follower.woken, min(ends, next_bookmark) - now)
     except errors.ApiStatus as status:
         yield line("ERROR", encode(status.body()))
-    finally:
-        journal.waiting.discard(changed)
 
 
 def seconds_of(query: Mapping[str, str]) -> float:

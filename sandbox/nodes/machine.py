@@ -43,6 +43,7 @@ class Machine:
         self.advertised_gpus = 0
         self.workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._over: set[str] = set()  # pods that ended here, and that a finalizer keeps in the API
         self._server = KubeletServer(self._find, lambda: list(self.workers.values()))
         self._heart: asyncio.Task[None] | None = None
         self._accepting = False
@@ -143,8 +144,11 @@ class Machine:
         changed = {key: new_labels.get(key) for key in {*labels, *new_labels}}
         gone = {(t["key"], t["effect"]) for t in (*taints, *new_taints)}
         kept = [t for t in node["spec"].get("taints") or [] if (t["key"], t["effect"]) not in gone]
-        body = {"metadata": {"labels": changed}, "spec": {"taints": [*kept, *map(dict, new_taints)]}}
-        body["metadata"]["resourceVersion"] = node["metadata"]["resourceVersion"]
+        version = node["metadata"]["resourceVersion"]
+        body = {
+            "metadata": {"labels": changed, "resourceVersion": version},
+            "spec": {"taints": [*kept, *map(dict, new_taints)]},
+        }
         await self.platform.client.patch(path, body)
 
     async def _status(self, status: Object) -> None:
@@ -179,8 +183,11 @@ class Machine:
             return
         worker = self.workers.get(uid)
         if kind == "DELETED":
+            self._over.discard(uid)
             if worker:
                 worker.forget()
+        elif uid in self._over:
+            return
         elif worker:
             worker.update(pod)
         else:
@@ -191,7 +198,11 @@ class Machine:
     def _worker_ended(self, uid: str, task: asyncio.Task[None]) -> None:
         worker = self.workers.pop(uid)
         self._tasks.pop(uid)
-        if not task.cancelled() and (error := task.exception()):
+        if task.cancelled():
+            return
+        if not worker.forgotten:
+            self._over.add(uid)
+        if error := task.exception():
             log.error("pod %s/%s: worker failed", worker.namespace, worker.name, exc_info=error)
 
     def _find(self, namespace: str, name: str) -> PodWorker | None:
@@ -211,7 +222,11 @@ class Machine:
         drained = [worker for worker in self.workers.values() if not of_daemon_set(worker.pod)]
         held = list(drained)
         while held and clock() < until:
-            held = [w for w in held if w.uid in self.workers and not await self._evict(w, limit and until)]
+            held = [
+                w
+                for w in held
+                if w.uid in self.workers and not await self._evict(w, None if limit is None else until)
+            ]
             if held:
                 await asyncio.sleep(RETRY_SECONDS)
         for worker in held:

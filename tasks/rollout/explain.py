@@ -167,7 +167,7 @@ MATCHERS: tuple[Matcher, ...] = (
     Matcher(
         "volume-zone",
         "events",
-        r"volume node affinity conflict",
+        r"volume node affinity conflict|didn't match PersistentVolume's node affinity",
         "its cache volume is in another zone than every node that fits",
         "kubectl get pv -o wide; the node group needs a node in the volume's zone",
         final=False,

@@ -21,12 +21,14 @@ from sandbox.nodes.kubelet.environment import ConfigError, expand
 from sandbox.nodes.kubelet.hooks import run_handler
 from sandbox.nodes.kubelet.images import ImageStore
 from sandbox.nodes.kubelet.logs import ContainerLog
+from sandbox.nodes.kubelet.memory import limit_of, until_exceeded
 from sandbox.nodes.kubelet.mounts import rewrite
 from sandbox.nodes.kubelet.probes import ProbeLoop, Prober, ProbeSpec
 from sandbox.nodes.kubelet.status import ContainerState
 from sandbox.nodes.timestamps import timestamp
 
 TERMINATION_MESSAGE_LIMIT = 4096
+FALLBACK_BYTES, FALLBACK_LINES = 2048, 80  # of the log, whichever is less
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -57,6 +59,7 @@ class Surroundings:
     guard: process.ProcessGuard
     http: aiohttp.ClientSession
     crash_backoff: float
+    memory_poll: float  # seconds between two looks at what a container with a memory limit holds
     pod_text: str  # as in "name_namespace(uid)"
     variables: Callable[[Object], Awaitable[dict[str, str]]]
     mounts: Callable[[Object, Mapping[str, str]], dict[str, Path]]
@@ -216,14 +219,23 @@ class Container:
         self.state.state = {"running": {"startedAt": started_at}}
         self._set_started("startupProbe" not in self.spec)
         probing = asyncio.create_task(self._probe(launch))
+        weighing = asyncio.create_task(self._weigh())
         self._keep(self._post_start(launch))
         try:
             code = await self._process.exited
         finally:
             probing.cancel()
+            weighing.cancel()
         code = 128 - code if code < 0 else code
         self._ended(code, started_at, "OOMKilled" if self._oom_killed else "", self._message(launch, code))
         return code
+
+    async def _weigh(self) -> None:
+        """The kernel's part: a container that holds more than its limit is killed, all of it."""
+        limit, running = limit_of(self.spec), self._process
+        if limit is not None and running is not None:
+            await until_exceeded(lambda: running.pid, limit, self._around.memory_poll)
+            self.kill(out_of_memory=True)
 
     def _ended(self, code: int, started_at: str, reason: str, message: str) -> None:
         terminated: Object = {
@@ -244,7 +256,7 @@ class Container:
         text = launch.termination_log.read_bytes()[-TERMINATION_MESSAGE_LIMIT:].decode(errors="replace")
         fallback = self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
         if not text and code != 0 and fallback and self.log:
-            text = self.log.tail_text(2048)
+            text = self.log.tail_text(FALLBACK_BYTES, FALLBACK_LINES)
         return text
 
     def _set_started(self, started: bool) -> None:

@@ -19,6 +19,7 @@ class LogQuery:
 
     tail_lines: int | None = None
     since_seconds: float | None = None
+    since: datetime | None = None
     timestamps: bool = False
     limit_bytes: int | None = None
     follow: bool = False
@@ -59,9 +60,11 @@ class ContainerLog:
         self.ended = True
         self._wake()
 
-    def tail_text(self, limit: int) -> str:
-        """The last `limit` bytes, decoded."""
+    def tail_text(self, limit: int, lines: int | None = None) -> str:
+        """The last `limit` bytes of the last `lines` lines, decoded."""
         text = b"".join(line for _, line in self._lines) + b"".join(self._partial.values())
+        if lines is not None:
+            text = b"".join(text.splitlines(keepends=True)[-lines:])
         return text[-limit:].decode(errors="replace")
 
     async def read(self, query: LogQuery) -> AsyncIterator[bytes]:
@@ -90,6 +93,9 @@ class ContainerLog:
         first = 0
         if query.since_seconds is not None:
             start = self._clock() - int(query.since_seconds * 1e9)
+            first = sum(1 for written, _ in self._lines if written < start)
+        elif query.since is not None:
+            start = int(query.since.timestamp() * 1e9)
             first = sum(1 for written, _ in self._lines if written < start)
         if query.tail_lines is not None:
             first = max(first, len(self._lines) - query.tail_lines)

@@ -75,6 +75,11 @@ class PodWorker:
         self._ending.set()
 
     @property
+    def forgotten(self) -> bool:
+        """The API has it no more, as far as is known."""
+        return self._gone
+
+    @property
     def running(self) -> bool:
         """Every container runs and is ready."""
         return bool(self._states["main"]) and all(c.running and c.ready for c in self._states["main"])
@@ -101,6 +106,7 @@ class PodWorker:
             await self._end_sidecars()
             writer.cancel()
             if not self._gone:
+                self._settle()
                 await self._delete_finally()
         finally:
             for task in (writer, life, ending):
@@ -219,8 +225,15 @@ class PodWorker:
         mains = [c for c in self.containers if not c.state.sidecar]
         sidecars = [c for c in self.containers if c.state.sidecar]
         await asyncio.gather(*(c.stop(deadline) for c in mains))
-        await asyncio.gather(*(c.stop(deadline) for c in sidecars))
+        for sidecar in reversed(sidecars):  # one after the other, in the reverse of their start
+            await sidecar.stop(deadline)
         await asyncio.sleep(0)  # lets each container note how it ended
+
+    def _settle(self) -> None:
+        """A deleted pod whose containers have all ended is Succeeded or Failed, whatever its restart policy (1.27)."""
+        codes = [state.exit_code for state in self._states["main"]]
+        if "phase" not in self._final and all(code is not None for code in codes):
+            self._final["phase"] = "Succeeded" if not any(codes) else "Failed"
 
     async def _volumes_back(self) -> None:
         if self._volumes is not None:
@@ -379,6 +392,7 @@ class PodWorker:
             guard=platform.guard,
             http=platform.http,
             crash_backoff=platform.settings.crash_backoff_seconds,
+            memory_poll=platform.settings.memory_poll_seconds,
             pod_text=f"{self.name}_{self.namespace}({self.uid})",
             variables=variables,
             mounts=volumes.mounts,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import datetime
 
 from aiohttp import web
 
@@ -87,7 +88,7 @@ def _waiting(container: Container) -> str:
 
 
 def _query(request: web.Request) -> LogQuery:
-    """Raises HTTPBadRequest for a number that is none."""
+    """Raises HTTPBadRequest for a number or a time that is none."""
 
     def number(key: str) -> float | None:
         text = request.query.get(key)
@@ -101,10 +102,18 @@ def _query(request: web.Request) -> LogQuery:
             raise web.HTTPBadRequest(text=f"{key}: must be zero or more: {text!r}")
         return value
 
+    def moment(key: str) -> datetime | None:
+        text = request.query.get(key)
+        try:
+            return None if text is None else datetime.fromisoformat(text)
+        except ValueError:
+            raise web.HTTPBadRequest(text=f"{key}: not a time: {text!r}") from None
+
     tail, limit = number("tailLines"), number("limitBytes")
     return LogQuery(
         tail_lines=None if tail is None else int(tail),
         since_seconds=number("sinceSeconds"),
+        since=moment("sinceTime"),
         timestamps=request.query.get("timestamps") == "true",
         limit_bytes=None if limit is None else int(limit),
         follow=request.query.get("follow") == "true",

@@ -56,3 +56,65 @@ async def test_a_suspended_job_has_no_pods_until_it_is_resumed(cluster: Cluster)
     assert not await cluster.all(PODS)
     await cluster.patch(JOBS, "warm", {"spec": {"suspend": False}})
     await cluster.until_that(JOBS, "warm", lambda j: condition_is(j, "Complete"))
+
+
+async def test_a_pod_deleted_after_it_succeeded_stays_counted(cluster: Cluster) -> None:
+    cluster.kubelet.ends["warm"] = "Succeeded"
+    await cluster.node("a")
+    await cluster.create(JOBS, job("warm", completions=2, parallelism=1, suspend=True))
+    await cluster.until_that(JOBS, "warm", lambda j: condition_is(j, "Suspended"))
+    await cluster.patch(JOBS, "warm", {"spec": {"suspend": False}})
+    await cluster.until_that(JOBS, "warm", lambda j: status_of(j).get("succeeded") == 1)
+    [first, *_] = [p for p in await cluster.all(PODS) if status_of(p).get("phase") == "Succeeded"]
+    await cluster.delete(PODS, first["metadata"]["name"], gracePeriodSeconds=0)
+    done = await cluster.until_that(JOBS, "warm", lambda j: condition_is(j, "Complete"))
+    assert status_of(done)["succeeded"] == 2
+    assert status_of(done)["uncountedTerminatedPods"] == {}
+
+
+async def test_a_job_that_is_deleted_frees_its_pods(cluster: Cluster) -> None:
+    await cluster.node("a")
+    await cluster.create(JOBS, job("warm", parallelism=2))
+
+    async def two() -> bool:
+        return len(await cluster.all(PODS)) == 2
+
+    await cluster.until(two, "two pods")
+    await cluster.delete(JOBS, "warm", propagationPolicy="Background")
+    await cluster.until_gone(JOBS, "warm")
+
+    async def none() -> bool:
+        return not await cluster.all(PODS)
+
+    await cluster.until(none, "no pods")
+
+
+async def test_pods_of_an_orphaned_job_are_freed_and_stay(cluster: Cluster) -> None:
+    await cluster.node("a")
+    await cluster.create(JOBS, job("warm"))
+
+    async def tracked() -> bool:
+        return any(p["metadata"].get("finalizers") for p in await cluster.all(PODS))
+
+    await cluster.until(tracked, "a tracked pod")
+    await cluster.delete(JOBS, "warm", propagationPolicy="Orphan")
+    await cluster.until_gone(JOBS, "warm")
+
+    async def freed() -> bool:
+        pods = await cluster.all(PODS)
+        return len(pods) == 1 and not pods[0]["metadata"].get("finalizers")
+
+    await cluster.until(freed, "the pod is free")
+
+
+async def test_each_index_of_an_indexed_job_runs_once(cluster: Cluster) -> None:
+    cluster.kubelet.ends["warm"] = "Succeeded"
+    await cluster.node("a")
+    await cluster.create(JOBS, job("warm", completions=4, parallelism=2, completionMode="Indexed"))
+    done = await cluster.until_that(JOBS, "warm", lambda j: condition_is(j, "Complete"))
+    assert (status_of(done)["completedIndexes"], status_of(done)["succeeded"]) == ("0-3", 4)
+    pods = await cluster.all(PODS)
+    note = "batch.kubernetes.io/job-completion-index"
+    assert sorted(p["metadata"]["annotations"][note] for p in pods) == ["0", "1", "2", "3"]
+    [env] = pods[0]["spec"]["containers"][0]["env"]
+    assert env["name"] == "JOB_COMPLETION_INDEX"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from sandbox.controllers.objects import Object
@@ -109,23 +107,19 @@ def test_a_preferred_node_wins_over_a_fuller_one() -> None:
     assert verdict.node == "b"
 
 
-def test_a_volume_for_one_node_keeps_its_second_pod_there_too() -> None:
-    data = claim(volumeName="pv")
+@pytest.mark.parametrize(
+    ("mode", "node_of_second"),
+    [("ReadWriteOnce", "a"), ("ReadWriteMany", "a"), ("ReadWriteOncePod", None)],
+)
+def test_only_a_volume_for_one_pod_keeps_a_second_one_out(mode: str, node_of_second: str | None) -> None:
+    """A ReadWriteOnce volume in use on another node is found out when it is attached, as upstream."""
+    data = claim(volumeName="pv", accessModes=[mode])
     data["metadata"]["annotations"] = {"pv.kubernetes.io/bind-completed": "yes"}
     mounts = [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]
     there = [pod("q", "b", requests={"cpu": "3"}, volumes=mounts)]
-
-    def verdict(**more: Any) -> Placed | Unschedulable:
-        nodes = [node("a"), node("b")]
-        seen = take_snapshot(nodes, there, claims=[data], volumes=[volume("pv", "5Gi")])
-        return decide_placement(pod("p", volumes=mounts, **more), seen)
-
-    placed = verdict()
-    assert isinstance(placed, Placed)
-    assert placed.node == "b"
-    assert message(verdict(requests={"cpu": "2"})).startswith(
-        "0/2 nodes are available: 1 Insufficient cpu, 1 node(s) had no available disk. preemption:"
-    )
+    seen = take_snapshot([node("a"), node("b")], there, claims=[data], volumes=[volume("pv", "5Gi")])
+    verdict = decide_placement(pod("p", volumes=mounts), seen)
+    assert (verdict.node if isinstance(verdict, Placed) else None) == node_of_second
 
 
 def test_a_late_claim_that_no_zone_may_hold_is_said() -> None:

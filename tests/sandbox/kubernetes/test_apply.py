@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from sandbox.kubernetes import patches
 from tests.sandbox.kubernetes.conftest import Answer, Cluster, config_map, deployment
 
@@ -150,3 +152,86 @@ def test_managed_fields_may_not_be_applied(cluster: Cluster, namespace: str) -> 
     body["metadata"]["managedFields"] = [{"manager": "x", "operation": "Apply"}]
     answer = _apply(cluster, namespace, body)
     assert (answer.status, answer.json["message"]) == (400, "metadata.managedFields must be nil")
+
+
+def _partial(**spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}, "spec": spec}
+
+
+def test_an_intent_owns_only_what_it_names(cluster: Cluster, namespace: str) -> None:
+    whole = deployment()
+    _apply(cluster, namespace, whole, "owner")
+    answer = _apply(cluster, namespace, _partial(replicas=5), "scaler")
+    assert (answer.status, _managers(answer)["scaler"]) == (200, {"f:spec": {"f:replicas": {}}})
+    again = _apply(cluster, namespace, _partial(minReadySeconds=1), "scaler").json["spec"]
+    assert (again["replicas"], again["selector"]) == (1, whole["spec"]["selector"])
+
+
+def test_a_plain_write_does_not_own_the_status(cluster: Cluster, namespace: str) -> None:
+    made = cluster.raw("POST", f"/apis/apps/v1/namespaces/{namespace}/deployments", deployment())
+    assert set(made.json["metadata"]["managedFields"][0]["fieldsV1"]) == {"f:spec"}
+
+
+def test_a_conflict_names_the_owners_version_and_groups_by_owner(cluster: Cluster, namespace: str) -> None:
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    cluster.raw("POST", path, deployment(replicas=1, minReadySeconds=1), {"fieldManager": "hand"})
+    one = _apply(cluster, namespace, _partial(replicas=2))
+    assert (
+        one.json["message"]
+        == 'Apply failed with 1 conflict: conflict with "hand" using apps/v1: .spec.replicas'
+    )
+    two = _apply(cluster, namespace, _partial(replicas=2, minReadySeconds=2))
+    assert two.json["message"] == (
+        'Apply failed with 2 conflicts: conflicts with "hand" using apps/v1:\n- .spec.minReadySeconds\n- .spec.replicas'
+    )
+    assert {cause["reason"] for cause in two.json["details"]["causes"]} == {"FieldManagerConflict"}
+
+
+def test_an_applied_scale_owns_the_replicas(cluster: Cluster, namespace: str) -> None:
+    _apply(cluster, namespace, deployment())
+    path = f"/apis/apps/v1/namespaces/{namespace}/deployments/web"
+    wanted = {"apiVersion": "autoscaling/v1", "kind": "Scale", "spec": {"replicas": 4}}
+    answer = cluster.raw("PATCH", f"{path}/scale", wanted, {"fieldManager": "s"}, content_type=patches.APPLY)
+    assert (answer.status, answer.json["spec"]) == (200, {"replicas": 4})
+    assert _managers(cluster.raw("GET", path))["s"] == {"f:spec": {"f:replicas": {}}}
+
+
+def test_managed_fields_can_be_handed_over(cluster: Cluster, namespace: str) -> None:
+    """kubectl rewrites them when a client-side apply becomes a server-side one."""
+    _apply(cluster, namespace, config_map(a="1"), "old")
+    path = f"/api/v1/namespaces/{namespace}/configmaps/settings"
+    entries = cluster.raw("GET", path).json["metadata"]["managedFields"]
+    moved = [{"op": "replace", "path": "/metadata/managedFields", "value": [entries[0] | {"manager": "new"}]}]
+    assert list(_managers(cluster.raw("PATCH", path, moved, content_type=patches.JSON))) == ["new"]
+    emptied: dict[str, Any] = {"metadata": {"managedFields": [{}]}}
+    answer = cluster.raw("PATCH", path, emptied, content_type=patches.MERGE)
+    assert "managedFields" not in answer.json["metadata"]
+
+
+_PORTS = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "why"),
+    [
+        (_partial(extra=1), 500, ".spec.extra: field not declared in schema"),
+        (_partial(replicas="x"), 500, "cannot unmarshal string"),
+        (_PORTS | {"spec": {"ports": [{"name": "a"}]}}, 500, 'omits key field "port"'),
+        (_PORTS | {"spec": {"ports": [{"port": 80}, {"port": 80}]}}, 500, "duplicate entries for key"),
+        ({"spec": {}}, 400, "Incorrect version specified in apply patch"),
+        (_partial() | {"metadata": {"name": "other"}}, 400, "does not match the name on the URL"),
+        (_partial() | {"metadata": {"name": "web", "namespace": "x"}}, 400, "does not match the namespace"),
+        (_partial() | {"metadata": {"name": "web", "uid": "x"}}, 409, "no existing object was found"),
+    ],
+)
+def test_an_intent_that_does_not_fit_is_refused(
+    cluster: Cluster, namespace: str, body: dict[str, Any], status: int, why: str
+) -> None:
+    service = body.get("kind") == "Service"
+    root = (
+        f"/api/v1/namespaces/{namespace}/services"
+        if service
+        else f"/apis/apps/v1/namespaces/{namespace}/deployments"
+    )
+    answer = cluster.raw("PATCH", f"{root}/web", body, {"fieldManager": "m"}, content_type=patches.APPLY)
+    assert (answer.status, why in answer.json["message"]) == (status, True)

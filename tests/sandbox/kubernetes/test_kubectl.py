@@ -145,3 +145,49 @@ def test_describe_puts_events_beside_the_object(kubectl: Any, cluster: Cluster, 
     }
     cluster.raw("POST", f"/api/v1/namespaces/{namespace}/events", event)
     assert "no GPU" in kubectl("describe", "pod", "one", "-n", namespace).stdout
+
+
+def test_typed_commands_send_protobuf_and_are_understood(
+    kubectl: Any, cluster: Cluster, namespace: str
+) -> None:
+    here = ("-n", namespace)
+    kubectl("create", "role", "reader", "--verb=get", "--resource=pods", "--resource-name=one", *here)
+    kubectl("create", "rolebinding", "readers", "--role=reader", f"--serviceaccount={namespace}:x", *here)
+    kubectl("create", "pdb", "keep", "--selector=app=web", "--max-unavailable=30%", *here)
+    kubectl("create", "priorityclass", f"low-{namespace}", "--value=0")
+    rbac = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}"
+    rules = cluster.raw("GET", f"{rbac}/roles/reader").json["rules"]
+    assert rules == [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"], "resourceNames": ["one"]}]
+    assert cluster.raw("GET", f"{rbac}/rolebindings/readers").json["roleRef"]["name"] == "reader"
+    spec = cluster.raw("GET", f"/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets/keep").json[
+        "spec"
+    ]
+    assert spec == {"maxUnavailable": "30%", "selector": {"matchLabels": {"app": "web"}}}
+
+
+def test_auth_questions_are_answered(kubectl: Any) -> None:
+    assert kubectl("auth", "can-i", "get", "pods").stdout.strip() == "yes"
+    assert "kubernetes-admin" in kubectl("auth", "whoami").stdout
+    assert "*.*" in kubectl("auth", "can-i", "--list").stdout
+
+
+def test_a_kind_without_its_definition_has_no_match(kubectl: Any) -> None:
+    unknown = json.dumps({"apiVersion": "keda.sh/v1", "kind": "Nothing", "metadata": {"name": "x"}})
+    refused = kubectl("apply", "-f", "-", stdin=unknown, check=False)
+    assert (refused.returncode, 'no matches for kind "Nothing"' in refused.stderr) == (1, True)
+
+
+def test_a_client_side_apply_turns_into_a_server_side_one(
+    kubectl: Any, cluster: Cluster, namespace: str
+) -> None:
+    kubectl("apply", "-n", namespace, "-f", "-", stdin=_manifest(replicas=1))
+    kubectl("apply", "-n", namespace, "--server-side", "-f", "-", stdin=_manifest(replicas=2))
+    entries = cluster.raw("GET", f"/apis/apps/v1/namespaces/{namespace}/deployments/web").json["metadata"]
+    assert {(e["manager"], e["operation"]) for e in entries["managedFields"]} >= {("kubectl", "Apply")}
+    assert "kubectl-client-side-apply" not in {e["manager"] for e in entries["managedFields"]}
+
+
+def test_ephemeral_containers_are_said_to_be_off(kubectl: Any, cluster: Cluster, namespace: str) -> None:
+    cluster.core.create_namespaced_pod(namespace, pod())
+    refused = kubectl("debug", "one", "-n", namespace, "--image=busybox", check=False)
+    assert (refused.returncode, "ephemeral containers are disabled" in refused.stderr) == (1, True)

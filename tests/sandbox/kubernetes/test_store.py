@@ -86,3 +86,34 @@ def test_two_thousand_objects_are_encoded_once() -> None:
     assert time.process_time() - started < 0.2
     assert first == again
     assert len(json.loads(again)["items"]) == 2000
+
+
+def test_a_follower_gets_the_changes_of_its_own_object_alone() -> None:
+    store = Store()
+    with store.journal(_RESOURCE.key).follow("default", "a") as follower:
+        for name in ("a", "b", "a"):
+            store.put(_RESOURCE.key, _object(name))
+        assert [event.type for event in follower.take()] == ["ADDED", "MODIFIED"]
+        assert follower.take() == []
+
+
+def test_a_follower_that_does_not_read_must_list_again() -> None:
+    store = Store()
+    with store.journal(_RESOURCE.key).follow(None, None) as follower:
+        for number in range(2 * JOURNAL_EVENTS + 1):
+            store.put(_RESOURCE.key, _object("a", n=str(number)))
+        with pytest.raises(ApiStatus, match="too old resource version"):
+            follower.take()
+
+
+@pytest.mark.parametrize(
+    ("fields", "name"),
+    [
+        ("metadata.name=a", "a"),
+        ("metadata.namespace=x,metadata.name==a", "a"),
+        ("metadata.name!=a", None),
+        ("", None),
+    ],
+)
+def test_a_selection_of_one_name_says_so(fields: str, name: str | None) -> None:
+    assert Selection.parse(_RESOURCE, None, None, {"fieldSelector": fields}).name == name

@@ -135,6 +135,41 @@ def test_an_eviction_spends_one_disruption(cluster: Cluster, namespace: str) -> 
     assert (budget.status.disruptions_allowed, list(budget.status.disrupted_pods)) == (0, ["one"])
 
 
+def test_a_dry_eviction_spends_nothing(cluster: Cluster, namespace: str) -> None:
+    _guarded_pod(cluster, namespace, allowed=1)
+    body = {"metadata": {"name": "one"}, "deleteOptions": {"dryRun": ["All"]}}
+    path = f"/api/v1/namespaces/{namespace}/pods/one/eviction"
+    assert cluster.raw("POST", path, body).status == 201
+    budget = client.PolicyV1Api(cluster.api).read_namespaced_pod_disruption_budget("keep", namespace)
+    assert budget.status.disruptions_allowed == 1
+    assert cluster.core.read_namespaced_pod("one", namespace).metadata.deletion_timestamp is None
+
+
+@pytest.mark.parametrize("subresource", ["eviction", "binding"])
+def test_a_body_that_names_another_pod_is_refused(cluster: Cluster, namespace: str, subresource: str) -> None:
+    cluster.core.create_namespaced_pod(namespace, pod())
+    body = {"metadata": {"name": "other"}, "target": {"name": "node"}}
+    answer = cluster.raw("POST", f"/api/v1/namespaces/{namespace}/pods/one/{subresource}", body)
+    assert (answer.status, "name in URL does not match" in answer.json["message"]) == (400, True)
+
+
+def test_a_new_status_has_the_counts_clients_require(cluster: Cluster, namespace: str) -> None:
+    budgets, spec = client.PolicyV1Api(cluster.api), {"maxUnavailable": 1, "selector": {}}
+    made = budgets.create_namespaced_pod_disruption_budget(
+        namespace, {"metadata": {"name": "fresh"}, "spec": spec}
+    )
+    assert (made.status.current_healthy, made.status.disruptions_allowed) == (0, 0)
+    body = deployment("each")
+    made = cluster.apps.create_namespaced_daemon_set(namespace, body | {"kind": "DaemonSet"})
+    assert made.status.desired_number_scheduled == 0
+
+
+def test_an_access_review_asks_for_one_thing(cluster: Cluster) -> None:
+    path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
+    answer = cluster.raw("POST", path, {"spec": {}})
+    assert (answer.status, "exactly one of" in answer.json["message"]) == (422, True)
+
+
 def test_a_service_account_token_is_accepted_by_the_server(cluster: Cluster, namespace: str) -> None:
     cluster.core.create_namespaced_service_account(namespace, {"metadata": {"name": "robot"}})
     made = cluster.core.create_namespaced_service_account_token(

@@ -152,7 +152,7 @@ async def test_a_node_that_goes_ends_its_pods_gracefully(region: Region) -> None
 
 
 async def test_a_budget_holds_a_node_up_and_no_longer_than_the_limit(region: Region) -> None:
-    [held, free] = [n["metadata"]["name"] for n in await region.make_group("drained", 2)]
+    [held, _] = [n["metadata"]["name"] for n in await region.make_group("drained", 2)]
     budgets = region.client.path("policy/v1", "poddisruptionbudgets", region.namespace)
     spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "held"}}}
     await region.client.create(budgets, {"metadata": {"name": "held"}, "spec": spec})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from functools import partial
@@ -95,14 +94,6 @@ async def filled(region: Region, text: str = "warm") -> str:
 
 def from_snapshot(name: str) -> Object:
     return {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": name}
-
-
-async def test_without_the_add_on_the_kinds_are_unknown(region: Region) -> None:
-    listed = await asyncio.to_thread(region.aws("eks").list_addons, clusterName=region.cluster)
-    if "snapshot-controller" in listed["addons"]:
-        pytest.skip("another test of this run installed it")
-    with pytest.raises(ApiError, match="404"):
-        await region.client.list(region.client.path(API, "volumesnapshots"))
 
 
 async def test_a_snapshot_is_made_in_ec2_and_becomes_ready(snapshots: Region, region: Region) -> None:

@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from sandbox.apiclient import ApiError, Object
 from sandbox.nodes.ebs.requests import size_gib
-from tests.sandbox.nodes.conftest import Region, eventually
+from sandbox.settings import Settings
+from tests.sandbox.nodes.conftest import Region, control_plane, eventually, nodes_of
 from tests.sandbox.nodes.test_lifecycle import SLEEP, shell
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -115,11 +116,16 @@ async def test_a_volume_has_whole_gib(asked: str, gib: int) -> None:
     assert size_gib({"spec": {"resources": {"requests": {"storage": asked}}}}) == gib
 
 
-async def test_without_the_add_on_nothing_is_provisioned(region: Region, storage_class: str) -> None:
-    name = await claim(region)
-    await asyncio.sleep(0.6)
-    assert await region.events(name) == []
-    await region.client.delete(region.path("persistentvolumeclaims", name))
+async def test_without_the_add_ons_nothing_is_provisioned_and_snapshots_are_unknown(
+    settings: Settings,
+) -> None:
+    async with control_plane(settings, "bare") as bare, nodes_of(bare):
+        await make_class(bare)
+        name = await claim(bare, node="some-node")
+        await asyncio.sleep(1.2)  # the driver looks once a second
+        assert await bare.events(name) == []
+        with pytest.raises(ApiError, match="404"):
+            await bare.client.list(bare.client.path("snapshot.storage.k8s.io/v1", "volumesnapshots"))
 
 
 async def test_without_identity_the_claim_tells_of_missing_credentials(region: Region, driver: str) -> None:
