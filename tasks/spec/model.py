@@ -137,6 +137,21 @@ class Scaling(Record):
     idle_gpu_utilization: float = Field(5.0, ge=0, le=100, description="percent")
 
 
+class HowToRollOut(Record):
+    """How a new release takes over from the one that serves."""
+
+    strategy: Literal["auto", "surge", "recreate", "blue-green"] = Field(
+        "auto",
+        description="auto: surge where a GPU is free, else recreate; the others are refused where GPUs lack",
+    )
+    canary: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of several replicas that goes first; default: one of them, 0: none",
+    )
+
+
 class Model(Record):
     """One model and everything said about serving it."""
 
@@ -152,3 +167,4 @@ class Model(Record):
     objectives: Objectives = Objectives()
     load: Load
     scaling: Scaling = Scaling()
+    rollout: HowToRollOut = HowToRollOut()

@@ -134,6 +134,11 @@ class WarmCache(Record):
     commit: str
     bytes_copied: int
     reused: bool = False
+    snapshot: str | None = Field(
+        None, description="a ready VolumeSnapshot of it: what each of several replicas gets a clone of"
+    )
+    storage_class: str = Field("gp3-clone", description="of the clones: one that deletes, they go with pods")
+    size: str = Field("", description="of a clone, as a Kubernetes quantity: not less than the snapshot's")
 
 
 class Release(Record):
@@ -177,9 +182,17 @@ class Rollout(Record):
     release_id: str
     revision: int
     previous_release_id: str | None
-    strategy: Literal["RollingUpdate", "Recreate"]
+    strategy: Literal["RollingUpdate", "Recreate", "blue-green"]
     endpoint: Endpoint
     phases: dict[str, float] = Field(default_factory=dict, description="seconds each start-up phase took")
+    phases_before: dict[str, float] = Field(
+        default_factory=dict, description="the same of the release that served before"
+    )
+    expected_gap_seconds: float = Field(0.0, description="what was said before anything moved")
+    gap_seconds: float | None = Field(
+        None, description="how long nobody answered at the gateway, measured; None: nothing served before"
+    )
+    canary: int = Field(0, description="replicas that went first")
     unchanged: bool = False
 
 
