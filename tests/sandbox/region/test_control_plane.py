@@ -34,11 +34,12 @@ from sandbox.kubernetes.certificates import Authority, make_authority
 from sandbox.kubernetes.errors import Unauthorized
 from sandbox.kubernetes.server import ApiServer
 from sandbox.settings import Settings
-from sandbox.supervisor import SandboxError, free_network, free_ports, up
+from sandbox.supervisor import SandboxError, free_ports, up
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster, connect
 from tasks.spec.errors import ClusterError
 from tasks.spec.records import Infrastructure
+from tests.tasks.cache.conftest import held_network
 
 ADMIN = "their-admin"
 NAME = "theirs"
@@ -137,24 +138,28 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
 @pytest.fixture(scope="module")
 def settings(stranger: Stranger, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     aws, control, hub, cdn, metrics, prefect = free_ports(6)
-    made = Settings(
-        tmp_path_factory.mktemp("ours"),
-        free_network(),
-        aws,
-        control,
-        hub,
-        cdn,
-        metrics,
-        prefect,
-        kubeconfig=str(stranger.kubeconfig()),
-        cluster_boot_seconds=0.1,
-        nodegroup_boot_seconds=0.1,
-        node_boot_seconds=0.1,
-        addon_seconds=0.1,
-    )
-    made.save()
-    with running("sandbox.aws", made.root, "listening"), running("sandbox.region", made.root, "region ready"):
-        yield made
+    with held_network() as network:
+        made = Settings(
+            tmp_path_factory.mktemp("ours"),
+            network,
+            aws,
+            control,
+            hub,
+            cdn,
+            metrics,
+            prefect,
+            kubeconfig=str(stranger.kubeconfig()),
+            cluster_boot_seconds=0.1,
+            nodegroup_boot_seconds=0.1,
+            node_boot_seconds=0.1,
+            addon_seconds=0.1,
+        )
+        made.save()
+        with (
+            running("sandbox.aws", made.root, "listening"),
+            running("sandbox.region", made.root, "region ready"),
+        ):
+            yield made
 
 
 @contextmanager

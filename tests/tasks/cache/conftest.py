@@ -12,7 +12,7 @@ import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,27 +40,41 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
+@contextmanager
+def held_network() -> Iterator[str]:
+    """A block 127.N that no sandbox beside this one takes: a sandbox of another worker would be given the same
+    addresses, and one's gateway would answer for the other's."""
+    with socket.socket() as lock:
+        while True:
+            network = free_network()
+            with suppress(OSError):  # somebody was quicker: the next one
+                lock.bind((f"{network}.255.254", 9))
+                break
+        yield network
+
+
 @pytest.fixture(scope="session")
 def settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     root = tmp_path_factory.mktemp("cache")
     aws, control, hub, cdn, metrics, prefect = _free_ports(6)
-    made = Settings(
-        root,
-        free_network(),
-        aws,
-        control,
-        hub,
-        cdn,
-        metrics,
-        prefect,
-        cluster_boot_seconds=0.1,
-        nodegroup_boot_seconds=0.1,
-        node_boot_seconds=0.1,
-        addon_seconds=0.1,
-    )
-    made.save()
-    with _running("sandbox.aws", root, "listening"):
-        yield made
+    with held_network() as network:
+        made = Settings(
+            root,
+            network,
+            aws,
+            control,
+            hub,
+            cdn,
+            metrics,
+            prefect,
+            cluster_boot_seconds=0.1,
+            nodegroup_boot_seconds=0.1,
+            node_boot_seconds=0.1,
+            addon_seconds=0.1,
+        )
+        made.save()
+        with _running("sandbox.aws", root, "listening"):
+            yield made
 
 
 @contextmanager
