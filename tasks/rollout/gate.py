@@ -1,15 +1,14 @@
-"""The readiness gate: the Deployment is complete, every new pod is healthy, and one completion came back.
+"""The readiness gate: the Deployment is complete, every new pod has answered, and one completion came back.
 
-Ready is evidence, not a condition (docs/decisions.md): each new pod's `/health` is 200 (the kubelet asks it, which no
-network policy can keep from it), `/v1/models` lists the served name and a completion answers, with the API key and
-through the gateway that users will take.
+Ready is evidence, not a condition (docs/decisions.md). Each new pod has to answer `/health`, list the served name in
+`/v1/models` and complete one token, with the API key, before it is Ready: its start-up probe asks (k8s/serving/
+deployment.yaml), which no network policy can keep from it. Then the same is asked through the gateway users will take.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
 from typing import Any
 
 import httpx
@@ -19,6 +18,7 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.rollout.explain import Explanation, Scene, explain
 from tasks.rollout.gateway import is_complete
 from tasks.rollout.manifests import RELEASE_ANNOTATION
+from tasks.rollout.start import LOADING, loading_phase
 from tasks.spec.errors import RolloutFailed
 from tasks.spec.progress import Reporter
 
@@ -69,8 +69,9 @@ def wait_until_complete(
     reporter: Reporter,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = nap,
+    first: int = 0,
 ) -> list[dict[str, Any]]:
-    """The new release's pods, once the Deployment is complete with them.
+    """The new release's pods, once the Deployment is complete with them, or the `first` so many are Ready.
 
     Ends early when the evidence says that waiting cannot help, or when a cause that may pass (no free GPU
     yet) has stood for `patience` seconds. Raises RolloutFailed with the explanation.
@@ -81,13 +82,15 @@ def wait_until_complete(
         pods = release_pods(
             cluster.list("v1", "Pod", namespace, label_selector=selector_of(deployment)), release_id
         )
-        if is_complete(deployment) and pods:
-            return pods
-        phase = phase_of(pods)
+        ready = [pod for pod in pods if _pod_phase(pod) == "ready"]
+        if (is_complete(deployment) and pods) or 0 < first <= len(ready):
+            return ready if first else pods
+        scenes = [scene_of(cluster, pod) for pod in pods if pod not in ready]
+        phase = progress_of(pods, scenes)
         if phase != said:
             reporter.say(f"pods of release {release_id}: {phase}")
             said = phase
-        found = explain_pods(cluster, pods)
+        found = explain_scenes(scenes)
         if (found.cause if found else "") != pending:
             pending, since = (found.cause if found else ""), clock()
         if found and (found.final or clock() - since > patience):
@@ -95,6 +98,15 @@ def wait_until_complete(
         if clock() >= deadline:
             raise failure(found) if found else over_budget(cluster, namespace, workload, pods)
         sleep(0.25)
+
+
+def progress_of(pods: Sequence[Mapping[str, Any]], scenes: Sequence[Scene]) -> str:
+    """Where the slowest new pod is; of one that loads, what its log says it does."""
+    phase = phase_of(pods)
+    if phase != "loading":
+        return phase
+    loads = [loading_phase(scene.log) for scene in scenes if _pod_phase(scene.pod) == "loading"]
+    return min(loads, key=LOADING.index, default=phase)
 
 
 def over_budget(
@@ -125,7 +137,7 @@ def scene_of(cluster: Cluster, pod: dict[str, Any]) -> Scene:
     """What can be seen of one pod now; logs of the last life too where it was restarted."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     restarts = sum(s.get("restartCount", 0) for s in pod.get("status", {}).get("containerStatuses") or ())
-    log = cluster.logs(namespace, name, "vllm", tail=60)
+    log = cluster.logs(namespace, name, "vllm", tail=100)
     if restarts:
         log = cluster.logs(namespace, name, "vllm", tail=60, previous=True) + log
     scheduled = _is_scheduled(pod)
@@ -155,6 +167,8 @@ def claim_lines(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:
     namespace, lines = pod["metadata"]["namespace"], []
     for volume in (pod.get("spec") or {}).get("volumes") or ():
         name = (volume.get("persistentVolumeClaim") or {}).get("claimName")
+        if "ephemeral" in volume:  # the claim made for this pod is called so
+            name = f"{pod['metadata']['name']}-{volume['name']}"
         claim = cluster.get("v1", "PersistentVolumeClaim", name, namespace) if name else None
         if name and claim and (claim.get("status") or {}).get("phase") != "Bound":
             lines += [f"claim {name}: {line}" for line in cluster.events(namespace, name)]
@@ -163,10 +177,39 @@ def claim_lines(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:
 
 def explain_pods(cluster: Cluster, pods: Sequence[dict[str, Any]]) -> Explanation | None:
     """The first explanation any of the pods gives; pods that are fine are not looked at closely."""
-    for pod in pods:
-        if _pod_phase(pod) != "ready" and (found := explain(scene_of(cluster, pod))):
+    return explain_scenes([scene_of(cluster, pod) for pod in pods if _pod_phase(pod) != "ready"])
+
+
+def explain_scenes(scenes: Sequence[Scene]) -> Explanation | None:
+    for scene in scenes:
+        if found := unanswered(scene) or explain(scene):
             return found
     return None
+
+
+def unanswered(scene: Scene) -> Explanation | None:
+    """A pod that came up and does not answer as it must: what its start-up probe was told last. Pure."""
+    statuses = scene.pod.get("status", {}).get("containerStatuses") or [{}]
+    if statuses[0].get("restartCount"):
+        return None  # those words may be of its last life, and why that ended says more
+    said = [line.partition(UP)[2] for line in scene.events if UP in line]
+    if not said:
+        return None
+    metadata = scene.pod["metadata"]
+    name = "/v1/models lists" in said[-1]
+    return Explanation(
+        "vLLM serves another name than it was asked to"
+        if name
+        else "vLLM is up and does not answer as it must",
+        (f"pod {metadata['name']}", said[-1], *scene.log[-5:]),
+        "check --served-model-name in engine.extra_args"
+        if name
+        else f"kubectl -n {metadata['namespace']} logs {metadata['name']}",
+        final=name,
+    )
+
+
+UP = "Startup probe failed: vLLM is up, but "  # the words of the probe in k8s/serving/deployment.yaml
 
 
 def evidence_of(cluster: Cluster, pod: dict[str, Any]) -> list[str]:
@@ -274,30 +317,3 @@ def _entries(answer: httpx.Response, key: str, what: str) -> list[dict[str, Any]
     if not found:
         raise RolloutFailed(f"{what} answers 200 without {key}", evidence=[answer.text[:300]])
     return found
-
-
-def start_phases(pod: Mapping[str, Any]) -> dict[str, float]:
-    """Seconds from creation to scheduled, from there to running, from there to ready: the start's ledger."""
-    created = _time(pod["metadata"]["creationTimestamp"])
-    conditions = {
-        c["type"]: _time(c["lastTransitionTime"])
-        for c in pod["status"].get("conditions") or ()
-        if c["status"] == "True" and c.get("lastTransitionTime")
-    }
-    statuses = pod["status"].get("containerStatuses") or [{}]
-    running = ((statuses[0].get("state") or {}).get("running") or {}).get("startedAt")
-    marks = [
-        ("scheduled", conditions.get("PodScheduled")),
-        ("running", _time(running) if running else None),
-        ("ready", conditions.get("Ready")),
-    ]
-    phases, last = {}, created
-    for name, at in marks:
-        if at is not None:
-            phases[name] = max(0.0, (at - last).total_seconds())
-            last = at
-    return phases
-
-
-def _time(text: str) -> datetime:
-    return datetime.fromisoformat(text.replace("Z", "+00:00"))

@@ -25,14 +25,18 @@ ROUTES = "gateway-models"
 LOAD_BALANCER = "service.beta.kubernetes.io/aws-load-balancer"
 
 
-def route(root: Path, model: Model, environment: Environment) -> str:
-    """The location block of one model."""
-    text = (root / "k8s/gateway/route.conf").read_text()
-    body = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
-    return body.replace("MODEL", model.name).replace("NAMESPACE", environment.namespace)
+def routes(root: Path, model: Model, environment: Environment) -> dict[str, str]:
+    """One model's files beside the gateway's configuration, by name: its upstream and its location block."""
+    files = {}
+    for template, ending in (("upstream", "upstream"), ("route", "conf")):
+        text = (root / f"k8s/gateway/{template}.conf").read_text()
+        body = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
+        body = body.replace("MODEL", model.name).replace("NAMESPACE", environment.namespace)
+        files[f"{model.name}.{ending}"] = body
+    return files
 
 
-def documents(root: Path, environment: Environment, routes: dict[str, str]) -> list[dict[str, Any]]:
+def documents(root: Path, environment: Environment, all_routes: dict[str, str]) -> list[dict[str, Any]]:
     """The gateway's documents but the routes and the key, in the order they are applied. Pure."""
     namespace = environment.namespace
     configuration, workload, service, policy = (
@@ -40,7 +44,9 @@ def documents(root: Path, environment: Environment, routes: dict[str, str]) -> l
     )
     for document in (configuration, workload, service, policy):
         document["metadata"]["namespace"] = namespace
-    digest = hashlib.sha256(json.dumps([configuration["data"], routes], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(
+        json.dumps([configuration["data"], all_routes], sort_keys=True).encode()
+    ).hexdigest()
     workload["spec"]["replicas"] = environment.gateway.replicas
     template = workload["spec"]["template"]
     template["metadata"]["annotations"] = {"slipway.dev/configuration": digest[:16]}
@@ -91,7 +97,7 @@ def apply_route(root: Path, cluster: Cluster, model: Model, environment: Environ
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {"name": ROUTES, "namespace": environment.namespace},
-            "data": {f"{model.name}.conf": route(root, model, environment)},
+            "data": routes(root, model, environment),
         },
         field_manager=f"slipway-{model.name}",
     )

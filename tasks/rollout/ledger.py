@@ -28,6 +28,14 @@ class Serving(Record):
     rolling: str | None = None
 
 
+class Failure(Record):
+    """Why a release did not come to serve, as it was told; kept with it."""
+
+    cause: str
+    evidence: tuple[str, ...] = ()
+    next_command: str | None = None
+
+
 class ReleaseRecord(Record):
     """One release as it was applied. Documents hold no secret: they name Secrets."""
 
@@ -35,6 +43,7 @@ class ReleaseRecord(Record):
     documents: tuple[dict[str, Any], ...]
     rollout: Rollout | None = None
     report: LoadReport | None = Field(None, description="the load validation it passed or failed")
+    failure: Failure | None = Field(None, description="why it does not serve: the first cause there was")
 
 
 class Ledger:

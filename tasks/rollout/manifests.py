@@ -15,6 +15,7 @@ import yaml
 from tasks.spec.environment import Environment
 from tasks.spec.errors import InputError
 from tasks.spec.model import Engine, Model
+from tasks.spec.quantities import parse_quantity
 from tasks.spec.records import Release, WarmCache
 
 Document = dict[str, Any]
@@ -25,6 +26,7 @@ RELEASE_ANNOTATION = "slipway.dev/release"
 MODEL_LABEL = "slipway.dev/model"
 COMPILE_ALLOWANCE_SECONDS = 240.0  # torch.compile and graph capture of a first start (docs/decisions.md)
 GRACE_MARGIN_SECONDS = 10
+SHARED_MEMORY = 16 * 2**30  # bytes at most for NCCL; half of the replica's memory where that is less
 
 
 def load(root: Path, name: str) -> Document:
@@ -73,22 +75,71 @@ def workload_name(model: Model) -> str:
     return f"vllm-{model.name}"
 
 
-def check_replicas(model: Model) -> None:
-    """One ReadWriteOnce volume serves one replica. Raises InputError."""
-    wanted = max(model.replicas, model.scaling.max_replicas)
-    if wanted > 1:
+def most_replicas(model: Model) -> int:
+    return max(model.replicas, model.scaling.max_replicas)
+
+
+def check_replicas(model: Model, cache: WarmCache) -> None:
+    """One ReadWriteOnce volume serves one replica; several need a clone each. Raises InputError."""
+    wanted = most_replicas(model)
+    if wanted > 1 and not cache.snapshot:
         raise InputError(
             f"{model.name} asks for up to {wanted} replicas, but its cache volume can serve one",
-            evidence=["an EBS volume is ReadWriteOnce: a second replica on another node cannot attach it"],
+            evidence=[
+                "an EBS volume is ReadWriteOnce: a second replica on another node cannot attach it",
+                "replicas take a clone each from a VolumeSnapshot of the warmed volume, and there is none",
+            ],
             next_command=f"set replicas: 1 and scaling.max_replicas: 1 in models/{model.name}.yaml",
         )
 
 
-def deployment_strategy(strategy: Strategy) -> dict[str, Any]:
-    """The Deployment's spec.strategy."""
+def deployment_strategy(strategy: Strategy, *, surge: int = 1, unavailable: int = 0) -> dict[str, Any]:
+    """The Deployment's spec.strategy; `surge` and `unavailable` are replicas."""
     if strategy == "Recreate":
         return {"type": "Recreate"}
-    return {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    return {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
+    }
+
+
+def weights_volume(model: Model, cache: WarmCache) -> Document:
+    """The claim, for one replica; a claim of each pod's own, cloned from the snapshot, for several.
+
+    https://kubernetes.io/docs/concepts/storage/ephemeral-volumes/#generic-ephemeral-volumes
+    """
+    if most_replicas(model) == 1:
+        return {"name": "models", "persistentVolumeClaim": {"claimName": cache.claim, "readOnly": True}}
+    spec = {
+        "accessModes": ["ReadWriteOnce"],
+        "storageClassName": cache.storage_class,
+        "dataSource": {
+            "apiGroup": "snapshot.storage.k8s.io",
+            "kind": "VolumeSnapshot",
+            "name": cache.snapshot,
+        },
+        "resources": {"requests": {"storage": cache.size}},
+    }
+    labels = {"app": "model-cache", "model": model.name}
+    return {
+        "name": "models",
+        "ephemeral": {"volumeClaimTemplate": {"metadata": {"labels": labels}, "spec": spec}},
+    }
+
+
+def beside_the_claim(model: Model) -> Document:
+    """Pods that share one claim share its node: scheduled elsewhere they would wait for the volume for ever.
+
+    A pod that is alone of its kind may go anywhere (Kubernetes lets the first match itself).
+    """
+    mine = {"key": MODEL_LABEL, "operator": "In", "values": [model.name, green_label(model)]}
+    term = {"labelSelector": {"matchExpressions": [mine]}, "topologyKey": "kubernetes.io/hostname"}
+    return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
+
+
+def green_label(model: Model) -> str:
+    """The model label of blue-green's second set of pods; no model is called so: names have no dot."""
+    return f"{model.name}.green"
 
 
 def deployment(
@@ -128,15 +179,23 @@ def deployment(
     )
     period, threshold = startup_probe(budget)
     container["startupProbe"] |= {"periodSeconds": period, "failureThreshold": threshold}
+    container["startupProbe"]["exec"]["command"][-1] = model.name
     container["lifecycle"]["preStop"]["sleep"]["seconds"] = drain
     amounts = {"nvidia.com/gpu": str(model.resources.gpu), "memory": model.resources.memory}
     container["resources"] = {"requests": amounts | {"cpu": model.resources.cpu}, "limits": amounts}
     if model.engine.tensor_parallel_size > 1:
         # NCCL passes tensors between the GPUs of a node through shared memory; the default is 64 MiB.
         container["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
-        pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "16Gi"}})
-    pod["volumes"][0]["persistentVolumeClaim"]["claimName"] = cache.claim
+        pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shm_size(model)}})
+    pod["volumes"][0] = weights_volume(model, cache)
+    if most_replicas(model) == 1:
+        pod["affinity"] = beside_the_claim(model)
     return document
+
+
+def shm_size(model: Model) -> str:
+    """What is written there counts as the container's memory: it may not take all of it."""
+    return f"{int(min(SHARED_MEMORY, parse_quantity(model.resources.memory) / 2)) // 2**20}Mi"
 
 
 def gpu_toleration(environment: Environment) -> Document:
@@ -163,7 +222,7 @@ def serving(
     weight_bytes: int,
 ) -> list[Document]:
     """All documents of the serving side in the order they are applied."""
-    check_replicas(model)
+    check_replicas(model, cache)
     namespace = environment.namespace
     account, policy, monitor = (
         load(root, f"serving/{name}.yaml") for name in ("serviceaccount", "networkpolicy", "podmonitor")
@@ -208,7 +267,7 @@ def release_of(
 
 
 def manifests_sha256(documents: Sequence[Document]) -> str:
-    """A hash over the documents, leaving out what depends on the place or the moment: the strategy."""
+    """A hash over the documents, leaving out what depends on the moment: the strategy."""
     plain = copy.deepcopy(list(documents))
     for document in plain:
         if document["kind"] == "Deployment":

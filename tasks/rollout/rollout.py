@@ -1,20 +1,17 @@
-"""One release onto the cluster: observe, choose how, write down, apply, gate; and the way back."""
+"""One release onto the cluster: observe, choose how, write down, apply, gate. The way back is restore.py."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.cloud.interruption import nap
-from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.kubernetes import Cluster, KubernetesRefused
 from tasks.cloud.scaling import resume
-from tasks.rollout import gate, gateway, network
-from tasks.rollout.ledger import Ledger, ReleaseRecord, Serving
+from tasks.rollout import bluegreen, gap, gate, gateway, network
+from tasks.rollout.ledger import ReleaseRecord, Serving
 from tasks.rollout.manifests import (
-    COMPILE_ALLOWANCE_SECONDS,
     KEY_SECRET,
     RELEASE_ANNOTATION,
     deployment_strategy,
@@ -25,44 +22,60 @@ from tasks.rollout.manifests import (
     start_budget_seconds,
     workload_name,
 )
-from tasks.rollout.strategy import Plan, choose, free_gpus
+from tasks.rollout.place import Place
+from tasks.rollout.planning import plan_rollout
+from tasks.rollout.start import slower, start_phases
+from tasks.rollout.strategy import Plan
 from tasks.spec.environment import Environment
-from tasks.spec.errors import RolloutFailed
 from tasks.spec.model import Model
-from tasks.spec.progress import Reporter
-from tasks.spec.records import Rollout, WarmCache
+from tasks.spec.quantities import human_seconds
+from tasks.spec.records import Endpoint, Rollout, WarmCache
+
+Document = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a rollout happens, and who is told about it."""
+class Step:
+    """One rollout: what is applied, how, and within how many seconds its pods must come up."""
 
-    root: Path
-    cluster: Cluster
-    environment: Environment
-    ledger: Ledger
-    reporter: Reporter
-    clock: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = nap
+    model: Model
+    record: ReleaseRecord
+    plan: Plan
+    budget: float
+    replicas: int
+
+    @property
+    def release_id(self) -> str:
+        return self.record.release.id
+
+    @property
+    def workload(self) -> str:
+        return workload_name(self.model)
+
+    def document(self, kind: str) -> Document:
+        return next(document for document in self.record.documents if document["kind"] == kind)
 
 
 def roll_out(place: Place, model: Model, cache: WarmCache, weight_bytes: int) -> ReleaseRecord:
     """Apply the release and pass the readiness gate. The record holds the Rollout.
 
     What serves now is in the ledger before the first write to the workload. Raises RolloutFailed; then
-    nothing has been restored yet: that is `restore`.
+    nothing has been restored yet: that is `restore.undo`.
     """
     environment, cluster = place.environment, place.cluster
-    workload = workload_name(model)
-    before = cluster.get("apps/v1", "Deployment", workload, environment.namespace)
-    plan = plan_rollout(place, model, before, weight_bytes)
+    before = place.workload(workload_name(model))
+    last = last_release(place)
     documents = serving(
-        place.root, model, environment, cache=cache, strategy=plan.strategy, weight_bytes=weight_bytes
+        place.root, model, environment, cache=cache, strategy="RollingUpdate", weight_bytes=weight_bytes
     )
     release = release_of(model, environment, cache, documents)
+    unchanged = before is not None and _release_id(before) == release.id
+    green = bluegreen.tidy(place, model, documents)
+    how = model.rollout.model_copy(update={"strategy": "auto"}) if green else model.rollout
+    plan = under_way(before) if unchanged and before else plan_rollout(place, model, how, weight_bytes, last)
+    set_strategy(documents, plan, before if unchanged else None)
     record = ReleaseRecord(release=release, documents=tuple(stamped(documents, release)))
     known = place.ledger.begin(record)
-    unchanged = before is not None and _release_id(before) == release.id
     if unchanged:
         place.reporter.say(f"release {release.id} is applied already: checking it")
     else:
@@ -70,30 +83,125 @@ def roll_out(place: Place, model: Model, cache: WarmCache, weight_bytes: int) ->
             f"release {release.id} (bundle {release.bundle}) after {known.serving or 'nothing'}"
         )
         place.reporter.say(str(plan))
-    gateway.ensure_key(cluster, environment.namespace)
-    for document in record.documents:
-        cluster.apply(document)
-    open_door(place, model)
-    resume(cluster, environment.namespace, workload, max(1, model.scaling.min_replicas))
-    return pass_gate(place, model, record, plan, known, weight_bytes, unchanged=unchanged)
+    budget = environment.deadlines.pod_start + start_budget_seconds(weight_bytes, environment)
+    replicas = int(before["spec"].get("replicas", 1)) if before else 1
+    step = Step(model, record, plan, budget, replicas)
+    key = gateway.ensure_key(cluster, environment.namespace)
+    asked = last.rollout.endpoint if last and last.rollout else None
+    with gap.watching(asked, key) as watch:
+        take_over(place, step, green=green)
+        rollout = pass_gate(place, step)
+        measured = watch.stop() if watch else None
+    say_gap(place, plan, measured)
+    phases_before = last.rollout.phases if last and last.rollout else {}
+    for line in slower(rollout.phases, phases_before):
+        place.reporter.say(f"slower than the last start: {line}")
+    told = {
+        "previous_release_id": known.serving if known.serving != release.id else known.previous,
+        "phases_before": phases_before,
+        "gap_seconds": measured,
+        "unchanged": unchanged,
+    }
+    return record.model_copy(update={"rollout": rollout.model_copy(update=told)})
 
 
-def plan_rollout(place: Place, model: Model, before: dict[str, Any] | None, weight_bytes: int) -> Plan:
-    """The strategy for what is allocatable now."""
-    environment = place.environment
-    gpu = environment.cluster.gpu
-    nodes = place.cluster.list("v1", "Node", label_selector=f"{gpu.label_key}={gpu.label_value}")
-    pods = place.cluster.list("v1", "Pod")
-    mine = gate.selector_of(before) if before else ""
-    running = place.cluster.list("v1", "Pod", environment.namespace, label_selector=mine) if before else []
-    on = next((p["spec"]["nodeName"] for p in running if p.get("spec", {}).get("nodeName")), None)
-    return choose(
-        serving_on=on,
-        free=free_gpus(nodes, pods),
-        gpus_needed=model.resources.gpu,
-        start_seconds=start_budget_seconds(weight_bytes, environment) - COMPILE_ALLOWANCE_SECONDS,
-        drain_seconds=model.engine.drain + model.engine.shutdown_timeout,
+def last_release(place: Place) -> ReleaseRecord | None:
+    """The release the ledger says serves."""
+    known: Serving = place.ledger.serving()
+    return place.ledger.record(known.serving) if known.serving else None
+
+
+def under_way(before: Mapping[str, Any]) -> Plan:
+    """The plan of a rollout that a run before this one began: as the Deployment says it. Pure.
+
+    One that is paused stands at its canary, which has yet to pass.
+    """
+    strategy = before["spec"].get("strategy") or {}
+    if strategy.get("type") == "Recreate":
+        return Plan("Recreate", "begun by a run before this one")
+    bounds = strategy.get("rollingUpdate") or {}
+    first = int((before.get("status") or {}).get("updatedReplicas") or 1)
+    return Plan(
+        "RollingUpdate",
+        "begun by a run before this one",
+        surge=bounds.get("maxSurge", 1),
+        unavailable=bounds.get("maxUnavailable", 0),
+        canary=first if before["spec"].get("paused") else 0,
     )
+
+
+def set_strategy(documents: Sequence[Document], plan: Plan, present: Mapping[str, Any] | None) -> None:
+    """The plan as the Deployment's strategy; of one under way what it has, whatever that is."""
+    # blue-green: while green serves, the Deployment's own pods may all go at once, and need no GPU beside
+    kind = "RollingUpdate" if plan.strategy == "RollingUpdate" else "Recreate"
+    chosen = deployment_strategy(kind, surge=plan.surge, unavailable=plan.unavailable)  # type: ignore[arg-type]
+    if present and present["spec"].get("strategy"):
+        chosen = present["spec"]["strategy"]
+    next(d for d in documents if d["kind"] == "Deployment")["spec"]["strategy"] = chosen
+
+
+def take_over(place: Place, step: Step, *, green: bool) -> None:
+    """Apply the release the way the plan says, until its Deployment is complete with it. Raises RolloutFailed.
+
+    `green`: a green Deployment of a run that died carries the traffic still.
+    """
+    namespace = place.environment.namespace
+    if step.plan.strategy == "blue-green":
+        prove_green(place, step)
+        green = True
+    for document in step.record.documents:
+        if document["kind"] == "Deployment" and step.plan.canary:
+            prove_canary(place, step)
+        if not (green and document["kind"] == "Service"):
+            place.cluster.apply(document)
+    open_door(place, step.model)
+    resume(place.cluster, namespace, step.workload, max(1, step.model.scaling.min_replicas))
+    place.wait_for_pods(step.workload, step.release_id, step.budget)
+    if green:
+        bluegreen.turn_back(place, step.model, step.record.documents)
+        place.reporter.say("the Service leads to the model's own Deployment again, green has gone")
+
+
+def prove_green(place: Place, step: Step) -> None:
+    """The whole release on pods of its own; once they have answered, the Service is turned to them, and asked."""
+    for document in step.record.documents:
+        if document["kind"] not in ("Deployment", "Service", "ScaledObject"):
+            place.cluster.apply(document)
+    place.cluster.apply(bluegreen.green_of(step.document("Deployment"), step.model, step.replicas))
+    place.wait_for_pods(bluegreen.green_name(step.model), step.release_id, step.budget)
+    place.cluster.apply(bluegreen.to_green(step.document("Service"), step.model))
+    open_door(place, step.model)
+    ask(place, step, bluegreen.green_name(step.model))
+    place.reporter.say("green passed its gate and serves; the model's own Deployment follows")
+
+
+def prove_canary(place: Place, step: Step) -> None:
+    """So many replicas first: the rollout is paused with them, and goes on when they and the gateway have answered.
+
+    The pause is a field of the applied document, so that applying the release (here, or going back) ends it.
+    """
+    name, first = step.workload, step.plan.canary
+    document = step.document("Deployment")
+    paused = {**document, "spec": {**document["spec"], "paused": True}}
+    if not (place.workload(name) or {"spec": {}})["spec"].get("paused"):
+        generation = int(place.cluster.apply(document)["metadata"]["generation"])
+        place.wait_until(
+            lambda: _updated(place.workload(name) or {}, generation) >= first,
+            place.environment.deadlines.pod_start,
+            f"the Deployment {name} makes no pods of the new release",
+            name,
+        )
+    place.cluster.apply(paused)
+    place.reporter.say(f"canary: {first} of {step.replicas} replicas first, the others wait")
+    place.wait_for_pods(name, step.release_id, step.budget, first=first)
+    ask(place, step, name)
+    place.reporter.say("canary passed its gate: the rest follows")
+
+
+def _updated(workload: Mapping[str, Any], generation: int) -> int:
+    status = workload.get("status") or {}
+    seen = int(status.get("observedGeneration") or 0) >= generation
+    return int(status.get("updatedReplicas") or 0) if seen else 0
 
 
 def open_door(place: Place, model: Model) -> None:
@@ -103,6 +211,87 @@ def open_door(place: Place, model: Model) -> None:
     routes = gateway.apply_route(place.root, cluster, model, environment)
     for document in gateway.documents(place.root, environment, routes):
         cluster.apply(document)
+
+
+def ask(place: Place, step: Step, workload: str) -> tuple[Endpoint, str]:
+    """The gateway's endpoint and what a completion through it said. Raises RolloutFailed."""
+    environment, cluster = place.environment, place.cluster
+    endpoint = gateway.endpoint_of(
+        cluster,
+        environment,
+        step.model,
+        deadline=place.clock() + step.budget,
+        clock=place.clock,
+        sleep=place.sleep,
+    )
+    key = gateway.read_key(cluster, environment.namespace, KEY_SECRET)
+    try:
+        answer = gate.check_endpoint(
+            endpoint.base_url,
+            key,
+            step.model.name,
+            patience=environment.deadlines.gateway,
+            clock=place.clock,
+            sleep=place.sleep,
+        )
+    except gate.NoWayThrough as cut:
+        raise network.explain(cluster, environment.namespace, workload, cut) from cut
+    return endpoint, answer
+
+
+def pass_gate(place: Place, step: Step) -> Rollout:
+    """The Deployment is complete with pods that have answered; now the gateway is asked. Raises RolloutFailed."""
+    pods = place.wait_for_pods(step.workload, step.release_id, step.budget)
+    endpoint, answer = ask(place, step, step.workload)
+    place.reporter.say(
+        f"gate passed: /health, /v1/models and a completion by each of {len(pods)} new pods, "
+        f"and ({answer!r:.40}) through the gateway"
+    )
+    annotations = (place.workload(step.workload) or {}).get("metadata", {}).get("annotations") or {}
+    return Rollout(
+        release_id=step.release_id,
+        revision=int(annotations.get("deployment.kubernetes.io/revision", 1)),
+        previous_release_id=None,
+        strategy=step.plan.strategy,
+        endpoint=endpoint,
+        phases=slowest_start(place, pods),
+        expected_gap_seconds=step.plan.downtime_seconds,
+        canary=step.plan.canary,
+    )
+
+
+def slowest_start(place: Place, pods: Sequence[Document]) -> dict[str, float]:
+    """The start that took longest, in its phases (seconds)."""
+    events = place.cluster.list("v1", "Event", place.environment.namespace)
+    told = []
+    for pod in pods:
+        name = pod["metadata"]["name"]
+        mine = [event for event in events if event.get("involvedObject", {}).get("name") == name]
+        told.append(start_phases(pod, mine, timed_log(place.cluster, pod)))
+    return max(told, key=lambda phases: sum(phases.values()), default={})
+
+
+def timed_log(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:
+    """The beginning of a pod's log, a time before each line. A node that does not answer now has none: the log is
+    evidence of how long things took, not whether they did."""
+    metadata = pod["metadata"]
+    path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
+    query = {"container": "vllm", "timestamps": "true", "limitBytes": 2**20}
+    try:
+        return cluster.raw("GET", path, query).splitlines()
+    except KubernetesRefused as error:
+        if error.status < 500 and error.status != 404:
+            raise
+        return []
+
+
+def say_gap(place: Place, plan: Plan, measured: float | None) -> None:
+    """Expected and measured, side by side."""
+    if measured is None:
+        return
+    expected = f"about {human_seconds(plan.downtime_seconds)}" if plan.downtime_seconds else "none"
+    found = f"nobody answered for {human_seconds(measured)}" if measured else "every question was answered"
+    place.reporter.say(f"downtime: {found}, measured at the gateway; expected: {expected}")
 
 
 def apply_namespace(root: Path, cluster: Cluster, environment: Environment) -> None:
@@ -119,193 +308,5 @@ def namespace_documents(root: Path, environment: Environment) -> list[dict[str, 
     return [namespace, deny]
 
 
-def pass_gate(
-    place: Place,
-    model: Model,
-    record: ReleaseRecord,
-    plan: Plan,
-    known: Serving,
-    weight_bytes: int,
-    *,
-    unchanged: bool,
-) -> ReleaseRecord:
-    """Wait for the release's pods, then ask them and the gateway. The record, with the Rollout."""
-    environment, cluster = place.environment, place.cluster
-    release_id, namespace = record.release.id, environment.namespace
-    deadlines = environment.deadlines
-    budget = deadlines.pod_start + start_budget_seconds(weight_bytes, environment)
-    deadline = place.clock() + budget
-    pods = gate.wait_until_complete(
-        cluster,
-        namespace,
-        workload_name(model),
-        release_id,
-        deadline=deadline,
-        patience=deadlines.pod_start,
-        reporter=place.reporter,
-        clock=place.clock,
-        sleep=place.sleep,
-    )
-    endpoint = gateway.endpoint_of(
-        cluster, environment, model, deadline=deadline, clock=place.clock, sleep=place.sleep
-    )
-    key = gateway.read_key(cluster, namespace, KEY_SECRET)
-    try:
-        answer = gate.check_endpoint(
-            endpoint.base_url,
-            key,
-            model.name,
-            patience=deadlines.gateway,
-            clock=place.clock,
-            sleep=place.sleep,
-        )
-    except gate.NoWayThrough as cut:
-        raise network.explain(cluster, namespace, workload_name(model), cut) from cut
-    place.reporter.say(
-        f"gate passed: /health, /v1/models and a completion ({answer!r:.40}) through the gateway"
-    )
-    workload = cluster.get("apps/v1", "Deployment", workload_name(model), namespace) or {}
-    annotations = workload.get("metadata", {}).get("annotations") or {}
-    return record.model_copy(
-        update={
-            "rollout": Rollout(
-                release_id=release_id,
-                revision=int(annotations.get("deployment.kubernetes.io/revision", 1)),
-                previous_release_id=known.serving if known.serving != release_id else known.previous,
-                strategy=plan.strategy,
-                endpoint=endpoint,
-                phases=gate.start_phases(pods[0]),
-                unchanged=unchanged,
-            )
-        }
-    )
-
-
-@dataclass(frozen=True)
-class Return:
-    """What going back means: the release to put back, or None for "nothing served before"."""
-
-    target: str | None
-    reason: str
-    act: bool
-
-
-def decide_return(known: Serving, wanted: str | None = None) -> Return:
-    """Where to go back to, from what was written down. `wanted` is a release a person named. Pure."""
-    if wanted:
-        return Return(wanted, f"release {wanted} was asked for", True)
-    if known.rolling and known.rolling != known.serving:
-        if known.serving is None:
-            return Return(None, f"{known.rolling} did not pass its gates and nothing served before it", True)
-        return Return(known.serving, f"{known.rolling} did not pass its gates", True)
-    if known.rolling:
-        return Return(known.serving, f"{known.rolling} is what served before too: it stays", False)
-    if known.previous:
-        return Return(known.previous, f"{known.previous} served before {known.serving}", True)
-    return Return(known.serving, "no release served before this one", False)
-
-
-def restore(place: Place, model: Model, wanted: str | None = None) -> Return:
-    """Put back what the ledger says served before; the same call again changes nothing.
-
-    Raises RolloutFailed when the restored release does not become ready either.
-    """
-    known = place.ledger.serving()
-    decision = decide_return(known, wanted)
-    place.reporter.say(f"going back: {decision.reason}")
-    if not decision.act:
-        if known.rolling:
-            place.ledger.restored(known.serving)
-        return decision
-    namespace, workload = place.environment.namespace, workload_name(model)
-    if decision.target is None:
-        place.cluster.delete("keda.sh/v1alpha1", "ScaledObject", workload, namespace)
-        place.cluster.delete("apps/v1", "Deployment", workload, namespace, propagation="Foreground")
-        _wait_gone(place, namespace, workload)
-        place.ledger.restored(None)
-        return decision
-    record = place.ledger.record(decision.target)
-    # the strategy it was rolled out with was for that moment: a surge waits forever for a GPU the broken one holds
-    before = place.cluster.get("apps/v1", "Deployment", workload, namespace)
-    strategy = deployment_strategy(plan_rollout(place, model, before, 0).strategy)
-    for document in record.documents:
-        if document["kind"] == "Deployment":
-            document = {**document, "spec": {**document["spec"], "strategy": strategy}}
-        place.cluster.apply(document)
-    resume(place.cluster, namespace, workload, max(1, model.scaling.min_replicas))
-    gate.wait_until_complete(
-        place.cluster,
-        namespace,
-        workload,
-        decision.target,
-        deadline=place.clock() + _budget_of(record.documents),
-        patience=place.environment.deadlines.pod_start,
-        reporter=place.reporter,
-        clock=place.clock,
-        sleep=place.sleep,
-    )
-    place.ledger.restored(decision.target, asked_for=bool(wanted))
-    place.reporter.say(f"release {decision.target} serves again")
-    return decision
-
-
-def _budget_of(documents: Sequence[dict[str, Any]]) -> float:
-    """The start-up budget is in the release itself: its Deployment's progress deadline, in seconds."""
-    return float(next(d["spec"]["progressDeadlineSeconds"] for d in documents if d["kind"] == "Deployment"))
-
-
-def _wait_gone(place: Place, namespace: str, workload: str) -> None:
-    deadline = place.clock() + place.environment.deadlines.drain
-    while place.cluster.get("apps/v1", "Deployment", workload, namespace):
-        if place.clock() >= deadline:
-            raise RolloutFailed(
-                f"the Deployment {workload} does not go away",
-                next_command=f"kubectl -n {namespace} describe deployment {workload}",
-            )
-        place.sleep(0.25)
-
-
-def _release_id(workload: dict[str, Any]) -> str | None:
+def _release_id(workload: Mapping[str, Any]) -> str | None:
     return (workload["metadata"].get("annotations") or {}).get(RELEASE_ANNOTATION)
-
-
-def remove(
-    cluster: Cluster,
-    environment: Environment,
-    reporter: Reporter,
-    *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = nap,
-) -> list[str]:
-    """Take away everything served in the namespace, the gateway's load balancer too; what was removed.
-
-    Raises RolloutFailed when something stays: load balancers and pods hold on to subnets and volumes.
-    """
-    namespace, removed = environment.namespace, []
-    kinds = [
-        ("keda.sh/v1alpha1", "ScaledObject"),
-        ("monitoring.coreos.com/v1", "PodMonitor"),
-        ("apps/v1", "Deployment"),
-        ("batch/v1", "Job"),
-        ("v1", "Service"),
-    ]
-    for api, kind in kinds:
-        for item in cluster.list(api, kind, namespace):
-            name = item["metadata"]["name"]
-            if cluster.delete(api, kind, name, namespace, propagation="Foreground"):
-                reporter.say(f"removed {kind} {name}")
-                removed.append(f"{kind} {namespace}/{name}")
-    deadline = clock() + environment.deadlines.drain
-    while left := [
-        f"{kind} {item['metadata']['name']}"
-        for api, kind in [*kinds, ("v1", "Pod")]
-        for item in cluster.list(api, kind, namespace)
-    ]:
-        if clock() >= deadline:
-            raise RolloutFailed(
-                f"not everything in {namespace} went away",
-                evidence=left,
-                next_command=f"kubectl -n {namespace} get all",
-            )
-        sleep(0.25)
-    return removed

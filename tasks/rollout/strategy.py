@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from tasks.spec.errors import RolloutFailed
+from tasks.spec.model import HowToRollOut
 from tasks.spec.quantities import human_seconds, parse_quantity
 
 GPU = "nvidia.com/gpu"
@@ -13,15 +16,48 @@ GPU = "nvidia.com/gpu"
 
 @dataclass(frozen=True)
 class Plan:
-    """The strategy, why, and for how long nobody answers (seconds, an estimate)."""
+    """The strategy, why, and for how long nobody answers (seconds, an estimate).
 
-    strategy: Literal["RollingUpdate", "Recreate"]
+    `surge` and `unavailable` are the Deployment's bounds in replicas; `canary`: how many replicas go first (0: none).
+    """
+
+    strategy: Literal["RollingUpdate", "Recreate", "blue-green"]
     reason: str
-    downtime_seconds: float
+    downtime_seconds: float = 0.0
+    surge: int = 1
+    unavailable: int = 0
+    canary: int = 0
 
     def __str__(self) -> str:
         gap = f"about {human_seconds(self.downtime_seconds)}" if self.downtime_seconds else "none"
-        return f"{self.strategy}: {self.reason}; expected downtime: {gap}"
+        first = f"; {self.canary} first, the rest after its gate" if self.canary else ""
+        return f"{self.strategy}: {self.reason}{first}; expected downtime: {gap}"
+
+
+@dataclass(frozen=True)
+class Present:
+    """What serves now and what is free. `on`: the node of the one cache claim, None where every replica has a claim of
+    its own and may go anywhere; `free`: GPUs nobody has requested, by node."""
+
+    replicas: int
+    on: str | None
+    free: Mapping[str, int]
+    gpus_each: int
+
+    @property
+    def room(self) -> int:
+        """How many more replicas could be scheduled now."""
+        usable = self.free if self.on is None else {self.on: self.free.get(self.on, 0)}
+        return sum(max(0, gpus) // self.gpus_each for gpus in usable.values())
+
+    @property
+    def where(self) -> str:
+        return f"on {self.on}, where the cache volume is" if self.on else "on the GPU nodes"
+
+    def __str__(self) -> str:
+        return (
+            ", ".join(f"{node}: {gpus} GPU free" for node, gpus in sorted(self.free.items())) or "no GPU node"
+        )
 
 
 def free_gpus(nodes: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]) -> dict[str, int]:
@@ -42,25 +78,51 @@ def free_gpus(nodes: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, An
 
 
 def choose(
-    *,
-    serving_on: str | None,
-    free: Mapping[str, int],
-    gpus_needed: int,
-    start_seconds: float,
-    drain_seconds: float,
+    how: HowToRollOut, now: Present, *, start_seconds: float, drain_seconds: float, model: str = "MODEL"
 ) -> Plan:
-    """`serving_on` is the node the present release runs on, None where none runs.
+    """The plan for what is free now. Raises RolloutFailed, with nothing moved, for a strategy the GPUs do not allow.
 
-    Surge needs a free GPU on that very node: the cache volume is attached there and nowhere else.
+    Where the replicas share one claim, a new pod can only come up on the node the volume is attached to.
     """
-    if serving_on is None:
-        return Plan("RollingUpdate", "nothing serves yet", 0.0)
-    if free.get(serving_on, 0) >= gpus_needed:
-        return Plan(
-            "RollingUpdate", f"{gpus_needed} GPU free on {serving_on}, where the cache volume is", 0.0
-        )
-    elsewhere = sum(free.values())
-    why = f"no GPU free on {serving_on}, where the cache volume is attached"
-    if elsewhere >= gpus_needed:
-        why += f" ({elsewhere} free elsewhere cannot reach it)"
-    return Plan("Recreate", why, start_seconds + drain_seconds)
+    if now.replicas == 0:
+        return Plan("RollingUpdate", "nothing serves yet")
+    downtime = start_seconds + drain_seconds
+    if how.strategy == "recreate":
+        return Plan("Recreate", "asked for", downtime)
+    if how.strategy == "blue-green":
+        if now.room < now.replicas:
+            raise unaffordable(how.strategy, now, now.replicas, model)
+        needed = now.replicas * now.gpus_each
+        return Plan("blue-green", f"asked for, and {needed} GPU free {now.where}")
+    first = canary_size(how.canary, now.replicas)
+    if now.room:
+        first = min(first, now.room)
+        reason = f"{now.room * now.gpus_each} GPU free {now.where}"
+        return Plan("RollingUpdate", reason, surge=max(1, first), canary=first)
+    if how.strategy == "surge":
+        raise unaffordable(how.strategy, now, 1, model)
+    if now.replicas > 1:
+        reason = f"no GPU free {now.where}: replicas make room for new ones, {max(1, first)} at a time"
+        return Plan("RollingUpdate", reason, surge=0, unavailable=max(1, first), canary=first)
+    why = f"no GPU free {now.where}"
+    if elsewhere := sum(max(0, gpus) // now.gpus_each for gpus in now.free.values()):
+        why += f" ({elsewhere * now.gpus_each} free elsewhere cannot reach it)"
+    return Plan("Recreate", why, downtime)
+
+
+def canary_size(share: float | None, replicas: int) -> int:
+    """How many replicas go first: one where nothing is said, never all of them, none of a single one."""
+    if replicas < 2 or share == 0:
+        return 0
+    return max(1, min(replicas - 1, math.ceil((share or 0) * replicas)))
+
+
+def unaffordable(strategy: str, now: Present, replicas: int, model: str) -> RolloutFailed:
+    """Asked for, and the GPUs for it are not there."""
+    needed, found = replicas * now.gpus_each, now.room * now.gpus_each
+    return RolloutFailed(
+        f"{strategy} needs {needed} GPU free {now.where}, beside what serves, and {found} are: nothing was moved",
+        evidence=[str(now)],
+        next_command=f"set rollout.strategy: auto in models/{model}.yaml, or raise cluster.gpu.desired "
+        "or take a larger cluster.gpu.instance_type in the environment's file",
+    )

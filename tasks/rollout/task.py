@@ -7,10 +7,12 @@ from typing import Any
 
 from prefect import task
 
-from tasks.rollout import gate, gateway
+from tasks.rollout import gate, gateway, removal, restore
 from tasks.rollout import rollout as steps
 from tasks.rollout.ledger import Ledger, ReleaseRecord
 from tasks.rollout.manifests import KEY_SECRET, serving
+from tasks.rollout.place import Place
+from tasks.rollout.start import rows
 from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
 from tasks.spec.errors import InputError, RolloutFailed
@@ -29,8 +31,8 @@ from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of, show_table
 
 def place_of(
     environment: Environment, model: Model, storage: StorageOutputs, infrastructure: Infrastructure
-) -> steps.Place:
-    return steps.Place(
+) -> Place:
+    return Place(
         root=project_root(),
         cluster=cluster_of(infrastructure),
         environment=environment,
@@ -97,8 +99,11 @@ def roll_out(
     record = steps.roll_out(place, model, cache, inspection.weight_bytes)
     rollout = record.rollout
     if rollout:
-        rows = [{"phase": name, "seconds": f"{took:.1f}"} for name, took in rollout.phases.items()]
-        show_table(f"start-{model.name}", rows, f"Cold start of release {rollout.release_id}")
+        show_table(
+            f"start-{model.name}",
+            rows(rollout.phases, rollout.phases_before),
+            f"Cold start of release {rollout.release_id}",
+        )
     return record
 
 
@@ -121,7 +126,19 @@ def put_back(
     wanted: str | None = None,
 ) -> str | None:
     """The release that serves afterwards, None where nothing did."""
-    return steps.restore(place_of(environment, model, storage, infrastructure), model, wanted).target
+    return restore.restore(place_of(environment, model, storage, infrastructure), model, wanted).target
+
+
+@task(task_run_name="undo the rollout of {model.name}", **SETTINGS)
+def undo(
+    model: Model,
+    environment: Environment,
+    storage: StorageOutputs,
+    infrastructure: Infrastructure,
+    failure: BaseException,
+) -> None:
+    """Keep why with the release that failed, and put back what served; nothing where nothing had begun."""
+    restore.undo(place_of(environment, model, storage, infrastructure), model, failure)
 
 
 @task(task_run_name="keep the evidence of {model.name}", **SETTINGS)
@@ -160,7 +177,7 @@ def confirm(model: Model, environment: Environment, infrastructure: Infrastructu
 @task(task_run_name="nothing served in {environment.namespace}", **SETTINGS)
 def remove_serving(environment: Environment, infrastructure: Infrastructure) -> list[str]:
     """Every workload and the gateway's load balancer gone; what was removed."""
-    return steps.remove(cluster_of(infrastructure), environment, RunReporter("teardown"))
+    return removal.remove(cluster_of(infrastructure), environment, RunReporter("teardown"))
 
 
 @task(task_run_name="proven release of {model.name} in {environment.name}", **SETTINGS)

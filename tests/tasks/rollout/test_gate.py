@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from tasks.rollout.gate import phase_of, release_pods, selector_of, start_phases
+from tasks.rollout.explain import Scene
+from tasks.rollout.gate import UP, phase_of, progress_of, release_pods, selector_of, unanswered
 from tasks.rollout.manifests import RELEASE_ANNOTATION
 
 CREATED = "2025-01-01T00:00:00Z"
@@ -47,22 +48,48 @@ def test_the_slowest_pod_says_where_a_rollout_is(pods: list[dict[str, Any]], pha
     assert phase_of(pods) == phase
 
 
+def test_of_a_pod_that_loads_its_log_says_what_it_does() -> None:
+    slow, fast = (a_pod(SCHEDULED, UNREADY, state=RUNNING) for _ in range(2))
+    scenes = [Scene(slow, log=("Starting to load model x",)), Scene(fast, log=("Model loading took 1 GiB",))]
+    assert progress_of([slow, fast], scenes) == "loading weights"
+    assert progress_of([slow, a_pod()], scenes) == "unscheduled"
+
+
+def scene(*events: str, restarts: int = 0) -> Scene:
+    pod = a_pod(SCHEDULED, UNREADY, state=RUNNING, namespace="llm")
+    pod["status"]["containerStatuses"][0]["restartCount"] = restarts
+    return Scene(pod, events=events)
+
+
+def test_a_pod_that_serves_another_name_is_told_at_once() -> None:
+    found = unanswered(scene(f"Warning Unhealthy: {UP}/v1/models lists other, not x"))
+    assert found
+    assert found.final
+    assert found.cause == "vLLM serves another name than it was asked to"
+    assert "/v1/models lists other, not x" in found.evidence
+
+
+def test_a_pod_that_is_up_and_cannot_complete_may_yet_recover() -> None:
+    found = unanswered(scene(f"Warning Unhealthy: {UP}/v1/completions answers 500: oh"))
+    assert found
+    assert not found.final
+    assert "/v1/completions answers 500: oh" in found.evidence
+
+
 @pytest.mark.parametrize(
-    ("pod", "phases"),
+    "events",
     [
-        (a_pod(SCHEDULED, READY, state=RUNNING), {"scheduled": 2.0, "running": 8.0, "ready": 60.0}),
-        (a_pod(SCHEDULED, UNREADY, state=RUNNING), {"scheduled": 2.0, "running": 8.0}),
-        (a_pod(SCHEDULED), {"scheduled": 2.0}),
-        (a_pod(), {}),
+        (),
+        ("Warning Unhealthy: Startup probe failed: not up yet: [Errno 111] Connection refused",),
+        ("Normal Pulled: Successfully pulled image",),
     ],
 )
-def test_a_start_is_told_in_its_phases(pod: dict[str, Any], phases: dict[str, float]) -> None:
-    assert start_phases(pod) == phases
+def test_a_pod_that_is_not_up_yet_is_not_at_fault(events: tuple[str, ...]) -> None:
+    assert unanswered(scene(*events)) is None
 
 
-def test_a_restart_after_ready_makes_no_negative_time() -> None:
-    late = {"running": {"startedAt": "2025-01-01T00:05:00Z"}}
-    assert start_phases(a_pod(SCHEDULED, READY, state=late))["ready"] == 0.0
+def test_what_a_life_that_is_over_answered_is_not_held_against_the_next() -> None:
+    assert unanswered(scene(f"Warning Unhealthy: {UP}/v1/completions answers 500: oh", restarts=1)) is None
 
 
 def test_only_living_pods_of_the_release_are_its_pods() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from tasks.rollout.gateway import documents, is_complete, route
+from tasks.rollout.gateway import documents, is_complete, routes
 from tests.tasks.builders import ROOT, a_model, an_environment
 
 
@@ -21,18 +21,27 @@ def configuration(found: dict[str, dict[str, Any]]) -> str:
 
 
 def test_a_models_route_leads_to_its_own_service() -> None:
-    text = route(ROOT, a_model(name="tiny"), an_environment(namespace="models"))
-    assert "location /tiny/v1/ {" in text
-    assert "proxy_pass http://vllm-tiny.models.svc.cluster.local:8000/v1/;" in text
-    assert "MODEL" not in text
-    assert "NAMESPACE" not in text
+    files = routes(ROOT, a_model(name="tiny"), an_environment(namespace="models"))
+    assert sorted(files) == ["tiny.conf", "tiny.upstream"]
+    assert "location /tiny/v1/ {" in files["tiny.conf"]
+    assert "proxy_pass http://vllm-tiny/v1/;" in files["tiny.conf"]
+    assert "upstream vllm-tiny {" in files["tiny.upstream"]
+    assert "server vllm-tiny.models.svc.cluster.local:8000" in files["tiny.upstream"]
+    assert not any(word in text for text in files.values() for word in ("MODEL", "NAMESPACE"))
 
 
 def test_a_route_asks_for_the_key_and_passes_streams_as_they_come() -> None:
-    text = route(ROOT, a_model(), an_environment())
+    text = routes(ROOT, a_model(), an_environment())["llama.conf"]
     assert text.index("return 401;") < text.index("proxy_pass")
     assert "proxy_buffering off;" in text
     assert text.count("{") == text.count("}")
+
+
+def test_a_request_that_was_sent_is_never_sent_twice_and_no_connection_outlives_its_request() -> None:
+    text = routes(ROOT, a_model(), an_environment())["llama.conf"]
+    assert "proxy_next_upstream error;" in text
+    assert "non_idempotent;" not in text
+    assert "proxy_set_header Connection close;" in text
 
 
 def test_the_gateways_documents_are_valid() -> None:

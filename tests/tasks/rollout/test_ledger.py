@@ -6,7 +6,7 @@ import pytest
 
 from tasks.cloud.aws import Aws
 from tasks.rollout.ledger import Ledger, ReleaseRecord, Serving, after_proof
-from tasks.rollout.rollout import decide_return
+from tasks.rollout.restore import decide_return
 from tasks.spec.errors import UnknownName
 from tasks.spec.model import Engine
 from tasks.spec.records import Release

@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.preflight.manifests import disagreements
-from tasks.rollout import manifests
+from tasks.rollout import gate, manifests
 from tasks.rollout.manifests import (
     COMPILE_ALLOWANCE_SECONDS,
     RELEASE_ANNOTATION,
+    deployment_strategy,
     engine_arguments,
     gpu_toleration,
     release_of,
@@ -253,6 +254,65 @@ def test_pods_agree_with_the_nodes_whatever_label_and_taint_there_is(effect: str
 def test_two_replicas_on_one_volume_are_refused_before_anything_is_applied(over: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="its cache volume can serve one"):
         made(a_model(**over))
+
+
+SEVERAL = {"scaling": {"max_replicas": 2}}
+SNAPSHOT = a_cache(snapshot="warm-1", storage_class="fast-clone", size="20Gi")
+
+
+def test_each_of_several_replicas_has_a_clone_of_the_snapshot_that_goes_with_it() -> None:
+    documents = made(a_model(**SEVERAL), cache=SNAPSHOT)
+    kubernetes_validate.validate(the("Deployment", documents), "1.33", strict=True)
+    volume = pod_of(documents)["volumes"][0]
+    assert "persistentVolumeClaim" not in volume
+    claim = volume["ephemeral"]["volumeClaimTemplate"]["spec"]
+    assert claim["dataSource"] == {
+        "apiGroup": "snapshot.storage.k8s.io",
+        "kind": "VolumeSnapshot",
+        "name": "warm-1",
+    }
+    assert (claim["storageClassName"], claim["accessModes"]) == ("fast-clone", ["ReadWriteOnce"])
+    assert claim["resources"]["requests"]["storage"] == "20Gi"
+    assert volume["name"] == container_of(documents)["volumeMounts"][0]["name"]
+
+
+def test_one_replica_takes_the_claim_itself_though_there_is_a_snapshot() -> None:
+    volume = pod_of(made(cache=SNAPSHOT))["volumes"][0]
+    assert volume["persistentVolumeClaim"]["claimName"] == "model-cache-llama"
+
+
+def test_pods_that_share_a_claim_are_scheduled_beside_each_other_and_others_anywhere() -> None:
+    affinity = pod_of(made())["affinity"]["podAffinity"]
+    [term] = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
+    [expression] = term["labelSelector"]["matchExpressions"]
+    labels = the("Deployment", made())["spec"]["template"]["metadata"]["labels"]
+    assert term["topologyKey"] == "kubernetes.io/hostname"
+    assert labels[expression["key"]] in expression["values"]
+    assert "affinity" not in pod_of(made(a_model(**SEVERAL), cache=SNAPSHOT))
+
+
+def test_how_many_replicas_move_at_once_is_the_plans() -> None:
+    assert deployment_strategy("RollingUpdate", surge=0, unavailable=2) == {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 2},
+    }
+
+
+@pytest.mark.parametrize(("memory", "size"), [("64Gi", "16384Mi"), ("12Gi", "6144Mi"), ("4Gi", "2048Mi")])
+def test_shared_memory_leaves_the_replica_half_of_its_own(memory: str, size: str) -> None:
+    model = a_model(engine={"tensor_parallel_size": 2}, resources={"gpu": 2, "memory": memory})
+    [shm] = [volume for volume in pod_of(made(model))["volumes"] if volume["name"] == "shm"]
+    assert shm["emptyDir"] == {"medium": "Memory", "sizeLimit": size}
+
+
+def test_a_pod_answers_for_itself_before_it_takes_traffic() -> None:
+    probe = container_of(made())["startupProbe"]
+    *_, script, name = probe["exec"]["command"]
+    assert name == "llama"
+    compile(script, "probe", "exec")
+    for question in ("/health", "/v1/models", "/v1/completions", "VLLM_API_KEY"):
+        assert question in script
+    assert gate.UP.removeprefix("Startup probe failed: ") in script
 
 
 def test_a_surge_starts_the_new_pod_before_the_old_one_goes() -> None:

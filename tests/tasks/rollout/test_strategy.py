@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from tasks.rollout.strategy import choose, free_gpus
+from tasks.rollout.strategy import Present, canary_size, choose, free_gpus
+from tasks.spec.errors import RolloutFailed
+from tasks.spec.model import HowToRollOut
 
 GPU = "nvidia.com/gpu"
 
@@ -52,30 +54,112 @@ def test_a_container_without_resources_takes_no_gpu() -> None:
     assert free_gpus([node("a")], [bare]) == {"a": 1}
 
 
+def chosen(now: Present, strategy: str = "auto", canary: float | None = None) -> Any:
+    how = HowToRollOut.model_validate({"strategy": strategy, "canary": canary})
+    return choose(how, now, start_seconds=100.0, drain_seconds=5.0)
+
+
 @pytest.mark.parametrize(
-    ("serving_on", "free", "needed", "strategy", "downtime"),
+    ("replicas", "free", "needed", "strategy", "downtime"),
     [
-        (None, {}, 1, "RollingUpdate", 0.0),
-        ("a", {"a": 1}, 1, "RollingUpdate", 0.0),
-        ("a", {"a": 3}, 4, "Recreate", 105.0),
-        ("a", {"a": 4}, 4, "RollingUpdate", 0.0),
-        ("a", {"a": 0}, 1, "Recreate", 105.0),
-        ("a", {"a": 0, "b": 1}, 1, "Recreate", 105.0),  # b cannot reach the volume
-        ("a", {"b": 1}, 1, "Recreate", 105.0),  # a is cordoned
+        (0, {}, 1, "RollingUpdate", 0.0),
+        (1, {"a": 1}, 1, "RollingUpdate", 0.0),
+        (1, {"a": 3}, 4, "Recreate", 105.0),
+        (1, {"a": 4}, 4, "RollingUpdate", 0.0),
+        (1, {"a": 0}, 1, "Recreate", 105.0),
+        (1, {"a": -1}, 1, "Recreate", 105.0),  # a GPU of the node fell ill
+        (1, {"a": 0, "b": 1}, 1, "Recreate", 105.0),  # b cannot reach the volume
+        (1, {"b": 1}, 1, "Recreate", 105.0),  # a is cordoned
     ],
 )
 def test_a_surge_needs_a_free_gpu_on_the_node_that_has_the_volume(
-    serving_on: str | None, free: dict[str, int], needed: int, strategy: str, downtime: float
+    replicas: int, free: dict[str, int], needed: int, strategy: str, downtime: float
 ) -> None:
-    plan = choose(
-        serving_on=serving_on, free=free, gpus_needed=needed, start_seconds=100.0, drain_seconds=5.0
-    )
+    plan = chosen(Present(replicas, "a", free, needed))
     assert (plan.strategy, plan.downtime_seconds) == (strategy, downtime)
 
 
+@pytest.mark.parametrize(
+    ("replicas", "free", "canary", "expected"),
+    [
+        # replicas with a claim each: (surge, unavailable, canary)
+        (2, {"a": 0, "b": 1}, None, (1, 0, 1)),
+        (4, {"a": 2, "b": 2}, 0.5, (2, 0, 2)),
+        (4, {"a": 1}, 0.5, (1, 0, 1)),  # no more than there is room for
+        (4, {"a": 4}, 0, (1, 0, 0)),
+        (4, {"a": 0}, 0.5, (0, 2, 2)),  # they make room for the new ones
+        (3, {}, 0, (0, 1, 0)),
+        (1, {"b": 1}, None, (1, 0, 0)),
+    ],
+)
+def test_several_replicas_go_over_a_few_at_a_time_and_never_all_at_once(
+    replicas: int, free: dict[str, int], canary: float | None, expected: tuple[int, int, int]
+) -> None:
+    plan = chosen(Present(replicas, None, free, 1), canary=canary)
+    assert (plan.strategy, plan.downtime_seconds) == ("RollingUpdate", 0.0)
+    assert (plan.surge, plan.unavailable, plan.canary) == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "replicas", "first"),
+    [
+        (None, 1, 0),
+        (1.0, 1, 0),
+        (None, 2, 1),
+        (None, 10, 1),
+        (0.0, 10, 0),
+        (0.1, 2, 1),
+        (0.25, 10, 3),
+        (1.0, 3, 2),
+    ],
+)
+def test_a_canary_is_a_share_of_several_replicas_and_never_all(
+    share: float | None, replicas: int, first: int
+) -> None:
+    assert canary_size(share, replicas) == first
+
+
+@pytest.mark.parametrize(
+    ("strategy", "now", "plan"),
+    [
+        ("recreate", Present(1, "a", {"a": 4}, 1), "Recreate"),
+        ("surge", Present(1, "a", {"a": 1}, 1), "RollingUpdate"),
+        ("blue-green", Present(1, "a", {"a": 1}, 1), "blue-green"),
+        ("blue-green", Present(2, None, {"a": 1, "b": 1}, 1), "blue-green"),
+        ("blue-green", Present(0, None, {}, 1), "RollingUpdate"),  # nothing to switch from
+    ],
+)
+def test_what_is_asked_for_is_done_where_the_gpus_allow_it(strategy: str, now: Present, plan: str) -> None:
+    assert chosen(now, strategy).strategy == plan
+
+
+@pytest.mark.parametrize(
+    ("strategy", "now", "said"),
+    [
+        ("surge", Present(1, "a", {"a": 0, "b": 1}, 1), "surge needs 1 GPU free on a, .* and 0 are"),
+        ("blue-green", Present(1, "a", {"a": 1}, 2), "blue-green needs 2 GPU free on a, .* and 0 are"),
+        ("blue-green", Present(3, None, {"a": 1, "b": 1}, 1), "needs 3 GPU .* GPU nodes, .* and 2 are"),
+    ],
+)
+def test_what_is_asked_for_and_not_affordable_is_refused_with_the_gpus_that_lack(
+    strategy: str, now: Present, said: str
+) -> None:
+    with pytest.raises(RolloutFailed, match=said) as caught:
+        chosen(now, strategy)
+    assert caught.value.evidence == (str(now),)
+    assert "rollout.strategy: auto" in str(caught.value.next_command)
+
+
 def test_a_plan_says_why_and_how_long_nobody_answers() -> None:
-    plan = choose(serving_on="a", free={"a": 0, "b": 1}, gpus_needed=1, start_seconds=80, drain_seconds=10)
+    now = Present(1, "a", {"a": 0, "b": 1}, 1)
+    plan = choose(HowToRollOut(), now, start_seconds=80, drain_seconds=10)
     assert str(plan) == (
-        "Recreate: no GPU free on a, where the cache volume is attached (1 free elsewhere cannot reach it); "
+        "Recreate: no GPU free on a, where the cache volume is (1 free elsewhere cannot reach it); "
         "expected downtime: about 1 min 30 s"
+    )
+
+
+def test_a_plan_with_a_canary_says_how_many_go_first() -> None:
+    assert "; 2 first, the rest after its gate; expected downtime: none" in str(
+        chosen(Present(4, None, {"a": 2}, 1), canary=0.5)
     )

@@ -1,0 +1,112 @@
+"""A start told in its phases: from the pod's conditions, its events and the lines vLLM logs on its way. Pure.
+
+The log's words are vLLM 0.32.0's; the kubelet's reasons https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/events/event.go.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from tasks.spec.quantities import human_seconds
+
+# what has ended when the line is there -> the phase; in the order they come
+MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
+    ("engine", re.compile(r"Starting to load model ")),
+    ("weights", re.compile(r"Model loading took ")),
+    ("compile", re.compile(r"init engine \(.*\) took ")),
+    ("server", re.compile(r"Application startup complete")),
+    ("first token", re.compile(r'"POST /v1/completions HTTP/1\.1" 200')),
+)
+LOADING = ("loading", "loading weights", "compiling", "starting its server", "answering for the first time")
+EVENTS = {"SuccessfulAttachVolume": "volume", "Pulled": "image"}
+SLOWER = 1.25  # said where a phase took a quarter more than the last time, and a second at least
+
+
+def loading_phase(log: Sequence[str]) -> str:
+    """What a running container does, by the last thing it said that it has done."""
+    done = [index for index, (_, marker) in enumerate(MARKERS) if any(marker.search(line) for line in log)]
+    return LOADING[min(max(done) + 1, len(LOADING) - 1)] if done else LOADING[0]
+
+
+def start_phases(
+    pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = (), log: Sequence[str] = ()
+) -> dict[str, float]:
+    """Seconds each phase took, in their order: scheduled, volume, image, container, engine, weights, compile,
+    server, first token, ready. A phase nothing tells of is left out and counts to the next.
+
+    `events` are the pod's own as on the wire, `log` its lines with the time before each (RFC 3339, as the API gives
+    them with `timestamps`). Events and conditions have whole seconds, so their times alone do not order them.
+    """
+    marks = [*_pod_marks(pod), *_event_marks(events), *_log_marks(log)]
+    phases: dict[str, float] = {}
+    last = _time(pod["metadata"]["creationTimestamp"])
+    for at, name in sorted(marks, key=lambda mark: _ORDER.index(mark[1])):
+        if name not in phases:
+            phases[name] = max(0.0, (at - last).total_seconds())
+            last = max(at, last)
+    return phases
+
+
+_ORDER = ["scheduled", "volume", "image", "container", *(name for name, _ in MARKERS), "ready"]
+
+
+def _pod_marks(pod: Mapping[str, Any]) -> list[tuple[datetime, str]]:
+    status = pod["status"]
+    marks = [
+        (_time(condition["lastTransitionTime"]), name)
+        for condition in status.get("conditions") or ()
+        if (name := {"PodScheduled": "scheduled", "Ready": "ready"}.get(condition["type"]))
+        and condition["status"] == "True"
+        and condition.get("lastTransitionTime")
+    ]
+    statuses = status.get("containerStatuses") or [{}]
+    if running := (statuses[0].get("state") or {}).get("running"):
+        marks.append((_time(running["startedAt"]), "container"))
+    return marks
+
+
+def _event_marks(events: Sequence[Mapping[str, Any]]) -> list[tuple[datetime, str]]:
+    return [
+        (_time(at), EVENTS[event["reason"]])
+        for event in events
+        if event.get("reason") in EVENTS and (at := event.get("eventTime") or event.get("firstTimestamp"))
+    ]
+
+
+def _log_marks(log: Sequence[str]) -> list[tuple[datetime, str]]:
+    marks = []
+    for name, marker in MARKERS:
+        line = next((line for line in log if marker.search(line)), None)
+        if line:
+            marks.append((_time(line.partition(" ")[0]), name))
+    return marks
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def rows(phases: Mapping[str, float], before: Mapping[str, float]) -> list[dict[str, str]]:
+    """The ledger of one start beside the last one, for a table; its last row is the whole."""
+    found = [
+        {
+            "phase": name,
+            "seconds": f"{took:.1f}",
+            "last time": f"{before[name]:.1f}" if name in before else "",
+        }
+        for name, took in phases.items()
+    ]
+    whole = {"phase": "in all", "seconds": f"{sum(phases.values()):.1f}"}
+    return [*found, whole | {"last time": f"{sum(before.values()):.1f}" if before else ""}]
+
+
+def slower(phases: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
+    """Phases that took notably longer than the last time: "weights 41.0 s, was 28.0 s"."""
+    return [
+        f"{name} {human_seconds(took)}, was {human_seconds(before[name])}"
+        for name, took in phases.items()
+        if name in before and took > before[name] * SLOWER and took - before[name] >= 1.0
+    ]
