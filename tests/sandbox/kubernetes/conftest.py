@@ -1,16 +1,19 @@
-"""One API server in a process of its own, and the official client talking to it over TLS."""
+"""One API server in a process of its own, and the official client talking to it over TLS.
+
+`SLIPWAY_CONFORMANCE_KUBECONFIG=FILE pytest tests/sandbox/kubernetes` asks the control plane that file names instead: what
+a probe expects of ours is then held against a real one. Probes of our own server's insides are skipped there.
+"""
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
 import shutil
 import signal
-import ssl
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -23,9 +26,11 @@ from typing import Any
 import pytest
 from kubernetes import client, config, dynamic
 
+from sandbox.control_plane.credentials import read
 from sandbox.faults import Faults
 
 _TOKEN = "conformance"
+_THEIRS = os.environ.get("SLIPWAY_CONFORMANCE_KUBECONFIG")
 _outcomes: dict[str, str] = {}
 _numbers = itertools.count(1)
 
@@ -74,15 +79,13 @@ class Cluster:
         self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None, **headers: str
     ) -> Answer:
         """One request as it is on the wire; headers are named with underscores (`content_type=`)."""
-        document = json.loads(self.kubeconfig.read_text())
-        access, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-        ca = base64.b64decode(access["certificate-authority-data"]).decode()
-        sent = {"Authorization": f"Bearer {user['token']}", "Content-Type": "application/json"}
+        credentials = read(self.kubeconfig)
+        sent = {**credentials.headers(), "Content-Type": "application/json"}
         sent |= {name.replace("_", "-").title(): value for name, value in headers.items()}
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        url = access["server"] + path + ("?" + urllib.parse.urlencode(query) if query else "")
+        url = credentials.server + path + ("?" + urllib.parse.urlencode(query) if query else "")
         request = urllib.request.Request(url, data, sent, method=method)  # noqa: S310 -- always our server's https
-        context = ssl.create_default_context(cadata=ca)
+        context = credentials.trust()
         try:
             with urllib.request.urlopen(request, timeout=20, context=context) as response:  # noqa: S310
                 return Answer(response.status, response.read(), response.headers)
@@ -93,6 +96,11 @@ class Cluster:
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    if _THEIRS:
+        api = config.new_client_from_config(_THEIRS)
+        yield Cluster(Path(_THEIRS), Faults(tmp_path_factory.mktemp("none") / "faults.json"), api)
+        api.close()
+        return
     folder = tmp_path_factory.mktemp("kubernetes")
     kubeconfig, faults = folder / "kubeconfig", folder / "faults.json"
     command = [sys.executable, "-m", "sandbox.kubernetes", "--token", _TOKEN, "--service-network", "127.37"]
@@ -112,14 +120,26 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 @pytest.fixture
 def namespace(cluster: Cluster) -> str:
     """A fresh namespace. It is left behind: the whole server goes at the end."""
-    name = f"test-{next(_numbers)}"
-    cluster.core.create_namespace({"metadata": {"name": name}})
-    return name
+    if not _THEIRS:
+        name = f"test-{next(_numbers)}"
+        cluster.core.create_namespace({"metadata": {"name": name}})
+        return name
+    made = cluster.core.create_namespace({"metadata": {"generateName": f"test-{next(_numbers)}-"}})
+    for _ in range(100):  # a real one lets no pod in before its controllers made the account
+        if any(
+            a.metadata.name == "default"
+            for a in cluster.core.list_namespaced_service_account(made.metadata.name).items
+        ):
+            break
+        time.sleep(0.05)
+    return str(made.metadata.name)
 
 
 @pytest.fixture
 def fault(cluster: Cluster) -> Iterator[Faults]:
     """The server's fault switches, all off again afterwards."""
+    if _THEIRS:
+        pytest.skip("a real control plane has no fault switches")
     yield cluster.faults
     cluster.faults.clear()
 
