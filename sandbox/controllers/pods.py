@@ -78,6 +78,22 @@ def claim_names(pod: Object) -> list[str]:
     return names
 
 
+def holds(pod: Object, claim: str) -> bool:
+    """Whether a pod keeps a claim from going: only a scheduled one does, and not for its own ephemeral volume once it
+    is shut down, or a foreground deletion would wait for the claim and the claim for the pod
+    (podUsesPVC in https://github.com/kubernetes/kubernetes/blob/master/pkg/controller/volume/pvcprotection).
+    """
+    if not pod["spec"].get("nodeName"):
+        return False
+    shut_down = is_deleting(pod) and pod["metadata"].get("deletionGracePeriodSeconds") == 0
+    for volume in pod["spec"].get("volumes") or []:
+        if (volume.get("persistentVolumeClaim") or {}).get("claimName") == claim:
+            return True
+        if "ephemeral" in volume and f"{name_of(pod)}-{volume['name']}" == claim and not shut_down:
+            return True
+    return False
+
+
 def requests(pod: Object) -> dict[str, Decimal]:
     """What the scheduler must find on a node: KEP-753's rule for init and sidecar containers, plus overhead."""
     spec = pod["spec"]

@@ -12,7 +12,7 @@ from sandbox.controllers.objects import (
     Object,
     key_of,
 )
-from sandbox.controllers.pods import claim_names
+from sandbox.controllers.pods import claim_names, holds
 from sandbox.controllers.volumes import decide_claim, decide_volume
 
 
@@ -30,11 +30,7 @@ class ClaimController(Controller):
         claim = self.world.store(CLAIMS).get(*key)
         if claim is None:
             return
-        # Like upstream only scheduled pods hold a claim: no kubelet starts a pod on a claim that is being deleted.
-        in_use = any(
-            pod["spec"].get("nodeName") and key[1] in claim_names(pod)
-            for pod in self.world.store(PODS).within(key[0])
-        )
+        in_use = any(holds(pod, key[1]) for pod in self.world.store(PODS).within(key[0]))
         volumes = list(self.world.store(VOLUMES))
         classes = list(self.world.store(STORAGE_CLASSES))
         await self.act(key, decide_claim(claim, volumes, classes, in_use))

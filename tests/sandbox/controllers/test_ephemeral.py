@@ -7,6 +7,7 @@ import pytest
 from sandbox.controllers.ephemeral import decide_ephemeral
 from sandbox.controllers.objects import CLAIMS, PODS, Object
 from sandbox.controllers.placement import Unschedulable, decide_placement
+from sandbox.controllers.pods import holds
 from sandbox.controllers.snapshot import take_snapshot
 from sandbox.controllers.writes import Create, Note
 from tests.sandbox.controllers.builders import CLASS, claim, node, pod
@@ -80,3 +81,27 @@ async def test_the_claim_comes_with_the_pod_and_goes_with_it(cluster: Cluster) -
     await cluster.until_that(CLAIMS, "p-cache", lambda c: c["metadata"]["uid"] != made["metadata"]["uid"])
     await cluster.delete(PODS, "p", gracePeriodSeconds=0)
     await cluster.until_gone(CLAIMS, "p-cache")
+
+
+async def test_a_pod_deleted_in_the_foreground_does_not_wait_for_its_claim_for_ever(cluster: Cluster) -> None:
+    metadata = {"name": "p", "namespace": "default"}
+    spec = pod_spec(volumes=[VOLUME]) | {"nodeName": "n"}
+    await cluster.create(PODS, {"metadata": metadata, "spec": spec})
+    await cluster.until_that(CLAIMS, "p-cache", lambda c: c["status"].get("phase") == "Pending")
+    await cluster.delete(PODS, "p", gracePeriodSeconds=0, propagationPolicy="Foreground")
+    await cluster.until_gone(PODS, "p")
+    await cluster.until_gone(CLAIMS, "p-cache")
+
+
+@pytest.mark.parametrize(
+    ("volume", "grace", "held"),
+    [
+        (VOLUME, 30, True),
+        (VOLUME, 0, False),
+        ({"name": "c", "persistentVolumeClaim": {"claimName": "p-cache"}}, 0, True),
+    ],
+)
+def test_a_pod_that_is_shut_down_holds_no_claim_of_its_own(volume: Object, grace: int, held: bool) -> None:
+    going = pod("p", volumes=[volume], nodeName="n")
+    going["metadata"] |= {"deletionTimestamp": "2030-01-01T00:00:00Z", "deletionGracePeriodSeconds": grace}
+    assert holds(going, "p-cache") is held
