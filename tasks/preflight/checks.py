@@ -10,8 +10,9 @@ from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.reachability import wrong_paths
+from tasks.preflight.engine import judge_compute, judge_flags, judge_ranks
 from tasks.preflight.manifests import disagreements
-from tasks.preflight.memory import architecture, fit
+from tasks.preflight.memory import architecture, attention_heads, fit
 from tasks.preflight.nodes import MIB, InstanceType, allocatable, shortages
 from tasks.preflight.paths import needed_paths
 from tasks.preflight.quota import QuotaNeed, quota_code
@@ -154,6 +155,9 @@ def judge(
         _repo(inspection),
         _memory(model, inspection, facts.instance),
         _positions(model, inspection),
+        Check("engine flags", *judge_flags(model, documents)),
+        Check("compute", *judge_compute(model, inspection.config, facts.instance.gpu_name)),
+        Check("ranks", *judge_ranks(model, documents, attention_heads(inspection.config))),
         _room(model, facts.instance),
         _zones(environment, facts),
         _quota(facts),
@@ -198,14 +202,6 @@ def _memory(model: Model, inspection: HubInspection, instance: InstanceType) -> 
     name = "GPU memory"
     if not instance.gpus:
         return Check(name, "fail", f"{instance.name} has no GPU", "set cluster.gpu.instance_type")
-    if model.engine.tensor_parallel_size > model.resources.gpu:
-        return Check(
-            name,
-            "fail",
-            f"tensor_parallel_size {model.engine.tensor_parallel_size} needs as many GPUs, "
-            f"resources.gpu is {model.resources.gpu}",
-            "set resources.gpu in the model's file",
-        )
     try:
         arch = architecture(inspection.config)
     except (KeyError, TypeError, ValueError) as missing:

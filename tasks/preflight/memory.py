@@ -76,6 +76,12 @@ def architecture(config: dict[str, Any]) -> Architecture:
     )
 
 
+def attention_heads(config: dict[str, Any]) -> int | None:
+    """None where config.json does not say."""
+    heads = (config.get("text_config") or config).get("num_attention_heads")
+    return int(heads) if heads else None
+
+
 def fit(arch: Architecture, weight_bytes: int, engine: Engine, gpu_memory_bytes: int) -> Fit:
     """Whether one GPU of `gpu_memory_bytes` carries its share of the model and one longest request."""
     ranks = engine.tensor_parallel_size

@@ -29,7 +29,7 @@ def check_feasible(
     checks = judge(model, environment, inspection, observe(environment, aws_of(environment)), documents)
     for check in checks:
         mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[check.status]
-        reporter.say(f"{mark} {check.name:<11} {check.detail}")
+        reporter.say(f"{mark} {check.name:<12} {check.detail}")
     show_table(f"preflight-{model.name}", table(checks), f"Preflight: {model.name} on {environment.name}")
     require(checks)
     return inspection

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.cloud.aws import Aws
+from tasks.preflight.capability import capability_of
 from tasks.preflight.checks import Check, Facts, instance_type, judge, observe, quota_need, require, table
 from tasks.preflight.nodes import InstanceType
 from tasks.preflight.quota import QuotaNeed
@@ -42,10 +43,18 @@ def test_a_run_that_can_succeed_passes_every_check() -> None:
         ({"inspection": an_inspection(weight_bytes=0)}, "repo"),
         ({"inspection": an_inspection(weight_bytes=30 * GIB)}, "GPU memory"),
         ({"engine": {"max_model_len": 100_000}}, "GPU memory"),
-        ({"engine": {"tensor_parallel_size": 2}}, "GPU memory"),
+        ({"engine": {"tensor_parallel_size": 2}}, "ranks"),
+        ({"engine": {"extra_args": ["--enable-magic"]}}, "engine flags"),
+        (
+            {
+                "facts": replace(FACTS, instance=replace(FACTS.instance, gpu_name="NVIDIA T4")),
+                "engine": {"dtype": "bfloat16"},
+            },
+            "compute",
+        ),
         ({"inspection": an_inspection({**LLAMA, "max_position_embeddings": 4096})}, "context"),
         ({"resources": {"memory": "64Gi"}}, "node room"),
-        ({"resources": {"gpu": 2}}, "node room"),
+        ({"resources": {"gpu": 2}, "engine": {"tensor_parallel_size": 2}}, "node room"),
         ({"facts": replace(FACTS, zones=())}, "zones"),
         ({"facts": replace(FACTS, quota=QuotaNeed("L-DB2E81BA", 0, 0, 8))}, "vCPU quota"),
         ({"environment": an_environment(cluster={"gpu": {"label_value": "other"}})}, "placement"),
@@ -101,6 +110,29 @@ def test_an_instance_type_is_read_as_ec2_describes_it(stage_aws: Aws) -> None:
     assert (found.vcpus, found.memory, found.gpus, found.max_pods) == (8, 32 * GIB, 1, 58)
     assert 22 * GIB < found.gpu_memory <= 24 * GIB
     assert "A10G" in found.gpu_name
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability"),
+    [
+        ("g4dn.xlarge", 75),
+        ("g5g.xlarge", 75),
+        ("g5.xlarge", 86),
+        ("g6.xlarge", 89),
+        ("g6e.xlarge", 89),
+        ("g7e.2xlarge", 120),
+        ("p3dn.24xlarge", 70),
+        ("p4d.24xlarge", 80),
+        ("p4de.24xlarge", 80),
+        ("p5.48xlarge", 90),
+        ("p5en.48xlarge", 90),
+        ("p6-b200.48xlarge", 100),
+    ],
+)
+def test_the_gpus_ec2_names_have_a_known_compute_capability(
+    stage_aws: Aws, kind: str, capability: int
+) -> None:
+    assert capability_of(instance_type(stage_aws, kind).gpu_name) == capability
 
 
 def test_an_instance_type_that_does_not_exist_is_told_as_that(stage_aws: Aws) -> None:
