@@ -33,7 +33,7 @@ from tasks.spec.errors import InputError, RolloutFailed, SlipwayError, Validatio
 from tasks.spec.model import Model
 from tasks.spec.records import LoadReport
 from tasks.staging.task import inspect_model, stage_model
-from tasks.validation.task import validate
+from tasks.validation.task import check_load, validate
 
 
 @runbook(name="deploy", run_name="deploy {model} to {environment}")
@@ -66,6 +66,7 @@ def take_through(
     what: Model, where: Environment, revision: str | None, may_destroy: Sequence[str] = ()
 ) -> ReleaseRecord:
     """Every stage in order; what deploy and promote do alike."""
+    check_load(what)
     inspection = inspect_model(what, revision)
     documents = [*preview_of_warming(what, where, inspection), *preview(what, where, inspection)]
     check_feasible(what, where, inspection, documents)

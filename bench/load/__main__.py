@@ -1,11 +1,14 @@
 """How true the load generator is and what it costs, beside aiperf and guidellm in one run.
 
-    python -m bench.load [--rounds 5] [--seconds 10] [--only slipway,aiperf] [--json FILE]
+    python -m bench.load [--rounds 5] [--seconds 10] [--patience 90] [--only slipway,aiperf] [--json FILE]
 
 One core for the client, one for the server. In each round every tool in turn: Poisson arrivals at 200/s of answers
 whose first token comes truly after 50 ms and the others every 10 ms; then 64 callers against a server that paces
 16 tokens at 1 ms. The truth is the server's own log. Ours is also asked for 256 callers. Peers are installed
 from PyPI into .bench/, each into an environment of its own.
+
+A run that fails or takes longer than its patience is said, counted (`failed_runs`) and left out; the others go on. The figures so far
+are written after every round. Five rounds of all three take about a quarter of an hour. Exit code 1 where a tool lacks a figure.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from bench.load.tools import PROJECT, TOOLS, Ask, Told, Tool
+from bench.load.tools import PATIENCE, PROJECT, TOOLS, Ask, Told, Tool
 from bench.load.truth import Truth, build, kolmogorov_smirnov, serving
 from sandbox.hub.models import make_all
 
@@ -27,6 +32,15 @@ RATE, FIRST_MS, GAP_MS, TOKENS = 200.0, 50.0, 10.0, 16
 PACED_FIRST_MS, PACED_GAP_MS = 1.0, 1.0
 CALLERS, MANY_CALLERS = 64, 256
 MANY_FIRST_MS, MANY_GAP_MS = 100.0, 10.0
+
+EVERYBODYS = (
+    "ttft_error_ms",
+    "tpot_error_pct",
+    "requests_per_second",
+    "cpu_ms_per_request",
+    "seconds_beyond_window",
+)
+OURS = ("concurrency_error_pct", "arrivals_ks")
 
 Figures = dict[str, dict[str, list[float]]]
 
@@ -48,37 +62,65 @@ def note_open(figures: dict[str, list[float]], told: Told, truth: Truth, seconds
     figures["rate_seen"].append(truth.rate)
 
 
-def measure(tools: list[Tool], rounds: int, seconds: float, work: Path) -> Figures:
-    """Every tool in turn, `rounds` times."""
-    cores = sorted(os.sched_getaffinity(0))
-    client, server = cores[0], cores[-1]
-    program = build(PROJECT / ".bench")
-    figures: Figures = {tool.name: defaultdict(list) for tool in tools}
-    log = work / "log"
+class Bench:
+    """Tools in turn, against a server of their own each time."""
 
-    def one(tool: Tool, name: str, first: float, gap: float, **size: Any) -> tuple[Told, Truth]:
-        with serving(program, server, tokens=TOKENS, first_ms=first, gap_ms=gap, log=log) as running:
-            ask = Ask(url=running.url, seconds=seconds, tokens=TOKENS, **size)
-            told = tool.run(ask, work / f"{tool.name}-{name}", client)
-            return told, running.truth()
+    def __init__(self, tools: list[Tool], seconds: float, patience: float, work: Path) -> None:
+        cores = sorted(os.sched_getaffinity(0))
+        self._client, self._server = cores[0], cores[-1]
+        self._program = build(PROJECT / ".bench")
+        self._seconds, self._patience, self._work = seconds, patience, work
+        self.tools = tools
+        self.figures: Figures = {tool.name: defaultdict(list) for tool in tools}
 
-    for number in range(rounds):
-        for tool in tools:
-            print(f"round {number + 1} of {rounds}: {tool.name}", flush=True)
-            mine = figures[tool.name]
-            told, truth = one(tool, f"open{number}", FIRST_MS, GAP_MS, rate=RATE)
-            note_open(mine, told, truth, seconds)
-            if tool.name == "slipway":
-                distance, bound = kolmogorov_smirnov([served.arrival for served in truth.requests])
-                mine["arrivals_ks"].append(distance)
-                mine["arrivals_ks_bound"].append(bound)
-            told, truth = one(tool, f"closed{number}", PACED_FIRST_MS, PACED_GAP_MS, concurrency=CALLERS)
-            mine["requests_per_second"].append(truth.rate)
-            mine["cpu_ms_per_request"].append(1000 * told.cpu / len(truth.requests))
-            if tool.name == "slipway":
-                told, truth = one(tool, f"many{number}", MANY_FIRST_MS, MANY_GAP_MS, concurrency=MANY_CALLERS)
-                mine["concurrency_error_pct"].append(100 * abs(truth.at_once() - MANY_CALLERS) / MANY_CALLERS)
-    return figures
+    def round(self, number: int, of: int) -> None:
+        for tool in self.tools:
+            mine = self.figures[tool.name]
+            loads = [
+                self.open_loop,
+                self.closed_loop,
+                *([self.many_callers] if tool.name == "slipway" else []),
+            ]
+            for load in loads:
+                what = f"round {number + 1} of {of}: {tool.name}, {load.__name__.replace('_', ' ')}"
+                began = time.monotonic()
+                try:
+                    load(tool, mine, number)
+                except RuntimeError as error:
+                    mine["failed_runs"].append(1.0)
+                    print(f"{what}: FAILED: {error}", flush=True)
+                else:
+                    mine["failed_runs"].append(0.0)
+                    print(f"{what}: {time.monotonic() - began:.0f} s", flush=True)
+
+    def open_loop(self, tool: Tool, mine: dict[str, list[float]], number: int) -> None:
+        told, truth = self._one(tool, f"open{number}", FIRST_MS, GAP_MS, rate=RATE)
+        note_open(mine, told, truth, self._seconds)
+        if tool.name == "slipway":
+            distance, bound = kolmogorov_smirnov([served.arrival for served in truth.requests])
+            mine["arrivals_ks"].append(distance)
+            mine["arrivals_ks_bound"].append(bound)
+
+    def closed_loop(self, tool: Tool, mine: dict[str, list[float]], number: int) -> None:
+        told, truth = self._one(tool, f"closed{number}", PACED_FIRST_MS, PACED_GAP_MS, concurrency=CALLERS)
+        mine["requests_per_second"].append(truth.rate)
+        mine["cpu_ms_per_request"].append(1000 * told.cpu / len(truth.requests))
+
+    def many_callers(self, tool: Tool, mine: dict[str, list[float]], number: int) -> None:
+        _, truth = self._one(tool, f"many{number}", MANY_FIRST_MS, MANY_GAP_MS, concurrency=MANY_CALLERS)
+        mine["concurrency_error_pct"].append(100 * abs(truth.at_once() - MANY_CALLERS) / MANY_CALLERS)
+
+    def _one(self, tool: Tool, name: str, first: float, gap: float, **size: Any) -> tuple[Told, Truth]:
+        log = self._work / "log"
+        with serving(
+            self._program, self._server, tokens=TOKENS, first_ms=first, gap_ms=gap, log=log
+        ) as running:
+            ask = Ask(url=running.url, seconds=self._seconds, tokens=TOKENS, **size)
+            told = tool.run(ask, self._work / f"{tool.name}-{name}", self._client, self._patience)
+            truth = running.truth()
+        if len(truth.requests) < 2:
+            raise RuntimeError(f"the server saw {len(truth.requests)} requests of {tool.name}")
+        return told, truth
 
 
 def summary(figures: Figures) -> dict[str, Any]:
@@ -97,6 +139,7 @@ def summary(figures: Figures) -> dict[str, Any]:
                 "rounds_within": sum(within),
                 "rounds": len(within),
             }
+        entry["failed_runs"] = sum(values["failed_runs"])
         entry["spreads"] = {name: [min(each), max(each)] for name, each in values.items()}
         found[tool] = entry
     return found
@@ -119,6 +162,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=10.0, help="each load's length")
+    parser.add_argument(
+        "--patience", type=float, default=PATIENCE, help="seconds a run may take beyond its load"
+    )
     parser.add_argument("--only", default=",".join(TOOLS), help="tools, by name")
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
@@ -128,10 +174,24 @@ def main() -> None:
         tools = [TOOLS[name](PROJECT / ".bench", tokenizer) for name in given.only.split(",")]
         for tool in tools:
             tool.install()
-        figures = measure(tools, given.rounds, given.seconds, work)
-    print(table(figures))
-    if given.json:
-        given.json.write_text(json.dumps(summary(figures), indent=1) + "\n")
+        bench = Bench(tools, given.seconds, given.patience, work)
+        for number in range(given.rounds):
+            bench.round(number, given.rounds)
+            if given.json:
+                given.json.write_text(json.dumps(summary(bench.figures), indent=1) + "\n")
+    print(table(bench.figures))
+    if lacking := missing(summary(bench.figures)):
+        sys.exit(f"not measured: {', '.join(lacking)}")
+
+
+def missing(found: dict[str, Any]) -> list[str]:
+    """Figures a tool should have and has not."""
+    return [
+        f"{tool} {name}"
+        for tool, entry in found.items()
+        for name in (*EVERYBODYS, *(OURS if tool == "slipway" else ()))
+        if name not in entry
+    ]
 
 
 if __name__ == "__main__":

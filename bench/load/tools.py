@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 PROJECT = Path(__file__).resolve().parents[2]
-PATIENCE = 240.0  # seconds a tool may take beyond its window
+PATIENCE = 90.0  # seconds a tool may take beyond its window
 WORDS = 8  # of a prompt
+STOPPED = 124  # the exit code of one that took too long, as timeout(1) has it
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class Tool(ABC):
     def read(self, folder: Path, output: str) -> tuple[float | None, float | None, float | None]:
         """First token at p50 and p99, time per output token at p50, in milliseconds."""
 
-    def run(self, ask: Ask, folder: Path, core: int) -> Told:
-        """On that core. Raises RuntimeError with the end of its output where it fails."""
+    def run(self, ask: Ask, folder: Path, core: int, patience: float = PATIENCE) -> Told:
+        """On that core, `patience` seconds beyond its window at most. Raises RuntimeError with the end of its output."""
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "output"
         environment = {
@@ -85,11 +86,16 @@ class Tool(ABC):
                 start_new_session=True,
                 preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             )
-        code, cpu = _wait(process, ask.seconds + PATIENCE)
+        code, cpu = _wait(process, ask.seconds + patience)
         wall = time.monotonic() - began
         output = log.read_text(errors="replace")
         if code:
-            raise RuntimeError(f"{self.name} ended with {code}:\n{output[-3000:]}")
+            what = (
+                f"took more than {patience:g} s beyond its window"
+                if code == STOPPED
+                else f"ended with {code}"
+            )
+            raise RuntimeError(f"{self.name} {what}:\n{output[-3000:]}")
         return Told(*self.read(folder, output), wall, cpu)
 
 
@@ -104,7 +110,7 @@ def _wait(process: subprocess.Popen[bytes], patience: float) -> tuple[int, float
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    return 124, 0.0
+    return STOPPED, 0.0
 
 
 class Slipway(Tool):

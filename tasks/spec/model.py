@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.spec.quantities import Quantity, Seconds
+from tasks.spec.quantities import Quantity, Seconds, parse_duration
 
 
 class Record(BaseModel):
@@ -64,15 +64,24 @@ class Cache(Record):
 
 
 class Objectives(Record):
-    """What must hold under load. Latencies in milliseconds at the percentile the name says."""
+    """What must hold under load. Latencies in milliseconds at the percentile the name says: METRIC_pPERCENT_ms."""
 
     ttft_p50_ms: float | None = Field(None, gt=0)
+    ttft_p90_ms: float | None = Field(None, gt=0)
     ttft_p95_ms: float | None = Field(None, gt=0)
     ttft_p99_ms: float | None = Field(None, gt=0)
-    tpot_p50_ms: float | None = Field(None, gt=0)
-    tpot_p95_ms: float | None = Field(None, gt=0)
+    itl_p50_ms: float | None = Field(None, gt=0)
+    itl_p90_ms: float | None = Field(None, gt=0)
+    itl_p95_ms: float | None = Field(None, gt=0)
     itl_p99_ms: float | None = Field(None, gt=0)
+    tpot_p50_ms: float | None = Field(None, gt=0)
+    tpot_p90_ms: float | None = Field(None, gt=0)
+    tpot_p95_ms: float | None = Field(None, gt=0)
+    tpot_p99_ms: float | None = Field(None, gt=0)
+    e2e_p50_ms: float | None = Field(None, gt=0)
+    e2e_p90_ms: float | None = Field(None, gt=0)
     e2e_p95_ms: float | None = Field(None, gt=0)
+    e2e_p99_ms: float | None = Field(None, gt=0)
     max_error_rate: float = Field(0.01, ge=0, le=1, description="share of requests that may fail")
     min_goodput: float | None = Field(
         None, ge=0, le=1, description="share of requests that meet every per-request bound below"
@@ -81,6 +90,13 @@ class Objectives(Record):
     request_tpot_ms: float | None = Field(None, gt=0, description="a good request's time per output token")
     request_e2e_ms: float | None = Field(None, gt=0, description="a good request's whole time, at most")
     min_output_tokens_per_second: float | None = Field(None, gt=0)
+    min_requests_per_second: float | None = Field(None, gt=0, description="that succeeded, over the window")
+    max_regression: float | None = Field(
+        0.1,
+        gt=0,
+        description="share by which a figure may be worse than the last proven run's, beyond the measured noise; "
+        "null: not judged",
+    )
 
 
 class LengthDistribution(Record):
@@ -92,33 +108,110 @@ class LengthDistribution(Record):
     maximum: int = Field(8192, ge=1)
 
 
+MOST_REQUESTS = 2_000_000  # of one load: about 150 MiB of figures
+
+
+class Stage(Record):
+    """A part of the window at one rate."""
+
+    rate: float = Field(gt=0, le=100_000, description="requests a second")
+    seconds: Seconds = Field(gt=0)
+
+
+class Replay(Record):
+    """A trace in the Azure LLM inference format: its own arrivals and lengths, as long as warm-up and window."""
+
+    file: str = Field(min_length=1, description="CSV, relative to the project's folder")
+    speed: float = Field(1.0, gt=0, le=10_000, description="2: twice as fast as it was")
+    start: Seconds = Field(0.0, description="how far into the trace to begin")
+
+
 class Load(Record):
     """The load a release is proven under. Open loop: arrivals do not wait for answers. Closed: `concurrency` callers
     each wait for their answer before they ask again."""
 
-    arrivals: Literal["poisson", "constant", "closed"] = "poisson"
-    rate: float | None = Field(None, gt=0, description="requests a second; not with closed arrivals")
+    arrivals: Literal["poisson", "constant", "closed", "trace"] = "poisson"
+    rate: float | None = Field(
+        None, gt=0, le=100_000, description="requests a second, of poisson or constant arrivals"
+    )
+    ramp_to: float | None = Field(
+        None, gt=0, le=100_000, description="the rate rises (or falls) evenly to this over the window"
+    )
+    stages: tuple[Stage, ...] = Field(
+        (), max_length=100, description="instead of rate and window: one rate after another"
+    )
     concurrency: int | None = Field(None, ge=1, le=4096, description="callers; with closed arrivals only")
-    warmup: Seconds = Field(5.0, description="sent at the same rate, not counted")
-    window: Seconds = Field(60.0, description="requests sent in this time are the ones counted")
+    trace: Replay | None = Field(None, description="with trace arrivals only")
+    warmup: Seconds = Field(5.0, description="sent at the window's first rate, not counted")
+    window: Seconds = Field(
+        60.0, gt=0, le=86_400, description="requests sent in this time are the ones counted"
+    )
     drain: Seconds = Field(60.0, description="how long requests still running may take to end")
-    stall: Seconds = Field(20.0, description="a stream with no bytes for this long has failed")
+    stall: Seconds = Field(20.0, gt=0, description="a stream with no bytes for this long has failed")
     prompt_tokens: LengthDistribution = LengthDistribution(mean=256, stdev=64)
     output_tokens: LengthDistribution = LengthDistribution(mean=128, stdev=32)
+    prompts: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON lines of prompt or messages, max_tokens; relative to the project's folder",
+    )
+    endpoint: Literal["chat", "completions"] = "chat"
     seed: int = 1
     streaming: bool = True
 
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_make_the_window(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not given.get("stages"):
+            return given
+        try:
+            whole = sum(parse_duration(stage["seconds"]) for stage in given["stages"])
+            told = parse_duration(given.get("window", whole))
+        except (TypeError, KeyError, ValueError, AttributeError):
+            return given  # the fields' own checks say what is wrong
+        if abs(told - whole) > 1e-6:
+            raise ValueError(f"the stages take {whole:g} s: leave window out")
+        return {**given, "window": whole}
+
     @model_validator(mode="after")
     def _has_a_size(self) -> Self:
+        if (self.arrivals == "trace") != (self.trace is not None):
+            raise ValueError("trace arrivals take trace, and no others do")
+        if self.trace and (self.prompts or self.rate or self.stages or self.concurrency):
+            raise ValueError(
+                "a trace brings its own arrivals and lengths: no rate, stages, concurrency or prompts"
+            )
         if self.arrivals == "closed" and (self.concurrency is None or self.rate is not None):
             raise ValueError("closed arrivals take concurrency, and no rate")
-        if self.arrivals != "closed" and (self.rate is None or self.concurrency is not None):
-            raise ValueError(f"{self.arrivals} arrivals take rate, and no concurrency")
+        if self.arrivals in ("poisson", "constant"):
+            if (self.rate is None) == (not self.stages) or self.concurrency is not None:
+                raise ValueError(f"{self.arrivals} arrivals take rate or stages, and no concurrency")
+        elif self.stages:
+            raise ValueError("stages are for poisson and constant arrivals")
+        if (self.offered_rate or 0) * (self.warmup + self.window) > MOST_REQUESTS:
+            raise ValueError(f"that is more than {MOST_REQUESTS:,} requests: make it shorter or slower")
+        if self.ramp_to is not None and self.rate is None:
+            raise ValueError("ramp_to rises from rate: give rate")
         return self
+
+    @property
+    def offered_rate(self) -> float | None:
+        """Requests a second asked for on average over the window; None where callers or a trace decide."""
+        if self.stages:
+            return sum(stage.rate * stage.seconds for stage in self.stages) / self.window
+        if self.rate is not None and self.ramp_to is not None:
+            return (self.rate + self.ramp_to) / 2
+        return self.rate
 
     def __str__(self) -> str:
         if self.arrivals == "closed":
             return f"{self.concurrency} callers that wait for their answers"
+        if self.trace:
+            return f"{self.trace.file} replayed at {self.trace.speed:g} times its speed"
+        if self.stages:
+            return f"{self.arrivals} arrivals at {', '.join(f'{stage.rate:g}' for stage in self.stages)}/s"
+        if self.ramp_to is not None:
+            return f"{self.arrivals} arrivals from {self.rate:g}/s to {self.ramp_to:g}/s"
         return f"{self.arrivals} arrivals at {self.rate:g}/s"
 
 

@@ -208,6 +208,39 @@ class Distribution(Record):
     max: float | None = None
 
 
+class Block(Record):
+    """A part of the window, by when its requests were due: what latency over time and its noise are read from."""
+
+    start: float = Field(description="seconds since the window began")
+    seconds: float
+    requests: int
+    failed: int
+    output_tokens: int
+    ttft: Distribution
+    tpot: Distribution
+    e2e: Distribution
+
+
+class Figure(Record):
+    """One figure of two runs. A rise of more than `allowed` is a regression; for a figure that should be high, a fall."""
+
+    name: str
+    before: float
+    now: float
+    noise: float = Field(description="standard error of the difference, from the spread of both runs' blocks")
+    allowed: float
+    regressed: bool
+
+
+class Comparison(Record):
+    """This run beside the last proven one on the same profile; `compared` False: why there was nothing to compare."""
+
+    compared: bool
+    why: str
+    release: str | None = None
+    figures: tuple[Figure, ...] = ()
+
+
 class ObjectiveResult(Record):
     """One objective: what was asked, what was measured, whether it holds."""
 
@@ -238,6 +271,57 @@ class LoadReport(Record):
     goodput: float | None
     send_lateness: Distribution
     loop_lag_p99_ms: float
+    load: str = Field("", description="what was asked for, in words")
+    profile: str = Field(
+        "", description="a digest of the load's settings and files: only equals are compared"
+    )
+    in_flight: float | None = Field(None, description="requests under way on average: Little's law")
+    prompt_tokens_per_second: float | None = None
+    warmup_failures: int = 0
+    cut_to_context: int = Field(0, description="requests shortened to what the model can take")
+    blocks: tuple[Block, ...] = ()
+    quantiles: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict, description="milliseconds of ttft, itl, tpot, e2e at each percent from 0 to 100"
+    )
+    comparison: Comparison | None = None
+
+
+class SweepStep(Record):
+    """One rate for one window, judged by the model's objectives. Latencies in milliseconds."""
+
+    rate: float
+    verdict: Verdict
+    reason: str
+    requests: int
+    in_flight: float
+    ttft_p50: float | None
+    ttft_p95: float | None
+    tpot_p95: float | None
+    e2e_p50: float | None
+    e2e_p95: float | None
+    output_tokens_per_second: float
+    error_rate: float
+
+
+class Sweep(Record):
+    """The highest rate at which the objectives hold, or why it is not known; and what follows from it for one replica."""
+
+    started_at: datetime
+    replicas: int
+    steps: tuple[SweepStep, ...]
+    knee: float | None = Field(None, description="requests a second of all replicas")
+    refused: str | None = Field(None, description="why there is no knee")
+    in_flight: float | None = Field(None, description="requests under way at the knee, of all replicas")
+    requests_per_replica: int | None = Field(None, description="proposed for scaling.requests_per_replica")
+    max_num_seqs: int | None = Field(None, description="proposed for engine.max_num_seqs")
+    why: str = ""
+
+
+class LoadPage(Record):
+    """A load report for people and for machines, to keep beside its release."""
+
+    html: str
+    document: str = Field(description="JSON")
 
 
 class IdleDecision(Record):

@@ -3,7 +3,7 @@
     python -m tasks.validation.generator JOB.json     (the API key in SLIPWAY_API_KEY)
 
 Lines on stdout are JSON: {"progress": sent, "of": total} while it runs, {"report": …} at the end.
-What carries the requests, and why, is in transport.py.
+What carries the requests, and why, is in connections.py.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import math
 import os
+import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,181 +26,182 @@ import uvloop
 
 from tasks.spec.model import Load, Objectives, Record
 from tasks.spec.records import LoadReport
-from tasks.validation.arrivals import Arrival, arrivals, lengths, prompt
+from tasks.validation.arrivals import Arrival, arrivals, cut_to_context, lengths
+from tasks.validation.asking import Asking
+from tasks.validation.connections import CONNECT_SECONDS, SPARE, Pool
 from tasks.validation.measure import report
-from tasks.validation.transport import LoadTransport, TimedStream
-from tasks.validation.wire import Trace, read
+from tasks.validation.sources import read_sources
+from tasks.validation.tally import Tally
+from tasks.validation.wire import Reading
 
-CONNECT_SECONDS = 10.0
 SPIN_SECONDS = (
-    0.0015  # asleep until this long before a request is due, then yielding: timers are late by more
+    0.0025  # asleep until this long before a request is due, then yielding: uvloop's timers know milliseconds
 )
 LAG_SECONDS = 0.01
 PROGRESS_SECONDS = 1.0
+READY_AT_MOST = 256  # connections opened before the first request of an open loop
+OPENED_AT_ONCE = 32
+LATE_TURNS = 16  # so many are sent at once when late, before answers get their turn
+PAUSE_SECONDS = 0.1  # a caller whose request failed: a refusal is no reason to ask a thousand times a second
+
+Tell = Callable[[int, int], None]
 
 
 class Job(Record):
-    """Where the load goes, what it is, and what must hold under it."""
+    """Where the load goes, what it is, and what must hold under it. Files of the load are below `root`."""
 
     base_url: str
     served_name: str
     load: Load
     objectives: Objectives
+    max_model_len: int | None = None
+    root: str = "."
 
 
-async def generate(job: Job, key: str, tell: Callable[[int, int], None]) -> LoadReport:
-    """Send every request when it is due, drain, measure."""
-    schedule = arrivals(job.load)
-    bodies = [_body(job, a.prompt_words, a.output_tokens, index) for index, a in enumerate(schedule)]
-    url = httpx.URL(f"{job.base_url}/chat/completions")
-    headers = httpx.Headers(
-        {"Host": url.netloc.decode(), "Authorization": f"Bearer {key}", "Content-Type": "application/json"}
-    )
+async def generate(job: Job, key: str, tell: Tell) -> LoadReport:
+    """Send every request when it is due, drain, measure. Raises httpx.HTTPError, OSError, InvalidDocument."""
+    load = job.load
+    rows, given = read_sources(load, Path(job.root))
+    schedule, cut = arrivals(load, rows), 0
+    if job.max_model_len and not given:
+        schedule, cut = cut_to_context(schedule, job.max_model_len)
+    longest = max((one.prompt_words for one in schedule), default=load.prompt_tokens.maximum)
+    asking = Asking(job.base_url, job.served_name, key, load, longest=longest, given=given)
+    tally = Tally(job.objectives)
     lags: list[float] = []
-    traces: list[Trace] = []
-    async with LoadTransport(stall=job.load.stall, connect=CONNECT_SECONDS) as transport:
-        sender = Sender(transport, url, headers)
-        await sender.greet(f"{job.base_url}/models")
+    url = httpx.URL(job.base_url)
+    tls = httpx.create_ssl_context() if url.scheme == "https" else None
+    await greet(f"{job.base_url}/models", key)
+    pool = Pool(url.host, url.port or (443 if tls else 80), tls=tls, stall=load.stall)
+    try:
+        await open_ready(pool, connections_for(load, schedule))
         started_at = datetime.now(UTC)
         gc.collect()
         gc.freeze()
         gc.disable()  # a collection in the window would be measured as latency
         start = time.perf_counter()
-        lagging = asyncio.create_task(_watch_lag(lags, start, job.load))
-        if job.load.arrivals == "closed":
-            await _closed(sender, job, start, traces, tell)
-            lagging.cancel()
+        tally.begin = start + load.warmup
+        lagging = asyncio.create_task(_watch_lag(lags, load.warmup))
+        sending = Sending(pool, asking, load, tally, start, tell)
+        if load.arrivals == "closed":
+            await sending.closed()
         else:
-            sending = await _open(sender, job, start, schedule, bodies, traces, tell)
-            lagging.cancel()
-            await _drain(sending, job.load.drain)
+            await sending.open(schedule)
+        lagging.cancel()
+        await sending.drain()
         gc.enable()
-    for trace in traces:
-        if not trace.ended:
-            trace.failure = "still running after the drain"
-    return report(
-        [read(trace) for trace in traces], job.load, job.objectives, started_at=started_at, lags=lags
-    )
+    finally:
+        await pool.close()
+    return report(tally, load, job.objectives, started_at=started_at, lags=lags, cut_to_context=cut)
 
 
-async def _open(
-    sender: Sender,
-    job: Job,
-    start: float,
-    schedule: Sequence[Arrival],
-    bodies: Sequence[bytes],
-    traces: list[Trace],
-    tell: Callable[[int, int], None],
-) -> list[asyncio.Task[None]]:
-    """Every request when it is due, whatever became of those before; the ones that may still run."""
-    sending = []
-    for index, (arrival, body) in enumerate(zip(schedule, bodies, strict=True)):
-        await _until(start + arrival.due)
-        trace = Trace(due=start + arrival.due, counted=arrival.counted, streaming=job.load.streaming)
-        traces.append(trace)
-        sending.append(asyncio.create_task(sender.send(body, trace)))
-        tell(index + 1, len(schedule))
-    return sending
+async def greet(url: str, key: str) -> None:
+    """DNS, TLS and the server's first answer are not the model's time. Raises httpx.HTTPError."""
+    async with httpx.AsyncClient(timeout=CONNECT_SECONDS) as client:
+        await client.get(url, headers={"Authorization": f"Bearer {key}"})
 
 
-async def _closed(
-    sender: Sender,
-    job: Job,
-    start: float,
-    traces: list[Trace],
-    tell: Callable[[int, int], None],
-) -> None:
-    """So many callers, each asking again as soon as it is answered; a request is due when its caller is free.
+def connections_for(load: Load, schedule: list[Arrival]) -> int:
+    """How many stand ready before the first request: each caller's, or a second's worth of arrivals."""
+    if load.concurrency:
+        return load.concurrency
+    a_second = len(schedule) / (load.warmup + load.window)
+    return max(SPARE, min(READY_AT_MOST, math.ceil(a_second)))
 
-    Progress is told in seconds: how many requests there will be is not known."""
-    load = job.load
-    begin, end = start + load.warmup, start + load.warmup + load.window
-    upcoming = enumerate(lengths(load))
 
-    async def call() -> None:
-        while (due := time.perf_counter()) < end:
+async def open_ready(pool: Pool, count: int) -> None:
+    for already in range(0, count, OPENED_AT_ONCE):
+        now = min(OPENED_AT_ONCE, count - already)
+        await asyncio.gather(*(pool.open(1) for _ in range(now)))
+
+
+@dataclass
+class Sending:
+    """One load on its way. `start` is the clock's time the schedule counts from."""
+
+    pool: Pool
+    asking: Asking
+    load: Load
+    tally: Tally
+    start: float
+    tell: Tell
+    running: int = 0
+    _all_ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def open(self, schedule: list[Arrival]) -> None:
+        """Every request when it is due, whatever became of those before."""
+        streaming = self.load.streaming
+        for index, arrival in enumerate(schedule):
+            request = self.asking.request(arrival.prompt_words, arrival.output_tokens, index)
+            due = self.start + arrival.due
+            await _until(due, index)
+            self._send(request, Reading(due, counted=arrival.counted, streaming=streaming), self._ended)
+            self.tell(index + 1, len(schedule))
+
+    async def closed(self) -> None:
+        """So many callers, each asking again as soon as it is answered; a request is due when its caller is free.
+
+        Progress is told in seconds: how many requests there will be is not known."""
+        load, loop = self.load, asyncio.get_running_loop()
+        end = self.start + load.warmup + load.window
+        upcoming: Iterator[tuple[int, tuple[int, int]]] = enumerate(lengths(load))
+
+        def ask() -> None:
+            now = time.perf_counter()
+            if now >= end:
+                return
             index, (words, tokens) = next(upcoming)
-            body = _body(job, words, tokens, index)
-            trace = Trace(due=time.perf_counter(), counted=due >= begin, streaming=load.streaming)
-            traces.append(trace)
-            await sender.send(body, trace)
-            tell(int(time.perf_counter() - start), int(end - start))
+            request = self.asking.request(words, tokens, index)
+            due = time.perf_counter()
+            reading = Reading(due, counted=due >= self.tally.begin, streaming=load.streaming)
+            self._send(request, reading, answered)
+            self.tell(int(now - self.start), int(end - self.start))
 
-    callers = [asyncio.create_task(call()) for _ in range(load.concurrency or 0)]
-    await asyncio.sleep(end - time.perf_counter())
-    await _drain(callers, load.drain)
+        def answered(reading: Reading) -> None:
+            if reading.failure or reading.status != 200:
+                loop.call_later(PAUSE_SECONDS, ask)
+            else:
+                ask()
+            self._ended(reading)
+
+        for _ in range(load.concurrency or 0):
+            ask()
+        await asyncio.sleep(end - time.perf_counter())
+
+    async def drain(self) -> None:
+        """What still runs gets `drain` seconds; what runs after that has failed, and is counted."""
+        if self.running:
+            self._all_ended.clear()
+            try:
+                await asyncio.wait_for(self._all_ended.wait(), self.load.drain)
+            except TimeoutError:
+                self.pool.give_up("still running after the drain")
+                await asyncio.sleep(0)
+
+    def _send(self, request: bytes, reading: Reading, done: Callable[[Reading], None]) -> None:
+        self.running += 1
+        self.pool.send(request, reading, done)
+
+    def _ended(self, reading: Reading) -> None:
+        self.tally.add(reading.outcome())
+        self.running -= 1
+        if not self.running:
+            self._all_ended.set()
 
 
-def _body(job: Job, words: int, tokens: int, index: int) -> bytes:
-    body = {
-        "model": job.served_name,
-        "messages": [{"role": "user", "content": prompt(words, index, job.load.seed)}],
-        "max_tokens": tokens,
-        "ignore_eos": True,  # vLLM's own: the length asked for is the length generated
-        "temperature": 0.0,
-        "stream": job.load.streaming,
-    }
-    if job.load.streaming:
-        body["stream_options"] = {"include_usage": True}
-    return json.dumps(body).encode()
-
-
-async def _until(due: float) -> None:
+async def _until(due: float, index: int) -> None:
     left = due - time.perf_counter()
     if left > SPIN_SECONDS:
         await asyncio.sleep(left - SPIN_SECONDS)
+    elif left <= 0 and index % LATE_TURNS == 0:
+        await asyncio.sleep(0)
     while time.perf_counter() < due:  # noqa: ASYNC110  this is the one wait a timer is too coarse for
         await asyncio.sleep(0)
 
 
-@dataclass(frozen=True)
-class Sender:
-    """Where requests go, and with which headers."""
-
-    transport: LoadTransport
-    url: httpx.URL
-    headers: httpx.Headers
-
-    async def greet(self, url: str) -> None:
-        """The first connection and DNS are not the model's time. Raises httpx.HTTPError."""
-        response = await self.transport.handle_async_request(httpx.Request("GET", url, headers=self.headers))
-        await response.aclose()
-
-    async def send(self, body: bytes, trace: Trace) -> None:
-        """One request; everything that happened to it is in `trace`."""
-        trace.sent = time.perf_counter()
-        request = httpx.Request("POST", self.url, headers=self.headers, content=body)
-        chunks = trace.chunks
-        try:
-            response = await self.transport.handle_async_request(request)
-            trace.status = response.status_code
-            stream = response.stream
-            assert isinstance(stream, TimedStream)  # noqa: S101  our own transport's
-            try:
-                async for chunk in stream:
-                    chunks.append((stream.arrived, chunk))
-            finally:
-                await stream.aclose()
-        except httpx.TimeoutException:
-            trace.failure = "stalled" if chunks else "no answer in time"
-        except httpx.ConnectError:
-            trace.failure = "connection refused"
-        except httpx.HTTPError:
-            trace.failure = "connection lost"
-        trace.ended = chunks[-1][0] if chunks and not trace.failure else time.perf_counter()
-
-
-async def _drain(sending: list[asyncio.Task[None]], patience: float) -> None:
-    if sending:
-        _, running = await asyncio.wait(sending, timeout=patience)
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
-
-
-async def _watch_lag(lags: list[float], start: float, load: Load) -> None:
+async def _watch_lag(lags: list[float], warmup: float) -> None:
     """How late the event loop itself wakes, in the window: the generator's own share of any latency."""
-    await asyncio.sleep(load.warmup)
+    await asyncio.sleep(warmup)
     while True:
         before = time.perf_counter()
         await asyncio.sleep(LAG_SECONDS)
@@ -207,6 +210,8 @@ async def _watch_lag(lags: list[float], start: float, load: Load) -> None:
 
 def main() -> None:
     job = Job.model_validate_json(Path(sys.argv[1]).read_text())
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a connection is a file
     told = 0.0
 
     def tell(sent: int, total: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import tempfile
@@ -18,11 +19,19 @@ from tasks.validation.measure import describe
 START_SECONDS = 60.0
 
 
-def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter) -> LoadReport:
-    """The load of the model's file against the endpoint; its report. Raises ToolFailed, ValidationFailed."""
+def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter, *, root: Path) -> LoadReport:
+    """The load of the model's file against the endpoint; its report. Files of the load are below `root`.
+
+    Raises ToolFailed, ValidationFailed, InvalidDocument.
+    """
     load = model.load
     job = Job(
-        base_url=endpoint.base_url, served_name=endpoint.served_name, load=load, objectives=model.objectives
+        base_url=endpoint.base_url,
+        served_name=endpoint.served_name,
+        load=load,
+        objectives=model.objectives,
+        max_model_len=model.engine.max_model_len,
+        root=str(root),
     )
     reporter.say(f"{load}: {load.warmup:g} s warm-up, {load.window:g} s counted")
 
@@ -44,10 +53,30 @@ def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter) -> Loa
     if not last.startswith('{"report"'):
         raise ValidationFailed("the load generator ended without a report", evidence=finished.tail)
     found = LoadReport.model_validate(json.loads(last)["report"])
+    return found.model_copy(update={"profile": profile(model, root)})
+
+
+def profile(model: Model, root: Path) -> str:
+    """Twelve hexadecimal digits over all that makes the load what it is, its files' bytes too. Raises OSError."""
+    load = model.load
+    digest = hashlib.sha256(load.model_dump_json().encode())
+    digest.update(f"{model.engine.max_model_len}".encode())  # lengths are cut to it
+    for file in (load.trace.file if load.trace else None, load.prompts):
+        if file:
+            with (root / file).open("rb") as source:
+                digest.update(hashlib.file_digest(source, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def tell(found: LoadReport, reporter: Reporter) -> None:
+    """The verdict and what decided it, a line each."""
     reporter.say(f"{found.verdict}: {found.reasons[0]}")
     for result in found.objectives:
         reporter.say(f"{'holds ' if result.holds else 'BROKEN'} {describe(result)}")
-    return found
+    if found.comparison:
+        reporter.say(found.comparison.why)
+    if found.cut_to_context:
+        reporter.say(f"{found.cut_to_context} requests were cut to what the model can take")
 
 
 def table(found: LoadReport) -> list[dict[str, str]]:

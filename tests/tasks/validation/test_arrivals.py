@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.spec.model import LengthDistribution, Load
-from tasks.validation.arrivals import arrivals, draw, prompt
+from tasks.validation.arrivals import arrivals, cut_to_context, draw
+from tasks.validation.sources import TraceRow
 
 
 def a_load(**over: Any) -> Load:
@@ -105,18 +106,6 @@ def test_a_length_without_spread_is_its_mean() -> None:
     assert {a.output_tokens for a in arrivals(a_load(output_tokens={"mean": 24}))} == {24}
 
 
-def test_a_prompt_has_the_words_asked_for_and_no_other_request_has_it() -> None:
-    assert len(prompt(40, 0, 1).split()) == 40
-    assert prompt(40, 0, 1) == prompt(40, 0, 1)
-    assert len({prompt(40, index, 1) for index in range(200)}) == 200
-    assert prompt(40, 0, 2) != prompt(40, 0, 1)
-
-
-def test_prompts_share_no_long_beginning() -> None:
-    """A prefix cache works in blocks of 16 tokens: no two prompts may share their first one."""
-    assert len({tuple(prompt(64, index, 1).split()[:16]) for index in range(2000)}) == 2000
-
-
 @pytest.mark.parametrize(
     ("load", "says"),
     [
@@ -124,8 +113,111 @@ def test_prompts_share_no_long_beginning() -> None:
         ({"arrivals": "closed"}, "take concurrency"),
         ({"arrivals": "poisson"}, "take rate"),
         ({"rate": 5, "concurrency": 2}, "no concurrency"),
+        ({"rate": 5, "stages": [{"rate": 1, "seconds": 5}]}, "rate or stages"),
+        ({"stages": [{"rate": 1, "seconds": 5}], "window": 9}, "the stages take 5 s"),
+        ({"stages": [{"rate": 1, "seconds": 0}]}, "greater than 0"),
+        ({"ramp_to": 5}, "take rate or stages"),
+        ({"arrivals": "closed", "concurrency": 2, "ramp_to": 5}, "ramp_to rises from rate"),
+        ({"arrivals": "trace"}, "trace arrivals take trace"),
+        ({"rate": 5, "trace": {"file": "x.csv"}}, "trace arrivals take trace"),
+        ({"arrivals": "trace", "rate": 5, "trace": {"file": "x.csv"}}, "brings its own arrivals"),
+        ({"rate": 1000, "window": "1h"}, "more than 2,000,000 requests"),
     ],
 )
 def test_a_load_without_its_size_is_refused(load: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Load.model_validate(load)
+
+
+def rate_between(load: Load, begin: float, end: float) -> float:
+    return sum(begin <= arrival.due < end for arrival in arrivals(load)) / (end - begin)
+
+
+def test_a_ramp_rises_evenly_from_one_rate_to_the_other() -> None:
+    load = a_load(arrivals="constant", rate=10.0, ramp_to=50.0, warmup=10, window=100)
+    assert rate_between(load, 0, 10) == pytest.approx(10, abs=0.2)
+    for second in (10, 35, 60, 85, 105):
+        expected = 10 + 40 * (second + 2.5 - 10) / 100
+        assert rate_between(load, second, second + 5) == pytest.approx(expected, abs=0.6)
+    assert load.offered_rate == 30.0
+
+
+def test_a_poisson_ramp_is_a_poisson_process_of_its_rate() -> None:
+    """Taken back through the rate's course, gaps are exponential of mean one."""
+    load = a_load(rate=20.0, ramp_to=80.0, warmup=0, window=100)
+    counts = [20 * a.due + 0.5 * 0.6 * a.due**2 for a in arrivals(load)]
+    steps = sorted(later - earlier for earlier, later in pairwise([0.0, *counts]))
+    distance = max(abs((n + 0.5) / len(steps) - (1 - math.exp(-step))) for n, step in enumerate(steps))
+    assert len(steps) > 4500
+    assert distance < 1.628 / math.sqrt(len(steps))
+
+
+def test_a_ramp_may_fall() -> None:
+    load = a_load(arrivals="constant", rate=50.0, ramp_to=10.0, warmup=0, window=100)
+    assert len(arrivals(load)) == pytest.approx(3000, abs=2)
+    assert rate_between(load, 90, 100) == pytest.approx(12, abs=0.5)
+
+
+def test_stages_follow_each_other_and_make_the_window() -> None:
+    load = Load.model_validate(
+        {
+            "arrivals": "constant",
+            "warmup": 5,
+            "stages": [{"rate": 5, "seconds": "10s"}, {"rate": 20, "seconds": "20s"}],
+        }
+    )
+    assert load.window == 30
+    assert load.offered_rate == pytest.approx(15)
+    assert rate_between(load, 0, 15) == pytest.approx(5, abs=0.1)
+    assert rate_between(load, 15, 35) == pytest.approx(20, abs=0.1)
+
+
+def a_replay(**over: Any) -> Load:
+    trace = {"file": "trace.csv"} | over.pop("trace", {})
+    return Load.model_validate({"arrivals": "trace", "trace": trace, "warmup": 1, "window": 4} | over)
+
+
+ROWS = tuple(TraceRow(float(n), 100 + n, 10 + n) for n in range(20))
+
+
+def test_a_trace_brings_its_own_arrivals_and_lengths() -> None:
+    found = arrivals(a_replay(), ROWS)
+    assert [(a.due, a.prompt_words, a.output_tokens, a.counted) for a in found] == [
+        (0.0, 100, 10, False),
+        (1.0, 101, 11, True),
+        (2.0, 102, 12, True),
+        (3.0, 103, 13, True),
+        (4.0, 104, 14, True),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("trace", "due", "first"),
+    [
+        ({"speed": 2}, [n / 2 for n in range(10)], 100),
+        ({"speed": 0.5}, [0.0, 2.0, 4.0], 100),
+        ({"start": "10s"}, [0.0, 1.0, 2.0, 3.0, 4.0], 110),
+        ({"start": "10s", "speed": 4}, [n / 4 for n in range(10)], 110),
+    ],
+)
+def test_a_trace_is_sped_up_and_cut(trace: dict[str, Any], due: list[float], first: int) -> None:
+    found = arrivals(a_replay(trace=trace), ROWS)
+    assert [a.due for a in found] == due
+    assert found[0].prompt_words == first
+
+
+@pytest.mark.parametrize(
+    ("words", "tokens", "fits"),
+    [
+        (100, 100, (100, 100)),
+        (900, 100, (868, 100)),  # 1000 less 32 for the template
+        (5000, 50, (918, 50)),
+        (5000, 5000, (484, 484)),
+        (10, 5000, (10, 958)),
+    ],
+)
+def test_a_request_is_cut_to_what_the_model_takes(words: int, tokens: int, fits: tuple[int, int]) -> None:
+    [one] = arrivals(a_replay(warmup=0, window=1), (TraceRow(0.0, words, tokens),))
+    [found], cut = cut_to_context([one], 1000)
+    assert (found.prompt_words, found.output_tokens) == fits
+    assert cut == (fits != (words, tokens))

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.validation.wire import Outcome, Trace, read
+from tasks.validation.wire import Outcome, Reading
 
 GOLDEN = Path(__file__).parent / "golden"
 DUE = 100.0
@@ -26,14 +26,20 @@ def events(name: str) -> list[bytes]:
     return [event + b"\n\n" for event in body(name).split(b"\n\n") if event.strip()]
 
 
-def trace(chunks: list[bytes], *, every: float = 0.1, **over: Any) -> Trace:
+def trace(chunks: list[bytes], *, every: float = 0.1, counted: bool = True, **over: Any) -> Reading:
     """One chunk `every` seconds from DUE on; sent when it was due."""
-    timed = [(DUE + every * (n + 1), chunk) for n, chunk in enumerate(chunks)]
-    made = Trace(due=DUE, counted=True, sent=DUE, status=200, chunks=timed)
-    made.ended = timed[-1][0] if timed else DUE
+    made = Reading(DUE, counted=counted, streaming=over.pop("streaming", True))
+    made.sent, made.status, made.ended = DUE, 200, DUE
     for name, value in over.items():
         setattr(made, name, value)
+    for number, chunk in enumerate(chunks, 1):
+        made.feed(DUE + every * number, chunk)
+        made.ended = DUE + every * number
     return made
+
+
+def read(reading: Reading) -> Outcome:
+    return reading.outcome()
 
 
 def event(**fields: Any) -> bytes:
@@ -152,6 +158,9 @@ def test_lines_may_end_as_windows_ends_them_and_comments_are_skipped() -> None:
         ([b"data: \xff\xfe\n\n"], "unreadable event"),
         ([b"data: null\n\n"], "unreadable event"),
         ([b"data: 7\n\n"], "unreadable event"),
+        ([event(choices=7)], "unreadable event"),
+        ([event(choices=["x"])], "unreadable event"),
+        ([event(choices=[{"delta": "x"}])], "unreadable event"),
         ([b"<html>sorry</html>\n"], "no finish_reason"),
     ],
 )
@@ -210,3 +219,30 @@ def test_one_token_has_no_time_between_tokens() -> None:
     usage = event(choices=[], usage={"prompt_tokens": 9, "completion_tokens": 1})
     found: Outcome = read(trace([ROLE, content("a", "stop"), usage, DONE]))
     assert (found.tpot, found.gaps) == (None, ())
+
+
+def test_an_error_field_that_is_null_is_no_error() -> None:
+    assert read(trace([*GOOD[:-2], event(choices=[], error=None), *GOOD[-2:]])).failure == ""
+
+
+@pytest.mark.parametrize("usage", [None, "many", {"completion_tokens": None}, {"completion_tokens": "3"}])
+def test_a_usage_that_counts_nothing_is_no_tokens(usage: Any) -> None:
+    found = read(trace([*GOOD[:-2], event(choices=[], usage=usage), DONE]))
+    assert (found.failure, found.output_tokens, found.tpot) == ("", 0, None)
+
+
+def test_a_line_without_an_end_is_not_kept_for_ever() -> None:
+    reading = trace([b"data: " + b"x" * 2**20] * 6)
+    assert read(reading).failure == "unreadable event"
+
+
+def test_a_body_that_never_ends_is_not_kept_for_ever() -> None:
+    reading = trace([b" " * 2**24] * 5, streaming=False)
+    assert read(reading).failure == "unreadable answer"
+
+
+def test_a_completions_stream_is_measured_from_its_first_text() -> None:
+    """No role chunk there: the first chunk with text is the first token."""
+    found = read(trace(events("comp_stream")))
+    assert (found.failure, found.output_tokens) == ("", 5)
+    assert found.ttft == pytest.approx(0.1)

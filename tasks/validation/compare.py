@@ -1,0 +1,118 @@
+"""A run beside the last proven one: a regression is what exceeds the margin allowed and the noise measured. Pure.
+
+Noise: the window's blocks are runs of their own (batch means). The standard error of a figure is the standard deviation of its
+blocks' values over the root of their number; that of a difference, the root of both squared and summed. What one slow minute does to
+its neighbours stays within blocks, which a bootstrap of single requests would take for many independent observations.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable
+
+from tasks.spec.records import Block, Comparison, Figure, LoadReport
+
+SIGMAS = 3.0  # of the difference: a run as good as the last is called worse about once in 700 figures
+ENOUGH_BLOCKS = 5
+LATENCIES = tuple((metric, percent) for metric in ("ttft", "tpot", "e2e") for percent in ("p50", "p95"))
+
+
+def compare(
+    now: LoadReport, before: LoadReport | None, margin: float | None, release: str | None
+) -> Comparison:
+    """Every figure both runs have, or why they are not compared. `margin`: the share by which one may be worse."""
+    if before is None or release is None:
+        return Comparison(compared=False, why="nothing to compare with: no release of it is proven here yet")
+    if margin is None:
+        return Comparison(compared=False, why="not compared: max_regression is null", release=release)
+    if not before.profile or before.profile != now.profile:
+        why = f"not compared with release {release}: it was proven under another load"
+        return Comparison(compared=False, why=why, release=release)
+    fewest = min(len(before.blocks), len(now.blocks))
+    if fewest < ENOUGH_BLOCKS:
+        why = (
+            f"not compared with release {release}: {fewest} blocks of requests tell nothing of the noise "
+            f"({ENOUGH_BLOCKS} are needed)"
+        )
+        return Comparison(compared=False, why=why, release=release)
+    figures = [*latencies(now, before, margin), error_rate(now, before, margin)]
+    if now.offered_rate is None and before.offered_rate is None:
+        figures.append(throughput(now, before, margin))
+    worse = [figure.name for figure in figures if figure.regressed]
+    said = f"{', '.join(worse)} worse than allowed" if worse else "nothing is worse than allowed"
+    return Comparison(
+        compared=True, why=f"beside release {release}: {said}", release=release, figures=tuple(figures)
+    )
+
+
+def latencies(now: LoadReport, before: LoadReport, margin: float) -> list[Figure]:
+    figures = []
+    for metric, percent in LATENCIES:
+        one, other = getattr(getattr(now, metric), percent), getattr(getattr(before, metric), percent)
+        if one is None or other is None:
+            continue
+
+        def value(block: Block, metric: str = metric, percent: str = percent) -> float | None:
+            found: float | None = getattr(getattr(block, metric), percent)
+            return found
+
+        noise = math.hypot(standard_error(now, value), standard_error(before, value))
+        figures.append(figure(f"{metric}_{percent}_ms", other, one, noise, margin, one - other))
+    return figures
+
+
+def throughput(now: LoadReport, before: LoadReport, margin: float) -> Figure:
+    """Of callers that wait: an open loop's is what was asked for."""
+
+    def value(block: Block) -> float:
+        return block.output_tokens / block.seconds
+
+    noise = math.hypot(standard_error(now, value), standard_error(before, value))
+    one, other = now.output_tokens_per_second, before.output_tokens_per_second
+    return figure("output_tokens_per_second", other, one, noise, margin, other - one)
+
+
+def error_rate(now: LoadReport, before: LoadReport, margin: float) -> Figure:
+    """Noise of two shares: the standard error of their difference if both were drawn from the same."""
+    failed = (before.requests - before.succeeded, now.requests - now.succeeded)
+    counts = (max(1, before.requests), max(1, now.requests))
+    pooled = sum(failed) / sum(counts)
+    noise = math.sqrt(pooled * (1 - pooled) * (1 / counts[0] + 1 / counts[1]))
+    other, one = failed[0] / counts[0], failed[1] / counts[1]
+    return figure("error_rate", other, one, noise, margin, one - other)
+
+
+def figure(name: str, before: float, now: float, noise: float, margin: float, worse_by: float) -> Figure:
+    allowed = margin * before + SIGMAS * noise
+    return Figure(
+        name=name, before=before, now=now, noise=noise, allowed=allowed, regressed=worse_by > allowed
+    )
+
+
+def standard_error(report: LoadReport, value: Callable[[Block], float | None]) -> float:
+    found = [one for one in map(value, report.blocks) if one is not None]
+    return statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else 0.0
+
+
+def with_comparison(report: LoadReport, comparison: Comparison) -> LoadReport:
+    """The report with it; a PASS that regressed is a FAIL, or INCONCLUSIVE where the generator was as late as that itself."""
+    found = report.model_copy(update={"comparison": comparison})
+    worse = [figure for figure in comparison.figures if figure.regressed]
+    if not worse or report.verdict == "INCONCLUSIVE":
+        return found
+    lines = tuple(describe_figure(figure, comparison.release) for figure in worse)
+    own = max(report.send_lateness.p99 or 0.0, report.loop_lag_p99_ms)
+    latency = all(figure.name.startswith(("ttft", "e2e")) for figure in worse)
+    if report.verdict == "PASS" and latency and all(figure.now - figure.before <= own for figure in worse):
+        why = f"the generator itself was late by {own:.1f} ms at p99, as much as the regression"
+        return found.model_copy(update={"verdict": "INCONCLUSIVE", "reasons": (why, *lines)})
+    kept = report.reasons if report.verdict == "FAIL" else ()
+    return found.model_copy(update={"verdict": "FAIL", "reasons": (*kept, *lines)})
+
+
+def describe_figure(figure: Figure, release: str | None) -> str:
+    return (
+        f"{figure.name}: {figure.now:.4g}, was {figure.before:.4g} in release {release}; "
+        f"{figure.allowed:.3g} is allowed, of which noise {SIGMAS:g} x {figure.noise:.2g}"
+    )

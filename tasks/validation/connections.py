@@ -1,0 +1,223 @@
+"""Connections for load: opened before they are needed, no queue in front of the server, time taken where the socket is read.
+
+A send is one write of bytes made beforehand. Bytes that come are given their time at once and read afterwards, once for all
+sockets that were readable together: reading one answer does not make the next one look late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ssl
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
+
+from tasks.validation.http1 import Answer
+from tasks.validation.wire import Reading
+
+CONNECT_SECONDS = 10.0
+SPARE = 8  # connections that stand ready at all times
+IDLE_SECONDS = 3.0  # uvicorn closes one it has answered on after 5: a request must not meet that
+NEVER_USED_SECONDS = 30.0
+TIDY_SECONDS = 0.1
+
+Done = Callable[[Reading], None]
+
+
+class Connection(asyncio.Protocol):
+    """One socket and the request on it."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self.transport: asyncio.Transport | None = None
+        self.reading: Reading | None = None
+        self.done: Done | None = None
+        self.answer = Answer()
+        self.last = time.perf_counter()  # when bytes last went or came
+        self.fresh_until = self.last + NEVER_USED_SECONDS
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._pool.arrived(time.perf_counter(), self, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.arrived(time.perf_counter(), self, None)
+
+    def send(self, request: bytes, reading: Reading, done: Done) -> None:
+        assert self.transport is not None and self.reading is None  # noqa: S101
+        self.reading, self.done, self.answer = reading, done, Answer()
+        self.last = time.perf_counter()
+        if self.transport.is_closing():
+            self.finish(self.last, "connection lost")
+        else:
+            self.transport.write(request)
+
+    def read(self, at: float, data: bytes | None) -> None:
+        """What came at `at`; None: the connection was closed."""
+        reading = self.reading
+        if reading is None:
+            return self.close()  # an idle one has nothing to say but its end
+        self.last = at
+        if data is None:
+            return self.finish(at, "" if self.answer.end() else "connection lost")
+        try:
+            for piece in self.answer.feed(data):
+                reading.status = self.answer.status
+                reading.feed(at, piece)
+        except ValueError:
+            return self.finish(at, "unreadable answer")
+        if self.answer.done:
+            self.finish(at, "")
+        return None
+
+    def finish(self, at: float, failure: str) -> None:
+        """The request on it is over; it serves the next one if the server lets it."""
+        reading, done = self.reading, self.done
+        assert reading is not None and done is not None  # noqa: S101
+        self.reading = self.done = None
+        reading.status = self.answer.status
+        reading.failure, reading.ended = failure, at
+        if failure or not self.answer.keep_alive or self.transport is None or self.transport.is_closing():
+            self.close()
+        else:
+            self.fresh_until = at + IDLE_SECONDS
+            self._pool.free(self)
+        done(reading)
+
+    def close(self) -> None:
+        self._pool.forget(self)
+        if self.transport is not None:
+            self.transport.abort()
+
+
+class Pool:
+    """As many connections as there are requests in flight, and some spare. `stall` seconds without bytes end a request."""
+
+    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, stall: float) -> None:
+        self._host, self._port, self._tls, self._stall = host, port, tls, stall
+        self._loop = asyncio.get_running_loop()
+        self._idle: list[Connection] = []  # the one used last is used next
+        self._all: set[Connection] = set()
+        self._news: list[tuple[float, Connection, bytes | None]] = []
+        self._opening: set[asyncio.Task[None]] = set()
+        self._spares_coming = 0
+        self._tidying = asyncio.create_task(self._tidy())
+
+    async def open(self, count: int) -> None:
+        """So many stand ready. Raises OSError where the server does not listen."""
+        for _ in range(count):
+            self._idle.append(await self._connect())
+
+    def send(self, request: bytes, reading: Reading, done: Done) -> None:
+        """Now, on a connection that stands ready, else on a new one; `done` hears when it is over."""
+        reading.sent = time.perf_counter()
+        connection = self._ready(reading.sent)
+        if connection is not None:
+            connection.send(request, reading, done)
+        else:
+            self._start(self._send_on_new(request, reading, done))
+        if len(self._idle) + self._spares_coming < SPARE:
+            self._spares_coming += 1
+            self._start(self._add_spare())
+
+    def give_up(self, failure: str) -> None:
+        """End every request that still runs."""
+        now = time.perf_counter()
+        for task in self._opening:
+            task.cancel()
+        for connection in list(self._all):
+            if connection.reading is not None:
+                connection.finish(now, failure)
+
+    async def close(self) -> None:
+        self._tidying.cancel()
+        for connection in list(self._all):
+            connection.close()
+        await asyncio.gather(self._tidying, *self._opening, return_exceptions=True)
+
+    # what connections tell
+
+    def arrived(self, at: float, connection: Connection, data: bytes | None) -> None:
+        self._news.append((at, connection, data))
+        if len(self._news) == 1:
+            self._loop.call_soon(self._read)
+
+    def free(self, connection: Connection) -> None:
+        self._idle.append(connection)
+
+    def forget(self, connection: Connection) -> None:
+        self._all.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+
+    def _read(self) -> None:
+        news, self._news = self._news, []
+        for at, connection, data in news:
+            connection.read(at, data)
+
+    def _ready(self, now: float) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if (
+                now < connection.fresh_until
+                and connection.transport
+                and not connection.transport.is_closing()
+            ):
+                return connection
+            connection.close()
+        return None
+
+    async def _connect(self) -> Connection:
+        async with asyncio.timeout(CONNECT_SECONDS):
+            _, connection = await self._loop.create_connection(
+                lambda: Connection(self), self._host, self._port, ssl=self._tls
+            )
+        self._all.add(connection)
+        return connection
+
+    async def _send_on_new(self, request: bytes, reading: Reading, done: Done) -> None:
+        try:
+            connection = await self._connect()
+        except (OSError, asyncio.CancelledError) as error:
+            reading.failure, reading.ended = why_not_connected(error), time.perf_counter()
+            return done(reading)
+        return connection.send(request, reading, done)
+
+    async def _add_spare(self) -> None:
+        try:
+            self._idle.insert(0, await self._connect())
+        except OSError:
+            return  # nobody waits for it: a request that finds none opens its own, and tells
+        finally:
+            self._spares_coming -= 1
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
+
+    async def _tidy(self) -> None:
+        """End requests whose server has gone silent."""
+        while True:
+            await asyncio.sleep(min(TIDY_SECONDS, self._stall / 4))
+            now = time.perf_counter()
+            for connection in list(self._all):
+                if connection.reading is not None and now - connection.last > self._stall:
+                    connection.finish(now, "stalled" if connection.answer.status else "no answer in time")
+
+
+def why_not_connected(error: BaseException) -> str:
+    """The failure's name."""
+    match error:
+        case ConnectionRefusedError():
+            return "connection refused"
+        case TimeoutError():
+            return "no connection in time"
+        case asyncio.CancelledError():
+            return "still running after the drain"
+        case OSError(errno=number) if number is not None:
+            return f"no connection: {errno.errorcode.get(number, number)}"
+    return "no connection"

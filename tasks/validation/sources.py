@@ -1,0 +1,162 @@
+"""Files a load is made of: prompts (JSON lines) and traces (the Azure LLM inference format), with the line of an error.
+
+Trace: https://github.com/Azure/AzurePublicDataset, AzureLLMInferenceDataset2023: CSV with the columns TIMESTAMP,
+ContextTokens, GeneratedTokens. Prompts: an object a line, `prompt` (text) or `messages` (as the chat API takes them), and
+`max_tokens` where the answer's length is not drawn.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tasks.spec.errors import InvalidDocument
+from tasks.spec.model import Load
+
+LARGEST_FILE = 512 * 2**20
+COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+LONGEST_TOKENS = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class TraceRow:
+    """`seconds` since the trace's first row."""
+
+    seconds: float
+    context_tokens: int
+    generated_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class GivenPrompt:
+    """`messages` is JSON, as it goes into a request; of a plain prompt the one message of a user."""
+
+    text: str | None
+    messages: str
+    max_tokens: int | None
+
+
+def read_sources(load: Load, root: Path) -> tuple[tuple[TraceRow, ...], tuple[GivenPrompt, ...]]:
+    """What the load's files hold, paths relative to the project's folder. Raises InvalidDocument with file and line."""
+    rows = read_trace(load.trace.file, root) if load.trace else ()
+    if load.trace and load.trace.start > rows[-1].seconds:
+        raise InvalidDocument(
+            f"{load.trace.file} is {rows[-1].seconds:.0f} s long: nothing is after start: {load.trace.start:g}s",
+            next_command="set load.trace.start lower",
+        )
+    prompts = read_prompts(load.prompts, root, chat=load.endpoint == "chat") if load.prompts else ()
+    return rows, prompts
+
+
+def read_trace(file: str, root: Path) -> tuple[TraceRow, ...]:
+    """Rows in order of time. Raises InvalidDocument."""
+    with _opened(file, root).open(encoding="utf-8", newline="") as source:
+        reader = csv.reader(source)
+        try:
+            head = [name.strip().lstrip("\ufeff") for name in next(reader, [])]
+            if missing := [name for name in COLUMNS if name not in head]:
+                raise _wrong(file, 1, f"no column {missing[0]}; a trace has {','.join(COLUMNS)}")
+            places = [head.index(name) for name in COLUMNS]
+            rows = [_trace_row(file, reader.line_num, row, places) for row in reader if row]
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise _wrong(file, reader.line_num + 1, f"not readable as CSV: {error}") from None
+    if not rows:
+        raise _wrong(file, 2, "no rows: a trace with no requests is no load")
+    rows.sort(key=lambda row: row[0])
+    began = rows[0][0]
+    return tuple(TraceRow((at - began).total_seconds(), prompt, answer) for at, prompt, answer in rows)
+
+
+def _trace_row(file: str, line: int, row: list[str], places: list[int]) -> tuple[datetime, int, int]:
+    if len(row) <= max(places):
+        raise _wrong(file, line, f"{len(row)} columns where {max(places) + 1} are needed")
+    stamp, context, generated = (row[place].strip() for place in places)
+    try:
+        # seven digits of a second come in the traces; Python reads six
+        day, _, digits = stamp.partition(".")
+        at = datetime.fromisoformat(f"{day}.{digits[:6]}" if digits.isdigit() else stamp)
+    except ValueError:
+        raise _wrong(
+            file, line, f"TIMESTAMP {stamp!r} is no time such as 2023-11-16 18:15:46.6805900"
+        ) from None
+    tokens = []
+    for name, text in zip(COLUMNS[1:], (context, generated), strict=True):
+        if not text.isdigit() or int(text) > LONGEST_TOKENS:
+            raise _wrong(file, line, f"{name} {text!r} is no count of tokens")
+        tokens.append(max(1, int(text)))
+    return at if at.tzinfo else at.replace(tzinfo=UTC), tokens[0], tokens[1]
+
+
+def read_prompts(file: str, root: Path, *, chat: bool) -> tuple[GivenPrompt, ...]:
+    """One a line, in the file's order. Raises InvalidDocument."""
+    found = []
+    try:
+        with _opened(file, root).open(encoding="utf-8") as source:
+            found = [_prompt(file, number, line, chat) for number, line in _lines(source)]
+    except UnicodeDecodeError as error:
+        raise _wrong(file, 1, f"not UTF-8: {error}") from None
+    if not found:
+        raise _wrong(file, 1, "no prompts: one JSON object a line is needed")
+    return tuple(found)
+
+
+def _lines(source: Any) -> Iterator[tuple[int, str]]:
+    return ((number, line) for number, line in enumerate(source, 1) if line.strip())
+
+
+def _prompt(file: str, number: int, line: str, chat: bool) -> GivenPrompt:
+    try:
+        given = json.loads(line)
+    except ValueError as error:
+        raise _wrong(file, number, f"not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise _wrong(file, number, "not an object with prompt or messages")
+    if unknown := sorted(set(given) - {"prompt", "messages", "max_tokens"}):
+        raise _wrong(file, number, f"unknown field {unknown[0]}; it takes prompt or messages, and max_tokens")
+    text, messages, most = given.get("prompt"), given.get("messages"), given.get("max_tokens")
+    if (text is None) == (messages is None):
+        raise _wrong(file, number, "one of prompt and messages is needed")
+    if text is not None and (not isinstance(text, str) or not text):
+        raise _wrong(file, number, "prompt is no text")
+    if messages is not None:
+        if not chat:
+            raise _wrong(file, number, "messages do not go to the completions endpoint: give prompt")
+        if not _are_messages(messages):
+            raise _wrong(file, number, "messages are objects with role and content")
+    if most is not None and (
+        not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= LONGEST_TOKENS
+    ):
+        raise _wrong(file, number, f"max_tokens {most!r} is no count of tokens")
+    return GivenPrompt(text, json.dumps(messages or [{"role": "user", "content": text}]), most)
+
+
+def _are_messages(messages: Any) -> bool:
+    return (
+        isinstance(messages, list)
+        and bool(messages)
+        and all(
+            isinstance(one, dict) and isinstance(one.get("role"), str) and "content" in one
+            for one in messages
+        )
+    )
+
+
+def _opened(file: str, root: Path) -> Path:
+    path = root / file
+    if not path.is_file():
+        raise InvalidDocument(f"{file}: there is no such file in {root}", next_command=f"ls {path.parent}")
+    if (size := path.stat().st_size) > LARGEST_FILE:
+        raise InvalidDocument(
+            f"{file} has {size / 2**20:.0f} MiB; at most {LARGEST_FILE / 2**20:.0f} MiB are read",
+            next_command=f"head -n 100000 {path} > shorter",
+        )
+    return path
+
+
+def _wrong(file: str, line: int, what: str) -> InvalidDocument:
+    return InvalidDocument(f"{file}:{line}: {what}", next_command=f"edit {file}")

@@ -1,0 +1,120 @@
+"""A sweep: one rate after another against a running endpoint, until the knee is found or cannot be."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from tasks.spec.errors import InputError
+from tasks.spec.model import Load, Model
+from tasks.spec.progress import Reporter
+from tasks.spec.quantities import human_seconds
+from tasks.spec.records import LoadReport, Sweep, SweepStep
+from tasks.validation.knee import Limits, Refused, find, next_rate, proposals
+
+STEP_SECONDS = 60.0  # of a window, where the model's own is longer
+RANGE = 64.0  # times the model's rate, up and down
+
+Measure = Callable[[Load], LoadReport]
+
+
+def sweepable(model: Model) -> float:
+    """The rate to begin with. Raises InputError for a load that has none."""
+    load = model.load
+    if load.arrivals not in ("poisson", "constant") or load.offered_rate is None:
+        raise InputError(
+            f"a sweep changes the rate, and the load of {model.name} has none ({load})",
+            next_command=f"edit models/{model.name}.yaml: load.arrivals: poisson, load.rate: …",
+        )
+    return load.offered_rate
+
+
+def step_load(load: Load, rate: float, number: int, step_seconds: float) -> Load:
+    """The model's load at one rate. Another seed each time, or the prefix cache would answer for the step before."""
+    given = load.model_dump(exclude={"stages", "ramp_to"})
+    window = min(load.window, step_seconds)
+    return Load.model_validate(
+        given | {"rate": rate, "window": window, "seed": load.seed + 7919 * (number + 1)}
+    )
+
+
+def as_step(rate: float, found: LoadReport) -> SweepStep:
+    return SweepStep(
+        rate=rate,
+        verdict=found.verdict,
+        reason=found.reasons[0],
+        requests=found.requests,
+        in_flight=found.in_flight or 0.0,
+        ttft_p50=found.ttft.p50,
+        ttft_p95=found.ttft.p95,
+        tpot_p95=found.tpot.p95,
+        e2e_p50=found.e2e.p50,
+        e2e_p95=found.e2e.p95,
+        output_tokens_per_second=found.output_tokens_per_second,
+        error_rate=(found.requests - found.succeeded) / found.requests if found.requests else 1.0,
+    )
+
+
+def search(
+    model: Model,
+    measure: Measure,
+    reporter: Reporter,
+    *,
+    replicas: int,
+    budget: float,
+    step_seconds: float = STEP_SECONDS,
+    clock: Callable[[], float] = time.monotonic,
+) -> Sweep:
+    """Steps until the search is over or `budget` seconds do not hold another one. No knee yet: see `conclude`."""
+    start = sweepable(model)
+    limits = Limits(start / RANGE, start * RANGE)
+    started_at, give_up = datetime.now(UTC), clock() + budget
+    steps: list[SweepStep] = []
+    while (rate := next_rate(steps, start, limits)) is not None:
+        load = step_load(model.load, rate, len(steps), step_seconds)
+        longest = load.warmup + load.window + load.drain
+        if clock() + longest > give_up:
+            reporter.say(f"another step takes up to {human_seconds(longest)}: the budget ends the sweep")
+            break
+        steps.append(as_step(rate, measure(load)))
+        last = steps[-1]
+        reporter.say(f"{rate:.3g}/s: {last.verdict}, {last.in_flight:.1f} under way: {last.reason}")
+    return Sweep(started_at=started_at, replicas=replicas, steps=tuple(steps))
+
+
+def conclude(sweep: Sweep, replicas_after: int) -> Sweep:
+    """With its knee and what follows from it, or with why there is none."""
+    found = find(sweep.steps, (sweep.replicas, replicas_after))
+    if isinstance(found, Refused):
+        return sweep.model_copy(update={"refused": found.why})
+    target, most, why = proposals(found, sweep.replicas)
+    return sweep.model_copy(
+        update={
+            "knee": found.rate,
+            "in_flight": found.step.in_flight,
+            "requests_per_replica": target,
+            "max_num_seqs": most,
+            "why": why,
+        }
+    )
+
+
+def rows(sweep: Sweep) -> list[dict[str, str]]:
+    """Rows for a table artifact, by rate."""
+
+    def ms(value: float | None) -> str:
+        return "" if value is None else f"{value:.1f}"
+
+    return [
+        {
+            "rate": f"{step.rate:.3g}/s" + (" (knee)" if step.rate == sweep.knee else ""),
+            "verdict": step.verdict,
+            "under way": f"{step.in_flight:.1f}",
+            "ttft p95 (ms)": ms(step.ttft_p95),
+            "e2e p95 (ms)": ms(step.e2e_p95),
+            "output tokens": f"{step.output_tokens_per_second:.0f}/s",
+            "why": step.reason,
+        }
+        for step in sorted(sweep.steps, key=lambda step: step.rate)
+    ]
