@@ -173,15 +173,22 @@ def run_lifecycle(keep: bool, model: str, kubeconfig: Path | None) -> None:
     def run() -> None:
         from flows.lifecycle import lifecycle
 
-        lifecycle(model, keep=keep, kubeconfig=kubeconfig)
+        lifecycle(model, keep=keep, kubeconfig=kubeconfig, listen=show_progress)
 
-    _call(run)
+    _call(run, listen=False)
 
 
-def _call(run: Callable[[], None], *, model: str | None = None, environment: str | None = None) -> None:
+def _call(
+    run: Callable[[], None],
+    *,
+    model: str | None = None,
+    environment: str | None = None,
+    listen: bool = True,
+) -> None:
     """Run it with its progress on the terminal; a SlipwayError as cause, evidence and next command.
 
-    Names are looked up first: a mistyped one must not wait for Prefect to start.
+    Names are looked up first: a mistyped one must not wait for Prefect to start. `listen=False`: what is run calls
+    `show_progress` itself, once the variables are there that Prefect reads when it is imported.
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
@@ -191,7 +198,8 @@ def _call(run: Callable[[], None], *, model: str | None = None, environment: str
             load_model(model)
         if environment is not None:
             load_environment(environment)
-        show_progress()
+        if listen:
+            show_progress()
         run()
     except SlipwayError as error:
         fail(error)

@@ -12,6 +12,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -28,10 +29,11 @@ ENVIRONMENT = "sandbox"
 SANDBOX_SECONDS = 180.0
 
 
-def lifecycle(model: str, *, keep: bool, kubeconfig: Path | None = None) -> None:
+def lifecycle(model: str, *, keep: bool, kubeconfig: Path | None, listen: Callable[[], None]) -> None:
     """deploy, scale-down, wake, teardown; with `keep` only deploy, and everything stays up.
 
-    `kubeconfig` names a control plane to use instead of the sandbox's own.
+    `kubeconfig` names a control plane to use instead of the sandbox's own. `listen` puts the flows' progress on the
+    terminal; it imports Prefect, which reads its settings then: it is called when the sandbox's are in place.
     Raises whatever a flow raises; the sandbox then stays up for a look, and the same command continues.
     """
     began = time.monotonic()
@@ -39,7 +41,8 @@ def lifecycle(model: str, *, keep: bool, kubeconfig: Path | None = None) -> None
     idle_after = load_model(model).scaling.idle_after + 4 * scraped  # the last request is seen a scrape later
     folder = project_root() / ".sandbox"
     start_sandbox(folder, kubeconfig)
-    from flows.deploy import deploy  # Prefect reads its settings when it is imported: now they are there
+    listen()
+    from flows.deploy import deploy
     from flows.scale_down import scale_down
     from flows.teardown import teardown
     from flows.timeline import rows_of
