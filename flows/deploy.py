@@ -31,8 +31,8 @@ from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
 from tasks.spec.errors import InputError, RolloutFailed, SlipwayError, ValidationFailed
 from tasks.spec.model import Model
-from tasks.spec.records import LoadReport
-from tasks.staging.task import inspect_model, stage_model
+from tasks.spec.records import HubInspection, LoadReport, StagedModel
+from tasks.staging.task import copy_model, inspect_model, stage_model
 from tasks.validation.task import check_load, validate
 
 
@@ -59,20 +59,28 @@ def deploy(
             f"only what was proven in {where.promote_from} may come into {environment}",
             next_command=f"slipway promote {model} -e {environment}",
         )
-    return take_through(what, where, revision, may_destroy)
+    return take_through(what, where, inspect_model(what, revision), may_destroy)
 
 
 def take_through(
-    what: Model, where: Environment, revision: str | None, may_destroy: Sequence[str] = ()
+    what: Model,
+    where: Environment,
+    inspection: HubInspection,
+    may_destroy: Sequence[str] = (),
+    *,
+    proven: StagedModel | None = None,
 ) -> ReleaseRecord:
-    """Every stage in order; what deploy and promote do alike."""
+    """Every stage in order; what deploy and promote do alike. `proven`: what to copy instead of asking the hub."""
     check_load(what)
-    inspection = inspect_model(what, revision)
     documents = [*preview_of_warming(what, where, inspection), *preview(what, where, inspection)]
     check_feasible(what, where, inspection, documents)
     with turn(where), tell_timeline():
         storage = start(apply_storage, where, may_destroy)
-        staged = start(stage_model, inspection, storage, where)
+        staged = (
+            start(copy_model, proven, storage, where)
+            if proven
+            else start(stage_model, inspection, storage, where)
+        )
         cluster = start(apply_cluster, where, storage, may_destroy)
         nodes = start(gpu_nodes, where, cluster)
         namespace = start(prepare_namespace, where, cluster)

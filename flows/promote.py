@@ -12,6 +12,7 @@ from tasks.rollout.ledger import ReleaseRecord
 from tasks.rollout.task import proven_release
 from tasks.spec.catalogue import load_environment
 from tasks.spec.errors import InputError
+from tasks.staging.task import inspect_proven
 
 
 @runbook(name="promote", run_name="promote {model} to {environment}")
@@ -44,4 +45,5 @@ def promote(
     proven_in = load_environment(origin)
     storage, _ = read_infrastructure(proven_in)
     release = proven_release(what, proven_in, storage)
-    return take_through(what, where, release.commit)
+    inspection, staged = inspect_proven(release, storage, proven_in)
+    return take_through(what, where, inspection, proven=staged)

@@ -35,6 +35,7 @@ CATALOGUE: dict[str, str] = {
     "hub-wrong-bytes": "the CDN flips one byte of the body",
     "hub-expired-url": "signed URLs expire at once: the CDN answers 403",
     "hub-slow": "the CDN sends value bytes a second",
+    "hub-xet-only": "large files are in Xet and refused over plain HTTP; target is the repo",
     "image-not-found": "the registry does not know the image; target is the image",
     "node-lost": "the node stops answering; target is the node",
     "spot-reclaim": "the node gets a two-minute notice and goes",

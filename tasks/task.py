@@ -67,9 +67,9 @@ class RunReporter:
 
     def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None:
         with self._lock:
-            text = self._pace.describe(done, total, unit, detail)
             if time.monotonic() - self._told < PROGRESS_SECONDS and done < total:
                 return
+            text = self._pace.describe(done, total, unit, detail)
             self._told = time.monotonic()
             self.say(text)
             share = 100.0 * done / total if total else 100.0

@@ -1,7 +1,7 @@
 """The hub's own host: the API under /api, and /resolve, which sends large files to the CDN.
 
 Endpoints: https://huggingface.co/docs/hub/api. What a client needs of each answer was read off
-huggingface_hub 2.4. No X-Xet headers are sent, so a client never takes the Xet path.
+huggingface_hub 2.4. No X-Xet headers are sent, so a client never takes the Xet path, but where the fault says so.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sandbox.hub.blobs import Blob
 from sandbox.hub.cdn import Signer, object_path
 from sandbox.hub.repos import Commit, NoSuchRevision, Repo
 from sandbox.hub.transfer import Unsatisfiable, requested_span, send
+from sandbox.hub.xet import STORE, Xet, headers_of
 
 TREE_PAGE = 1000  # entries a page of /tree; 50 when expanded
 _EXPANDED_PAGE = 50
@@ -62,6 +63,7 @@ class HubApi:
         app.router.add_post(repo + "/paths-info/{revision}", self._paths_info)
         get("/{namespace}/{name}/resolve/{revision}/{path:.+}", self._resolve)
         get("/api/resolve-cache/models/{namespace}/{name}/{revision}/{path:.+}", self._cached)
+        Xet(self._repos).add_to(app)
         get("/{anything:.*}", self._nothing)
         return app
 
@@ -82,7 +84,9 @@ class HubApi:
 
     def _authenticate(self, request: web.Request, target: str) -> tuple[Account, str]:
         header = request.headers.get("Authorization")
-        if header is None:
+        if header is None or request.path.startswith(
+            STORE
+        ):  # another host on the hub, with tokens of its own
             return ANONYMOUS, request.remote or ""
         scheme, _, token = header.partition(" ")
         account = ACCOUNTS.get(token.strip()) if scheme.lower() == "bearer" else None
@@ -234,6 +238,11 @@ class HubApi:
         repo, commit, path, blob = self._file(request)
         headers = {"X-Repo-Commit": commit.sha, "Accept-Ranges": "bytes", "ETag": f'"{blob.oid}"'}
         headers |= {"X-Linked-Size": str(blob.size), "X-Linked-Etag": f'"{blob.sha256 or blob.oid}"'}
+        if blob.sha256 and answers.strike(self._faults, "hub-xet-only", repo.repo_id):
+            headers |= headers_of(repo, commit.sha, blob)
+            if request.method == "HEAD":
+                return web.Response(headers=headers)
+            raise answers.Refusal(400, "This file is only available through Xet", headers=headers)
         if blob.sha256:
             place = object_path(repo, blob)
             query = self._signer.query(place, path.rpartition("/")[2])

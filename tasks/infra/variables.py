@@ -15,6 +15,7 @@ def storage_variables(environment: Environment) -> dict[str, Any]:
         "environment": environment.name,
         "bucket_name": environment.storage.model_bucket,
         "bucket_force_destroy": environment.storage.force_destroy,
+        "reader_arns": list(environment.storage.reader_arns),
         "kms_deletion_window_days": environment.storage.key_deletion_days,
         "secret_recovery_window_days": environment.storage.secret_recovery_days,
     }

@@ -87,6 +87,9 @@ class Storage(Record):
     model_bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
     state_bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
     force_destroy: bool = Field(False, description="teardown may delete staged models with the bucket")
+    reader_arns: tuple[str, ...] = Field(
+        (), description="IAM roles of other accounts that promote from here: they may read staged models"
+    )
     key_deletion_days: int = Field(30, ge=7, le=30, description="KMS keeps a destroyed key this long")
     secret_recovery_days: int = Field(7, ge=0, le=30, description="0: the hub token's secret goes at once")
 

@@ -13,6 +13,7 @@ from tasks.spec.records import HubFile
 from tasks.staging.backoff import ATTEMPTS, Backoff
 from tasks.staging.refusals import is_transient, refusal, unreachable
 from tasks.staging.session import HubSession
+from tasks.staging.xet import PLAIN_AT_MOST, XetPlace, xet_place
 
 _REDIRECTS_AT_MOST = 5
 
@@ -37,6 +38,20 @@ class FileAddress:
         self._lock = threading.Lock()
         self._url: str | None = None
         self._generation = 0
+        self._xet: XetPlace | None = None
+        self._plain_refused = False
+
+    @property
+    def xet(self) -> XetPlace | None:
+        """Where the file is to be read through hf_xet; None while plain HTTP serves it."""
+        return self._xet if self._plain_refused or self.file.size > PLAIN_AT_MOST else None
+
+    def refuse_plain(self) -> bool:
+        """Plain HTTP does not serve the file: from now on Xet shall. Whether that is news: it is in Xet, and was not used."""
+        with self._lock:
+            changes = self.xet is None and self._xet is not None
+            self._plain_refused = True
+            return changes
 
     def current(self) -> tuple[str, int]:
         """(URL, its generation). Raises HubError, or StagingFailed where the hub names another file."""
@@ -88,6 +103,7 @@ class FileAddress:
             response.drain_conn()
             response.release_conn()
             status, headers = response.status, response.headers
+            self._xet = xet_place(headers, url) or self._xet
             if status < 400:
                 self._check(headers)
             if status not in (301, 302, 303, 307, 308):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import re
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 
 import urllib3
 from urllib3.response import BaseHTTPResponse
@@ -14,17 +17,32 @@ from tasks.staging.backoff import ATTEMPTS, Backoff
 from tasks.staging.refusals import refusal, unreachable
 from tasks.staging.session import HubSession
 from tasks.staging.stop import Stop
+from tasks.staging.xet import XetReader
 
-_WINDOW = 1 << 20  # bytes a read asks for: urllib3's `readinto` holds a copy of that many
+_WINDOW = 1 << 20  # bytes a read asks for
+SLOWEST = 256 << 10  # bytes a second below which a range is asked for anew: another server may do better
+PATIENCE = 30.0  # seconds a range may take beside its bytes
 _CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
 
 
 class Downloader:
-    """Reads ranges. Used from any thread."""
+    """Reads ranges. Used from any thread. `slowest` in bytes a second, `patience` in seconds."""
 
-    def __init__(self, session: HubSession, backoff: Backoff, stop: Stop, *, token_given: bool) -> None:
+    def __init__(
+        self,
+        session: HubSession,
+        backoff: Backoff,
+        stop: Stop,
+        *,
+        token_given: bool,
+        slowest: float = SLOWEST,
+        patience: float = PATIENCE,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
         self._session, self._backoff, self._stop = session, backoff, stop
         self._token_given = token_given
+        self._slowest, self._patience, self._say = slowest, patience, say
+        self._xet = XetReader(session, stop)
 
     def read(
         self,
@@ -44,23 +62,59 @@ class Downloader:
             url, generation = address.current()
             before = got
             problem, pause = None, 0.0
-            try:
-                response = self._request(address, url, offset + got, len(into) - got)
-                pause = self._backoff.heed(response.status, response.headers)
-                problem = self._refused(address, response, generation, offset + got)
-                if problem is None:
-                    got, problem = self._receive(response, into, got, arrived, address)
-                else:
-                    response.close()
-            except (urllib3.exceptions.HTTPError, OSError) as error:
-                problem = unreachable(self._session.endpoint, f"GET {address.file.path}", error)
+            if place := address.xet:
+                count, problem = self._xet.read(
+                    place, address.file.path, address.file.size, offset + got, into[got:], arrived,
+                    self._allowed(len(into) - got),
+                )  # fmt: skip
+                got += count
+            else:
+                got, problem, pause = self._read_plainly(address, url, generation, offset, into, got, arrived)
             if problem is None:
                 continue
             attempt = 0 if got - before >= _WINDOW else attempt + 1
             if attempt >= ATTEMPTS or not _worth_retrying(problem):
-                raise problem
+                if isinstance(problem, HubUnavailable) or not self._goes_by_xet(address, problem):
+                    raise problem
+                attempt = 0
+                continue
             if not pause:
                 self._backoff.wait_alone(attempt)
+
+    def _goes_by_xet(self, address: FileAddress, problem: SlipwayError) -> bool:
+        """After plain HTTP refused: whether Xet serves the file. Said once a file."""
+        if address.refuse_plain():
+            self._say(f"{address.file.path} is kept in Xet, and plain HTTP is refused: {problem.cause}")
+            self._say(f"{address.file.path} is read through hf_xet, the hub's own client")
+        return address.xet is not None
+
+    def _allowed(self, count: int) -> float:
+        """Seconds that many bytes may take."""
+        return self._patience + count / self._slowest
+
+    def _read_plainly(
+        self,
+        address: FileAddress,
+        url: str,
+        generation: int,
+        offset: int,
+        into: memoryview,
+        got: int,
+        arrived: Callable[[int], None],
+    ) -> tuple[int, SlipwayError | None, float]:
+        """One request: (bytes of `into` that are filled, what ended it, the pause the answer asks for)."""
+        pause = 0.0
+        try:
+            response = self._request(address, url, offset + got, len(into) - got)
+            pause = self._backoff.heed(response.status, response.headers)
+            problem = self._refused(address, response, generation, offset + got)
+            if problem is None:
+                got, problem = self._receive(response, into, got, arrived, address)
+            else:
+                response.close()
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            problem = unreachable(self._session.endpoint, f"GET {address.file.path}", error)
+        return got, problem, pause
 
     def _request(self, address: FileAddress, url: str, start: int, count: int) -> BaseHTTPResponse:
         return self._session.open("GET", url, {"Range": f"bytes={start}-{start + count - 1}"})
@@ -109,29 +163,55 @@ class Downloader:
         address: FileAddress,
     ) -> tuple[int, SlipwayError | None]:
         """(bytes of `into` that are filled, what ended the body too early)."""
-        try:
-            while got < len(into):
-                self._stop.check()
-                count = response.readinto(into[got : got + _WINDOW])
-                if not count:
-                    response.close()
-                    return got, unreachable(
-                        self._session.endpoint,
-                        f"GET {address.file.path}",
-                        f"the body ended after {got} bytes",
-                    )
-                got += count
-                arrived(count)
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        # http.client's own response: its `readinto` fills the buffer, where urllib3's reads a copy first
+        body = response._original_response  # type: ignore[attr-defined]
+        doing = f"GET {address.file.path}"
+        allowed = self._allowed(len(into) - got)
+        with _ended_after(allowed, response) as late:
+            try:
+                while got < len(into):
+                    self._stop.check()
+                    count = body.readinto(into[got : got + _WINDOW])
+                    if not count:
+                        response.close()
+                        problem = f"the body ended after {got} bytes"
+                        if late.is_set():
+                            problem = (
+                                f"{got} of {len(into)} bytes in {allowed:.0f} s: too slow, asked for anew"
+                            )
+                        return got, unreachable(self._session.endpoint, doing, problem)
+                    got += count
+                    arrived(count)
+            except (http.client.HTTPException, urllib3.exceptions.HTTPError, OSError) as error:
+                response.close()
+                return got, unreachable(self._session.endpoint, doing, error)
+            except BaseException:
+                response.close()
+                raise
+        if body.isclosed():
+            response.release_conn()
+        else:  # more than was asked: the connection cannot be used again
             response.close()
-            return got, unreachable(self._session.endpoint, f"GET {address.file.path}", error)
-        except BaseException:
-            response.close()
-            raise
-        if response.read(1):  # more than was asked: the connection cannot be used again
-            response.close()
-        response.release_conn()
         return got, None
+
+
+@contextlib.contextmanager
+def _ended_after(seconds: float, response: BaseHTTPResponse) -> Iterator[threading.Event]:
+    """Shut the connection down after so long: a read of a peer that trickles would never end by itself."""
+    late = threading.Event()
+
+    def shut() -> None:
+        late.set()
+        with contextlib.suppress(OSError, ValueError, RuntimeError):  # it ended meanwhile
+            response.shutdown()
+
+    timer = threading.Timer(seconds, shut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 class _Retryable(StagingFailed):

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
-from tasks.spec.errors import ChecksumMismatch
+from tasks.spec.errors import ChecksumMismatch, SlipwayError
 from tasks.spec.records import HubFile, StagedFile
 from tasks.staging.addresses import FileAddress
 from tasks.staging.buffers import Buffer
 from tasks.staging.hashes import SerialHash, combined, crc64nvme, encoded
 from tasks.staging.journal import best_upload, staged_file
-from tasks.staging.objects import AlreadyThere, Bucket, SentPart, UploadGone
+from tasks.staging.objects import AlreadyThere, Bucket, DamagedPart, SentPart, UploadGone
 from tasks.staging.parts import Part, cut, part_size
 from tasks.staging.stop import Stop
+
+SENDINGS = 3  # of one part, where S3 says it arrived damaged
+
+Read = Callable[[Part, memoryview], None]  # the part from the hub once more
 
 
 class FileFlight:
@@ -60,28 +65,32 @@ class FileFlight:
             else:
                 self._upload = self._bucket.create_upload(self.key)
 
-    def deliver(self, part: Part, buffer: Buffer) -> StagedFile | None:
-        """Hash and send a part that has arrived in `buffer`. The file's record when it was the last one.
-
-        Raises ChecksumMismatch, after aborting the upload, where the file is not what the hub says it is.
-        """
+    def arrive(self, part: Part, buffer: Buffer) -> None:
+        """A part is in `buffer`: it takes its place in the hash, which holds the buffer until then."""
         if self._hash is None:
-            raise RuntimeError("deliver() before open()")
+            raise RuntimeError("arrive() before open()")
         data = memoryview(buffer.data)[: part.size]
-        crc = crc64nvme(data)
+        self._crcs[part.number] = crc64nvme(data)
         buffer.hold()
-        self._hash.feed(part.number - 1, data[:], buffer.release)
+        self._hash.feed(part.number - 1, data, buffer.release)
+
+    def send(self, part: Part, buffer: Buffer, read: Read) -> StagedFile | None:
+        """Send a part that arrived in `buffer`. The file's record when it was the last one.
+
+        Raises ChecksumMismatch, after aborting the upload, where the file is not what the hub says it is: its parts
+        are then read again, by `read`, to say which of them came differently.
+        """
+        data = memoryview(buffer.data)[: part.size]
         try:
-            etag = self._send(part, data, crc)
+            etag = self._send(part, data, self._crcs[part.number])
         except UploadGone:
             self.lose()
             return None
         with self._lock:
-            self._crcs[part.number] = crc
             self._etags[part.number] = etag
             self._left -= 1
             last = self._left == 0
-        return self._finish(data) if last and not self.lost else None
+        return self._finish(data, buffer, read) if last and not self.lost else None
 
     def lose(self) -> None:
         """Leave the file to the next look at the bucket."""
@@ -96,9 +105,23 @@ class FileFlight:
         there = self._sent.get(part.number)
         if there and there.crc64nvme == encoded(crc):
             return there.etag
-        return self._bucket.send_part(self.key, self._upload, part.number, data, crc)
+        for sending in range(1, SENDINGS + 1):
+            try:
+                return self._bucket.send_part(self.key, self._upload, part.number, data, crc)
+            except DamagedPart as error:
+                if sending == SENDINGS:
+                    self._bucket.abort(self.key, self._upload)
+                    raise ChecksumMismatch(
+                        f"{self.file.path}: {_named(part)} arrived at S3 damaged {SENDINGS} times",
+                        evidence=[
+                            str(error),
+                            "the upload was aborted; nothing of this file is in the bucket",
+                        ],
+                        next_command="run the same command again: files that are whole stay",
+                    ) from error
+        raise AssertionError("every way out is above")
 
-    def _finish(self, only_part: memoryview) -> StagedFile | None:
+    def _finish(self, only_part: memoryview, buffer: Buffer, read: Read) -> StagedFile | None:
         """Prove, then make visible: a wrong file never is."""
         if self._hash is None:
             raise RuntimeError("finish before open()")
@@ -109,7 +132,11 @@ class FileFlight:
                 self._bucket.abort(self.key, self._upload)
             raise ChecksumMismatch(
                 f"{self.file.path}: what arrived is not what the hub lists",
-                evidence=[wrong, "the upload was aborted; nothing of this file is in the bucket"],
+                evidence=[
+                    wrong,
+                    *self._suspects(buffer, read),
+                    "the upload was aborted; nothing of this file is in the bucket",
+                ],
                 next_command="run the same command again: files that are whole stay",
             )
         parts = [(self._crcs[part.number], part.size) for part in self.parts]
@@ -136,3 +163,23 @@ class FileFlight:
         if self._upload:
             self._bucket.abort(self.key, self._upload)
         return record
+
+    def _suspects(self, buffer: Buffer, read: Read) -> list[str]:
+        """Which parts come otherwise when they are read again: one line for each, ten at most."""
+        differing: list[str] = []
+        for part in self.parts:
+            data = memoryview(buffer.data)[: part.size]
+            try:
+                if part.size:
+                    read(part, data)
+            except SlipwayError as error:
+                return [*differing[:10], f"{_named(part)} could not be read again: {error.cause}"]
+            if crc64nvme(data) != self._crcs[part.number]:
+                differing.append(f"{_named(part)} came differently when it was read again")
+        if not differing:
+            return [f"all {len(self.parts)} parts come the same when read again: the hub keeps other bytes"]
+        return differing[:10]
+
+
+def _named(part: Part) -> str:
+    return f"part {part.number} (bytes {part.offset} to {part.offset + part.size - 1})"

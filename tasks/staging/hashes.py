@@ -83,8 +83,13 @@ class SerialHash:
     def feed(self, index: int, data: memoryview, done: Callable[[], None]) -> None:
         """Part `index`, from 0; `done()` is called when its bytes are no longer needed."""
         with self._changed:
-            self._waiting[index] = (data, done)
-            self._changed.notify_all()
+            wanted = index < self._count
+            if wanted:
+                self._waiting[index] = (data, done)
+                self._changed.notify_all()
+        if not wanted:  # cancelled meanwhile
+            data.release()
+            done()
 
     def result(self) -> FileHash:
         """Waits until every part has been hashed. Raises Stopped when the transfer ends first."""

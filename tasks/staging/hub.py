@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable
@@ -25,7 +24,6 @@ from tasks.staging.stop import Stop
 
 # huggingface_hub changed its HTTP library from httpx to httpx2; the base of its own error is that library's.
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
-_HEADER_AT_MOST = 100_000_000  # bytes, safetensors' own limit of a header
 _ASK_SECONDS = 30.0
 
 
@@ -90,27 +88,6 @@ def read_head(
     finally:
         session.close()
     return bytes(data)
-
-
-def read_safetensors_header(
-    model: HubModel, path: str, *, token: str | None, endpoint: str | None = None
-) -> dict[str, Any]:
-    """The header of a safetensors file: tensor name to dtype, shape and offsets. Two small ranges are read.
-
-    Format: https://github.com/huggingface/safetensors#format. Raises StagingFailed where it is not one.
-    """
-    prefix = read_head(model, path, 8, token=token, endpoint=endpoint)
-    length = int.from_bytes(prefix, "little")
-    if len(prefix) < 8 or not 2 <= length <= _HEADER_AT_MOST:
-        raise StagingFailed(f"{path} is no safetensors file: a header of {length} bytes")
-    text = read_head(model, path, length, offset=8, token=token, endpoint=endpoint)
-    try:
-        header = json.loads(text)
-    except ValueError as error:
-        raise StagingFailed(f"{path} is no safetensors file: {error}") from error
-    if not isinstance(header, dict):
-        raise StagingFailed(f"{path} is no safetensors file: its header is a {type(header).__name__}")
-    return header
 
 
 def _model_info(source: Source, token: str | None, endpoint: str, backoff: Backoff) -> ModelInfo:

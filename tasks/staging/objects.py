@@ -14,6 +14,7 @@ from tasks.spec.errors import CloudError
 from tasks.staging.hashes import encoded
 
 BODY_ATTEMPTS = 5
+WINDOW = 1 << 20  # bytes handed to a socket at a time
 
 
 class AlreadyThere(Exception):
@@ -22,6 +23,10 @@ class AlreadyThere(Exception):
 
 class UploadGone(Exception):
     """The multipart upload was completed or aborted by somebody else."""
+
+
+class DamagedPart(Exception):
+    """What S3 received of a part has another checksum than what was sent."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,19 @@ class SentPart:
 
 
 class PartReader:
-    """A file over a buffer without a copy: boto3 reads, and for a retry seeks."""
+    """A file over a buffer without a copy: boto3 reads, and for a retry seeks.
+
+    `read` gives WINDOW bytes where fewer are asked for: boto3's transport asks for 16 KiB at a time and hands each
+    answer to the socket as it comes, two thousand calls for a part. (A bytearray it would copy, to sign it.)
+    """
 
     def __init__(self, data: memoryview) -> None:
         self._data = data
         self._at = 0
 
     def read(self, count: int | None = -1) -> memoryview:
-        end = len(self._data) if count is None or count < 0 else min(len(self._data), self._at + count)
+        whole = count is None or count < 0
+        end = len(self._data) if whole else min(len(self._data), self._at + max(count or 0, WINDOW))
         piece = self._data[self._at : end]
         self._at = end
         return piece
@@ -174,8 +184,8 @@ class Bucket:
             return upload
 
     def send_part(self, key: str, upload: str, number: int, body: memoryview, crc: int) -> str:
-        """The part's ETag. Raises UploadGone."""
-        with self._errors(key):
+        """The part's ETag. Raises UploadGone, or DamagedPart where S3 counts another checksum."""
+        with self._errors(key), _damage(key, number):
             etag: str = self.s3.upload_part(
                 Bucket=self.name,
                 Key=key,
@@ -253,3 +263,13 @@ class Bucket:
                 if code == "NoSuchUpload":
                     raise UploadGone(key) from error
                 raise
+
+
+@contextmanager
+def _damage(key: str, number: int) -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        if error_code(error) in ("BadDigest", "XAmzContentChecksumMismatch"):
+            raise DamagedPart(f"part {number} of {key}: {error_code(error)}") from error
+        raise

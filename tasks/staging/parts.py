@@ -9,7 +9,7 @@ MIB = 1 << 20
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 PARTS_AT_MOST = 9_500
 SMALLEST_PART = 5 * MIB
-DEFAULT_FLOOR = 32 * MIB
+DEFAULT_FLOOR = 16 * MIB
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from tasks.spec.errors import ChecksumMismatch, StagingFailed
+from tasks.spec.errors import AccessDenied, ChecksumMismatch, StagingFailed
 from tasks.spec.progress import Reporter
 from tasks.spec.quantities import human_bytes
 from tasks.spec.records import StagedFile, StagedModel
@@ -37,7 +37,7 @@ def promote_copy(
     `one_call_at_most` and `copy_part` in bytes. Raises StagingFailed, ChecksumMismatch, AccessDenied, CloudError.
     """
     source, target = Bucket(s3, staged.bucket), Bucket(s3, bucket, kms_key_arn)
-    stored = manifests.read(source, staged.prefix)
+    stored = _read_source(source, staged)
     if stored is None or stored.sha256 != staged.manifest_sha256:
         raise StagingFailed(
             f"{staged.uri} is not what was proven: its manifest {'has changed' if stored else 'is gone'}",
@@ -60,6 +60,17 @@ def promote_copy(
         target, staged.prefix, stored.body, instead_of=there.etag if there and whole else None
     )
     return manifests.staged_model(bucket, staged.prefix, written, reused=False)
+
+
+def _read_source(source: Bucket, staged: StagedModel) -> manifests.StoredManifest | None:
+    try:
+        return manifests.read(source, staged.prefix)
+    except AccessDenied as error:
+        raise AccessDenied(
+            f"{staged.uri} may not be read with the credentials of the environment it is copied into",
+            evidence=error.evidence,
+            next_command=f"aws s3 ls {staged.uri}/ with those credentials; what they need: docs/running-on-aws.md, 7",
+        ) from error
 
 
 class _Copier:

@@ -49,11 +49,14 @@ class HubSession:
         """Whether the token may go there: scheme, host and port are the hub's own."""
         return origin(url) == self._origin
 
+    def authorization(self, url: str) -> dict[str, str]:
+        """The header that proves who asks; empty for any host but the hub's, and without a token."""
+        return {"Authorization": f"Bearer {self._token}"} if self._token and self.at_hub(url) else {}
+
     def open(self, method: str, url: str, headers: dict[str, str] | None = None) -> BaseHTTPResponse:
         """An answer whose body is still to be read; redirects come back as they are."""
         sent = {"Accept-Encoding": "identity", "User-Agent": "slipway"} | (headers or {})
-        if self._token and self.at_hub(url):
-            sent["Authorization"] = f"Bearer {self._token}"
+        sent |= self.authorization(url)
         return self._pool.request(
             method, url, headers=sent, redirect=False, preload_content=False, decode_content=False
         )

@@ -52,7 +52,7 @@ def stage(
 ) -> StagedModel:
     """Make `s3://bucket/REPO/COMMIT/` hold every file of `model`, proven, and the manifest last.
 
-    `s3` is a boto3 client (shared between `workers` threads); `part_size_floor` in bytes. A run that was killed
+    `s3` is a boto3 client; `workers` threads read from the hub and as many send to S3; `part_size_floor` in bytes. A run that was killed
     leaves multipart uploads: the next one reads their parts from the hub again, for the sha256 of the file, and sends
     only those S3 does not hold with the same checksum. Two runs at once end in one copy.
     Raises HubError, ChecksumMismatch, StagingFailed, AccessDenied, CloudError.
@@ -106,7 +106,7 @@ class _Run:
         self._session, self._backoff, self._stop = session, backoff, stop
         self._reporter, self._workers, self._floor = reporter, workers, floor
         self._token_given = bool(token)
-        self._downloader = Downloader(session, backoff, stop, token_given=self._token_given)
+        self._downloader = Downloader(session, backoff, stop, token_given=self._token_given, say=reporter.say)
 
     def converge(self, known: Mapping[str, StagedFile]) -> dict[str, StagedFile]:
         """A record of every file, by path."""

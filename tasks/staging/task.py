@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 
 from prefect import task
@@ -10,8 +9,12 @@ from prefect.blocks.system import Secret
 
 from tasks.spec.environment import Environment
 from tasks.spec.model import Model
-from tasks.spec.records import HubInspection, StagedModel, StorageOutputs
-from tasks.staging.hub import read_head, read_safetensors_header, resolve
+from tasks.spec.records import HubInspection, Release, StagedModel, StorageOutputs
+from tasks.staging import manifest as manifests
+from tasks.staging.hub import read_head, resolve
+from tasks.staging.inspection import inspect, inspect_staged
+from tasks.staging.objects import Bucket
+from tasks.staging.promotion import promote_copy
 from tasks.staging.staging import stage
 from tasks.task import SETTINGS, RunReporter, aws_of, transient
 
@@ -41,20 +44,12 @@ def inspect_model(model: Model, revision: str | None = None) -> HubInspection:
     pinned = resolve(source, token=token)
     for line in pinned.skipped:
         reporter.say(f"left out: {line}")
-    sizes: dict[str, int] = {}
-    for file in pinned.files:
-        if file.path.endswith(".safetensors"):
-            header = read_safetensors_header(pinned, file.path, token=token)
-            for name, tensor in header.items():
-                if name != "__metadata__":
-                    begin, end = tensor["data_offsets"]
-                    sizes[tensor["dtype"]] = sizes.get(tensor["dtype"], 0) + end - begin
-    config = {}
-    about = next((file for file in pinned.files if file.path == "config.json"), None)
-    if about:
-        config = json.loads(read_head(pinned, about.path, about.size, token=token))
     reporter.say(f"{pinned.repo}@{source.revision} is commit {pinned.commit}")
-    return HubInspection(model=pinned, config=config, tensor_bytes=sizes)
+
+    def read(path: str, offset: int, count: int) -> bytes:
+        return read_head(pinned, path, count, offset=offset, token=token)
+
+    return inspect(pinned, read)
 
 
 @task(
@@ -71,6 +66,32 @@ def stage_model(inspection: HubInspection, storage: StorageOutputs, environment:
         bucket=storage.bucket,
         s3=aws_of(environment).client("s3"),
         token=hub_token(),
+        reporter=RunReporter("staging"),
+        kms_key_arn=storage.kms_key_arn,
+    )
+
+
+@task(task_run_name="inspect {release.repo} in {environment.name}", **SETTINGS)
+def inspect_proven(
+    release: Release, storage: StorageOutputs, environment: Environment
+) -> tuple[HubInspection, StagedModel]:
+    """What is staged for a proven release, read from its own bucket: the hub is not asked."""
+    bucket = Bucket(aws_of(environment).client("s3"), storage.bucket)
+    inspection, stored = inspect_staged(bucket, release.repo, release.commit)
+    prefix = manifests.prefix_of(release.repo, release.commit)
+    RunReporter("preflight").say(
+        f"{release.repo} is commit {release.commit}, from s3://{storage.bucket}: the hub is not asked"
+    )
+    return inspection, manifests.staged_model(storage.bucket, prefix, stored, reused=True)
+
+
+@task(task_run_name="copy {staged.repo}", **SETTINGS)
+def copy_model(staged: StagedModel, storage: StorageOutputs, environment: Environment) -> StagedModel:
+    """From the bucket it was proven in, by S3 itself; the credentials are those of `environment`."""
+    return promote_copy(
+        staged,
+        bucket=storage.bucket,
+        s3=aws_of(environment).client("s3"),
         reporter=RunReporter("staging"),
         kms_key_arn=storage.kms_key_arn,
     )

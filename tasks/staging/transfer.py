@@ -1,23 +1,36 @@
-"""Many files through a fixed pool of workers and buffers: two files in flight, their parts in order."""
+"""Many files through a fixed pool of buffers: some threads read from the hub, as many send to S3, two files in flight.
+
+Both ways have threads of their own: one that read a part and then sent it would, in step with the others, leave
+one direction of the wire idle while the other is busy.
+"""
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from tasks.spec.progress import Reporter
 from tasks.spec.records import StagedFile
-from tasks.staging.buffers import BufferPool
+from tasks.staging.arrivals import Arrivals
+from tasks.staging.buffers import Buffer, BufferPool
 from tasks.staging.download import Downloader
 from tasks.staging.flight import FileFlight
 from tasks.staging.journal import write_record
 from tasks.staging.objects import Bucket
-from tasks.staging.parts import Part
+from tasks.staging.parts import MIB, Part
 from tasks.staging.stop import Stop, Stopped
 
 FILES_IN_FLIGHT = 2  # each sha256 is one serial stream: two files keep two cores hashing
 SPARE_BUFFERS = 2  # parts that were sent and still wait for their turn in the hash
+MEMORY = 320 * MIB  # of all buffers together; larger parts make them fewer
+FEWEST_BUFFERS = 3  # one that is read, one that is sent, one that is hashed
+
+
+def buffers_for(workers: int, largest: int) -> int:
+    """How many buffers of `largest` bytes `workers` threads each way get."""
+    return max(FEWEST_BUFFERS, min(2 * workers + SPARE_BUFFERS, MEMORY // max(1, largest)))
 
 
 def in_order(flights: Sequence[FileFlight]) -> Iterator[tuple[FileFlight, Part]]:
@@ -36,7 +49,7 @@ def in_order(flights: Sequence[FileFlight]) -> Iterator[tuple[FileFlight, Part]]
 
 
 class Transfer:
-    """One pass over the files that are to be sent. Memory: (workers + 2) parts, whatever the model's size."""
+    """One pass over the files that are to be sent, with `workers` threads each way."""
 
     def __init__(
         self,
@@ -52,19 +65,21 @@ class Transfer:
         count = sum(len(flight.parts) for flight in flights)
         self._workers = max(1, min(workers, count))
         largest = max((part.size for flight in flights for part in flight.parts), default=0)
-        self._pool = BufferPool(self._workers + SPARE_BUFFERS, largest)
+        self._pool = BufferPool(buffers_for(self._workers, largest), largest)
         self._bucket, self._prefix, self._flights = bucket, prefix, flights
         self._downloader, self._stop, self._reporter = downloader, stop, reporter
         self._jobs = in_order(flights)
         self._lock = threading.Lock()
-        self._total = sum(flight.file.size for flight in flights)
-        self._arrived = 0
+        self._reading = self._workers
+        self._read: queue.SimpleQueue[tuple[FileFlight, Part, Buffer] | None] = queue.SimpleQueue()
+        self._arrivals = Arrivals({flight.file.path: flight.file.size for flight in flights}, reporter)
         self.staged: dict[str, StagedFile] = {}
 
     def run(self) -> None:
         """Until every part went its way; `staged` then holds the records. Raises the first worker's failure."""
         threads = [
-            threading.Thread(target=self._work, name=f"stage {number}", daemon=True)
+            threading.Thread(target=self._work, args=(step,), name=f"{name} {number}", daemon=True)
+            for name, step in (("read", self._read_all), ("send", self._send_all))
             for number in range(self._workers)
         ]
         for thread in threads:
@@ -81,16 +96,25 @@ class Transfer:
         if self._stop.cause is not None:
             raise self._stop.cause
 
-    def _work(self) -> None:
+    def _work(self, steps: Callable[[], None]) -> None:
         try:
-            while self._one_part():
-                pass
+            steps()
         except Stopped:
             return
         except BaseException as error:  # noqa: BLE001 - raised again by run()
             self._stop.set(error)
 
-    def _one_part(self) -> bool:
+    def _read_all(self) -> None:
+        while self._read_one():
+            pass
+        with self._lock:
+            self._reading -= 1
+            last = self._reading == 0
+        if last:
+            for _ in range(self._workers):
+                self._read.put(None)
+
+    def _read_one(self) -> bool:
         # The buffer before the part: parts with a buffer are then always the earliest ones, and the hash,
         # which takes them in order, can never wait for one that finds no buffer.
         buffer = self._pool.take(self._stop)
@@ -104,20 +128,43 @@ class Transfer:
                 return True
             flight.open()
             if part.size:
-                view = memoryview(buffer.data)[: part.size]
-                self._downloader.read(flight.address, part.offset, view, self._count)
-            record = flight.deliver(part, buffer)
-            if record:
-                write_record(self._bucket, self._prefix, record)
-                with self._lock:
-                    self.staged[record.path] = record
-                self._reporter.say(f"{record.path}: {record.size} bytes, sha256 {record.sha256[:12]}…")
+                view, path = memoryview(buffer.data)[: part.size], flight.file.path
+                self._arrivals.begin(path)
+                self._downloader.read(
+                    flight.address, part.offset, view, lambda count: self._arrivals.add(path, count)
+                )
+            flight.arrive(part, buffer)
+            buffer.hold()  # until it is sent
+            self._read.put((flight, part, buffer))
             return True
         finally:
             buffer.release()
 
-    def _count(self, size: int) -> None:
-        with self._lock:
-            self._arrived += size
-            arrived = self._arrived
-        self._reporter.progress(arrived, self._total)
+    def _send_all(self) -> None:
+        while (taken := self._next_read()) is not None:
+            flight, part, buffer = taken
+            try:
+                self._send_one(flight, part, buffer)
+            finally:
+                buffer.release()
+
+    def _next_read(self) -> tuple[FileFlight, Part, Buffer] | None:
+        """A part that was read; None after the last."""
+        while True:
+            self._stop.check()
+            try:
+                return self._read.get(timeout=0.5)
+            except queue.Empty:
+                continue
+
+    def _send_one(self, flight: FileFlight, part: Part, buffer: Buffer) -> None:
+        if flight.lost:
+            return
+        record = flight.send(
+            part, buffer, lambda again, into: self._downloader.read(flight.address, again.offset, into)
+        )
+        if record:
+            write_record(self._bucket, self._prefix, record)
+            with self._lock:
+                self.staged[record.path] = record
+            self._reporter.say(f"{record.path}: {record.size} bytes, sha256 {record.sha256[:12]}…")

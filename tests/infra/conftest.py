@@ -7,6 +7,7 @@ import pytest
 
 from tests.sandbox.terraform.workspace import Cloud, Workspace, cloud, copied
 
+READER = "arn:aws:iam::210987654321:role/slipway-production"
 ADMIN = "arn:aws:iam::123456789012:role/platform"
 COMMON = {"region": "us-east-1", "name": "slipway-test", "environment": "test"}
 STATE_BUCKET = "slipway-test-state"
@@ -38,7 +39,7 @@ def infra_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 @pytest.fixture(scope="session")
 def applied(infra_aws: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Applied:
     folder = tmp_path_factory.mktemp("roots")
-    storage = copied("storage", folder / "storage", infra_aws.environment, COMMON)
+    storage = copied("storage", folder / "storage", infra_aws.environment, COMMON | {"reader_arns": [READER]})
     initialise(storage, "storage.tfstate")
     storage.apply()
     made = storage.outputs()

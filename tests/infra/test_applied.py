@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.infra.conftest import ADMIN, Applied, initialise
+from tests.infra.conftest import ADMIN, READER, Applied, initialise
 from tests.sandbox.terraform.workspace import copied
 
 
@@ -53,11 +53,23 @@ def test_the_bucket_is_private_versioned_and_encrypted_with_its_own_key(applied:
 
 def test_the_bucket_refuses_what_is_not_tls(applied: Applied) -> None:
     policy = applied.aws.client("s3").get_bucket_policy(Bucket=applied.storage.outputs()["bucket"])["Policy"]
-    [statement] = json.loads(policy)["Statement"]
+    [statement] = [one for one in json.loads(policy)["Statement"] if one["Sid"] == "TLSOnly"]
     assert (statement["Effect"], statement["Condition"]) == (
         "Deny",
         {"Bool": {"aws:SecureTransport": "false"}},
     )
+
+
+def test_those_who_promote_from_here_may_read_models_and_use_the_key(applied: Applied) -> None:
+    outputs = applied.storage.outputs()
+    bucket = applied.aws.client("s3").get_bucket_policy(Bucket=outputs["bucket"])["Policy"]
+    key = applied.aws.client("kms").get_key_policy(KeyId=outputs["kms_key_arn"], PolicyName="default")[
+        "Policy"
+    ]
+    for policy, action in ((bucket, "s3:GetObject"), (key, "kms:Decrypt")):
+        [statement] = [one for one in json.loads(policy)["Statement"] if one["Sid"] == "PromotionReads"]
+        assert (statement["Effect"], statement["Action"]) == ("Allow", action)
+        assert statement["Principal"] == {"AWS": READER}
 
 
 def test_incomplete_uploads_and_old_versions_end(applied: Applied) -> None:

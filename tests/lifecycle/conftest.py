@@ -35,7 +35,7 @@ from tasks.rollout.ledger import Ledger, Serving
 from tasks.rollout.manifests import KEY_SECRET
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-ORDER = ["test_refused", "test_killed", "test_releases", "test_idle", "test_torn_down"]
+ORDER = ["test_refused", "test_killed", "test_releases", "test_promoted", "test_idle", "test_torn_down"]
 SLIPWAY = [sys.executable, "-c", "from flows.cli import main; main()"]
 PATIENCE = 150.0  # seconds for one command: a whole deploy takes about 30
 ENVIRONMENT, CLUSTER, BUCKET, STATE = (

@@ -12,6 +12,20 @@ data "aws_iam_policy_document" "key" {
       identifiers = ["arn:${data.aws_partition.current.partition}:iam::${data.aws_caller_identity.current.account_id}:root"]
     }
   }
+
+  dynamic "statement" {
+    for_each = length(var.reader_arns) > 0 ? [1] : []
+    content {
+      sid       = "PromotionReads"
+      actions   = ["kms:Decrypt"]
+      resources = ["*"]
+
+      principals {
+        type        = "AWS"
+        identifiers = var.reader_arns
+      }
+    }
+  }
 }
 
 resource "aws_kms_key" "models" {

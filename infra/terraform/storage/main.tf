@@ -103,6 +103,21 @@ data "aws_iam_policy_document" "bucket" {
       values   = ["false"]
     }
   }
+
+  # promotion copies inside S3 with the credentials of the environment that takes it
+  dynamic "statement" {
+    for_each = length(var.reader_arns) > 0 ? [1] : []
+    content {
+      sid       = "PromotionReads"
+      actions   = ["s3:GetObject"]
+      resources = ["${aws_s3_bucket.models.arn}/*"]
+
+      principals {
+        type        = "AWS"
+        identifiers = var.reader_arns
+      }
+    }
+  }
 }
 
 resource "aws_s3_bucket_policy" "models" {

@@ -40,6 +40,17 @@ variable "bucket_force_destroy" {
   default     = false
 }
 
+variable "reader_arns" {
+  description = "IAM roles, of other accounts, that may read staged models: those that run the environments promoted to from here."
+  type        = list(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for arn in var.reader_arns : can(regex("^arn:[a-z-]+:iam::[0-9]{12}:(role|user|root)", arn))])
+    error_message = "reader_arns must be ARNs of IAM roles or users."
+  }
+}
+
 variable "abort_incomplete_upload_days" {
   description = "Days after which the parts of an upload nobody completed are deleted. They are billed and never listed."
   type        = number

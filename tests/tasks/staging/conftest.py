@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -36,12 +37,14 @@ class Heard:
 
     lines: list[str] = field(default_factory=list)
     steps: list[tuple[float, float]] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)
 
     def say(self, line: str) -> None:
         self.lines.append(line)
 
     def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None:
         self.steps.append((done, total))
+        self.details.append(detail)
 
 
 class Clock:
@@ -73,8 +76,10 @@ def _write_repo(folder: Path) -> Path:
     """Two shards of several parts each, small files, an empty one, and one in a folder."""
     made = random.Random(7)
     (folder / "extra").mkdir(parents=True)
-    (folder / BIG).write_bytes(made.randbytes(23 * MIB + 17))
-    (folder / SECOND).write_bytes(made.randbytes(11 * MIB))
+    for name, size in ((BIG, 23 * MIB + 17), (SECOND, 11 * MIB)):
+        tensors = {"w": {"dtype": "BF16", "shape": [size // 2], "data_offsets": [0, size - 88]}}
+        header = json.dumps(tensors).encode().ljust(80)
+        (folder / name).write_bytes((80).to_bytes(8, "little") + header + made.randbytes(size - 88))
     (folder / "config.json").write_text('{"model_type": "llama"}')
     (folder / "empty.txt").write_text("")
     (folder / "extra" / "notes on it.md").write_text("a name with spaces")

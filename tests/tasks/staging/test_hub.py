@@ -17,8 +17,14 @@ from tasks.spec.errors import (
 )
 from tasks.spec.model import Source
 from tasks.spec.records import HubModel
-from tasks.staging.hub import read_head, read_safetensors_header, resolve
-from tests.tasks.staging.conftest import Clock
+from tasks.staging.addresses import FileAddress
+from tasks.staging.backoff import Backoff
+from tasks.staging.download import Downloader
+from tasks.staging.hub import read_head, resolve
+from tasks.staging.inspection import read_safetensors_header
+from tasks.staging.session import HubSession
+from tasks.staging.stop import Stop
+from tests.tasks.staging.conftest import MIB, REPO, SECOND, Clock
 
 TINY = Source(repo="slipway/tiny-llama")
 READER, STRANGER = "hf_sandbox_reader", "hf_sandbox_stranger"
@@ -60,7 +66,11 @@ def test_the_head_of_a_file_is_read_by_range(settings: Settings) -> None:
 def test_a_safetensors_header_names_its_tensors(settings: Settings) -> None:
     model = ask(settings, TINY)
     path = next(file.path for file in model.files if file.path.endswith(".safetensors"))
-    header = read_safetensors_header(model, path, token=None, endpoint=settings.hub_url)
+
+    def read(path: str, offset: int, count: int) -> bytes:
+        return read_head(model, path, count, offset=offset, token=None, endpoint=settings.hub_url)
+
+    header = read_safetensors_header(path, read)
     assert any(entry.get("dtype") == "BF16" for entry in header.values())
 
 
@@ -120,3 +130,28 @@ def test_a_licence_that_is_asked_for_and_a_token_nobody_knows_are_told_apart(
     faults.set("hub-401")
     with pytest.raises(TokenRejected):
         ask(settings, TINY, READER)
+
+
+def test_a_peer_that_trickles_is_left_for_another(settings: Settings, faults: Faults) -> None:
+    faults.set("hub-slow", value=1_000, count=1)
+    model = resolve(Source(repo=REPO), token=None, endpoint=settings.hub_url)
+    file = next(file for file in model.files if file.path == SECOND)
+    stop, clock = Stop(), Clock()
+    backoff = Backoff(stop, clock=clock, sleep=clock.sleep)
+    session = HubSession(settings.hub_url, None)
+    place = FileAddress(session, backoff, REPO, model.commit, file, token_given=False)
+    reader = Downloader(session, backoff, stop, token_given=False, slowest=100 * MIB, patience=0.2)
+    data = bytearray(2 * MIB)
+    reader.read(place, 0, memoryview(data))
+    session.close()
+    assert faults.active() == []
+    assert data == (settings.root / "repo" / SECOND).read_bytes()[: 2 * MIB]
+
+
+def test_a_file_only_xet_serves_is_read_through_the_hubs_own_client(
+    settings: Settings, faults: Faults
+) -> None:
+    faults.set("hub-xet-only", target=REPO)
+    model = resolve(Source(repo=REPO), token=None, endpoint=settings.hub_url)
+    read = read_head(model, SECOND, 70_000, offset=3 * MIB + 5, token=None, endpoint=settings.hub_url)
+    assert read == (settings.root / "repo" / SECOND).read_bytes()[3 * MIB + 5 :][:70_000]

@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from sandbox.faults import Faults
 from sandbox.settings import Settings
-from tasks.spec.errors import SlipwayError, StagingFailed
+from tasks.spec.errors import AccessDenied, SlipwayError, StagingFailed
 from tasks.spec.records import HubModel, StagedModel
+from tasks.staging.inspection import inspect_staged
 from tasks.staging.objects import Bucket
 from tasks.staging.promotion import promote_copy
 from tasks.staging.staging import stage
@@ -45,6 +47,26 @@ def test_the_copy_has_the_same_bytes_and_the_same_manifest(
 def test_a_second_promotion_copies_nothing(staged: StagedModel, s3: Any, bucket: str, heard: Heard) -> None:
     promote(staged, s3, bucket, heard)
     assert promote(staged, s3, bucket, Heard()).reused
+
+
+def test_what_is_staged_says_what_the_hub_said(staged: StagedModel, s3: Any, model: HubModel) -> None:
+    inspection, stored = inspect_staged(Bucket(s3, staged.bucket), staged.repo, staged.commit)
+    assert inspection.config == {"model_type": "llama"}
+    assert {f.path: f.size for f in inspection.model.files} == {f.path: f.size for f in model.files}
+    assert stored.sha256 == staged.manifest_sha256
+
+
+def test_what_is_not_whole_cannot_be_promoted(s3: Any, bucket: str, staged: StagedModel) -> None:
+    with pytest.raises(StagingFailed, match="is not whole"):
+        inspect_staged(Bucket(s3, bucket), staged.repo, staged.commit)
+
+
+def test_a_bucket_that_may_not_be_read_says_who_needs_what(
+    staged: StagedModel, s3: Any, bucket: str, heard: Heard, faults: Faults
+) -> None:
+    faults.set("s3-denied", target="GetObject")
+    with pytest.raises(AccessDenied, match="credentials of the environment it is copied into"):
+        promote(staged, s3, bucket, heard)
 
 
 def test_what_was_proven_is_refused_once_its_manifest_changed(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.spec.model import Source
 from tasks.spec.records import HubFile, HubModel, Manifest, StagedFile
+from tasks.staging.arrivals import Arrivals
 from tasks.staging.backoff import LONGEST_PAUSE, Backoff, asked_pause, own_pause
 from tasks.staging.buffers import BufferPool
 from tasks.staging.hashes import FileHash, SerialHash, combined, crc64nvme, decoded, encoded
@@ -21,7 +22,8 @@ from tasks.staging.parts import DEFAULT_FLOOR, MIB, cut, part_size
 from tasks.staging.selection import select
 from tasks.staging.session import HubSession
 from tasks.staging.stop import Stop, Stopped
-from tests.tasks.staging.conftest import Clock
+from tasks.staging.transfer import buffers_for
+from tests.tasks.staging.conftest import Clock, Heard
 
 SHA = "a" * 64
 
@@ -70,6 +72,15 @@ def test_parts_in_any_order_are_hashed_in_order(order: list[int]) -> None:
         stream.feed(number, memoryview(pieces[number]), lambda number=number: released.append(number))  # type: ignore[misc]
     assert stream.result().sha256 == hashlib.sha256(b"".join(pieces)).hexdigest()
     assert released == list(range(6))
+
+
+def test_a_part_that_comes_after_the_hash_was_cancelled_gives_its_buffer_back() -> None:
+    released: list[int] = []
+    stream = SerialHash(HubFile(path="f", size=2, sha256=SHA), 2, Stop())
+    stream.feed(1, memoryview(b"b"), lambda: released.append(1))
+    stream.cancel()
+    stream.feed(0, memoryview(b"a"), lambda: released.append(0))
+    assert released == [1, 0]
 
 
 def test_a_stopped_transfer_does_not_wait_for_a_hash() -> None:
@@ -153,6 +164,21 @@ def test_a_buffer_comes_back_when_its_last_holder_lets_go() -> None:
     assert pool.take(stop) is buffer
 
 
+@pytest.mark.parametrize(
+    ("workers", "part", "count"),
+    [
+        (8, 16 * MIB, 18),  # one each way and two that wait for the hash
+        (8, 5 * MIB, 18),
+        (8, 43 * MIB, 7),  # a file of 400 GB: parts are larger, buffers fewer
+        (8, 400 * MIB, 3),
+        (1, 16 * MIB, 4),
+        (1, 0, 4),
+    ],
+)
+def test_buffers_stay_within_their_memory(workers: int, part: int, count: int) -> None:
+    assert buffers_for(workers, part) == count
+
+
 FILES = [
     HubFile(path=path, size=1)
     for path in (
@@ -218,3 +244,24 @@ def test_a_manifest_does_not_hide_what_the_bucket_lost() -> None:
     assert missing(listed(staged()), "p", {"p/f": 10}) == []
     assert missing(listed(staged()), "p", {"p/f": 9}) == ["f"]
     assert missing(listed(staged()), "p", {}) == ["f"]
+
+
+def test_bytes_are_told_by_file_and_in_all() -> None:
+    heard, clock = Heard(), Clock()
+    arrivals = Arrivals({"a": 8 * MIB, "b": 2 * MIB, "empty": 0}, heard, clock)
+    arrivals.begin("a")
+    clock.now = 1.0
+    arrivals.add("a", 2 * MIB)
+    assert heard.steps == [(2 * MIB, 10 * MIB)]
+    assert heard.details == ["| 1 of 3 files | a: 2.0 MiB of 8.0 MiB (25 %), 2.0 MiB/s, 3.0 s left"]
+
+
+def test_bytes_that_come_quickly_are_not_all_told() -> None:
+    heard, clock = Heard(), Clock()
+    arrivals = Arrivals({"a": 1000}, heard, clock)
+    for _ in range(1000):
+        arrivals.add("a", 1)
+        clock.now += 0.001
+    assert 2 <= len(heard.steps) <= 4
+    assert heard.steps[-1] == (1000.0, 1000.0)
+    assert heard.details[-1] == "| 1 of 1 files"

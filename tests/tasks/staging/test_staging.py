@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -155,6 +156,13 @@ def test_a_broken_answer_of_the_cdn_is_asked_for_again(run: Stager, faults: Faul
     assert_whole(run)
 
 
+def test_a_repo_only_xet_serves_arrives_whole_and_it_is_said(run: Stager, faults: Faults) -> None:
+    faults.set("hub-xet-only", target=REPO)
+    run()
+    assert_whole(run)
+    assert f"{BIG} is read through hf_xet, the hub's own client" in run.heard.lines
+
+
 @pytest.mark.parametrize("fault", ["hub-429", "hub-5xx"])
 def test_a_hub_that_says_not_now_is_waited_for(run: Stager, faults: Faults, fault: str) -> None:
     faults.set(fault, count=3, value=7)
@@ -184,6 +192,72 @@ def test_wrong_bytes_leave_nothing_of_that_file(run: Stager, faults: Faults) -> 
     assert SECOND not in run.found()
     assert not [upload for upload in run.uploads() if upload["Key"].endswith(SECOND)]
     assert ".slipway/manifest.json" not in run.found()
+
+
+def test_a_mismatch_says_which_part_came_wrong(run: Stager, faults: Faults) -> None:
+    faults.set("hub-wrong-bytes", target=f"{REPO}/{SECOND}", count=1)
+    with pytest.raises(ChecksumMismatch) as caught:
+        run()
+    [line] = [line for line in caught.value.evidence if "differently" in line]
+    assert re.fullmatch(r"part [123] \(bytes \d+ to \d+\) came differently when it was read again", line)
+
+
+def test_a_hub_that_keeps_other_bytes_is_told_from_a_bad_line(run: Stager) -> None:
+    files = [f.model_copy(update={"sha256": "0" * 64}) if f.path == SECOND else f for f in run.model.files]
+    with pytest.raises(ChecksumMismatch) as caught:
+        run(run.model.model_copy(update={"files": tuple(files)}))
+    assert any("the hub keeps other bytes" in line for line in caught.value.evidence)
+    assert SECOND not in run.found()
+
+
+def test_a_small_file_is_held_against_its_git_sha1(run: Stager) -> None:
+    files = [f.model_copy(update={"git_sha1": "0" * 40}) if f.git_sha1 else f for f in run.model.files]
+    with pytest.raises(ChecksumMismatch, match=r"config\.json|empty\.txt|notes on it"):
+        run(run.model.model_copy(update={"files": tuple(files)}))
+    assert ".slipway/manifest.json" not in run.found()
+
+
+def damaged(times: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """So many parts reach S3 with one byte changed on the way; their numbers."""
+    hit: list[int] = []
+    send_part = Bucket.send_part
+
+    def send(self: Bucket, key: str, upload: str, number: int, body: memoryview, crc: int) -> str:
+        if len(hit) < times and key.endswith(SECOND) and number == 2:
+            hit.append(number)
+            changed = bytearray(body)
+            changed[100] ^= 1
+            body = memoryview(changed)
+        return send_part(self, key, upload, number, body, crc)
+
+    monkeypatch.setattr(Bucket, "send_part", send)
+    return hit
+
+
+def test_a_part_s3_received_damaged_is_sent_again(run: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
+    hit = damaged(1, monkeypatch)
+    run()
+    assert hit == [2]
+    assert_whole(run)
+
+
+def test_a_part_that_never_arrives_undamaged_is_named(run: Stager, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged(99, monkeypatch)
+    with pytest.raises(
+        ChecksumMismatch, match=r"part 2 \(bytes 5242880 to 10485759\) arrived at S3 damaged"
+    ) as caught:
+        run()
+    assert SECOND in caught.value.cause
+    assert SECOND not in run.found()
+    assert not [upload for upload in run.uploads() if upload["Key"].endswith(SECOND)]
+
+
+def test_progress_tells_each_file_under_way(run: Stager, faults: Faults) -> None:
+    faults.set("hub-slow", value=6_000_000)
+    run()
+    details = "\n".join(run.heard.details)
+    assert "of 5 files" in details
+    assert re.search(rf"{BIG}: \S+ MiB of 23.0 MiB \(\d+ %\), \S+ MiB/s, \S+ s left", details)
 
 
 def test_after_wrong_bytes_a_run_without_them_ends_whole(run: Stager, faults: Faults) -> None:

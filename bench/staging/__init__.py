@@ -1,0 +1,1 @@
+"""Staging and warming beside their peers, against servers that cost almost nothing."""
