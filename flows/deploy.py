@@ -21,6 +21,7 @@ from tasks.rollout.ledger import ReleaseRecord
 from tasks.rollout.task import (
     keep_evidence,
     mark_proven,
+    needed_commits,
     prepare_namespace,
     preview,
     put_back,
@@ -88,11 +89,11 @@ def take_through(
         for addon in load_addons(project_root()):
             needs = [addons[need] for need in addon.needs]
             addons[addon.name] = start(install_addon, addon, where, cluster, after=[nodes, *needs])
-        cache = start(
-            warm_cache, what, where, cluster, staged, after=[namespace, nodes, addons["aws-ebs-csi-driver"]]
-        )
+        needed = start(needed_commits, what, where, storage)
+        volumes = [addons["aws-ebs-csi-driver"], addons["snapshot-controller"]]
+        cache = start(warm_cache, what, where, cluster, staged, needed, after=[namespace, nodes, *volumes])
         # up to here a run can be repeated as it is; from here on there is something to go back to
-        wait_for_all([storage, staged, cluster, nodes, namespace, *addons.values(), cache])
+        wait_for_all([storage, staged, cluster, nodes, namespace, needed, *addons.values(), cache])
         try:
             rolled = start(roll_out, what, where, storage, cluster, cache, inspection, after=addons.values())
             endpoint = served_at(rolled.result())

@@ -13,7 +13,9 @@ from tasks.spec.environment import Environment
 from tasks.spec.errors import InvalidDocument
 from tasks.spec.model import Record
 
-Proof = Literal["gpus-allocatable", "metrics-answer", "gpu-metrics", "scaling-works", "claim-binds"]
+Proof = Literal[
+    "gpus-allocatable", "metrics-answer", "gpu-metrics", "scaling-works", "claim-binds", "snapshots-served"
+]
 
 
 class Addon(Record):

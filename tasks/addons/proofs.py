@@ -41,6 +41,7 @@ def prove(
         "gpu-metrics": lambda: metrics_missing(cluster, environment, "DCGM_FI_DEV_GPU_UTIL"),
         "scaling-works": lambda: scaling_missing(cluster, addon),
         "claim-binds": lambda: claim_missing(cluster, addon, root),
+        "snapshots-served": lambda: snapshots_missing(cluster),
     }
     deadline = clock() + environment.deadlines.addon
     said = ""
@@ -52,7 +53,9 @@ def prove(
             raise AddonNotReady(
                 f"{addon.name} is installed but does not bring what it must: {missing[0]}",
                 evidence=[*missing[1:], *_pods(cluster, addon)],
-                next_command=f"kubectl -n {addon.namespace} get pods,events",
+                next_command=f"kubectl -n {addon.namespace} get pods,events"
+                if addon.chart
+                else f"aws eks describe-addon --cluster-name {cluster.name} --addon-name {addon.name}",
             )
         sleep(0.25)
     if addon.proof == "claim-binds":
@@ -83,14 +86,29 @@ def metrics_missing(cluster: Cluster, environment: Environment, query: str) -> l
 
 def scaling_missing(cluster: Cluster, addon: Addon) -> list[str]:
     """KEDA's definition is established and its operator is available."""
-    definition = cluster.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", "scaledobjects.keda.sh")
-    conditions = ((definition or {}).get("status") or {}).get("conditions") or []
-    if not any(c["type"] == "Established" and c["status"] == "True" for c in conditions):
+    if not _is_established(cluster, "scaledobjects.keda.sh"):
         return ["the ScaledObject definition is not established yet"]
     operator = cluster.get("apps/v1", "Deployment", "keda-operator", addon.namespace)
     if not ((operator or {}).get("status") or {}).get("availableReplicas"):
         return ["keda-operator is not available yet"]
     return []
+
+
+def snapshots_missing(cluster: Cluster) -> list[str]:
+    """The definitions EKS's snapshot-controller add-on brings are established."""
+    kinds = ("volumesnapshots", "volumesnapshotclasses", "volumesnapshotcontents")
+    names = [f"{kind}.snapshot.storage.k8s.io" for kind in kinds]
+    return [
+        f"the definition {name} is not established yet"
+        for name in names
+        if not _is_established(cluster, name)
+    ]
+
+
+def _is_established(cluster: Cluster, name: str) -> bool:
+    definition = cluster.get("apiextensions.k8s.io/v1", "CustomResourceDefinition", name)
+    conditions = ((definition or {}).get("status") or {}).get("conditions") or []
+    return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
 
 def claim_missing(cluster: Cluster, addon: Addon, root: Path) -> list[str]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tasks.cache import manifests
+from tasks.spec.environment import Environment
 from tasks.spec.errors import WarmingFailed
+from tasks.spec.model import Model
 from tasks.spec.quantities import human_seconds
 
 # How the EBS CSI driver words it in ProvisioningFailed: a role without the action, or no role at all.
@@ -23,6 +26,17 @@ class Place:
     cluster: str
     model: str
     image: str
+
+
+def place_of(model: Model, environment: Environment, commit: str) -> Place:
+    return Place(
+        environment.namespace,
+        manifests.claim_name(model),
+        manifests.job_name(model, commit),
+        environment.cluster.name,
+        model.name,
+        model.engine.image,
+    )
 
 
 def ended(code: int, reason: str, cause: str | None, log: Sequence[str], place: Place) -> WarmingFailed:
@@ -88,13 +102,8 @@ def overdue(
         "starting": (f"the warm job did not start {within} (image pull, volume attach)", pod_events, of_pod),
         "running": (f"the copy did not end {within}", pod_events, of_pod),
     }[phase]
-    denied = phase == "volume" and any(word in line for line in warnings for word in _NO_IDENTITY)
-    if denied:
-        cause = "the EBS CSI driver may not make volumes"
-        command = (
-            f"aws eks list-pod-identity-associations --cluster-name {place.cluster} "
-            "--namespace kube-system --service-account ebs-csi-controller-sa"
-        )
+    if phase == "volume" and _is_denied(warnings):
+        cause, command = "the EBS CSI driver may not make volumes", _driver_identity(place)
     return WarmingFailed(cause, evidence=list(evidence)[-10:], next_command=command)
 
 
@@ -103,4 +112,42 @@ def lost(place: Place) -> WarmingFailed:
         f"the claim {place.claim} lost its volume",
         evidence=["status.phase: Lost"],
         next_command=f"kubectl -n {place.namespace} delete pvc {place.claim}, then deploy again",
+    )
+
+
+def no_snapshots(missing: Sequence[str], place: Place) -> WarmingFailed:
+    """The definitions come with EKS's snapshot-controller add-on."""
+    return WarmingFailed(
+        "the cluster knows no VolumeSnapshot: its snapshot-controller add-on is not there",
+        evidence=[f"no CustomResourceDefinition {name}" for name in missing],
+        next_command=f"aws eks describe-addon --cluster-name {place.cluster} --addon-name snapshot-controller",
+    )
+
+
+def snapshot_overdue(
+    name: str, seconds: float, error: str, events: Sequence[str], place: Place
+) -> WarmingFailed:
+    """A snapshot that was not ready within its deadline of `seconds`; `error` is its controller's last word."""
+    evidence = [line for line in (error, *events[-5:]) if line]
+    if _is_denied(evidence):
+        return WarmingFailed(
+            "the EBS CSI driver may not take snapshots",
+            evidence=evidence,
+            next_command=_driver_identity(place),
+        )
+    return WarmingFailed(
+        f"the snapshot {name} of {place.claim} was not ready within {human_seconds(seconds)}",
+        evidence=evidence,
+        next_command=f"kubectl -n {place.namespace} describe volumesnapshot {name}",
+    )
+
+
+def _is_denied(lines: Sequence[str]) -> bool:
+    return any(word in line for line in lines for word in _NO_IDENTITY)
+
+
+def _driver_identity(place: Place) -> str:
+    return (
+        f"aws eks list-pod-identity-associations --cluster-name {place.cluster} "
+        "--namespace kube-system --service-account ebs-csi-controller-sa"
     )

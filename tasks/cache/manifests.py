@@ -15,12 +15,11 @@ from tasks.spec.model import Model
 from tasks.spec.records import StagedModel
 
 Object = dict[str, Any]
-WARM, WARM_MANIFEST, WARM_BYTES = (
-    "slipway.dev/warm",
-    "slipway.dev/warm-manifest",
-    "slipway.dev/warm-bytes",
-)
+WARM, WARM_MANIFEST = "slipway.dev/warm", "slipway.dev/warm-manifest"
+HELD = "slipway.dev/held"  # every commit on the volume and its bytes, as JSON
 MANIFEST = "slipway.dev/manifest"
+REPO = "slipway.dev/repo"
+COMMIT_LABEL = "slipway.dev/commit"
 SCRIPT_CONFIG_MAP = "model-cache-warm"
 CONTAINER = "warm"
 
@@ -32,6 +31,16 @@ def claim_name(model: Model) -> str:
 def job_name(model: Model, commit: str) -> str:
     """At most 58 characters: a job's name is a label value of its pods, of 63 at most."""
     return f"warm-{model.name}-{commit[:12]}"
+
+
+def snapshot_name(model: Model, staged: StagedModel) -> str:
+    """Another choice of files of the same commit is another snapshot."""
+    return f"{claim_name(model)}-{staged.commit[:12]}-{staged.manifest_sha256[:8]}"
+
+
+def labels_of(model: Model) -> str:
+    """The selector of everything warming makes for a model."""
+    return f"app=model-cache,model={model.name}"
 
 
 def folder_of(repo: str, commit: str) -> str:
@@ -48,14 +57,47 @@ def load(name: str, folder: Path | None = None) -> Object:
 
 def storage_class(volume: Volume, environment: Environment, folder: Path | None = None) -> Object:
     """The tag is what a teardown finds retained volumes by, long after their claims and cluster are gone."""
-    document = load("storageclass", folder)
-    document["metadata"]["name"] = volume.storage_class
+    return _class("storageclass", volume.storage_class, volume, environment, folder)
+
+
+def clone_class(volume: Volume, environment: Environment, folder: Path | None = None) -> Object:
+    """The class of the replicas' clones: as fast as the volume they are of, and gone with their pods."""
+    return _class("storageclass-clone", volume.clone_class, volume, environment, folder)
+
+
+def _class(template: str, name: str, volume: Volume, environment: Environment, folder: Path | None) -> Object:
+    document = load(template, folder)
+    document["metadata"]["name"] = name
     document["parameters"] |= {
         "iops": str(volume.iops),
         "throughput": str(volume.throughput),
         "tagSpecification_1": f"slipway:environment={environment.name}",
     }
     return document
+
+
+def snapshot(
+    staged: StagedModel, model: Model, environment: Environment, folder: Path | None = None
+) -> list[Object]:
+    """The class of the snapshot, with the tags its EC2 snapshot gets, and the snapshot, in the order they are applied."""
+    name = snapshot_name(model, staged)
+    its_class, taken = load("volumesnapshotclass", folder), load("volumesnapshot", folder)
+    for document in (its_class, taken):
+        document["metadata"]["name"] = name
+        document["metadata"]["labels"] |= {"model": model.name, COMMIT_LABEL: staged.commit}
+    its_class["parameters"] |= {
+        "tagSpecification_1": f"slipway:environment={environment.name}",
+        "tagSpecification_2": f"slipway:model={model.name}",
+        "tagSpecification_3": f"slipway:repo={staged.repo}",
+        "tagSpecification_4": f"slipway:commit={staged.commit}",
+    }
+    taken["metadata"] |= {
+        "namespace": environment.namespace,
+        "annotations": {REPO: staged.repo, MANIFEST: staged.manifest_sha256},
+    }
+    taken["spec"]["volumeSnapshotClassName"] = name
+    taken["spec"]["source"]["persistentVolumeClaimName"] = claim_name(model)
+    return [its_class, taken]
 
 
 def claim(model: Model, environment: Environment, volume: Volume, folder: Path | None = None) -> Object:
@@ -94,13 +136,13 @@ def job(
     environment: Environment,
     *,
     region: str,
-    keep: Sequence[str],
+    needed: Sequence[str],
     node: str | None,
     seconds: float,
     folder: Path | None = None,
 ) -> Object:
-    """The warm job. `keep`: commits that stay on the volume; `node`: where it must run, None for any GPU node;
-    `seconds`: its longest time."""
+    """The warm job. `needed`: commits that are never removed from the volume; `node`: where it must run, None for any
+    GPU node; `seconds`: its longest time."""
     document = load("job", folder)
     metadata, spec = document["metadata"], document["spec"]
     metadata |= {
@@ -128,7 +170,8 @@ def job(
         f"--commit={staged.commit}",
         f"--manifest-sha256={staged.manifest_sha256}",
         "--root=/models",
-        f"--keep={','.join(keep)}",
+        f"--needed={','.join(needed)}",
+        f"--spare={model.cache.keep}",
     ]
     container["env"][0]["value"] = region
     pod["volumes"][0]["persistentVolumeClaim"]["claimName"] = claim_name(model)

@@ -17,6 +17,7 @@ Objects = list[Object]
 Lines = list[str]
 # Exit codes of warm.py after which another try of the same job ends the same way; k8s/cache/job.yaml lists them too.
 PERMANENT = frozenset({28, 65, 66, 77})
+_SERVED = re.compile(r"/models/[^/\"]+/([0-9a-f]{40})")
 _LINE = re.compile(r"^SLIPWAY (\{.*\})$", re.MULTILINE)
 
 
@@ -104,10 +105,14 @@ def users_of(pods: Sequence[Object], claim: str) -> list[Object]:
     ]
 
 
-def served_commits(pods: Sequence[Object], repo: str) -> set[str]:
-    """Commits of `repo` that these pods read: their --model names the folder."""
-    folder = re.compile(rf"/{re.escape(repo.replace('/', '--'))}/([0-9a-f]{{40}})")
-    return {commit for pod in pods for commit in folder.findall(json.dumps(pod["spec"]))}
+def alive(pods: Sequence[Object]) -> list[Object]:
+    """Pods that are not at their end."""
+    return [pod for pod in pods if (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed")]
+
+
+def served_commits(workloads: Sequence[Object]) -> set[str]:
+    """Commits these pods or Deployments read, also one that is scaled to nothing: vLLM's arguments name the folder."""
+    return {commit for each in workloads for commit in _SERVED.findall(json.dumps(each["spec"]))}
 
 
 @dataclass(frozen=True)

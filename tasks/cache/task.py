@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from prefect import task
@@ -19,9 +20,14 @@ from tasks.task import SETTINGS, RunReporter, cluster_of
 
 @task(task_run_name="warm the cache of {model.name}", **SETTINGS)
 def warm_cache(
-    model: Model, environment: Environment, infrastructure: Infrastructure, staged: StagedModel
+    model: Model,
+    environment: Environment,
+    infrastructure: Infrastructure,
+    staged: StagedModel,
+    needed: Sequence[str] = (),
 ) -> WarmCache:
-    """The model's claim holds the staged weights, verified; at once when it does already."""
+    """The model's claim holds the staged weights, verified; at once when it does already. And a snapshot of it, where
+    replicas need clones. `needed`: commits of releases that may serve again."""
     return warm(
         cluster_of(infrastructure),
         staged,
@@ -29,6 +35,7 @@ def warm_cache(
         environment,
         reporter=RunReporter("warming"),
         region=environment.region,
+        needed=needed,
         sleep=nap,
     )
 
@@ -44,7 +51,7 @@ def preview(model: Model, environment: Environment, inspection: HubInspection) -
         manifest_sha256="",
     )
     region = environment.region
-    warming = manifests.job(expected, model, environment, region=region, keep=(), node=None, seconds=1.0)
+    warming = manifests.job(expected, model, environment, region=region, needed=(), node=None, seconds=1.0)
     return [*manifests.for_namespace(environment), warming]
 
 

@@ -33,6 +33,11 @@ class Volume:
             return "gp3-retain"
         return f"gp3-retain-{self.iops}-{self.throughput}"
 
+    @property
+    def clone_class(self) -> str:
+        """The class of its clones' name."""
+        return f"gp3-clone-{self.iops}-{self.throughput}"
+
 
 def volume_for(total_bytes: int, cache: Cache, kept_bytes: int = 0) -> Volume:
     """The volume for a model of `total_bytes` beside `kept_bytes` of another revision that is still served.

@@ -27,7 +27,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -69,9 +69,38 @@ class Wanted:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Revision:
+    """One commit's folder on the volume. `size` in bytes; `used`: when it was last warmed, in seconds."""
+
+    folder: Path
+    size: int
+    used: float
+
+    @property
+    def commit(self) -> str:
+        return self.folder.name
+
+
+def to_evict(
+    held: Sequence[Revision], *, needed: Collection[str], spare: int, missing: int, free: int
+) -> list[Revision]:
+    """What goes, the longest unused first and never a commit that is needed: all but the `spare` last used, then as
+    many of those as it takes for `missing` bytes to fit where `free` are."""
+    loose = sorted((each for each in held if each.commit not in needed), key=lambda each: each.used)
+    beyond = max(0, len(loose) - spare)
+    going = loose[:beyond]
+    for each in loose[beyond:]:
+        if missing <= free + sum(gone.size for gone in going):
+            break
+        going.append(each)
+    return going
+
+
 @dataclass
 class Options:
-    """`keep`: commits whose folders stay. `chunk` in bytes, a multiple of 4096."""
+    """`needed`: commits that are never removed; `spare`: how many others stay while there is room. `chunk` in bytes, a
+    multiple of 4096."""
 
     bucket: str
     prefix: str
@@ -79,7 +108,8 @@ class Options:
     commit: str
     manifest_sha256: str
     root: Path
-    keep: tuple[str, ...] = ()
+    needed: tuple[str, ...] = ()
+    spare: int = 0
     threads: int = 8
     chunk: int = 16 << 20
     journal_seconds: float = 2.0
@@ -470,10 +500,12 @@ class DiskErrors:
 
 def warm(options: Options, s3: Any) -> dict[str, Any]:
     """Fill the folder of one commit; the fields of the `done` line. Raises Failure."""
+    options.folder.mkdir(parents=True, exist_ok=True)
+    _make_room(options, 0)
     marker = read_json(options.folder / MARKER)
     if marker.get("manifest_sha256") == options.manifest_sha256 and _intact(options.folder, marker):
+        os.utime(options.folder / MARKER)  # last used now
         return _done(options, marker["total_bytes"], 0, reused=True)
-    _make_room(options)
     source = Source(s3, options)
     files = source.manifest()
     total = sum(file.size for file in files)
@@ -484,6 +516,7 @@ def warm(options: Options, s3: Any) -> dict[str, Any]:
         missing = [file for file in files if not journal.has(file, options.folder)]
         if not missing:
             break
+        _make_room(options, _missing_bytes(options, missing))
         _check_space(options, missing)
         tell("start", total=sum(file.size for file in missing), files=len(missing))
         warming = Warming(options, source, journal, missing)
@@ -515,6 +548,7 @@ def _done(options: Options, total: int, copied: int, *, reused: bool) -> dict[st
         "total_bytes": total,
         "bytes_copied": copied,
         "reused": reused,
+        "held": {each.commit: each.size for each in held(options)},
     }
 
 
@@ -526,14 +560,25 @@ def _intact(folder: Path, marker: dict[str, Any]) -> bool:
     )
 
 
-def _make_room(options: Options) -> None:
-    """Folders of commits nobody asked to keep go before new bytes come."""
-    options.folder.mkdir(parents=True, exist_ok=True)
-    kept = {options.commit, *options.keep}
-    for folder in options.repo_folder.iterdir():
-        if _COMMIT.fullmatch(folder.name) and folder.name not in kept:
-            tell("note", text=f"removing {folder.name}, which nothing serves")
-            shutil.rmtree(folder)
+def held(options: Options) -> list[Revision]:
+    """Every commit's folder on the volume, of this repo and of others."""
+    found = []
+    for folder in options.root.glob("*--*/*"):
+        if _COMMIT.fullmatch(folder.name) and folder.is_dir():
+            newest = folder / MARKER if (folder / MARKER).exists() else folder
+            size = sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+            found.append(Revision(folder, size, newest.stat().st_mtime))
+    return found
+
+
+def _make_room(options: Options, missing: int) -> None:
+    """Folders of commits nobody needs go before `missing` bytes come."""
+    needed = {options.commit, *options.needed}
+    free = shutil.disk_usage(options.root).free
+    for each in to_evict(held(options), needed=needed, spare=options.spare, missing=missing, free=free):
+        tell("note", text=f"removing {each.commit}, which nothing needs: {each.size} bytes")
+        (each.folder / MARKER).unlink(missing_ok=True)  # first: half a folder shall not pass for a whole one
+        shutil.rmtree(each.folder)
 
 
 def _withdraw_marker(options: Options, files: list[Wanted]) -> None:
@@ -546,14 +591,18 @@ def _withdraw_marker(options: Options, files: list[Wanted]) -> None:
             path.unlink()
 
 
-def _check_space(options: Options, files: list[Wanted]) -> None:
-    """Before a byte is fetched: what is missing must fit beside what is there."""
-    held = 0
+def _missing_bytes(options: Options, files: list[Wanted]) -> int:
+    """What these files still take beside what of them is on the volume."""
+    have = 0
     for file in files:
         path = options.folder / file.path
-        held += min(file.size, path.stat().st_blocks * 512) if path.is_file() else 0
-    needed = sum(file.size for file in files) - held
-    free = shutil.disk_usage(options.root).free
+        have += min(file.size, path.stat().st_blocks * 512) if path.is_file() else 0
+    return sum(file.size for file in files) - have
+
+
+def _check_space(options: Options, files: list[Wanted]) -> None:
+    """Before a byte is fetched: what is missing must fit beside what is there."""
+    needed, free = _missing_bytes(options, files), shutil.disk_usage(options.root).free
     if needed > free:
         raise Failure(NO_SPACE, f"no space left on the volume: {needed} bytes are missing, {free} are free")
 
@@ -563,12 +612,13 @@ def parsed(arguments: list[str]) -> Options:
     for name in ("bucket", "prefix", "repo", "commit", "manifest-sha256"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--root", type=Path, required=True, help="where the volume is mounted")
-    parser.add_argument("--keep", default="", help="commits whose folders stay, with commas between")
+    parser.add_argument("--needed", default="", help="commits that are never removed, with commas between")
+    parser.add_argument("--spare", type=int, default=0, help="other commits that stay while there is room")
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--chunk", type=int, default=16 << 20, help="bytes, a multiple of 4096")
     parser.add_argument("--journal-seconds", type=float, default=2.0, help="between flushes of the journal")
     given = parser.parse_args(arguments)
-    given.keep = tuple(filter(None, given.keep.split(",")))
+    given.needed = tuple(filter(None, given.needed.split(",")))
     return Options(**vars(given))
 
 

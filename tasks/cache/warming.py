@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.cache import failures, manifests, observe
 from tasks.cache.decide import Action, decide
 from tasks.cache.observe import ClusterVerbs, Object
+from tasks.cache.snapshots import Snapshots, drop_uncut
 from tasks.cache.volume import GIB, Volume, transfer_seconds, volume_for
 from tasks.spec.environment import Environment
 from tasks.spec.errors import WarmingFailed
@@ -45,23 +47,27 @@ def warm(
     *,
     reporter: Reporter,
     region: str,
+    needed: Collection[str] = (),
     deadline: float | None = None,
     manifests_folder: Path | None = None,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> WarmCache:
-    """Make the model's claim hold `staged`; a claim that does already is left alone.
+    """Make the model's claim hold `staged`; a claim that does already is left alone. Then its snapshot, where wanted.
 
-    `deadline`: seconds for all of it; None: the sum of the phases' own (`limits`), which follow from the model's bytes.
+    `needed`: commits that may serve again, which stay on the volume beside those that are served.
+    `deadline`: seconds for the copy; None: the sum of the phases' own (`limits`), which follow from the model's bytes.
     A run that was killed is taken up: a job still running is watched, one that ended is run again and finds its marker.
     Raises WarmingFailed with the cause read from events and the job's log, ClusterError.
     """
-    run = _Warming(cluster, staged, model, environment, reporter, region, manifests_folder, clock)
+    run = _Warming(
+        cluster, staged, model, environment, reporter, region, needed, manifests_folder, clock, sleep
+    )
     end = clock() + (deadline if deadline is not None else sum(run.limits.values()))
     while clock() < end:
         action = run.next_action()
         if action is Action.REUSE:
-            return run.result(reused=run.copied is None)
+            return run.snapshots().converge(run.result(reused=run.copied is None))
         run.take(action)
         if action in (Action.WATCH_JOB, Action.WAIT):
             sleep(LOOK_SECONDS)
@@ -76,8 +82,10 @@ class _Warming:
     environment: Environment
     reporter: Reporter
     region: str
+    needed: Collection[str]
     folder: Path | None
     clock: Callable[[], float]
+    sleep: Callable[[float], None]
     phase: str = "creating"
     since: float | None = None
     copied: int | None = None  # bytes, known once the job of this run succeeded
@@ -92,14 +100,10 @@ class _Warming:
         self.name = manifests.claim_name(self.model)
         self.job = manifests.job_name(self.model, self.staged.commit)
         self.limits = limits(self.staged, self.model, self.environment)
-        self.place = failures.Place(
-            self.namespace,
-            self.name,
-            self.job,
-            self.environment.cluster.name,
-            self.model.name,
-            self.model.engine.image,
-        )
+        workloads = self.cluster.list("apps/v1", "Deployment", self.namespace)
+        pods = observe.alive(self.cluster.list("v1", "Pod", self.namespace))
+        self.needed = {*self.needed, *observe.served_commits([*workloads, *pods])}
+        self.place = failures.place_of(self.model, self.environment, self.staged.commit)
 
     def next_action(self) -> Action:
         """Read the claim and the job, then decide."""
@@ -134,12 +138,25 @@ class _Warming:
         steps[action]()
 
     def _volume(self) -> Volume:
-        """Another commit that the claim holds stays beside the new one: that is what a rollback needs."""
-        seen = observe.claim_seen(self.claim)
-        kept = 0
-        if self.claim and seen and seen.warm_commit not in (None, self.staged.commit):
-            kept = int(self.claim["metadata"]["annotations"].get(manifests.WARM_BYTES, 0))
+        """Commits the claim holds and something needs stay beside the new one: the volume grows, they never go."""
+        annotations = (self.claim or {"metadata": {}})["metadata"].get("annotations") or {}
+        held = json.loads(annotations.get(manifests.HELD, "{}"))
+        kept = sum(held[commit] for commit in held if commit in self.needed and commit != self.staged.commit)
         return volume_for(self.staged.total_bytes, self.model.cache, kept)
+
+    def snapshots(self) -> Snapshots:
+        return Snapshots(
+            self.cluster,
+            self.staged,
+            self.model,
+            self.environment,
+            self._volume(),
+            self.needed,
+            self.reporter,
+            self.folder,
+            self.clock,
+            self.sleep,
+        )
 
     def _create_claim(self) -> None:
         volume = self._volume()
@@ -157,13 +174,10 @@ class _Warming:
 
     def _start_job(self) -> None:
         users = observe.users_of(self.cluster.list("v1", "Pod", self.namespace), self.name)
-        keep = observe.served_commits(users, self.staged.repo)
-        seen = observe.claim_seen(self.claim)
-        if seen and seen.warm_commit:
-            keep.add(seen.warm_commit)
         node = users[0]["spec"]["nodeName"] if users else None
         if node:
             self.reporter.say(f"{self.name} is in use on {node}: the job runs there, a volume has one node")
+        drop_uncut(self.cluster, self.model, self.namespace, self.reporter)
         for document in manifests.for_namespace(self.environment, self.folder):
             self.cluster.apply(document)
         job = manifests.job(
@@ -171,7 +185,7 @@ class _Warming:
             self.model,
             self.environment,
             region=self.region,
-            keep=sorted(keep),
+            needed=sorted(self.needed),
             node=node,
             seconds=sum(self.limits.values()),
             folder=self.folder,
@@ -244,7 +258,7 @@ class _Warming:
         marks = {
             manifests.WARM: self.staged.commit,
             manifests.WARM_MANIFEST: self.staged.manifest_sha256,
-            manifests.WARM_BYTES: str(said.done["total_bytes"]),
+            manifests.HELD: json.dumps(said.done["held"]),
         }
         self.cluster.patch(
             "v1", "PersistentVolumeClaim", self.name, {"metadata": {"annotations": marks}}, self.namespace

@@ -68,6 +68,12 @@ class Ledger:
             )
         return ReleaseRecord.model_validate(document)
 
+    def commits(self) -> list[str]:
+        """Commits of the releases that serve or may serve again: serving, the one before, one being rolled out."""
+        now = self.serving()
+        ids = [found for found in (now.serving, now.previous, now.rolling) if found]
+        return sorted({self.record(release_id).release.commit for release_id in ids})
+
     def begin(self, record: ReleaseRecord) -> Serving:
         """Write the release down, and that it is being rolled out. Idempotent."""
         self._write(f"{self._folder}/{record.release.id}.json", record)

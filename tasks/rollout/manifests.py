@@ -89,7 +89,8 @@ def check_replicas(model: Model, cache: WarmCache) -> None:
                 "an EBS volume is ReadWriteOnce: a second replica on another node cannot attach it",
                 "replicas take a clone each from a VolumeSnapshot of the warmed volume, and there is none",
             ],
-            next_command=f"set replicas: 1 and scaling.max_replicas: 1 in models/{model.name}.yaml",
+            next_command=f"set cache.snapshot: auto in models/{model.name}.yaml, or replicas: 1 and "
+            "scaling.max_replicas: 1",
         )
 
 

@@ -55,6 +55,8 @@ def preview(model: Model, environment: Environment, inspection: HubInspection) -
         zone="",
         commit=inspection.model.commit,
         bytes_copied=0,
+        snapshot="taken-by-warming" if model.wants_snapshot else None,
+        size="1Gi",
     )
     root = project_root()
     return [
@@ -83,6 +85,12 @@ def prepare_namespace(environment: Environment, infrastructure: Infrastructure) 
     """The namespace and its default-deny policy; its name."""
     steps.apply_namespace(project_root(), cluster_of(infrastructure), environment)
     return environment.namespace
+
+
+@task(task_run_name="releases of {model.name} that may serve again", **SETTINGS)
+def needed_commits(model: Model, environment: Environment, storage: StorageOutputs) -> list[str]:
+    """Commits of the releases that serve or that a rollback would put back: warming keeps them."""
+    return ledger_of(environment, model, storage).commits()
 
 
 @task(task_run_name="roll out {model.name}", **SETTINGS)

@@ -62,6 +62,14 @@ class Cache(Record):
     iops: int = Field(3000, ge=3000, le=80000)
     throughput: int = Field(250, ge=125, le=2000, description="MiB/s of the gp3 volume")
 
+    keep: int = Field(
+        1, ge=0, description="revisions nothing needs any more that stay on the volume while there is room"
+    )
+    snapshot: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="of the warmed volume, for the clones of several replicas; auto: where there may be several",
+    )
+
 
 class Objectives(Record):
     """What must hold under load. Latencies in milliseconds at the percentile the name says: METRIC_pPERCENT_ms."""
@@ -261,3 +269,10 @@ class Model(Record):
     load: Load
     scaling: Scaling = Scaling()
     rollout: HowToRollOut = HowToRollOut()
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """Whether the warmed volume is snapshotted: several replicas start on a clone of it each."""
+        if self.cache.snapshot == "auto":
+            return max(self.replicas, self.scaling.max_replicas) > 1
+        return self.cache.snapshot == "always"

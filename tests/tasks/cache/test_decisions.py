@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tasks.cache.decide import Action, ClaimSeen, JobSeen, decide
 from tasks.cache.failures import Place, ended, overdue
 from tasks.cache.manifests import claim_name, folder_of, job_name, load, storage_class
-from tasks.cache.observe import PERMANENT, pod_phase, said, served_commits, users_of
+from tasks.cache.observe import PERMANENT, alive, pod_phase, said, served_commits, users_of
+from tasks.cache.snapshots import SnapshotSeen, Step, superseded
+from tasks.cache.snapshots import decide as decide_snapshot
 from tasks.cache.volume import Volume, transfer_seconds, volume_for
-from tasks.cache.warm import BAD_DATA, DENIED, NO_SPACE, NOT_FOUND
+from tasks.cache.warm import BAD_DATA, DENIED, NO_SPACE, NOT_FOUND, Revision, to_evict
 from tasks.spec.model import Cache, Model
-from tests.tasks.builders import an_environment
+from tests.tasks.builders import a_model, an_environment
 
 OURS, OTHER = "a" * 64, "b" * 64
 C, D = "c" * 40, "d" * 40
@@ -122,9 +126,11 @@ def test_only_live_pods_on_a_node_hold_a_claim() -> None:
     assert users_of([holds, *others], "c") == [holds]
 
 
-def test_the_commit_a_pod_serves_is_kept() -> None:
-    assert served_commits([pod()], "acme/small") == {C}
-    assert served_commits([pod()], "acme/smal") == set()
+def test_a_commit_is_served_by_a_pod_or_by_a_deployment_scaled_to_nothing() -> None:
+    args = {"args": [f"/models/acme--other/{D}", "--max-model-len=2048"]}
+    deployment = {"spec": {"replicas": 0, "template": {"spec": {"containers": [args]}}}}
+    assert served_commits([pod(), deployment]) == {C, D}
+    assert served_commits(alive([pod(phase="Failed")])) == set()
     assert folder_of("acme/small", C) == f"acme--small/{C}"
 
 
@@ -185,3 +191,66 @@ def test_a_driver_that_is_denied_is_told_from_one_that_is_slow() -> None:
     denied = ["Normal WaitForFirstConsumer: …", "Warning ProvisioningFailed: UnauthorizedOperation"]
     assert "may not make volumes" in overdue("volume", 300, "p", [], denied, PLACE).cause
     assert "was not made within 5 min" in overdue("volume", 300, "p", [], denied[:1], PLACE).cause
+
+
+@pytest.mark.parametrize(
+    ("seen", "step"),
+    [
+        (None, Step.TAKE),
+        (SnapshotSeen("s", C), Step.WAIT),
+        (SnapshotSeen("s", C, error="no credentials"), Step.WAIT),
+        (SnapshotSeen("s", C, cut=True), Step.WAIT),
+        (SnapshotSeen("s", C, cut=True, ready=True), Step.DONE),
+        (SnapshotSeen("s", C, cut=True, ready=True, deleting=True), Step.WAIT),
+    ],
+)
+def test_a_snapshot_is_taken_once_and_waited_for(seen: SnapshotSeen | None, step: Step) -> None:
+    assert decide_snapshot(seen) is step
+
+
+@pytest.mark.parametrize(
+    ("needed", "gone"),
+    [({C, D}, []), ({C}, ["of-d"]), (set(), ["of-c", "of-d"])],
+)
+def test_a_snapshot_goes_once_nothing_needs_its_commit(needed: set[str], gone: list[str]) -> None:
+    going = SnapshotSeen("going", "e" * 40, deleting=True)
+    assert superseded([SnapshotSeen("of-c", C), SnapshotSeen("of-d", D), going], needed) == gone
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "replicas", "wanted"),
+    [("auto", 1, False), ("auto", 2, True), ("always", 1, True), ("never", 2, False)],
+)
+def test_a_snapshot_is_wanted_where_there_may_be_several_replicas(
+    snapshot: str, replicas: int, wanted: bool
+) -> None:
+    cache, scaling = {"snapshot": snapshot}, {"max_replicas": replicas}
+    assert a_model(cache=cache, scaling=scaling).wants_snapshot is wanted
+
+
+OLD, MID, NEW = "1" * 40, "2" * 40, "3" * 40
+
+
+@pytest.mark.parametrize(
+    ("needed", "spare", "missing", "free", "gone"),
+    [
+        ("", 3, 0, 0, []),
+        ("", 1, 0, 0, [OLD, MID]),
+        ("", 0, 0, 99, [OLD, MID, NEW]),
+        (OLD, 1, 0, 0, [MID]),
+        (OLD, 0, 0, 0, [MID, NEW]),
+        ("", 3, 10, 10, []),
+        ("", 3, 11, 10, [OLD]),
+        ("", 3, 21, 10, [OLD, MID]),
+        (OLD, 3, 21, 10, [MID, NEW]),
+        (OLD + MID + NEW, 0, 10**9, 0, []),
+        (OLD, 0, 10**9, 0, [MID, NEW]),
+    ],
+)
+def test_what_is_needed_never_goes_and_the_rest_the_longest_unused_first(
+    needed: str, spare: int, missing: int, free: int, gone: list[str]
+) -> None:
+    held = [Revision(Path("/models/a--b", commit), 10, float(commit[0])) for commit in (NEW, OLD, MID)]
+    names = [needed[i : i + 40] for i in range(0, len(needed), 40)]
+    going = to_evict(held, needed=names, spare=spare, missing=missing, free=free)
+    assert [each.commit for each in going] == gone

@@ -173,12 +173,33 @@ def test_a_volume_another_warming_holds_ends_with_75(script: Script, faults: Fau
     assert (second.code, first.returncode) == (75, 0)
 
 
-def test_commits_nobody_keeps_go_and_kept_ones_stay(script: Script) -> None:
-    kept, gone = "a" * 40, "b" * 40
-    for commit in (kept, gone):
-        (script.root / "acme--small" / commit).mkdir(parents=True)
-    script(f"--keep={kept}")
-    assert sorted(p.name for p in (script.root / "acme--small").iterdir()) == [kept, script.staged.commit]
+def test_commits_nobody_needs_go_those_of_another_repo_too(script: Script) -> None:
+    kept, gone, other = "a" * 40, "b" * 40, "d" * 40
+    for folder in (f"acme--small/{kept}", f"acme--small/{gone}", f"acme--large/{other}"):
+        (script.root / folder).mkdir(parents=True)
+    done = script(f"--needed={kept}").last("done")
+    assert sorted(p.name for p in script.root.glob("*--*/*")) == [kept, script.staged.commit]
+    assert set(done["held"]) == {kept, script.staged.commit}
+    assert done["held"][script.staged.commit] >= 13 * MIB
+
+
+def test_a_revision_that_was_to_be_kept_goes_when_its_room_is_needed(script: Script) -> None:
+    spare = script.root / "acme--small" / ("b" * 40)
+    spare.mkdir(parents=True)
+    assert script("--spare=1").code == 0
+    assert spare.is_dir()
+    script.staged.commit = "d" * 40
+    script.staged.publish(**{"second.safetensors": 1 << 60})
+    assert script("--spare=2").code == 28
+    assert sorted(p.name for p in script.root.glob("*--*/*")) == ["d" * 40]
+
+
+def test_a_needed_revision_stays_and_the_volume_is_full(script: Script) -> None:
+    script()
+    needed, script.staged.commit = script.staged.commit, "d" * 40
+    script.staged.publish(**{"second.safetensors": 1 << 60})
+    assert script(f"--needed={needed}").code == 28
+    assert (script.root / "acme--small" / needed / ".slipway-complete.json").is_file()
 
 
 def test_another_choice_of_files_leaves_exactly_those(script: Script) -> None:

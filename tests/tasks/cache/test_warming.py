@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 from sandbox.faults import Faults
+from sandbox.settings import Settings
 from tasks.cache import warming
-from tasks.cache.manifests import WARM, claim_name, job_name
+from tasks.cache.manifests import HELD, WARM, claim_name, job_name
 from tasks.cache.observe import ClusterVerbs
 from tasks.cache.warming import warm
 from tasks.cloud.kubernetes import Cluster
@@ -19,6 +23,7 @@ from tasks.spec.errors import WarmingFailed
 from tasks.spec.model import Model
 from tasks.spec.records import WarmCache
 from tests.tasks.cache.conftest import CLUSTER, COMMIT, MIB, REPO, Staged
+from tests.tasks.conftest import until
 
 _: type[ClusterVerbs] = Cluster
 
@@ -48,6 +53,8 @@ class Warmer:
     image: str = "vllm/vllm-openai:v0.32.0"
     deadlines: dict[str, float] = field(default_factory=dict)
     gpu: dict[str, Any] = field(default_factory=dict)
+    more: dict[str, Any] = field(default_factory=dict)  # of the model's file
+    needed: tuple[str, ...] = ()
 
     @property
     def model(self) -> Model:
@@ -57,6 +64,7 @@ class Warmer:
                 "source": {"repo": REPO},
                 "engine": {"image": self.image},
                 "load": {"rate": 1},
+                **self.more,
             }
         )
 
@@ -72,7 +80,7 @@ class Warmer:
             }
         )
 
-    def __call__(self) -> WarmCache:
+    def __call__(self, clock: Callable[[], float] = time.monotonic) -> WarmCache:
         return warm(
             self.cluster,
             self.staged.record(),
@@ -80,8 +88,17 @@ class Warmer:
             self.environment,
             reporter=self.heard,
             region="us-east-1",
+            needed=self.needed,
             deadline=60.0,
+            clock=clock,
         )
+
+    def restage(self, commit: str) -> None:
+        """The same files as another commit."""
+        self.staged.commit = commit
+        for path, body in self.staged.files.items():
+            self.staged.put(path, body)
+        self.staged.publish()
 
     def claim(self) -> dict[str, Any]:
         found = self.cluster.get("v1", "PersistentVolumeClaim", claim_name(self.model), "llm")
@@ -215,15 +232,58 @@ def test_an_image_nobody_has_is_named(warmer: Warmer, monkeypatch: pytest.Monkey
         warmer()
 
 
-def test_a_new_commit_keeps_the_one_before(warmer: Warmer) -> None:
+def commits_on(settings: Settings, cache: WarmCache) -> set[str]:
+    """What the volume holds, read on the sandbox's own disk."""
+    return {folder.name for folder in (settings.root / "volumes" / cache.volume_id).glob("acme--small/*")}
+
+
+def serve(warmer: Warmer, commit: str) -> str:
+    """A pod that mounts the claim and is told the commit's folder, as vLLM is."""
+    name = f"serves-{uuid.uuid4().hex[:8]}"
+    container = {
+        "name": "main",
+        "image": "public.ecr.aws/docker/library/busybox:1.37",
+        "command": ["sh", "-c", "sleep 300"],
+        "args": [f"/models/acme--small/{commit}"],
+        "volumeMounts": [{"name": "models", "mountPath": "/models"}],
+    }
+    spec = {
+        "containers": [container],
+        "nodeSelector": {"workload": "inference-gpu"},
+        "tolerations": [{"operator": "Exists"}],
+        "terminationGracePeriodSeconds": 0,
+        "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": claim_name(warmer.model)}}],
+    }
+    metadata = {"name": name, "namespace": "llm"}
+    warmer.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
+    until(lambda: (warmer.cluster.get("v1", "Pod", name, "llm") or {})["status"].get("phase") == "Running")
+    return name
+
+
+def test_a_revision_that_a_pod_serves_is_never_evicted(warmer: Warmer, settings: Settings) -> None:
+    warmer.more = {"cache": {"keep": 0}}
     warmer()
-    size = warmer.claim()["spec"]["resources"]["requests"]["storage"]
-    warmer.staged.commit = "d" * 40
-    for path, body in warmer.staged.files.items():
-        warmer.staged.put(path, body)
-    warmer.staged.publish()
-    assert warmer().path.endswith("d" * 40)
-    job = warmer.job()
-    assert job is not None
-    assert f"--keep={COMMIT}" in job["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert warmer.claim()["spec"]["resources"]["requests"]["storage"] == size
+    pod = serve(warmer, COMMIT)
+    for commit in ("d" * 40, "e" * 40):
+        warmer.restage(commit)
+        cache = warmer()
+    assert commits_on(settings, cache) == {COMMIT, "e" * 40}
+    warmer.cluster.delete("v1", "Pod", pod, "llm")
+    until(lambda: warmer.cluster.get("v1", "Pod", pod, "llm") is None)
+    warmer.restage("f" * 40)
+    assert commits_on(settings, warmer()) == {"f" * 40}
+
+
+def test_what_a_rollback_would_put_back_is_kept_and_the_claim_grows_for_it(
+    warmer: Warmer, settings: Settings
+) -> None:
+    warmer.more = {"cache": {"keep": 0}}
+    warmer()
+    before = warmer.claim()["spec"]["resources"]["requests"]["storage"]
+    held = {"metadata": {"annotations": {HELD: json.dumps({COMMIT: 10 << 30, "b" * 40: 90 << 30})}}}
+    warmer.cluster.patch("v1", "PersistentVolumeClaim", claim_name(warmer.model), held, "llm")
+    warmer.needed = (COMMIT,)
+    warmer.restage("d" * 40)
+    assert commits_on(settings, warmer()) == {COMMIT, "d" * 40}
+    assert (before, warmer.claim()["spec"]["resources"]["requests"]["storage"]) == ("3Gi", "16Gi")
+    assert set(json.loads(warmer.claim()["metadata"]["annotations"][HELD])) == {COMMIT, "d" * 40}

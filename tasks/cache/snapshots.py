@@ -1,0 +1,174 @@
+"""Snapshots of a warmed volume: one a commit and manifest, found again by its labels, gone when nothing needs its commit.
+
+An EBS snapshot holds what was on the volume when it was cut; all of it was synced before the claim was marked warm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+
+from tasks.cache import failures, manifests
+from tasks.cache.observe import ClusterVerbs, Object
+from tasks.cache.volume import Volume, transfer_seconds
+from tasks.spec.environment import Environment
+from tasks.spec.model import Model
+from tasks.spec.progress import Reporter
+from tasks.spec.quantities import human_seconds
+from tasks.spec.records import StagedModel, WarmCache
+
+API = "snapshot.storage.k8s.io/v1"
+DEFINITIONS = ("volumesnapshots", "volumesnapshotclasses", "volumesnapshotcontents")
+LOOK_SECONDS = 1.0
+
+
+class Step(Enum):
+    """The next step towards a snapshot that can be cloned."""
+
+    TAKE = "take"
+    WAIT = "wait"  # it is being taken, or an earlier one of its name is going
+    DONE = "done"
+
+
+@dataclass(frozen=True)
+class SnapshotSeen:
+    """`cut`: its point in time is fixed; `size` is the least a clone may have; `error` what its controller last said."""
+
+    name: str
+    commit: str
+    ready: bool = False
+    cut: bool = False
+    deleting: bool = False
+    size: str = ""
+    error: str = ""
+
+
+def decide(seen: SnapshotSeen | None) -> Step:
+    """An error is waited out: the snapshot-controller tries again by itself, and the deadline ends it."""
+    if seen is None:
+        return Step.TAKE
+    if seen.deleting:
+        return Step.WAIT
+    return Step.DONE if seen.ready else Step.WAIT
+
+
+def superseded(seen: Sequence[SnapshotSeen], needed: Collection[str]) -> list[str]:
+    """Names of snapshots whose commit nothing needs any more."""
+    return [each.name for each in seen if each.commit not in needed and not each.deleting]
+
+
+def snapshot_seen(document: Object) -> SnapshotSeen:
+    metadata, status = document["metadata"], document.get("status") or {}
+    return SnapshotSeen(
+        name=metadata["name"],
+        commit=(metadata.get("labels") or {}).get(manifests.COMMIT_LABEL, ""),
+        ready=bool(status.get("readyToUse")),
+        cut=bool(status.get("creationTime")),
+        deleting=bool(metadata.get("deletionTimestamp")),
+        size=str(status.get("restoreSize") or ""),
+        error=str((status.get("error") or {}).get("message") or ""),
+    )
+
+
+def snapshots_of(cluster: ClusterVerbs, model: Model, namespace: str) -> list[SnapshotSeen]:
+    """All of the model's, by their labels; none where the cluster does not know the kind."""
+    found = cluster.list(API, "VolumeSnapshot", namespace, label_selector=manifests.labels_of(model))
+    return [snapshot_seen(document) for document in found]
+
+
+def drop_uncut(cluster: ClusterVerbs, model: Model, namespace: str, reporter: Reporter) -> None:
+    """Before the volume changes: a snapshot of an earlier run that is not cut yet would hold what comes now."""
+    for seen in snapshots_of(cluster, model, namespace):
+        if not seen.cut and not seen.deleting:
+            reporter.say(f"snapshot {seen.name} was never cut: it goes before the volume changes")
+            cluster.delete(API, "VolumeSnapshot", seen.name, namespace)
+
+
+@dataclass
+class Snapshots:
+    """Those of one model in one environment. `needed`: commits that serve or may serve again."""
+
+    cluster: ClusterVerbs
+    staged: StagedModel
+    model: Model
+    environment: Environment
+    volume: Volume
+    needed: Collection[str]
+    reporter: Reporter
+    folder: Path | None = None
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+    place: failures.Place = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.name = manifests.snapshot_name(self.model, self.staged)
+        self.namespace = self.environment.namespace
+        self.place = failures.place_of(self.model, self.environment, self.staged.commit)
+
+    def converge(self, cache: WarmCache) -> WarmCache:
+        """`cache` with its snapshot where the model wants one, and no snapshot of a commit nothing needs.
+
+        Raises WarmingFailed where the cluster has no snapshots, or this one is not ready in time.
+        """
+        wanted = self.model.wants_snapshot
+        if wanted:
+            cache = self._with_snapshot(cache)
+        kept = {*self.needed, self.staged.commit} if wanted else set(self.needed)
+        for name in superseded(snapshots_of(self.cluster, self.model, self.namespace), kept):
+            self.reporter.say(f"snapshot {name} goes: nothing needs its commit")
+            self.cluster.delete(API, "VolumeSnapshot", name, self.namespace)
+            self.cluster.delete(API, "VolumeSnapshotClass", name)
+        return cache
+
+    def _with_snapshot(self, cache: WarmCache) -> WarmCache:
+        self._check_definitions()
+        clone = manifests.clone_class(self.volume, self.environment, self.folder)
+        self.cluster.apply(clone)
+        seen = self._until_ready()
+        return cache.model_copy(
+            update={"snapshot": seen.name, "storage_class": clone["metadata"]["name"], "size": seen.size}
+        )
+
+    def _check_definitions(self) -> None:
+        missing = [
+            f"{kind}.{API.partition('/')[0]}"
+            for kind in DEFINITIONS
+            if not self.cluster.get(
+                "apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{kind}.{API.partition('/')[0]}"
+            )
+        ]
+        if missing:
+            raise failures.no_snapshots(missing, self.place)
+
+    def _until_ready(self) -> SnapshotSeen:
+        """What EBS copies is at most the whole volume, of which it says no rate: the slowest read allowed stands for it."""
+        rate = self.environment.deadlines.cold_read_mib_s
+        seconds = transfer_seconds(self.volume.size_gib << 30, rate)
+        end, taken = self.clock() + seconds, False
+        while True:
+            seen = self._look()
+            step = decide(seen)
+            if step is Step.DONE and seen is not None:
+                self.reporter.say(f"snapshot {seen.name} is ready{'' if taken else ' already'}")
+                return seen
+            if step is Step.TAKE:
+                self.reporter.say(f"snapshot {self.name} is taken (at most {human_seconds(seconds)})")
+                for document in manifests.snapshot(self.staged, self.model, self.environment, self.folder):
+                    self.cluster.apply(document)
+            taken = True
+            if self.clock() >= end:
+                raise failures.snapshot_overdue(
+                    self.name,
+                    seconds,
+                    seen.error if seen else "",
+                    self.cluster.events(self.namespace, self.name),
+                    self.place,
+                )
+            self.sleep(LOOK_SECONDS)
+
+    def _look(self) -> SnapshotSeen | None:
+        found = snapshots_of(self.cluster, self.model, self.namespace)
+        return next((seen for seen in found if seen.name == self.name), None)

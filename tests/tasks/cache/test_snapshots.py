@@ -1,0 +1,152 @@
+"""Snapshots of warmed claims: taken once, found again, cloned, gone when nothing needs their commit, and explained."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sandbox.faults import Faults
+from sandbox.settings import Settings
+from tasks.cache import snapshots, warming
+from tasks.cache.manifests import snapshot_name
+from tasks.cloud.aws import Aws
+from tasks.cloud.kubernetes import Cluster
+from tasks.spec.errors import WarmingFailed
+from tests.tasks.cache.conftest import CLUSTER, COMMIT, REPO, Staged
+from tests.tasks.cache.test_warming import Warmer
+from tests.tasks.conftest import until
+
+SEVERAL = {"scaling": {"max_replicas": 2}}
+
+
+@pytest.fixture
+def cold(cluster: Cluster, staged: Staged, monkeypatch: pytest.MonkeyPatch) -> Warmer:
+    for module in (warming, snapshots):
+        monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
+    return Warmer(cluster, staged, more=SEVERAL)
+
+
+def test_a_cluster_without_snapshots_is_told_with_the_add_on_it_lacks(cold: Warmer) -> None:
+    """The first test here: the add-on comes with the next."""
+    with pytest.raises(WarmingFailed, match="snapshot-controller add-on is not there") as caught:
+        cold()
+    assert caught.value.next_command == (
+        f"aws eks describe-addon --cluster-name {CLUSTER} --addon-name snapshot-controller"
+    )
+    assert len(caught.value.evidence) == 3
+
+
+@pytest.fixture
+def warmer(cold: Warmer, settings: Settings) -> Warmer:
+    eks = Aws(settings.region).client("eks")
+    if "snapshot-controller" not in eks.list_addons(clusterName=CLUSTER)["addons"]:
+        eks.create_addon(clusterName=CLUSTER, addonName="snapshot-controller")
+    until(lambda: len(definitions(cold.cluster)) == 3)
+    return cold
+
+
+def definitions(cluster: Cluster) -> list[Any]:
+    found = cluster.list("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    return [each for each in found if each["spec"]["group"] == "snapshot.storage.k8s.io"]
+
+
+def taken(warmer: Warmer) -> list[str]:
+    return [each.name for each in snapshots.snapshots_of(warmer.cluster, warmer.model, "llm")]
+
+
+def ec2_snapshots(warmer: Warmer) -> list[dict[str, Any]]:
+    mine = [{"Name": "tag:slipway:model", "Values": [warmer.name]}]
+    found: list[dict[str, Any]] = Aws("us-east-1").client("ec2").describe_snapshots(Filters=mine)["Snapshots"]
+    return found
+
+
+def test_several_replicas_get_a_snapshot_tagged_by_repo_and_commit(warmer: Warmer) -> None:
+    cache = warmer()
+    assert (cache.snapshot, cache.size) == (snapshot_name(warmer.model, warmer.staged.record()), "3Gi")
+    clones = warmer.cluster.get("storage.k8s.io/v1", "StorageClass", cache.storage_class)
+    assert clones is not None
+    assert (clones["reclaimPolicy"], clones["volumeBindingMode"]) == ("Delete", "WaitForFirstConsumer")
+    [made] = ec2_snapshots(warmer)
+    tags = {tag["Key"]: tag["Value"] for tag in made["Tags"]}
+    assert made["VolumeId"] == cache.volume_id
+    assert (tags["slipway:repo"], tags["slipway:commit"]) == (REPO, COMMIT)
+    assert tags["slipway:environment"] == "test"
+
+
+def test_one_replica_takes_no_snapshot_unless_it_is_asked_for(warmer: Warmer) -> None:
+    warmer.more = {}
+    assert warmer().snapshot is None
+    warmer.more = {"cache": {"snapshot": "always"}}
+    assert warmer().snapshot
+
+
+def test_a_second_run_finds_the_snapshot_and_takes_none(warmer: Warmer) -> None:
+    first = warmer()
+    again = warmer()
+    assert (again.snapshot, again.bytes_copied) == (first.snapshot, 0)
+    assert len(ec2_snapshots(warmer)) == 1
+    assert any("is ready already" in line for line in warmer.heard.lines)
+
+
+def test_a_run_killed_while_the_snapshot_is_taken_is_taken_up(
+    warmer: Warmer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    looked = snapshots.Snapshots._look
+
+    def die(self: snapshots.Snapshots) -> snapshots.SnapshotSeen | None:
+        if seen := looked(self):
+            raise Killed
+        return seen
+
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshots.Snapshots, "_look", die)
+        with pytest.raises(Killed):
+            warmer()
+    assert warmer().snapshot
+    assert len(ec2_snapshots(warmer)) == 1
+
+
+def test_a_snapshot_stays_while_its_commit_may_serve_and_goes_after(warmer: Warmer) -> None:
+    warmer()
+    warmer.needed = (COMMIT,)
+    warmer.restage("d" * 40)
+    warmer()
+    assert len(taken(warmer)) == 2
+    warmer.needed = ()
+    warmer()
+    until(lambda: len(taken(warmer)) == 1)
+    until(lambda: len(ec2_snapshots(warmer)) == 1)
+    classes = warmer.cluster.list(snapshots.API, "VolumeSnapshotClass", label_selector=f"model={warmer.name}")
+    assert [each["metadata"]["name"] for each in classes] == taken(warmer)
+
+
+def test_a_snapshot_that_was_never_cut_goes_before_the_volume_changes(warmer: Warmer, faults: Faults) -> None:
+    warmer.more = {}
+    warmer()
+    warmer.more = SEVERAL
+    faults.set("csi-identity")
+    warmer.deadlines = {"cold_read_mib_s": 1e9}
+    clock = iter(range(0, 10**6, 40))
+    with pytest.raises(WarmingFailed):
+        warmer(clock=lambda: float(next(clock)))
+    faults.clear()
+    stale = taken(warmer)
+    warmer.restage("d" * 40)
+    fresh = warmer().snapshot
+    until(lambda: taken(warmer) == [fresh])
+    assert fresh not in stale
+
+
+def test_a_driver_that_may_not_take_snapshots_is_named(warmer: Warmer, faults: Faults) -> None:
+    warmer.more = {}
+    warmer()
+    warmer.more = SEVERAL
+    faults.set("csi-identity")
+    clock = iter(range(0, 10**6, 20))
+    with pytest.raises(WarmingFailed, match="may not take snapshots") as caught:
+        warmer(clock=lambda: float(next(clock)))
+    assert "--service-account ebs-csi-controller-sa" in str(caught.value.next_command)
