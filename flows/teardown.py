@@ -18,6 +18,7 @@ from tasks.infra.task import (
     destroy_cluster,
     destroy_storage,
     list_inventory,
+    price_storage,
     read_remains,
     state_bucket_is_there,
 )
@@ -36,13 +37,14 @@ class TornDown(Record):
 
     removed: list[str]
     remaining: list[str]
+    costs: list[str] = Field([], description="what each kept volume and snapshot costs a month")
 
 
 @runbook(name="teardown", run_name="tear {environment} down")
 def teardown(
     environment: EnvironmentName,
     models: Keep = Field("keep", description="the model bucket with everything staged, and the states"),
-    volumes: Keep = Field("keep", description="cache volumes: gp3-retain keeps them past the cluster"),
+    volumes: Keep = Field("keep", description="cache volumes and their snapshots: they outlive the cluster"),
     confirm: str = Field("", description="the environment's name, where it is protected"),
 ) -> TornDown:
     """Remove an environment in order and prove what remains.
@@ -50,7 +52,7 @@ def teardown(
     Args:
         environment: A file of environments/, by its name.
         models: Whether the model bucket with everything staged goes too.
-        volumes: Whether the cache volumes go too; they outlive the cluster otherwise, and cost.
+        volumes: Whether the cache volumes and their snapshots go too; they outlive the cluster otherwise, and cost.
         confirm: The environment's name, where the environment is protected.
     """
     where = load_environment(environment)
@@ -70,7 +72,8 @@ def teardown(
         if models == "delete" and not left and state_bucket_is_there(where):
             left += destroy_storage(where)
         remaining = list_inventory(where)
-        for line in remaining or ["nothing is left"]:
+        costs = price_storage(where) if any(is_storage(line) for line in remaining) else []
+        for line in [*remaining, *costs] or ["nothing is left"]:
             log.info("teardown: %s", line, extra=SAID)
         unexpected = left + [line for line in remaining if not may_stay(line, models, volumes)]
         if unexpected:
@@ -80,7 +83,8 @@ def teardown(
                 next_command=f"slipway teardown -e {environment} again; what no state knows of: slipway deploy first, which "
                 "adopts it",
             )
-        return TornDown(removed=[line for line in before if line not in remaining], remaining=remaining)
+        removed = [line for line in before if line not in remaining]
+        return TornDown(removed=removed, remaining=remaining, costs=costs)
 
 
 def check_confirmed(environment: Environment, confirm: str) -> None:
@@ -93,7 +97,11 @@ def check_confirmed(environment: Environment, confirm: str) -> None:
 
 def may_stay(line: str, models: Keep, volumes: Keep) -> bool:
     """Whether a leftover was asked to be kept."""
-    kind = line.split()[0]
-    if kind == "volume":
+    if is_storage(line):
         return volumes == "keep"
-    return models == "keep" and kind in {"s3", "kms", "secretsmanager"}
+    return models == "keep" and line.split()[0] in {"s3", "kms", "secretsmanager"}
+
+
+def is_storage(line: str) -> bool:
+    """A cache volume or a snapshot of one."""
+    return line.split()[0] in {"volume", "snapshot"}

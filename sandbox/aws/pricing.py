@@ -1,4 +1,4 @@
-"""The Price List Query API for EC2 instances, from a dated table of examples (prices.json)."""
+"""The Price List Query API for EC2 instances and EBS, from a dated table of examples (prices.json)."""
 
 from __future__ import annotations
 
@@ -54,27 +54,53 @@ class Pricing:
 
 
 def _matches(product: Document, wanted: Document) -> bool:
-    value = product["product"]["attributes"].get(wanted["Field"])
+    fields = product["product"]["attributes"] | {"productFamily": product["product"]["productFamily"]}
+    value = fields.get(wanted["Field"])
     return value is not None and value.lower() == str(wanted["Value"]).lower()
 
 
 def _products() -> Iterator[Document]:
-    """One product a region and instance type: Linux, shared tenancy, nothing preinstalled."""
+    """One product a region and instance type (Linux, shared tenancy, nothing preinstalled) or kind of EBS usage."""
     for region, (location, factor) in TABLE["regions"].items():
         for name, instance in TABLE["instances"].items():
-            sku = hashlib.sha256(f"{region} {name}".encode()).hexdigest()[:16].upper()
-            usd = f"{instance['usd'] * factor:.10f}"
-            yield {
-                "product": {
-                    "productFamily": "Compute Instance",
-                    "sku": sku,
-                    "attributes": _attributes(region, location, name, instance),
-                },
-                "serviceCode": SERVICE,
-                "terms": {"OnDemand": {f"{sku}.{ON_DEMAND}": _term(sku, name, usd)}},
-                "version": TABLE["date"].replace("-", "") + "000000",
-                "publicationDate": TABLE["date"] + "T00:00:00Z",
-            }
+            what = f"On Demand Linux {name} Instance Hour"
+            attributes = _attributes(region, location, name, instance)
+            yield _product("Compute Instance", attributes, name, instance["usd"] * factor, "Hrs", what)
+        for sold in TABLE["ebs"]:
+            usage = TABLE["usage_prefixes"][region] + sold["usage"]
+            attributes = _place(region, location) | {"usagetype": usage}
+            if "volumeApiName" in sold:
+                attributes["volumeApiName"] = sold["volumeApiName"]
+            yield _product(
+                sold["family"],
+                attributes,
+                usage,
+                sold["usd"] * factor,
+                sold["unit"],
+                f"{usage} {sold['unit']}",
+            )
+
+
+def _product(
+    family: str, attributes: dict[str, str], name: str, price: float, unit: str, what: str
+) -> Document:
+    sku = hashlib.sha256(f"{attributes['regionCode']} {name}".encode()).hexdigest()[:16].upper()
+    return {
+        "product": {"productFamily": family, "sku": sku, "attributes": attributes},
+        "serviceCode": SERVICE,
+        "terms": {"OnDemand": {f"{sku}.{ON_DEMAND}": _term(sku, f"{price:.10f}", unit, what)}},
+        "version": TABLE["date"].replace("-", "") + "000000",
+        "publicationDate": TABLE["date"] + "T00:00:00Z",
+    }
+
+
+def _place(region: str, location: str) -> dict[str, str]:
+    return {
+        "regionCode": region,
+        "location": location,
+        "locationType": "AWS Region",
+        "servicecode": SERVICE,
+    }
 
 
 def _attributes(region: str, location: str, name: str, instance: Document) -> dict[str, str]:
@@ -83,9 +109,7 @@ def _attributes(region: str, location: str, name: str, instance: Document) -> di
         "instanceFamily": instance["family"],
         "vcpu": str(instance["vcpu"]),
         "memory": instance["memory"],
-        "regionCode": region,
-        "location": location,
-        "locationType": "AWS Region",
+        **_place(region, location),
         "operatingSystem": "Linux",
         "tenancy": "Shared",
         "preInstalledSw": "NA",
@@ -93,12 +117,11 @@ def _attributes(region: str, location: str, name: str, instance: Document) -> di
         "licenseModel": "No License required",
         "operation": "RunInstances",
         "marketoption": "OnDemand",
-        "servicecode": SERVICE,
     }
     return attributes | ({"gpu": str(instance["gpu"])} if instance["gpu"] else {})
 
 
-def _term(sku: str, name: str, usd: str) -> Document:
+def _term(sku: str, usd: str, unit: str, what: str) -> Document:
     rate = f"{sku}.{ON_DEMAND}.{PER_HOUR}"
     return {
         "sku": sku,
@@ -108,10 +131,10 @@ def _term(sku: str, name: str, usd: str) -> Document:
         "priceDimensions": {
             rate: {
                 "rateCode": rate,
-                "unit": "Hrs",
+                "unit": unit,
                 "beginRange": "0",
                 "endRange": "Inf",
-                "description": f"${usd} per On Demand Linux {name} Instance Hour (an example, see prices.json)",
+                "description": f"${usd} per {what} (an example, see prices.json)",
                 "appliesTo": [],
                 "pricePerUnit": {"USD": usd},
             }

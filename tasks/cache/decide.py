@@ -15,6 +15,7 @@ class Action(Enum):
     REUSE = "reuse"  # the claim holds this very manifest
     CREATE_CLAIM = "create claim"
     EXPAND_CLAIM = "expand claim"
+    AWAIT_GROWTH = "await growth"  # the larger size was asked for, the volume does not have it yet
     START_JOB = "start job"
     REPLACE_JOB = "replace job"  # one that ended before this run, or fills the claim with something else
     WATCH_JOB = "watch job"
@@ -26,13 +27,15 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class ClaimSeen:
-    """`requested_bytes` is what it asks for; `warm_manifest` the sha256 of the manifest it holds whole."""
+    """`requested_bytes` is what it asks for, `volume_bytes` what its volume has; `warm_manifest` the sha256 of the manifest
+    it holds whole."""
 
     phase: str
     requested_bytes: int
     warm_commit: str | None = None
     warm_manifest: str | None = None
     deleting: bool = False
+    volume_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ def decide(
         return Action.REUSE
     if claim.requested_bytes < needed_bytes:
         return Action.EXPAND_CLAIM
+    if claim.volume_bytes is not None and claim.volume_bytes < needed_bytes:
+        return Action.AWAIT_GROWTH
     return _for_job(job, manifest)
 
 

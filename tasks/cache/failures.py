@@ -96,15 +96,31 @@ def overdue(
             claim_events,
             of_claim,
         ),
+        "growing": (f"the volume of {place.claim} did not grow {within}", warnings or claim_events, of_claim),
         "creating": (f"the warm job made no pod {within}", pod_events, of_pod),
         "scheduling": (f"no node took the warm job {within}", pod_events, of_pod),
         "volume": (f"the volume of {place.claim} was not made {within}", warnings or claim_events, of_claim),
         "starting": (f"the warm job did not start {within} (image pull, volume attach)", pod_events, of_pod),
         "running": (f"the copy did not end {within}", pod_events, of_pod),
+        "lost": (
+            f"the node of the warm job was lost, and neither came back nor gave way to another {within}",
+            pod_events,
+            "kubectl get nodes, then deploy again: what was copied is kept",
+        ),
     }[phase]
     if phase == "volume" and _is_denied(warnings):
         cause, command = "the EBS CSI driver may not make volumes", _driver_identity(place)
     return WarmingFailed(cause, evidence=list(evidence)[-10:], next_command=command)
+
+
+def another_zone(volume: str, zone: str, zones: Sequence[str], place: Place) -> WarmingFailed:
+    """A volume has one zone, and no GPU node is in it: waiting does not help."""
+    return WarmingFailed(
+        f"the volume of {place.claim} is in {zone}, and the GPU nodes are in {', '.join(zones)}",
+        evidence=[f"{volume} can be attached in {zone} only", f"zones of the GPU nodes: {', '.join(zones)}"],
+        next_command=f"set cluster.gpu.zone: {zone}; or, with no replica running, kubectl -n {place.namespace} delete pvc "
+        f"{place.claim}, then deploy again: a new volume is warmed, and {volume} stays until it is deleted",
+    )
 
 
 def lost(place: Place) -> WarmingFailed:

@@ -8,10 +8,11 @@ from typing import Any
 
 import yaml
 
+from tasks.cache.kept import KeptVolume
 from tasks.cache.volume import Volume
 from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
-from tasks.spec.model import Model
+from tasks.spec.model import Cache, Model
 from tasks.spec.records import StagedModel
 
 Object = dict[str, Any]
@@ -20,6 +21,9 @@ HELD = "slipway.dev/held"  # every commit on the volume and its bytes, as JSON
 MANIFEST = "slipway.dev/manifest"
 REPO = "slipway.dev/repo"
 COMMIT_LABEL = "slipway.dev/commit"
+FAST_ZONES = (
+    "slipway.dev/fast-restore"  # zones a snapshot's fast restore is switched on in, with commas between
+)
 SCRIPT_CONFIG_MAP = "model-cache-warm"
 CONTAINER = "warm"
 
@@ -60,9 +64,14 @@ def storage_class(volume: Volume, environment: Environment, folder: Path | None 
     return _class("storageclass", volume.storage_class, volume, environment, folder)
 
 
-def clone_class(volume: Volume, environment: Environment, folder: Path | None = None) -> Object:
+def clone_class(volume: Volume, cache: Cache, environment: Environment, folder: Path | None = None) -> Object:
     """The class of the replicas' clones: as fast as the volume they are of, and gone with their pods."""
-    return _class("storageclass-clone", volume.clone_class, volume, environment, folder)
+    if cache.restore != "initialization-rate":
+        return _class("storageclass-clone", volume.clone_class, volume, environment, folder)
+    rate = cache.initialization_rate
+    document = _class("storageclass-clone", f"{volume.clone_class}-init{rate}", volume, environment, folder)
+    document["parameters"]["volumeInitializationRate"] = str(rate)
+    return document
 
 
 def _class(template: str, name: str, volume: Volume, environment: Environment, folder: Path | None) -> Object:
@@ -77,9 +86,14 @@ def _class(template: str, name: str, volume: Volume, environment: Environment, f
 
 
 def snapshot(
-    staged: StagedModel, model: Model, environment: Environment, folder: Path | None = None
+    staged: StagedModel,
+    model: Model,
+    environment: Environment,
+    fast_zones: Sequence[str] = (),
+    folder: Path | None = None,
 ) -> list[Object]:
-    """The class of the snapshot, with the tags its EC2 snapshot gets, and the snapshot, in the order they are applied."""
+    """The class of the snapshot, with the tags its EC2 snapshot gets, and the snapshot, in the order they are applied.
+    `fast_zones`: where its fast restore is switched on."""
     name = snapshot_name(model, staged)
     its_class, taken = load("volumesnapshotclass", folder), load("volumesnapshot", folder)
     for document in (its_class, taken):
@@ -91,10 +105,11 @@ def snapshot(
         "tagSpecification_3": f"slipway:repo={staged.repo}",
         "tagSpecification_4": f"slipway:commit={staged.commit}",
     }
-    taken["metadata"] |= {
-        "namespace": environment.namespace,
-        "annotations": {REPO: staged.repo, MANIFEST: staged.manifest_sha256},
-    }
+    notes = {REPO: staged.repo, MANIFEST: staged.manifest_sha256}
+    if fast_zones:
+        its_class["parameters"]["fastSnapshotRestoreAvailabilityZones"] = ",".join(fast_zones)
+        notes[FAST_ZONES] = ",".join(fast_zones)
+    taken["metadata"] |= {"namespace": environment.namespace, "annotations": notes}
     taken["spec"]["volumeSnapshotClassName"] = name
     taken["spec"]["source"]["persistentVolumeClaimName"] = claim_name(model)
     return [its_class, taken]
@@ -106,6 +121,22 @@ def claim(model: Model, environment: Environment, volume: Volume, folder: Path |
     document["metadata"]["labels"]["model"] = model.name
     document["spec"]["storageClassName"] = volume.storage_class
     document["spec"]["resources"]["requests"]["storage"] = f"{volume.size_gib}Gi"
+    return document
+
+
+def kept_volume(
+    kept: KeptVolume, model: Model, environment: Environment, volume: Volume, folder: Path | None = None
+) -> Object:
+    """The PersistentVolume of a volume that outlived its cluster, promised to the model's claim."""
+    document = load("persistentvolume", folder)
+    document["metadata"]["name"] = f"kept-{kept.identity}"
+    spec = document["spec"]
+    spec["storageClassName"] = volume.storage_class
+    spec["capacity"]["storage"] = f"{kept.gib}Gi"
+    spec["claimRef"] |= {"namespace": environment.namespace, "name": claim_name(model)}
+    spec["csi"]["volumeHandle"] = kept.identity
+    terms = spec["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    terms[0]["matchExpressions"][0]["values"] = [kept.zone]
     return document
 
 

@@ -17,6 +17,7 @@ Objects = list[Object]
 Lines = list[str]
 # Exit codes of warm.py after which another try of the same job ends the same way; k8s/cache/job.yaml lists them too.
 PERMANENT = frozenset({28, 65, 66, 77})
+ZONE = "topology.kubernetes.io/zone"
 _SERVED = re.compile(r"/models/[^/\"]+/([0-9a-f]{40})")
 _LINE = re.compile(r"^SLIPWAY (\{.*\})$", re.MULTILINE)
 
@@ -53,7 +54,8 @@ class ClusterVerbs(Protocol):
     ) -> str: ...
 
 
-def claim_seen(claim: Object | None) -> ClaimSeen | None:
+def claim_seen(claim: Object | None, volume: Object | None = None) -> ClaimSeen | None:
+    """`volume`: the persistent volume it is bound to. Its capacity is the disk's; the file system follows at the mount."""
     if claim is None:
         return None
     metadata = claim["metadata"]
@@ -65,6 +67,7 @@ def claim_seen(claim: Object | None) -> ClaimSeen | None:
         warm_commit=annotations.get(WARM),
         warm_manifest=annotations.get(WARM_MANIFEST),
         deleting=bool(metadata.get("deletionTimestamp")),
+        volume_bytes=int(parse_quantity(volume["spec"]["capacity"]["storage"])) if volume else None,
     )
 
 
@@ -148,10 +151,12 @@ def said(log: str) -> Said:
     return Said(progress, error, done, tuple(notes))
 
 
-def pod_phase(pod: Object | None, claim: Object | None) -> str:
-    """creating, scheduling, volume, starting or running: each has a deadline of its own."""
+def pod_phase(pod: Object | None, claim: Object | None, *, node_is_lost: bool = False) -> str:
+    """creating, scheduling, volume, starting, running or lost: each has a deadline of its own."""
     if pod is None:
         return "creating"
+    if node_is_lost and exit_of(pod) is None:
+        return "lost"
     if not pod["spec"].get("nodeName"):
         # The scheduler names a node on the claim first and binds the pod when the volume is there.
         chosen = "volume.kubernetes.io/selected-node" in (
@@ -162,6 +167,35 @@ def pod_phase(pod: Object | None, claim: Object | None) -> str:
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     state = statuses[0].get("state", {}) if statuses else {}
     return "running" if "running" in state or "terminated" in state else "starting"
+
+
+def is_lost(node: Object | None) -> bool:
+    """A node that is gone or does not answer: nothing on it can be asked."""
+    conditions = ((node or {}).get("status") or {}).get("conditions") or ()
+    return not any(each["type"] == "Ready" and each["status"] == "True" for each in conditions)
+
+
+def zone_of(volume: Object) -> str:
+    """Where a persistent volume can be attached; empty for anywhere."""
+    terms = volume["spec"].get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms") or ()
+    zones = [
+        value
+        for term in terms
+        for expression in term.get("matchExpressions") or ()
+        if expression["key"].endswith("/zone")
+        for value in expression.get("values") or ()
+    ]
+    return str(zones[0]) if zones else ""
+
+
+def zones_of(nodes: Sequence[Object]) -> set[str]:
+    return {(node["metadata"].get("labels") or {}).get(ZONE, "") for node in nodes}
+
+
+def other_zones(zone: str, nodes: Sequence[Object]) -> list[str]:
+    """The zones of nodes none of which is in `zone`; none where one is, or where there is no node."""
+    found = zones_of(nodes)
+    return sorted(found) if zone and zone not in found else []
 
 
 def waiting_reason(pod: Object) -> tuple[str, str] | None:

@@ -5,6 +5,7 @@ An EBS snapshot holds what was on the volume when it was cut; all of it was sync
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ from pathlib import Path
 
 from tasks.cache import failures, manifests
 from tasks.cache.observe import ClusterVerbs, Object
-from tasks.cache.volume import Volume, transfer_seconds
+from tasks.cache.volume import GIB, Volume, transfer_seconds
+from tasks.cloud.ebs import Ebs
 from tasks.spec.environment import Environment
 from tasks.spec.model import Model
 from tasks.spec.progress import Reporter
-from tasks.spec.quantities import human_seconds
+from tasks.spec.quantities import human_seconds, parse_quantity
 from tasks.spec.records import StagedModel, WarmCache
 
 API = "snapshot.storage.k8s.io/v1"
@@ -30,12 +32,14 @@ class Step(Enum):
 
     TAKE = "take"
     WAIT = "wait"  # it is being taken, or an earlier one of its name is going
+    SWITCH = "switch"  # its fast restore is on where it should not be, or off where it should
     DONE = "done"
 
 
 @dataclass(frozen=True)
 class SnapshotSeen:
-    """`cut`: its point in time is fixed; `size` is the least a clone may have; `error` what its controller last said."""
+    """`cut`: its point in time is fixed; `size` is the least a clone may have; `error` what its controller last said;
+    `fast`: zones its fast restore is on in; `content` the object that knows its EC2 id."""
 
     name: str
     commit: str
@@ -44,15 +48,19 @@ class SnapshotSeen:
     deleting: bool = False
     size: str = ""
     error: str = ""
+    fast: frozenset[str] = frozenset()
+    content: str = ""
 
 
-def decide(seen: SnapshotSeen | None) -> Step:
+def decide(seen: SnapshotSeen | None, fast: Collection[str] = ()) -> Step:
     """An error is waited out: the snapshot-controller tries again by itself, and the deadline ends it."""
     if seen is None:
         return Step.TAKE
     if seen.deleting:
         return Step.WAIT
-    return Step.DONE if seen.ready else Step.WAIT
+    if not seen.ready:
+        return Step.WAIT
+    return Step.DONE if seen.fast == set(fast) else Step.SWITCH
 
 
 def superseded(seen: Sequence[SnapshotSeen], needed: Collection[str]) -> list[str]:
@@ -62,6 +70,7 @@ def superseded(seen: Sequence[SnapshotSeen], needed: Collection[str]) -> list[st
 
 def snapshot_seen(document: Object) -> SnapshotSeen:
     metadata, status = document["metadata"], document.get("status") or {}
+    notes = metadata.get("annotations") or {}
     return SnapshotSeen(
         name=metadata["name"],
         commit=(metadata.get("labels") or {}).get(manifests.COMMIT_LABEL, ""),
@@ -70,6 +79,8 @@ def snapshot_seen(document: Object) -> SnapshotSeen:
         deleting=bool(metadata.get("deletionTimestamp")),
         size=str(status.get("restoreSize") or ""),
         error=str((status.get("error") or {}).get("message") or ""),
+        fast=frozenset(filter(None, notes.get(manifests.FAST_ZONES, "").split(","))),
+        content=str(status.get("boundVolumeSnapshotContentName") or ""),
     )
 
 
@@ -96,6 +107,7 @@ class Snapshots:
     model: Model
     environment: Environment
     volume: Volume
+    ebs: Ebs
     needed: Collection[str]
     reporter: Reporter
     folder: Path | None = None
@@ -125,11 +137,23 @@ class Snapshots:
 
     def _with_snapshot(self, cache: WarmCache) -> WarmCache:
         self._check_definitions()
-        clone = manifests.clone_class(self.volume, self.environment, self.folder)
+        clone = manifests.clone_class(self.volume, self.model.cache, self.environment, self.folder)
         self.cluster.apply(clone)
-        seen = self._until_ready()
+        if self.model.cache.restore == "initialization-rate":
+            rate = self.model.cache.initialization_rate
+            self.reporter.say(
+                f"each clone is initialized at {rate} MiB/s and billed once for it; the price is not asked for: "
+                "https://aws.amazon.com/ebs/pricing/"
+            )
+        fast = [cache.zone] if self.model.cache.restore == "fast-snapshot-restore" else []
+        seen = self._until_ready(fast)
+        size = max(math.ceil(parse_quantity(seen.size) / GIB), self.volume.least_gib)
         return cache.model_copy(
-            update={"snapshot": seen.name, "storage_class": clone["metadata"]["name"], "size": seen.size}
+            update={
+                "snapshot": seen.name,
+                "storage_class": clone["metadata"]["name"],
+                "size": f"{size}Gi",
+            }
         )
 
     def _check_definitions(self) -> None:
@@ -143,21 +167,21 @@ class Snapshots:
         if missing:
             raise failures.no_snapshots(missing, self.place)
 
-    def _until_ready(self) -> SnapshotSeen:
+    def _until_ready(self, fast: Sequence[str]) -> SnapshotSeen:
         """What EBS copies is at most the whole volume, of which it says no rate: the slowest read allowed stands for it."""
         rate = self.environment.deadlines.cold_read_mib_s
-        seconds = transfer_seconds(self.volume.size_gib << 30, rate)
+        seconds = transfer_seconds(self.volume.size_gib * GIB, rate)
         end, taken = self.clock() + seconds, False
         while True:
             seen = self._look()
-            step = decide(seen)
+            step = decide(seen, fast)
             if step is Step.DONE and seen is not None:
                 self.reporter.say(f"snapshot {seen.name} is ready{'' if taken else ' already'}")
                 return seen
             if step is Step.TAKE:
-                self.reporter.say(f"snapshot {self.name} is taken (at most {human_seconds(seconds)})")
-                for document in manifests.snapshot(self.staged, self.model, self.environment, self.folder):
-                    self.cluster.apply(document)
+                self._take(seconds, fast)
+            elif step is Step.SWITCH and seen is not None:
+                self._switch(seen, fast)
             taken = True
             if self.clock() >= end:
                 raise failures.snapshot_overdue(
@@ -168,6 +192,36 @@ class Snapshots:
                     self.place,
                 )
             self.sleep(LOOK_SECONDS)
+
+    def _take(self, seconds: float, fast: Sequence[str]) -> None:
+        prices = self.ebs.prices
+        usd = prices.told(prices.snapshot(self.volume.size_gib))
+        self.reporter.say(
+            f"snapshot {self.name} is taken (at most {human_seconds(seconds)} and, for what is written, {usd})"
+        )
+        self._tell_price(fast)
+        for document in manifests.snapshot(self.staged, self.model, self.environment, fast, self.folder):
+            self.cluster.apply(document)
+
+    def _switch(self, seen: SnapshotSeen, fast: Sequence[str]) -> None:
+        """Fast restore of a snapshot that is there; noted on it after, so that a killed run does it again."""
+        content = self.cluster.get(API, "VolumeSnapshotContent", seen.content) or {}
+        handle = str((content.get("status") or {}).get("snapshotHandle", ""))
+        on, off = sorted(set(fast) - seen.fast), sorted(seen.fast - set(fast))
+        self._tell_price(on)
+        if off:
+            self.reporter.say(f"fast restore of {seen.name} in {', '.join(off)} is switched off")
+        self.ebs.set_fast_restore(handle, on, off)
+        notes = {manifests.FAST_ZONES: ",".join(fast) or None}
+        body = {"metadata": {"annotations": notes}}
+        self.cluster.patch(API, "VolumeSnapshot", seen.name, body, self.namespace)
+
+    def _tell_price(self, zones: Sequence[str]) -> None:
+        if zones:
+            usd = self.ebs.prices.told(self.ebs.prices.fast_restore(len(zones)))
+            self.reporter.say(
+                f"fast restore of {self.name} in {', '.join(zones)} is switched on: {usd}, as long as it is"
+            )
 
     def _look(self) -> SnapshotSeen | None:
         found = snapshots_of(self.cluster, self.model, self.namespace)

@@ -10,12 +10,13 @@ from prefect import task
 
 from tasks.cache import manifests
 from tasks.cache.warming import warm
+from tasks.cloud.ebs import Ebs
 from tasks.cloud.interruption import nap
 from tasks.spec.environment import Environment
 from tasks.spec.errors import ClusterError
 from tasks.spec.model import Model
 from tasks.spec.records import HubInspection, Infrastructure, StagedModel, WarmCache
-from tasks.task import SETTINGS, RunReporter, cluster_of
+from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of
 
 
 @task(task_run_name="warm the cache of {model.name}", **SETTINGS)
@@ -35,6 +36,7 @@ def warm_cache(
         environment,
         reporter=RunReporter("warming"),
         region=environment.region,
+        ebs=Ebs.of(aws_of(environment), environment.cluster.gpu.instance_type),
         needed=needed,
         sleep=nap,
     )
@@ -57,7 +59,7 @@ def preview(model: Model, environment: Environment, inspection: HubInspection) -
 
 @task(task_run_name="claims of {environment.namespace} go", **SETTINGS)
 def remove_claims(environment: Environment, infrastructure: Infrastructure) -> list[str]:
-    """Delete the claims and wait until they are gone; their volumes stay, as gp3-retain says. The claims' names."""
+    """Delete the claims and wait until they are gone; their volumes stay, as their class says. The claims' names."""
     cluster, namespace = cluster_of(infrastructure), environment.namespace
     kind = ("v1", "PersistentVolumeClaim")
     names = [claim["metadata"]["name"] for claim in cluster.list(*kind, namespace)]

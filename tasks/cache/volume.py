@@ -1,4 +1,4 @@
-"""What volume a model needs. Pure.
+"""What volume a model needs: its size from the bytes, its speed from the time they shall be read in. Pure.
 
 gp3's limits: 3,000 to 80,000 IOPS, at most 500 a GiB above 3,000; 125 to 2,000 MiB/s, at most 0.25 MiB/s an IOPS.
 https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from tasks.spec.model import Cache
 from tasks.spec.quantities import parse_quantity
 
-GIB = 1 << 30
-BASE_IOPS, BASE_THROUGHPUT = 3000, 250  # those of k8s/cache/storageclass.yaml as it stands
+GIB, MIB = 1 << 30, 1 << 20
+LEAST_IOPS = 3000
+LEAST_THROUGHPUT, MOST_THROUGHPUT = 125, 2000
+THROUGHPUT_STEP = 25  # MiB/s: another commit of about the same size shall not be another class
 IOPS_A_GIB = 500
 IOPS_A_MIB_S = 4
 
@@ -28,32 +30,53 @@ class Volume:
 
     @property
     def storage_class(self) -> str:
-        """Its class's name; the figures are in it where they are not the usual ones."""
-        if (self.iops, self.throughput) == (BASE_IOPS, BASE_THROUGHPUT):
-            return "gp3-retain"
+        """Its class's name. The figures are in it: a class cannot be changed once made."""
         return f"gp3-retain-{self.iops}-{self.throughput}"
 
     @property
     def clone_class(self) -> str:
-        """The class of its clones' name."""
+        """The name of its clones' class."""
         return f"gp3-clone-{self.iops}-{self.throughput}"
 
+    @property
+    def least_gib(self) -> int:
+        """The smallest volume that may have these IOPS."""
+        return math.ceil(self.iops / IOPS_A_GIB) if self.iops > LEAST_IOPS else 1
 
-def volume_for(total_bytes: int, cache: Cache, kept_bytes: int = 0) -> Volume:
-    """The volume for a model of `total_bytes` beside `kept_bytes` of another revision that is still served.
+
+def volume_for(
+    total_bytes: int,
+    cache: Cache,
+    kept_bytes: int = 0,
+    *,
+    budget_mib_s: float,
+    ceiling: float | None = None,
+) -> Volume:
+    """The volume for a model of `total_bytes` beside `kept_bytes` of other revisions that are needed.
 
     Size: `cache.size` where it is given, else 1.3 x the bytes + 2 GiB, whole GiB; more where the IOPS ask for it.
+    Speed: the figures given, else what reads the model in `cache.load_seconds`, else `budget_mib_s`; at most `ceiling`,
+    what the instance type reads from EBS in MiB/s.
     """
-    iops = max(cache.iops, IOPS_A_MIB_S * cache.throughput)
+    throughput = cache.throughput or throughput_for(total_bytes, cache.load_seconds, budget_mib_s, ceiling)
+    iops = max(cache.iops or LEAST_IOPS, IOPS_A_MIB_S * throughput)
     if cache.size is not None:
         size = math.ceil(parse_quantity(cache.size) / GIB)
     else:
         size = math.ceil(1.3 * (total_bytes + kept_bytes) / GIB + 2)
-    if iops > BASE_IOPS:
-        size = max(size, math.ceil(iops / IOPS_A_GIB))
-    return Volume(size, iops, cache.throughput)
+    return Volume(max(size, Volume(size, iops, throughput).least_gib), iops, throughput)
+
+
+def throughput_for(
+    total_bytes: int, load_seconds: float | None, budget_mib_s: float, ceiling: float | None
+) -> int:
+    """MiB/s that read `total_bytes` in `load_seconds`, within gp3's and the instance's limits."""
+    wished = budget_mib_s if load_seconds is None else total_bytes / MIB / load_seconds
+    stepped = math.ceil(wished / THROUGHPUT_STEP) * THROUGHPUT_STEP
+    most = MOST_THROUGHPUT if ceiling is None else min(MOST_THROUGHPUT, math.floor(ceiling))
+    return max(LEAST_THROUGHPUT, min(most, stepped))
 
 
 def transfer_seconds(total_bytes: int, mib_s: float) -> float:
     """The longest a warming of so many bytes may take: twice what `mib_s` gives, and a minute to start."""
-    return 60.0 + 2 * total_bytes / (mib_s * (1 << 20))
+    return 60.0 + 2 * total_bytes / (mib_s * MIB)

@@ -24,23 +24,29 @@ import os
 import queue
 import re
 import shutil
+import ssl
 import sys
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.httpsession import get_cert_path
 
 NO_SPACE, BAD_DATA, NOT_FOUND, NO_ANSWER, BAD_DISK, BUSY, DENIED = 28, 65, 66, 69, 74, 75, 77
 MARKER, PROGRESS, LOCK = ".slipway-complete.json", ".slipway-progress.json", ".slipway.lock"
 BLOCK = 4096  # what O_DIRECT wants lengths and offsets to be multiples of
 WINDOW = 1 << 20
 ATTEMPTS = 6
+READ_SECONDS, URL_SECONDS = 60.0, 900
+_S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -53,11 +59,12 @@ class Failure(Exception):
 
 
 class TornFile(Exception):
-    """A file continued from an earlier run is not what it should be: it is fetched whole, once."""
+    """A file on the disk is not what it should be, through an earlier run, on the way or by the disk: it is fetched whole
+    once more."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, cause: str) -> None:
         super().__init__(path)
-        self.path = path
+        self.path, self.cause = path, cause
 
 
 @dataclass(frozen=True)
@@ -162,11 +169,64 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+class Wire:
+    """Ranged GETs over a connection a thread, by presigned URLs, so that a body is read straight into the caller's memory:
+    on its way through boto3 it is copied three times, under the interpreter's lock, which costs more than the hash."""
+
+    def __init__(self, s3: Any, bucket: str) -> None:
+        self._s3, self._bucket = s3, bucket
+        self._here = threading.local()
+        self._trusted = ssl.create_default_context(cafile=get_cert_path(True))
+
+    def open(self, key: str, first: int, last: int) -> HTTPResponse:
+        """The answer to bytes `first` to `last`, its body unread. Raises Failure, ConnectionError where another try may
+        help, and what sockets and botocore raise."""
+        parameters = {"Bucket": self._bucket, "Key": key}
+        url = urlsplit(
+            self._s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_SECONDS)
+        )
+        connection = self._connection(url.scheme, url.netloc)
+        span = {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
+        connection.request("GET", f"{url.path}?{url.query}", headers=span)
+        answer = connection.getresponse()
+        where = f"s3://{self._bucket}/{key}"
+        if answer.status == 206:
+            told = answer.getheader("Content-Range", "")
+            if not told.startswith(f"bytes {first}-{last}/"):
+                raise Failure(BAD_DATA, f"{where}: asked for bytes {first} to {last}, got {told!r}")
+            return answer
+        words = answer.read(WINDOW).decode(errors="replace")
+        code = next(iter(_S3_CODE.findall(words)), str(answer.status))
+        self.drop()
+        if answer.status == 429 or answer.status >= 500:
+            raise ConnectionError(f"{answer.status} {code}")
+        if answer.status in (200, 416):
+            raise Failure(BAD_DATA, f"{where} is not as long as the manifest says: {answer.status} {code}")
+        raise refused(code, where, f"{answer.status} {code}")
+
+    def drop(self) -> None:
+        """Forget this thread's connection: what is left on it belongs to nobody."""
+        connection = self._here.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.close()
+
+    def _connection(self, scheme: str, host: str) -> HTTPConnection:
+        found: HTTPConnection | None = getattr(self._here, "connection", None)
+        if found is None:
+            if scheme == "https":
+                found = HTTPSConnection(host, timeout=READ_SECONDS, context=self._trusted)
+            else:
+                found = HTTPConnection(host, timeout=READ_SECONDS)
+            self._here.connection = found
+        return found
+
+
 class Source:
     """The staged model in S3."""
 
     def __init__(self, s3: Any, options: Options) -> None:
         self._s3, self._options = s3, options
+        self._wire = Wire(s3, options.bucket)
 
     def manifest(self) -> list[Wanted]:
         body = self._small(".slipway/manifest.json")
@@ -187,25 +247,32 @@ class Source:
         got = attempt = 0
         while got < len(into):
             before = got
+            problem: Exception | None = None
             try:
-                body = self._get(path, (offset + got, offset + len(into) - 1))["Body"]
-                while piece := body.read(min(WINDOW, len(into) - got)):
-                    into[got : got + len(piece)] = piece
-                    got += len(piece)
-                problem: Exception | None = None if got == len(into) else EOFError("the body ended early")
-            except (BotoCoreError, OSError) as error:
+                answer = self._wire.open(self._key(path), offset + got, offset + len(into) - 1)
+                while got < len(into) and (count := answer.readinto(into[got : got + WINDOW])):
+                    got += count
+                if got < len(into):
+                    problem = EOFError("the body ended early")
+            except NoCredentialsError as error:
+                raise Failure(DENIED, f"{path}: no AWS credentials any more") from error
+            except (BotoCoreError, OSError, HTTPException) as error:
                 problem = error
             if problem is None:
                 return
+            self._wire.drop()
             attempt = 1 if got > before else attempt + 1
             if attempt >= ATTEMPTS:
                 raise Failure(NO_ANSWER, f"S3 does not deliver {path}: {problem}") from problem
             time.sleep(min(8.0, 0.2 * 2**attempt))
 
+    def _key(self, path: str) -> str:
+        return f"{self._options.prefix}/{path}"
+
     def _small(self, path: str) -> bytes:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                body: bytes = self._get(path, None)["Body"].read()
+                body: bytes = self._get(path)["Body"].read()
             except (BotoCoreError, OSError) as error:
                 if attempt == ATTEMPTS:
                     raise Failure(NO_ANSWER, f"S3 does not deliver {path}: {error}") from error
@@ -214,26 +281,26 @@ class Source:
                 return body
         raise AssertionError("every way out is above")
 
-    def _get(self, path: str, span: tuple[int, int] | None) -> Any:
-        key = f"{self._options.prefix}/{path}"
-        where = f"s3://{self._options.bucket}/{key}"
-        extra = {"Range": f"bytes={span[0]}-{span[1]}"} if span else {}
+    def _get(self, path: str) -> Any:
+        where = f"s3://{self._options.bucket}/{self._key(path)}"
         try:
-            answer = self._s3.get_object(Bucket=self._options.bucket, Key=key, **extra)
+            return self._s3.get_object(Bucket=self._options.bucket, Key=self._key(path))
         except NoCredentialsError as error:
             raise Failure(
                 DENIED, f"no AWS credentials for {where}: no pod identity for this account"
             ) from error
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
-            if code in ("AccessDenied", "403", "InvalidAccessKeyId", "ExpiredToken"):
-                raise Failure(DENIED, f"S3 denies {where}: {error}") from error
-            if code in ("NoSuchKey", "NoSuchBucket", "404"):
-                raise Failure(NOT_FOUND, f"{where} is not there: {code}") from error
-            raise Failure(NO_ANSWER, f"S3 refuses {where}: {error}") from error
-        if span and not str(answer.get("ContentRange", "")).startswith(f"bytes {span[0]}-"):
-            raise Failure(BAD_DATA, f"{where}: asked from byte {span[0]}, got {answer.get('ContentRange')}")
-        return answer
+            raise refused(code, where, str(error)) from error
+
+
+def refused(code: str, where: str, words: str) -> Failure:
+    """S3 said no. `code` is its own, or the HTTP status."""
+    if code in ("AccessDenied", "403", "InvalidAccessKeyId", "ExpiredToken"):
+        return Failure(DENIED, f"S3 denies {where}: {words}")
+    if code in ("NoSuchKey", "NoSuchBucket", "404"):
+        return Failure(NOT_FOUND, f"{where} is not there: {code}")
+    return Failure(NO_ANSWER, f"S3 refuses {where}: {words}")
 
 
 class Target:
@@ -422,7 +489,7 @@ class Warming:
 
     def _hash_in_order(self) -> None:
         files = len(self._targets)
-        index, done, continued = 0, 0, False
+        index, done = 0, 0
         saved = told = time.monotonic()
         current = hashlib.sha256()
         while files:
@@ -433,16 +500,15 @@ class Warming:
             view.release()
             self._free.put(buffer)
             done += piece.size
-            continued = continued or piece.on_disk
             self.copied += 0 if piece.on_disk else piece.size
             now = time.monotonic()
             if now - told >= 0.5:
                 told = now
                 tell("progress", done=done, total=self._total)
             if piece.last:
-                self._prove(piece.file, current.hexdigest(), continued)
+                self._prove(piece.file, current.hexdigest())
                 files -= 1
-                current, continued = hashlib.sha256(), False
+                current = hashlib.sha256()
             elif now - saved >= self._options.journal_seconds:
                 saved = now
                 with self._disk(f"flushing {piece.file.path}"):
@@ -459,14 +525,12 @@ class Warming:
                 self._arrived.wait(0.5)
             return self._ready.pop(index)
 
-    def _prove(self, file: Wanted, sha256: str, continued: bool) -> None:
+    def _prove(self, file: Wanted, sha256: str) -> None:
         self._journal.bytes.pop(file.path, None)
         if sha256 != file.sha256:
             self._journal.save()
-            if continued:
-                raise TornFile(file.path)
-            raise Failure(
-                BAD_DATA, f"{file.path}: sha256 {sha256} was written, the manifest says {file.sha256}"
+            raise TornFile(
+                file.path, f"{file.path}: sha256 {sha256} was written, the manifest says {file.sha256}"
             )
         with self._disk(f"finishing {file.path}"):
             self._targets[file.path].finish()
@@ -524,9 +588,9 @@ def warm(options: Options, s3: Any) -> dict[str, Any]:
             warming.run()
         except TornFile as error:
             if error.path in torn:
-                raise Failure(BAD_DATA, f"{error.path} is wrong a second time") from error
+                raise Failure(BAD_DATA, f"a second time {error.cause}") from error
             torn.add(error.path)
-            tell("note", text=f"{error.path} was torn by an earlier run: it is fetched whole")
+            tell("note", text=f"{error.path} is torn or was misread: it is fetched whole")
         finally:
             copied += warming.copied
     for folder in sorted({(options.folder / file.path).parent for file in files}):
@@ -641,11 +705,16 @@ def main(arguments: list[str]) -> int:
 def client(connections: int) -> Any:
     config = Config(
         connect_timeout=10,
-        read_timeout=60,
+        read_timeout=READ_SECONDS,
         retries={"mode": "standard", "max_attempts": 5},
+        s3={
+            "addressing_style": "virtual"
+        },  # else botocore presigns for the global endpoint, not the region's
+        signature_version="s3v4",  # what KMS wants of a presigned URL; some regions still presign the old way
         max_pool_connections=connections,
     )
-    return boto3.client("s3", config=config)
+    # boto3 itself reads AWS_DEFAULT_REGION only; a presigned URL of another region than the bucket's is not redirected
+    return boto3.client("s3", region_name=os.environ.get("AWS_REGION"), config=config)
 
 
 if __name__ == "__main__":

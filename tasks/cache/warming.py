@@ -10,11 +10,13 @@ from pathlib import Path
 
 from tasks.cache import failures, manifests, observe
 from tasks.cache.decide import Action, decide
+from tasks.cache.kept import KeptVolume, choose, kept_volumes
 from tasks.cache.observe import ClusterVerbs, Object
 from tasks.cache.snapshots import Snapshots, drop_uncut
 from tasks.cache.volume import GIB, Volume, transfer_seconds, volume_for
+from tasks.cloud.ebs import Ebs
 from tasks.spec.environment import Environment
-from tasks.spec.errors import WarmingFailed
+from tasks.spec.errors import ClusterError, WarmingFailed
 from tasks.spec.model import Model
 from tasks.spec.progress import Reporter
 from tasks.spec.quantities import human_bytes, human_seconds
@@ -22,19 +24,22 @@ from tasks.spec.records import StagedModel, WarmCache
 
 LOOK_SECONDS = 1.0
 LOG_LINES = 100
+UNPLACEABLE_SECONDS = 10.0  # the scheduler tells at once; a node may just be joining
 UNPULLABLE_SECONDS = 30.0  # a registry may be away for a moment; kubelet tries again by itself
 
 
-def limits(staged: StagedModel, model: Model, environment: Environment) -> dict[str, float]:
-    """Seconds each phase of a warm job may take; the whole may take their sum."""
+def limits(staged: StagedModel, throughput: float, environment: Environment) -> dict[str, float]:
+    """Seconds each phase of a warm job may take; the whole may take their sum. `throughput`: the volume's, in MiB/s."""
     waits = environment.deadlines
-    slowest = min(float(model.cache.throughput), waits.cold_read_mib_s)
+    slowest = min(throughput, waits.cold_read_mib_s)
     return {
         "deleting": waits.drain,
         "creating": 60.0,
         "scheduling": waits.node_boot,
         "volume": waits.volume_bind,
+        "growing": waits.volume_bind,
         "starting": waits.pod_start,
+        "lost": waits.node_boot,
         "running": transfer_seconds(staged.total_bytes, slowest),
     }
 
@@ -47,6 +52,7 @@ def warm(
     *,
     reporter: Reporter,
     region: str,
+    ebs: Ebs,
     needed: Collection[str] = (),
     deadline: float | None = None,
     manifests_folder: Path | None = None,
@@ -61,7 +67,7 @@ def warm(
     Raises WarmingFailed with the cause read from events and the job's log, ClusterError.
     """
     run = _Warming(
-        cluster, staged, model, environment, reporter, region, needed, manifests_folder, clock, sleep
+        cluster, staged, model, environment, reporter, region, ebs, needed, manifests_folder, clock, sleep
     )
     end = clock() + (deadline if deadline is not None else sum(run.limits.values()))
     while clock() < end:
@@ -69,7 +75,7 @@ def warm(
         if action is Action.REUSE:
             return run.snapshots().converge(run.result(reused=run.copied is None))
         run.take(action)
-        if action in (Action.WATCH_JOB, Action.WAIT):
+        if action in (Action.WATCH_JOB, Action.WAIT, Action.AWAIT_GROWTH):
             sleep(LOOK_SECONDS)
     raise run.overdue(run.phase, deadline or sum(run.limits.values()))
 
@@ -82,6 +88,7 @@ class _Warming:
     environment: Environment
     reporter: Reporter
     region: str
+    ebs: Ebs
     needed: Collection[str]
     folder: Path | None
     clock: Callable[[], float]
@@ -99,10 +106,10 @@ class _Warming:
         self.namespace = self.environment.namespace
         self.name = manifests.claim_name(self.model)
         self.job = manifests.job_name(self.model, self.staged.commit)
-        self.limits = limits(self.staged, self.model, self.environment)
         workloads = self.cluster.list("apps/v1", "Deployment", self.namespace)
         pods = observe.alive(self.cluster.list("v1", "Pod", self.namespace))
         self.needed = {*self.needed, *observe.served_commits([*workloads, *pods])}
+        self.limits = limits(self.staged, self._volume().throughput, self.environment)
         self.place = failures.place_of(self.model, self.environment, self.staged.commit)
 
     def next_action(self) -> Action:
@@ -113,7 +120,7 @@ class _Warming:
         seen = observe.job_seen(job, self.pods, self.watched)
         needed = self._volume().size_gib * GIB
         action = decide(
-            observe.claim_seen(self.claim),
+            observe.claim_seen(self.claim, self._persistent_volume()),
             seen,
             commit=self.staged.commit,
             manifest=self.staged.manifest_sha256,
@@ -130,7 +137,8 @@ class _Warming:
             Action.START_JOB: self._start_job,
             Action.REPLACE_JOB: self._delete_job,
             Action.WATCH_JOB: self._watch,
-            Action.WAIT: self._wait,
+            Action.WAIT: lambda: self._wait("deleting"),
+            Action.AWAIT_GROWTH: lambda: self._wait("growing"),
             Action.RECORD: self._record,
             Action.FAIL_JOB: self._fail_job,
             Action.FAIL_CLAIM: self._fail_claim,
@@ -142,7 +150,13 @@ class _Warming:
         annotations = (self.claim or {"metadata": {}})["metadata"].get("annotations") or {}
         held = json.loads(annotations.get(manifests.HELD, "{}"))
         kept = sum(held[commit] for commit in held if commit in self.needed and commit != self.staged.commit)
-        return volume_for(self.staged.total_bytes, self.model.cache, kept)
+        return volume_for(
+            self.staged.total_bytes,
+            self.model.cache,
+            kept,
+            budget_mib_s=self.environment.deadlines.cold_read_mib_s,
+            ceiling=self.ebs.ceiling,
+        )
 
     def snapshots(self) -> Snapshots:
         return Snapshots(
@@ -151,6 +165,7 @@ class _Warming:
             self.model,
             self.environment,
             self._volume(),
+            self.ebs,
             self.needed,
             self.reporter,
             self.folder,
@@ -159,12 +174,44 @@ class _Warming:
         )
 
     def _create_claim(self) -> None:
+        """On a volume an earlier cluster left for it, where there is one; what lacks in size it is grown by later."""
         volume = self._volume()
-        self.reporter.say(
-            f"claim {self.name}: {volume.size_gib} GiB gp3, {volume.iops} IOPS, {volume.throughput} MiB/s"
-        )
         self.cluster.apply(manifests.storage_class(volume, self.environment, self.folder))
-        self.cluster.apply(manifests.claim(self.model, self.environment, volume, self.folder))
+        claim = manifests.claim(self.model, self.environment, volume, self.folder)
+        kept = self._kept_volume()
+        if kept is None:
+            self._tell_figures(volume)
+        else:
+            self.reporter.say(
+                f"claim {self.name} takes up {kept.identity}, which an earlier cluster left in {kept.zone}: "
+                f"{kept.gib} GiB, {kept.iops} IOPS, {kept.mib_s} MiB/s"
+            )
+            document = manifests.kept_volume(kept, self.model, self.environment, volume, self.folder)
+            self.cluster.apply(document)
+            claim["spec"]["volumeName"] = document["metadata"]["name"]
+            claim["spec"]["resources"]["requests"]["storage"] = f"{kept.gib}Gi"
+        self.cluster.apply(claim)
+
+    def _kept_volume(self) -> KeptVolume | None:
+        volumes = self.cluster.list("v1", "PersistentVolume")
+        mine = (self.namespace, self.name)
+        known = {  # a run killed between volume and claim made one that waits for this very claim
+            str((each["spec"].get("csi") or {}).get("volumeHandle"))
+            for each in volumes
+            if _promised_to(each) != mine or (each.get("status") or {}).get("phase") == "Released"
+        }
+        found = kept_volumes(self.ebs.aws, self.environment, self.name)
+        return choose(found, zones=observe.zones_of(self._gpu_nodes()), known=known)
+
+    def _tell_figures(self, volume: Volume) -> None:
+        prices = self.ebs.prices
+        usd = prices.told(prices.volume(volume.size_gib, volume.iops, volume.throughput))
+        self.reporter.say(
+            f"claim {self.name}: {volume.size_gib} GiB gp3, {volume.iops} IOPS, {volume.throughput} MiB/s: {usd}"
+        )
+        if self.ebs.ceiling and volume.throughput > self.ebs.ceiling:
+            kind = self.environment.cluster.gpu.instance_type
+            self.reporter.say(f"{kind} reads at most {self.ebs.ceiling:.0f} MiB/s of it")
 
     def _expand_claim(self) -> None:
         size = f"{self._volume().size_gib}Gi"
@@ -198,17 +245,23 @@ class _Warming:
         self.reporter.say(f"job {self.job} is from an earlier run: it is run again")
         self.cluster.delete("batch/v1", "Job", self.job, self.namespace)
 
-    def _wait(self) -> None:
-        """Something is being deleted; a claim is only gone when no pod mounts it any more."""
-        if self.phase != "deleting":
-            self._enter("deleting")
-        if self.clock() - (self.since or 0.0) > self.limits["deleting"]:
-            raise self.overdue("deleting", self.limits["deleting"])
+    def _wait(self, phase: str) -> None:
+        """Something is being deleted (a claim is only gone when no pod mounts it any more), or the volume grows."""
+        if self.phase != phase:
+            self._enter(phase)
+        if self.clock() - (self.since or 0.0) > self.limits[phase]:
+            raise self.overdue(phase, self.limits[phase])
+
+    def _persistent_volume(self) -> Object | None:
+        name = self.claim["spec"].get("volumeName") if self.claim else None
+        return self.cluster.get("v1", "PersistentVolume", name) if name else None
 
     def _watch(self) -> None:
         """One look at the running job: tell its progress, raise what is wrong with it."""
         self.pod = self.pods[-1] if self.pods else None
-        phase = observe.pod_phase(self.pod, self.claim)
+        node = (self.pod or {"spec": {}})["spec"].get("nodeName")
+        node_is_lost = bool(node) and observe.is_lost(self.cluster.get("v1", "Node", node))
+        phase = observe.pod_phase(self.pod, self.claim, node_is_lost=node_is_lost)
         if phase != self.phase or self.since is None:
             self._enter(phase)
         if self.pod is not None:
@@ -223,12 +276,31 @@ class _Warming:
             problem = failures.unpullable(*waiting, self.cluster.events(self.namespace, name), self.place)
             if problem:
                 raise problem
+        if self.phase == "scheduling" and self.clock() - (self.since or 0.0) > UNPLACEABLE_SECONDS:
+            self._check_zone()
         if self.phase != "running":
             return
-        self._tell(observe.said(self.cluster.logs(self.namespace, name, manifests.CONTAINER, LOG_LINES)))
+        try:
+            self._tell(observe.said(self.cluster.logs(self.namespace, name, manifests.CONTAINER, LOG_LINES)))
+        except (
+            ClusterError
+        ) as error:  # a node counts as Ready for 40 s after its last word; the deadline goes on
+            self._tell(observe.Said(notes=(f"the job's log cannot be read now: {error.cause}",)))
         ended = observe.exit_of(pod)
         if ended and ended[0] in observe.PERMANENT:
             raise self._ended(pod)
+
+    def _check_zone(self) -> None:
+        name = self.claim["spec"].get("volumeName") if self.claim else None
+        if not name:
+            return
+        volume, zone = self._volume_place(name)
+        if zones := observe.other_zones(zone, self._gpu_nodes()):
+            raise failures.another_zone(volume, zone, zones, self.place)
+
+    def _gpu_nodes(self) -> list[Object]:
+        gpu = self.environment.cluster.gpu
+        return self.cluster.list("v1", "Node", label_selector=f"{gpu.label_key}={gpu.label_value}")
 
     def _tell(self, said: observe.Said) -> None:
         if said.progress:
@@ -296,6 +368,7 @@ class _Warming:
             "volume": "waiting for the volume",
             "starting": f"starting {self.model.engine.image}",
             "running": "copying",
+            "lost": "its node stopped answering: waiting for it or for another",
         }
         if phase in words:
             self.reporter.say(f"{words[phase]} (at most {human_seconds(self.limits[phase])})")
@@ -322,12 +395,10 @@ class _Warming:
         volume = self.cluster.get("v1", "PersistentVolume", name)
         if volume is None:
             raise failures.lost(self.place)
-        terms = volume["spec"].get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms") or ()
-        zones = [
-            value
-            for term in terms
-            for expression in term.get("matchExpressions") or ()
-            if expression["key"].endswith("/zone")
-            for value in expression.get("values") or ()
-        ]
-        return str(volume["spec"].get("csi", {}).get("volumeHandle", "")), zones[0] if zones else ""
+        return str(volume["spec"].get("csi", {}).get("volumeHandle", "")), observe.zone_of(volume)
+
+
+def _promised_to(volume: Object) -> tuple[str, str]:
+    """(namespace, name) of the claim a persistent volume is for."""
+    reference = volume["spec"].get("claimRef") or {}
+    return reference.get("namespace", ""), reference.get("name", "")

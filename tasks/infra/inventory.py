@@ -9,6 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
+from tasks.cloud.ebs import FREE_IOPS, FREE_MIB_S, EbsPrices
 from tasks.spec.environment import Environment
 
 GONE = {"terminated", "shutting-down", "deleted", "deleting", "PendingDeletion"}
@@ -29,33 +30,75 @@ def inventory(environment: Environment, aws: Aws) -> list[Leftover]:
     """Everything tagged for the environment or made by its cluster for Kubernetes. Raises CloudError."""
     with aws_errors("listing what is left"):
         found = {*_tagged(environment, aws), *_instances(environment, aws), *volumes(environment, aws)}
+        found |= set(snapshots(environment, aws))
         found |= set(_clusters(environment, aws))
     return sorted(found, key=str)
 
 
 def volumes(environment: Environment, aws: Aws) -> list[Leftover]:
-    """EBS volumes made for claims of our StorageClass, which tags them; retained ones outlive the cluster."""
-    pages = (
-        aws.client("ec2")
-        .get_paginator("describe_volumes")
-        .paginate(Filters=[{"Name": "tag:slipway:environment", "Values": [environment.name]}])
-    )
+    """EBS volumes made for claims of our StorageClasses, which tag them; retained ones outlive the cluster."""
     return [
         Leftover("volume", f"{volume['VolumeId']} {volume['Size']} GiB {_claim(volume)}".rstrip())
-        for page in pages
-        for volume in page["Volumes"]
-        if volume["State"] not in GONE
+        for volume in _volumes(environment, aws)
+    ]
+
+
+def snapshots(environment: Environment, aws: Aws) -> list[Leftover]:
+    """EC2 snapshots of warmed volumes, by the tag their VolumeSnapshotClass gives them."""
+    return [
+        Leftover("snapshot", f"{found['SnapshotId']} {found['VolumeSize']} GiB {_warmed(found)}".rstrip())
+        for found in _snapshots(environment, aws)
     ]
 
 
 def delete_volumes(environment: Environment, aws: Aws) -> list[str]:
-    """Delete the volumes `volumes` lists; their ids. For a teardown that was told to."""
+    """Delete the snapshots and volumes listed above; their ids. For a teardown that was told to."""
     ec2 = aws.client("ec2")
-    identities = [volume.identity.split()[0] for volume in volumes(environment, aws)]
-    with aws_errors("deleting cache volumes"):
-        for identity in identities:
+    with aws_errors("deleting snapshots and cache volumes"):
+        taken = [str(snapshot["SnapshotId"]) for snapshot in _snapshots(environment, aws)]
+        made = [str(volume["VolumeId"]) for volume in _volumes(environment, aws)]
+        for identity in taken:
+            ec2.delete_snapshot(SnapshotId=identity)
+        for identity in made:
             ec2.delete_volume(VolumeId=identity)
-    return identities
+    return [*taken, *made]
+
+
+def storage_costs(environment: Environment, aws: Aws, prices: EbsPrices) -> list[str]:
+    """What each volume and snapshot that is there costs, as lines. Raises CloudError."""
+    with aws_errors("pricing what is left"):
+        made, taken = _volumes(environment, aws), _snapshots(environment, aws)
+    of_volumes = [
+        (each["VolumeId"], each["Size"], each.get("Iops") or FREE_IOPS, each.get("Throughput") or FREE_MIB_S)
+        for each in made
+    ]
+    return [
+        *(f"volume {name}: {prices.told(prices.volume(*figures))}" for name, *figures in of_volumes),
+        *(
+            f"snapshot {each['SnapshotId']}: at most {prices.told(prices.snapshot(each['VolumeSize']))}"
+            for each in taken
+        ),
+    ]
+
+
+def _volumes(environment: Environment, aws: Aws) -> list[dict[str, Any]]:
+    pages = aws.client("ec2").get_paginator("describe_volumes").paginate(Filters=_ours(environment))
+    return [volume for page in pages for volume in page["Volumes"] if volume["State"] not in GONE]
+
+
+def _snapshots(environment: Environment, aws: Aws) -> list[dict[str, Any]]:
+    paginator = aws.client("ec2").get_paginator("describe_snapshots")
+    pages = paginator.paginate(OwnerIds=["self"], Filters=_ours(environment))
+    return [snapshot for page in pages for snapshot in page["Snapshots"]]
+
+
+def _ours(environment: Environment) -> list[dict[str, Any]]:
+    return [{"Name": "tag:slipway:environment", "Values": [environment.name]}]
+
+
+def _warmed(snapshot: dict[str, Any]) -> str:
+    tags = {tag["Key"]: tag["Value"] for tag in snapshot.get("Tags") or ()}
+    return f"of {tags.get('slipway:repo', '')} {tags.get('slipway:commit', '')[:12]}".rstrip()
 
 
 def _claim(volume: dict[str, Any]) -> str:
@@ -98,7 +141,7 @@ def _tagged(environment: Environment, aws: Aws) -> Iterable[Leftover]:
             service, path = arn.split(":")[2], arn.split(":", 5)[5]
             if service == "kms" and _key_is_going(aws, path):
                 continue
-            if service == "ec2" and path.split("/")[0] in {"instance", "volume"}:
+            if service == "ec2" and path.split("/")[0] in {"instance", "volume", "snapshot"}:
                 continue  # looked at above, with their states
             if service == "ec2" and _is_going(aws, *path.split("/")[:2]):
                 continue

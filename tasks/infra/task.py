@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect import task
 
 from tasks.cloud.aws import aws_errors
+from tasks.cloud.ebs import ebs_prices
 from tasks.infra import inventory, nodes
 from tasks.infra.plan import Plan, plan_table
 from tasks.infra.stacks import Stack, StackName
@@ -163,11 +164,18 @@ def list_inventory(environment: Environment) -> list[str]:
 
 @task(task_run_name="cache volumes of {environment.name} go", **SETTINGS)
 def delete_volumes(environment: Environment) -> list[str]:
-    """Delete retained cache volumes; their ids."""
+    """Delete retained cache volumes and snapshots of them; their ids."""
     deleted = inventory.delete_volumes(environment, aws_of(environment))
     for identity in deleted:
-        RunReporter("teardown").say(f"deleted volume {identity}")
+        RunReporter("teardown").say(f"deleted {identity}")
     return deleted
+
+
+@task(task_run_name="what stays of {environment.name} costs", **SETTINGS)
+def price_storage(environment: Environment) -> list[str]:
+    """What each cache volume and snapshot that is there costs a month, as lines; none where none is there."""
+    aws = aws_of(environment)
+    return inventory.storage_costs(environment, aws, ebs_prices(aws))
 
 
 @task(task_run_name="destroy cluster of {environment.name}", **SETTINGS)

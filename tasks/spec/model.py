@@ -59,8 +59,18 @@ class Cache(Record):
     size: Quantity | None = Field(
         None, description="volume size; default: 1.3 x the model + 2 GiB, whole GiB"
     )
-    iops: int = Field(3000, ge=3000, le=80000)
-    throughput: int = Field(250, ge=125, le=2000, description="MiB/s of the gp3 volume")
+    load_seconds: Seconds | None = Field(
+        None,
+        gt=0,
+        description="wished time to read the model; default: the start-up budget's (deadlines.cold_read_mib_s)",
+    )
+    throughput: int | None = Field(
+        None,
+        ge=125,
+        le=2000,
+        description="MiB/s; default: from load_seconds, within what gp3 and the instance type can",
+    )
+    iops: int | None = Field(None, ge=3000, le=80000, description="default: what the throughput asks for")
 
     keep: int = Field(
         1, ge=0, description="revisions nothing needs any more that stay on the volume while there is room"
@@ -69,6 +79,12 @@ class Cache(Record):
         "auto",
         description="of the warmed volume, for the clones of several replicas; auto: where there may be several",
     )
+    restore: Literal["lazy", "initialization-rate", "fast-snapshot-restore"] = Field(
+        "lazy",
+        description="how a clone comes by its blocks: as they are read; at a rate, paid for each clone; at once, paid for "
+        "as long as the snapshot is there",
+    )
+    initialization_rate: int = Field(300, ge=100, le=300, description="MiB/s of that restore")
 
 
 class Objectives(Record):
@@ -269,6 +285,12 @@ class Model(Record):
     load: Load
     scaling: Scaling = Scaling()
     rollout: HowToRollOut = HowToRollOut()
+
+    @model_validator(mode="after")
+    def _restores_what_is_cloned(self) -> Self:
+        if self.cache.restore != "lazy" and not self.wants_snapshot:
+            raise ValueError(f"cache.restore: {self.cache.restore} is for clones, and no snapshot is taken")
+        return self
 
     @property
     def wants_snapshot(self) -> bool:

@@ -13,6 +13,8 @@ from tests.tasks.builders import an_environment
         ("volume vol-1 22 GiB of claim llm/x", "keep", "keep", True),
         ("volume vol-1 22 GiB of claim llm/x", "delete", "keep", True),
         ("volume vol-1 22 GiB of claim llm/x", "keep", "delete", False),
+        ("snapshot snap-1 22 GiB of a/b 0123456789ab", "delete", "keep", True),
+        ("snapshot snap-1 22 GiB of a/b 0123456789ab", "keep", "delete", False),
         ("s3 acme-models", "keep", "delete", True),
         ("s3 acme-models", "delete", "keep", False),
         ("kms key/1", "keep", "keep", True),

@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.cache.decide import Action, ClaimSeen, JobSeen, decide
 from tasks.cache.failures import Place, ended, overdue
-from tasks.cache.manifests import claim_name, folder_of, job_name, load, storage_class
-from tasks.cache.observe import PERMANENT, alive, pod_phase, said, served_commits, users_of
+from tasks.cache.kept import KeptVolume, choose
+from tasks.cache.manifests import claim_name, clone_class, folder_of, job_name, load, storage_class
+from tasks.cache.observe import (
+    PERMANENT,
+    alive,
+    is_lost,
+    other_zones,
+    pod_phase,
+    said,
+    served_commits,
+    users_of,
+)
 from tasks.cache.snapshots import SnapshotSeen, Step, superseded
 from tasks.cache.snapshots import decide as decide_snapshot
-from tasks.cache.volume import Volume, transfer_seconds, volume_for
+from tasks.cache.volume import Volume, throughput_for, transfer_seconds, volume_for
 from tasks.cache.warm import BAD_DATA, DENIED, NO_SPACE, NOT_FOUND, Revision, to_evict
 from tasks.spec.model import Cache, Model
 from tests.tasks.builders import a_model, an_environment
@@ -38,6 +50,9 @@ WARM = ClaimSeen("Bound", 20 * GIB, C, OURS)
         (ClaimSeen("Bound", 20 * GIB, D, OURS), None, Action.START_JOB),
         (ClaimSeen("Bound", 20 * GIB, C, OTHER), None, Action.START_JOB),
         (ClaimSeen("Bound", 9 * GIB), None, Action.EXPAND_CLAIM),
+        (ClaimSeen("Bound", 20 * GIB, volume_bytes=9 * GIB), None, Action.AWAIT_GROWTH),
+        (ClaimSeen("Bound", 20 * GIB, volume_bytes=10 * GIB), None, Action.START_JOB),
+        (ClaimSeen("Bound", 20 * GIB, C, OURS, volume_bytes=9 * GIB), None, Action.REUSE),
         (COLD, None, Action.START_JOB),
         (ClaimSeen("Pending", 20 * GIB), None, Action.START_JOB),
         (COLD, JobSeen("running", OURS), Action.WATCH_JOB),
@@ -60,32 +75,72 @@ def test_what_is_there_decides_the_next_step(
 @pytest.mark.parametrize(
     ("total", "cache", "kept", "volume"),
     [
-        (0, Cache(), 0, Volume(2, 3000, 250)),
-        (10 * GIB, Cache(), 0, Volume(15, 3000, 250)),
-        (10 * GIB, Cache(), 10 * GIB, Volume(28, 3000, 250)),
-        (10 * GIB, Cache(size="300Gi"), 0, Volume(300, 3000, 250)),
+        (0, Cache(), 0, Volume(2, 3000, 125)),
+        (10 * GIB, Cache(), 0, Volume(15, 3000, 125)),
+        (10 * GIB, Cache(), 10 * GIB, Volume(28, 3000, 125)),
+        (10 * GIB, Cache(size="300Gi"), 0, Volume(300, 3000, 125)),
         (10 * GIB, Cache(throughput=1000), 0, Volume(15, 4000, 1000)),
         (10 * GIB, Cache(iops=16000, throughput=1000), 0, Volume(32, 16000, 1000)),
         (10 * GIB, Cache(throughput=2000), 0, Volume(16, 8000, 2000)),
+        (10 * GIB, Cache(load_seconds=60), 0, Volume(15, 3000, 175)),
+        (10 * GIB, Cache(load_seconds=60, throughput=500), 0, Volume(15, 3000, 500)),
+        (10 * GIB, Cache(load_seconds=10), 0, Volume(15, 4100, 1025)),
+        (400 * GIB, Cache(load_seconds=60), 0, Volume(522, 8000, 2000)),
+        (10 * GIB, Cache(load_seconds=600), 0, Volume(15, 3000, 125)),
     ],
 )
 def test_a_volume_follows_from_bytes_and_gp3s_limits(
     total: int, cache: Cache, kept: int, volume: Volume
 ) -> None:
-    assert volume_for(total, cache, kept) == volume
+    assert volume_for(total, cache, kept, budget_mib_s=100) == volume
     assert volume.throughput <= volume.iops / 4
     assert volume.iops <= max(3000, 500 * volume.size_gib)
 
 
+@pytest.mark.parametrize(
+    ("load_seconds", "budget", "ceiling", "throughput"),
+    [
+        (None, 100.0, None, 125),
+        (None, 300.0, None, 300),
+        (None, 301.0, None, 325),
+        (None, 300.0, 417.2, 300),
+        (None, 500.0, 417.2, 417),
+        (None, 500.0, 106.0, 125),
+        (20.0, 100.0, None, 525),
+        (20.0, 100.0, 417.2, 417),
+        (1.0, 100.0, None, 2000),
+    ],
+)
+def test_the_throughput_reads_the_model_in_time_as_far_as_gp3_and_the_instance_can(
+    load_seconds: float | None, budget: float, ceiling: float | None, throughput: int
+) -> None:
+    assert throughput_for(10 * GIB, load_seconds, budget, ceiling) == throughput
+
+
 def test_other_figures_are_another_class_as_a_class_never_changes() -> None:
-    usual, fast = Volume(20, 3000, 250), Volume(20, 8000, 2000)
+    usual, fast = Volume(20, 3000, 125), Volume(20, 8000, 2000)
     where = an_environment()
-    assert storage_class(usual, where)["metadata"]["name"] == "gp3-retain"
+    assert storage_class(usual, where)["metadata"]["name"] == "gp3-retain-3000-125"
     made = storage_class(fast, where)
     assert made["metadata"]["name"] == "gp3-retain-8000-2000"
     assert made["parameters"]["throughput"] == "2000"
     assert made["parameters"]["tagSpecification_1"] == f"slipway:environment={where.name}"
     assert (made["reclaimPolicy"], made["parameters"]["encrypted"]) == ("Retain", "true")
+
+
+def test_only_clones_ask_for_an_initialization_rate_and_their_class_is_named_for_it() -> None:
+    volume, where = Volume(20, 3000, 125), an_environment()
+    cache = Cache(restore="initialization-rate", initialization_rate=200)
+    made = clone_class(volume, cache, where)
+    assert made["metadata"]["name"] == "gp3-clone-3000-125-init200"
+    assert made["parameters"]["volumeInitializationRate"] == "200"
+    assert "volumeInitializationRate" not in storage_class(volume, where)["parameters"]
+    assert "volumeInitializationRate" not in clone_class(volume, Cache(), where)["parameters"]
+
+
+def test_a_restore_without_a_snapshot_is_refused() -> None:
+    with pytest.raises(ValidationError, match="is for clones, and no snapshot is taken"):
+        a_model(cache={"restore": "fast-snapshot-restore"})
 
 
 def test_the_time_a_copy_may_take_follows_from_its_bytes() -> None:
@@ -132,6 +187,43 @@ def test_a_commit_is_served_by_a_pod_or_by_a_deployment_scaled_to_nothing() -> N
     assert served_commits([pod(), deployment]) == {C, D}
     assert served_commits(alive([pod(phase="Failed")])) == set()
     assert folder_of("acme/small", C) == f"acme--small/{C}"
+
+
+def node(zone: str, ready: str | None = "True") -> dict[str, object]:
+    conditions = [{"type": "Ready", "status": ready}] if ready else []
+    labels = {"topology.kubernetes.io/zone": zone}
+    return {"metadata": {"labels": labels}, "status": {"conditions": conditions}}
+
+
+@pytest.mark.parametrize(
+    ("zone", "nodes", "others"),
+    [
+        ("a", [node("a")], []),
+        ("a", [node("a"), node("b")], []),
+        ("a", [node("b"), node("c"), node("b")], ["b", "c"]),
+        ("a", [], []),
+        ("", [node("b")], []),
+    ],
+)
+def test_a_volume_is_out_of_reach_where_every_node_is_in_another_zone(
+    zone: str, nodes: list[dict[str, object]], others: list[str]
+) -> None:
+    assert other_zones(zone, nodes) == others
+
+
+@pytest.mark.parametrize(
+    ("ready", "lost"), [("True", False), ("False", True), ("Unknown", True), (None, True)]
+)
+def test_a_node_is_lost_unless_it_says_it_is_ready(ready: str | None, lost: bool) -> None:
+    assert is_lost(node("a", ready)) is lost
+    assert is_lost(None)
+
+
+def test_a_pod_on_a_lost_node_is_lost_unless_it_ended_before() -> None:
+    ended = {"containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]}
+    seen = {"spec": {"nodeName": "n"}, "status": {"containerStatuses": [{"state": {"running": {}}}]}}
+    assert pod_phase(seen, None, node_is_lost=True) == "lost"
+    assert pod_phase(seen | {"status": ended}, None, node_is_lost=True) == "running"
 
 
 CHOSEN = {"metadata": {"annotations": {"volume.kubernetes.io/selected-node": "n1"}}}
@@ -190,6 +282,7 @@ def test_codes_the_job_does_not_retry_are_those_the_watcher_gives_up_on() -> Non
 def test_a_driver_that_is_denied_is_told_from_one_that_is_slow() -> None:
     denied = ["Normal WaitForFirstConsumer: …", "Warning ProvisioningFailed: UnauthorizedOperation"]
     assert "may not make volumes" in overdue("volume", 300, "p", [], denied, PLACE).cause
+    assert "did not grow within 5 min" in overdue("growing", 300, None, [], denied, PLACE).cause
     assert "was not made within 5 min" in overdue("volume", 300, "p", [], denied[:1], PLACE).cause
 
 
@@ -197,6 +290,7 @@ def test_a_driver_that_is_denied_is_told_from_one_that_is_slow() -> None:
     ("seen", "step"),
     [
         (None, Step.TAKE),
+        (SnapshotSeen("s", C, ready=True, fast=frozenset({"z"})), Step.SWITCH),
         (SnapshotSeen("s", C), Step.WAIT),
         (SnapshotSeen("s", C, error="no credentials"), Step.WAIT),
         (SnapshotSeen("s", C, cut=True), Step.WAIT),
@@ -206,6 +300,13 @@ def test_a_driver_that_is_denied_is_told_from_one_that_is_slow() -> None:
 )
 def test_a_snapshot_is_taken_once_and_waited_for(seen: SnapshotSeen | None, step: Step) -> None:
     assert decide_snapshot(seen) is step
+
+
+def test_fast_restore_is_switched_where_it_is_not_as_wished() -> None:
+    fast = SnapshotSeen("s", C, ready=True, fast=frozenset({"z"}))
+    assert decide_snapshot(fast, ["z"]) is Step.DONE
+    assert decide_snapshot(fast, []) is Step.SWITCH
+    assert decide_snapshot(SnapshotSeen("s", C, ready=True), ["z"]) is Step.SWITCH
 
 
 @pytest.mark.parametrize(
@@ -254,3 +355,25 @@ def test_what_is_needed_never_goes_and_the_rest_the_longest_unused_first(
     names = [needed[i : i + 40] for i in range(0, len(needed), 40)]
     going = to_evict(held, needed=names, spare=spare, missing=missing, free=free)
     assert [each.commit for each in going] == gone
+
+
+def kept(identity: str, zone: str = "a", day: int = 1) -> KeptVolume:
+    return KeptVolume(identity, zone, 20, 3000, 125, datetime(2026, 1, day, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "chosen"),
+    [
+        ([], set(), None),
+        ([kept("v1")], set(), "v1"),
+        ([kept("v1", "b")], set(), None),
+        ([kept("v1")], {"v1"}, None),
+        ([kept("v1", day=2), kept("v2", day=3), kept("v3", "b", day=4)], set(), "v2"),
+        ([kept("v1", day=2), kept("v2", day=3)], {"v2"}, "v1"),
+    ],
+)
+def test_the_newest_kept_volume_in_reach_is_taken_up(
+    found: list[KeptVolume], known: set[str], chosen: str | None
+) -> None:
+    volume = choose(found, zones={"a"}, known=known)
+    assert (volume.identity if volume else None) == chosen

@@ -150,3 +150,33 @@ def test_a_driver_that_may_not_take_snapshots_is_named(warmer: Warmer, faults: F
     with pytest.raises(WarmingFailed, match="may not take snapshots") as caught:
         warmer(clock=lambda: float(next(clock)))
     assert "--service-account ebs-csi-controller-sa" in str(caught.value.next_command)
+
+
+def fast_zones(warmer: Warmer) -> list[str]:
+    [made] = ec2_snapshots(warmer)
+    mine = [{"Name": "snapshot-id", "Values": [made["SnapshotId"]]}]
+    found = Aws("us-east-1").client("ec2").describe_fast_snapshot_restores(Filters=mine)
+    return [each["AvailabilityZone"] for each in found["FastSnapshotRestores"]]
+
+
+FAST = {"cache": {"restore": "fast-snapshot-restore"}}
+
+
+def test_fast_restore_is_on_where_the_clones_will_be_and_its_price_is_said_first(warmer: Warmer) -> None:
+    warmer.more = SEVERAL | FAST
+    cache = warmer()
+    assert fast_zones(warmer) == [cache.zone]
+    line = f"fast restore of {cache.snapshot} in {cache.zone} is switched on: 547.50 USD a month, as long as it is"
+    assert line in warmer.heard.lines
+    assert warmer.heard.lines.index(line) < warmer.heard.lines.index(f"snapshot {cache.snapshot} is ready")
+
+
+def test_fast_restore_is_switched_on_and_off_for_a_snapshot_that_is_there(warmer: Warmer) -> None:
+    cache = warmer()
+    assert fast_zones(warmer) == []
+    warmer.more = SEVERAL | FAST
+    warmer()
+    assert fast_zones(warmer) == [cache.zone]
+    warmer.more = SEVERAL
+    assert warmer().snapshot == cache.snapshot
+    assert fast_zones(warmer) == []

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sandbox.faults import Faults
-from tasks.cache.warm import BAD_DISK, NO_SPACE, disk_failure
+from tasks.cache.warm import BAD_DISK, NO_SPACE, client, disk_failure
 from tests.tasks.cache.conftest import MIB, Script
 
 
@@ -99,11 +99,14 @@ def test_a_torn_journal_counts_as_none(script: Script) -> None:
     script.assert_whole()
 
 
-def test_wrong_bytes_in_s3_end_with_65_and_no_marker(script: Script) -> None:
+def test_wrong_bytes_in_s3_are_read_twice_and_end_with_65_and_no_marker(script: Script) -> None:
     script.staged.put("second.safetensors", bytes(4 * MIB))
     outcome = script()
     assert outcome.code == 65
-    assert "second.safetensors" in outcome.last("error")["cause"]
+    assert [line["text"] for line in outcome.lines if line["event"] == "note"] == [
+        "second.safetensors is torn or was misread: it is fetched whole"
+    ]
+    assert "second.safetensors: sha256" in outcome.last("error")["cause"]
     assert not (script.folder / ".slipway-complete.json").exists()
 
 
@@ -227,3 +230,18 @@ def test_how_a_file_was_written_is_said_as_it_was(script: Script) -> None:
         assert outcome.last("file")["written"] == how
     finally:
         shutil.rmtree(script.root)
+
+
+def test_a_presigned_url_is_of_the_jobs_region_as_nobody_follows_a_redirect(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "AWS_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "a",
+        "AWS_SECRET_ACCESS_KEY": "b",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    url = client(1).generate_presigned_url("get_object", Params={"Bucket": "models", "Key": "a b"})
+    assert url.startswith("https://models.s3.eu-west-1.amazonaws.com/a%20b?X-Amz-Algorithm=AWS4-HMAC-SHA256")

@@ -17,6 +17,8 @@ from tasks.cache import warming
 from tasks.cache.manifests import HELD, WARM, claim_name, job_name
 from tasks.cache.observe import ClusterVerbs
 from tasks.cache.warming import warm
+from tasks.cloud.aws import Aws
+from tasks.cloud.ebs import Ebs
 from tasks.cloud.kubernetes import Cluster
 from tasks.spec.environment import Environment
 from tasks.spec.errors import WarmingFailed
@@ -88,6 +90,7 @@ class Warmer:
             self.environment,
             reporter=self.heard,
             region="us-east-1",
+            ebs=Ebs.of(Aws("us-east-1"), "g5.2xlarge"),
             needed=self.needed,
             deadline=60.0,
             clock=clock,
@@ -158,6 +161,15 @@ def test_a_run_killed_while_the_job_runs_is_taken_up(warmer: Warmer, monkeypatch
     assert warmer.job() is not None
     warmer()
     assert warmer.claim()["metadata"]["annotations"][WARM] == COMMIT
+
+
+def test_what_a_new_claim_costs_is_said(warmer: Warmer) -> None:
+    warmer.more = {"cache": {"throughput": 500, "iops": 4000, "size": "10Gi"}}
+    warmer()
+    name = claim_name(warmer.model)
+    assert f"claim {name}: 10 GiB gp3, 4000 IOPS, 500 MiB/s: 20.80 USD a month" in warmer.heard.lines
+    assert "g5.2xlarge reads at most 417 MiB/s of it" in warmer.heard.lines
+    assert warmer.claim()["spec"]["storageClassName"] == "gp3-retain-4000-500"
 
 
 def test_the_job_asks_for_no_gpu_and_tolerates_the_gpu_nodes_taint(warmer: Warmer) -> None:

@@ -7,7 +7,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws
-from tasks.infra.inventory import delete_volumes, inventory
+from tasks.cloud.ebs import EbsPrices
+from tasks.infra.inventory import delete_volumes, inventory, storage_costs
 from tasks.infra.state import backend, ensure_state_bucket, remove_state_bucket, state_exists
 from tasks.spec.environment import Environment
 from tests.tasks.builders import an_environment
@@ -83,6 +84,40 @@ def test_a_retained_volume_is_listed_with_its_claim(stage_aws: Aws, where: Envir
     assert [str(found) for found in inventory(where, stage_aws)] == [
         f"volume {volume} 22 GiB of claim llm/model-cache-llama"
     ]
+
+
+def made_snapshot(aws: Aws, environment: Environment, volume: str) -> str:
+    tags = {
+        "slipway:environment": environment.name,
+        "slipway:repo": "acme/small",
+        "slipway:commit": "c" * 40,
+    }
+    given: Any = [{"Key": key, "Value": value} for key, value in tags.items()]
+    made = aws.client("ec2").create_snapshot(
+        VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": given}]
+    )
+    return str(made["SnapshotId"])
+
+
+def test_a_snapshot_is_listed_with_its_commit_and_priced(stage_aws: Aws, where: Environment) -> None:
+    volume = made_volume(stage_aws, where)
+    snapshot = made_snapshot(stage_aws, where, volume)
+    assert f"snapshot {snapshot} 22 GiB of acme/small cccccccccccc" in [
+        str(found) for found in inventory(where, stage_aws)
+    ]
+    prices = EbsPrices(gib_month=0.1, iops_month=0.01, mib_s_month=0.05, snapshot_gib_month=0.05)
+    assert storage_costs(where, stage_aws, prices) == [
+        f"volume {volume}: 2.20 USD a month",
+        f"snapshot {snapshot}: at most 1.10 USD a month",
+    ]
+    assert storage_costs(where, stage_aws, EbsPrices())[0] == f"volume {volume}: price unknown: not asked"
+
+
+def test_snapshots_are_deleted_with_the_volumes_they_are_of(stage_aws: Aws, where: Environment) -> None:
+    volume = made_volume(stage_aws, where)
+    snapshot = made_snapshot(stage_aws, where, volume)
+    assert delete_volumes(where, stage_aws) == [snapshot, volume]
+    assert inventory(where, stage_aws) == []
 
 
 def test_only_the_environments_own_volumes_are_deleted(stage_aws: Aws, where: Environment) -> None:

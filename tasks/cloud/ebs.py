@@ -1,0 +1,143 @@
+"""What EBS costs in a region and what an instance type reads from it, as AWS says it; and fast snapshot restore.
+
+Prices come from the Price List Query API, which is served in few regions (us-east-1 has all prices):
+https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
+gp3 is billed by GiB, by IOPS above 3,000 and by MiB/s above 125: https://aws.amazon.com/ebs/pricing/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.cloud.aws import Aws, aws_errors
+
+PRICING_REGION = "us-east-1"
+FREE_IOPS, FREE_MIB_S = 3000, 125
+HOURS_A_MONTH = 730
+PAGES = 5  # of 100 products at most; a family has some tens a region
+
+# What a price is called: (product family, end of the usage type, which begins with the region).
+_SOLD_AS = {
+    "gib_month": ("Storage", "EBS:VolumeUsage.gp3"),
+    "iops_month": ("System Operation", "EBS:VolumeP-IOPS.gp3"),
+    "mib_s_month": ("Provisioned Throughput", "EBS:VolumeP-Throughput.gp3"),
+    "snapshot_gib_month": ("Storage Snapshot", "EBS:SnapshotUsage"),
+    "fast_restore_hour": ("Fast Snapshot Restore", "EBS:FastSnapshotRestore"),
+}
+
+
+@dataclass(frozen=True)
+class EbsPrices:
+    """USD; None where AWS did not say. `unknown`: why, for people. Fast restore is an hour, a snapshot and a zone."""
+
+    gib_month: float | None = None
+    iops_month: float | None = None
+    mib_s_month: float | None = None
+    snapshot_gib_month: float | None = None
+    fast_restore_hour: float | None = None
+    unknown: str = "not asked"
+
+    def volume(self, gib: int, iops: int, mib_s: int) -> float | None:
+        """A gp3 volume, a month."""
+        if self.gib_month is None or self.iops_month is None or self.mib_s_month is None:
+            return None
+        faster = max(0, iops - FREE_IOPS) * self.iops_month + max(0, mib_s - FREE_MIB_S) * self.mib_s_month
+        return gib * self.gib_month + faster
+
+    def snapshot(self, gib: float) -> float | None:
+        """A snapshot of so many GiB that were written, a month."""
+        return None if self.snapshot_gib_month is None else gib * self.snapshot_gib_month
+
+    def fast_restore(self, zones: int) -> float | None:
+        """Fast restore of one snapshot, a month of 730 hours."""
+        return None if self.fast_restore_hour is None else zones * HOURS_A_MONTH * self.fast_restore_hour
+
+    def told(self, usd: float | None) -> str:
+        """A month's price as people read it, or that it is unknown and why."""
+        return f"price unknown: {self.unknown}" if usd is None else f"{usd:.2f} USD a month"
+
+
+def ebs_prices(aws: Aws) -> EbsPrices:
+    """Today's list prices in the region of `aws`. Never raises: what is not known is said with its reason."""
+    config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 2})
+    found: dict[str, float] = {}
+    try:
+        client = aws.session.client("pricing", region_name=PRICING_REGION, config=config)
+        for name, (family, usage) in _SOLD_AS.items():
+            for product in _products(client, family, aws.region):
+                if str(product["product"]["attributes"].get("usagetype", "")).endswith(usage):
+                    found[name] = price_of(product)
+    except (ClientError, BotoCoreError) as error:
+        return EbsPrices(**found, unknown=f"the Pricing API did not answer ({error})")
+    except (KeyError, ValueError) as error:
+        return EbsPrices(**found, unknown=f"the Pricing API's answer was not understood ({error!r})")
+    missing = [name for name in _SOLD_AS if name not in found]
+    return EbsPrices(**found, unknown=f"the Pricing API lists no {', '.join(missing)} in {aws.region}")
+
+
+def _products(client: Any, family: str, region: str) -> Iterator[dict[str, Any]]:
+    filters = [
+        {"Type": "TERM_MATCH", "Field": field, "Value": value}
+        for field, value in (("productFamily", family), ("regionCode", region))
+    ]
+    pages = client.get_paginator("get_products").paginate(
+        ServiceCode="AmazonEC2", Filters=filters, PaginationConfig={"MaxItems": PAGES * 100}
+    )
+    for page in pages:
+        yield from (json.loads(product) for product in page["PriceList"])
+
+
+def price_of(product: dict[str, Any]) -> float:
+    """USD for one unit of a price list's product, by MiB/s where it is sold by GiB/s. Raises KeyError, ValueError."""
+    for term in product["terms"]["OnDemand"].values():
+        for dimension in term["priceDimensions"].values():
+            usd = float(dimension["pricePerUnit"]["USD"])
+            if usd:
+                return usd / 1024 if str(dimension["unit"]).lower().startswith("gibps") else usd
+    raise ValueError(f"{product['product'].get('sku')} has no price in USD")
+
+
+def read_ceiling(aws: Aws, instance_type: str) -> float | None:
+    """MiB/s an instance of the type reads from EBS at most, in bursts where it has them; None where EC2 does not say.
+
+    https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-types.html  Raises CloudError.
+    """
+    with aws_errors("describing the GPU instance type"):
+        answer = aws.client("ec2").describe_instance_types(InstanceTypes=[instance_type])
+    info = answer["InstanceTypes"][0].get("EbsInfo", {}).get("EbsOptimizedInfo") or {}
+    megabytes = info.get("MaximumThroughputInMBps")
+    return float(megabytes) * 1e6 / 2**20 if megabytes else None
+
+
+@dataclass(frozen=True)
+class Ebs:
+    """EBS as one instance type in one region has it; `ceiling` is `read_ceiling`."""
+
+    aws: Aws
+    prices: EbsPrices
+    ceiling: float | None
+
+    @classmethod
+    def of(cls, aws: Aws, instance_type: str) -> Ebs:
+        """Raises CloudError where EC2 does not know the type."""
+        return cls(aws, ebs_prices(aws), read_ceiling(aws, instance_type))
+
+    def set_fast_restore(self, snapshot: str, on: Sequence[str], off: Sequence[str]) -> None:
+        set_fast_restore(self.aws, snapshot, on, off)
+
+
+def set_fast_restore(aws: Aws, snapshot: str, on: Sequence[str], off: Sequence[str]) -> None:
+    """Switch fast restore of an EC2 snapshot on and off in zones. The EBS CSI driver only switches it on, and only for a
+    snapshot it makes. Raises CloudError."""
+    ec2 = aws.client("ec2")
+    with aws_errors(f"switching fast snapshot restore of {snapshot}"):
+        if on:
+            ec2.enable_fast_snapshot_restores(AvailabilityZones=list(on), SourceSnapshotIds=[snapshot])
+        if off:
+            ec2.disable_fast_snapshot_restores(AvailabilityZones=list(off), SourceSnapshotIds=[snapshot])
