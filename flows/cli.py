@@ -17,7 +17,7 @@ import click
 
 from tasks.cloud.interruption import STOP
 from tasks.spec.catalogue import load_environment, load_model
-from tasks.spec.errors import Interrupted, SlipwayError
+from tasks.spec.errors import Interrupted, SlipwayError, ValidationFailed
 
 INTERRUPT_SECONDS = 60.0  # how long Ctrl-C lets terraform and the like end in order
 
@@ -84,6 +84,34 @@ def rollback(model: str, environment: str, release: str | None) -> None:
         click.echo(
             f"{model} in {environment}: {flow(model, environment, release=release) or 'nothing'} serves"
         )
+
+    _call(run, model=model, environment=environment)
+
+
+@main.command()
+@click.argument("model")
+@ENVIRONMENT
+@click.option(
+    "--minutes", type=float, default=30.0, show_default=True, help="no step begins that might end later"
+)
+@click.option(
+    "--step-seconds", type=float, default=60.0, show_default=True, help="each rate's window, at most"
+)
+def sweep(model: str, environment: str, minutes: float, step_seconds: float) -> None:
+    """Find the highest rate at which the objectives of MODEL hold; exit code 4 where it cannot be told."""
+
+    def run() -> None:
+        from flows.sweep import sweep as flow
+
+        found = flow(model, environment, minutes=minutes, step_seconds=step_seconds)
+        if found.refused:
+            raise ValidationFailed(
+                f"the knee of {model} in {environment} cannot be told: {found.refused}",
+                next_command=f"slipway sweep {model} -e {environment} --step-seconds {2 * step_seconds:g}",
+            )
+        click.echo(f"{model} in {environment}: objectives hold up to {found.knee:.3g} requests a second")
+        click.echo(f"  scaling.requests_per_replica: {found.requests_per_replica}")
+        click.echo(f"  engine.max_num_seqs: {found.max_num_seqs}")
 
     _call(run, model=model, environment=environment)
 

@@ -20,6 +20,8 @@ from tasks.preflight.task import check_feasible
 from tasks.rollout.ledger import ReleaseRecord
 from tasks.rollout.task import (
     keep_evidence,
+    keep_page,
+    last_proven,
     mark_proven,
     needed_commits,
     prepare_namespace,
@@ -34,7 +36,7 @@ from tasks.spec.errors import InputError, RolloutFailed, SlipwayError, Validatio
 from tasks.spec.model import Model
 from tasks.spec.records import HubInspection, LoadReport, StagedModel
 from tasks.staging.task import copy_model, inspect_model, stage_model
-from tasks.validation.task import check_load, validate
+from tasks.validation.task import check_load, draw_page, validate
 
 
 @runbook(name="deploy", run_name="deploy {model} to {environment}")
@@ -92,12 +94,15 @@ def take_through(
         needed = start(needed_commits, what, where, storage)
         volumes = [addons["aws-ebs-csi-driver"], addons["snapshot-controller"]]
         cache = start(warm_cache, what, where, cluster, staged, needed, after=[namespace, nodes, *volumes])
+        before = start(last_proven, what, where, storage)
         # up to here a run can be repeated as it is; from here on there is something to go back to
-        wait_for_all([storage, staged, cluster, nodes, namespace, needed, *addons.values(), cache])
+        wait_for_all([storage, staged, cluster, nodes, namespace, needed, *addons.values(), cache, before])
         try:
             rolled = start(roll_out, what, where, storage, cluster, cache, inspection, after=addons.values())
             endpoint = served_at(rolled.result())
-            report = start(validate, what, where, cluster, endpoint, after=[rolled]).result()
+            report = start(validate, what, where, cluster, endpoint, before, after=[rolled]).result()
+            page = draw_page(what, rolled.result().release, report)
+            keep_page(what, where, storage.result(), rolled.result(), page, "load-report")
             if report.verdict != "PASS":
                 keep_evidence(what, where, storage.result(), rolled.result(), report)
                 raise verdict_error(what.name, report)

@@ -17,7 +17,7 @@ from pydantic import Field
 from tasks.cloud.aws import aws_errors, error_code
 from tasks.spec.errors import UnknownName
 from tasks.spec.model import Record
-from tasks.spec.records import LoadReport, Release, Rollout
+from tasks.spec.records import LoadPage, LoadReport, Release, Rollout, Sweep
 
 
 class Serving(Record):
@@ -44,6 +44,10 @@ class ReleaseRecord(Record):
     rollout: Rollout | None = None
     report: LoadReport | None = Field(None, description="the load validation it passed or failed")
     failure: Failure | None = Field(None, description="why it does not serve: the first cause there was")
+    proven_by: LoadReport | None = Field(
+        None, description="the last load validation it passed; stays when it is rolled out again"
+    )
+    sweep: Sweep | None = Field(None, description="its knee; stays likewise")
 
 
 class Ledger:
@@ -76,22 +80,61 @@ class Ledger:
 
     def begin(self, record: ReleaseRecord) -> Serving:
         """Write the release down, and that it is being rolled out. Idempotent."""
-        self._write(f"{self._folder}/{record.release.id}.json", record)
+        self._write_record(record)
         return self._write_serving(self.serving().model_copy(update={"rolling": record.release.id}))
 
     def proven(self, record: ReleaseRecord) -> Serving:
         """The release being rolled out passed every gate: it serves now."""
-        self._write(f"{self._folder}/{record.release.id}.json", record)
+        self._write_record(record.model_copy(update={"proven_by": record.report}))
         before = self.serving()
         return self._write_serving(after_proof(before, record.release.id))
 
     def failed(self, record: ReleaseRecord) -> None:
         """Keep the broken release's evidence; `restored` closes it."""
-        self._write(f"{self._folder}/{record.release.id}.json", record)
+        self._write_record(record)
+
+    def swept(self, record: ReleaseRecord, sweep: Sweep) -> None:
+        """Write a sweep's outcome into the release it was made on."""
+        self._write_record(record.model_copy(update={"sweep": sweep}))
+
+    def last_proven(self) -> tuple[str, LoadReport] | None:
+        """(release, report) of the validation that what serves passed last, else of what served before it."""
+        known = self.serving()
+        for release_id in (known.serving, known.previous):
+            if release_id is None:
+                continue
+            record = self.record(release_id)
+            passed = record.proven_by or record.report
+            if passed is not None and passed.verdict == "PASS":
+                return release_id, passed
+        return None
+
+    def keep_page(self, release_id: str, name: str, page: LoadPage) -> str:
+        """NAME.html and NAME.json beside the release; the page's address, s3://…"""
+        key = f"{self._folder}/{release_id}/{name}"
+        for suffix, kind, text in (
+            ("json", "application/json", page.document),
+            ("html", "text/html; charset=utf-8", page.html),
+        ):
+            with aws_errors("writing a load report"):
+                self._s3.put_object(
+                    Bucket=self._bucket, Key=f"{key}.{suffix}", Body=text.encode(), ContentType=kind
+                )
+        return f"s3://{self._bucket}/{key}.html"
 
     def restored(self, release_id: str | None, *, asked_for: bool = False) -> Serving:
         """`release_id` serves again (None: nothing does); `asked_for` by name, not as the one before."""
         return self._write_serving(after_return(self.serving(), release_id, asked_for=asked_for))
+
+    def _write_record(self, record: ReleaseRecord) -> None:
+        """What a release has proven, and its knee, stay when it is written anew."""
+        key = f"{self._folder}/{record.release.id}.json"
+        known = self._read(key)
+        if known:
+            before = ReleaseRecord.model_validate(known)
+            kept = {name: getattr(record, name) or getattr(before, name) for name in ("proven_by", "sweep")}
+            record = record.model_copy(update=kept)
+        self._write(key, record)
 
     def _write_serving(self, serving: Serving) -> Serving:
         self._write(f"{self._folder}/serving.json", serving)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import Any
 
 from prefect import task
@@ -21,12 +22,14 @@ from tasks.spec.records import (
     Endpoint,
     HubInspection,
     Infrastructure,
+    LoadPage,
     LoadReport,
     Release,
     StorageOutputs,
+    Sweep,
     WarmCache,
 )
-from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of, show_table
+from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of, show_markdown, show_table
 
 
 def place_of(
@@ -155,6 +158,76 @@ def keep_evidence(
 ) -> None:
     """The report of a release that failed its validation, beside the release."""
     ledger_of(environment, model, storage).failed(record.model_copy(update={"report": report}))
+
+
+@task(task_run_name="last proof of {model.name}", **SETTINGS)
+def last_proven(
+    model: Model, environment: Environment, storage: StorageOutputs
+) -> tuple[str, LoadReport] | None:
+    """(release, report) to compare the next one with; None where nothing is proven yet. Read before a rollout begins."""
+    return ledger_of(environment, model, storage).last_proven()
+
+
+@task(task_run_name="report of {model.name} kept", **SETTINGS)
+def keep_page(
+    model: Model,
+    environment: Environment,
+    storage: StorageOutputs,
+    record: ReleaseRecord,
+    page: LoadPage,
+    name: str,
+) -> str:
+    """The page and its JSON beside the release, and an artifact of the run that says where; its address."""
+    at = f"{name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+    address = ledger_of(environment, model, storage).keep_page(record.release.id, at, page)
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    console = f"https://{environment.region}.console.aws.amazon.com/s3/object/{bucket}?prefix={key}"
+    show_markdown(
+        f"{name}-page-{model.name}",
+        f"[{address}]({console})\n\n```\naws s3 cp {address} {name}.html\n```\n\nBeside it, for machines: `{at}.json`.",
+        f"{name} of {model.name}, release {record.release.id}: one page",
+    )
+    RunReporter(name).say(f"the page is at {address}")
+    return address
+
+
+@task(task_run_name="what serves {model.name}", **SETTINGS)
+def serving_release(model: Model, environment: Environment, storage: StorageOutputs) -> ReleaseRecord:
+    """The release that serves. Raises InputError where none does."""
+    ledger = ledger_of(environment, model, storage)
+    known = ledger.serving()
+    if known.rolling or known.serving is None:
+        raise InputError(
+            f"no release of {model.name} serves in {environment.name}"
+            + (f": {known.rolling} is being rolled out" if known.rolling else ""),
+            next_command=f"slipway deploy {model.name} -e {environment.name}",
+        )
+    return ledger.record(known.serving)
+
+
+@task(task_run_name="replicas of {model.name}", **SETTINGS)
+def ready_replicas(model: Model, environment: Environment, infrastructure: Infrastructure) -> int:
+    """How many serve now. Raises RolloutFailed where none does."""
+    found = cluster_of(infrastructure).get(
+        "apps/v1", "Deployment", f"vllm-{model.name}", environment.namespace
+    )
+    ready = int(((found or {}).get("status") or {}).get("readyReplicas") or 0)
+    if not ready:
+        raise RolloutFailed(
+            f"no replica of {model.name} is ready in {environment.name}",
+            next_command=f"slipway wake {model.name} -e {environment.name}",
+        )
+    return ready
+
+
+@task(task_run_name="knee of {model.name} kept", **SETTINGS)
+def keep_sweep(
+    model: Model, environment: Environment, storage: StorageOutputs, record: ReleaseRecord, sweep: Sweep
+) -> Sweep:
+    """Into the release it was measured on, read anew: the sweep took a while."""
+    ledger = ledger_of(environment, model, storage)
+    ledger.swept(ledger.record(record.release.id), sweep)
+    return sweep
 
 
 @task(task_run_name="{model.name} answers", **SETTINGS)

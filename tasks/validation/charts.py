@@ -64,7 +64,7 @@ def draw(chart: Chart) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}">',
         *_grid(x_axis, y_axis),
         *(_line(series, x_axis, y_axis) for series in shown if series.points),
-        *(_mark(mark, x_axis, y_axis) for mark in chart.marks),
+        *(_mark(mark, x_axis, y_axis, row) for row, mark in enumerate(chart.marks)),
         f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x_name)}</text>',
         f'<text class="axis" transform="translate(12 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)" '
         f'text-anchor="middle">{escape(chart.y_name)}</text>',
@@ -111,7 +111,7 @@ class _Axis:
                 inside = [value for value in inside if f"{value:e}".startswith("1")]
             if len(inside) > 1:
                 return inside
-        rough = (self.high - self.low) / 5
+        rough = (self.high - self.low) / 6
         magnitude = 10.0 ** math.floor(math.log10(rough))
         step = next(m * magnitude for m in (1, 2, 5, 10) if m * magnitude >= rough)
         first = math.ceil(self.low / step)
@@ -158,13 +158,14 @@ def _line(series: Series, x_axis: _Axis, y_axis: _Axis) -> str:
     return drawn
 
 
-def _mark(mark: Mark, x_axis: _Axis, y_axis: _Axis) -> str:
+def _mark(mark: Mark, x_axis: _Axis, y_axis: _Axis, row: int) -> str:
+    """`row` keeps the names of marks near each other apart."""
     if mark.upright:
         at = x_axis.at(mark.value)
         anchor, dx = ("end", -4) if at > (LEFT + WIDTH - RIGHT) / 2 else ("start", 4)
         return (
             f'<line class="{mark.style}" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-            f'<text class="note {mark.style}" x="{at + dx:.1f}" y="{TOP + 10}" text-anchor="{anchor}">{escape(mark.name)}</text>'
+            f'<text class="note {mark.style}" x="{at + dx:.1f}" y="{TOP + 10 + 13 * row}" text-anchor="{anchor}">{escape(mark.name)}</text>'
         )
     at = y_axis.at(mark.value)
     return (

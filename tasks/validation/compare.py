@@ -1,7 +1,8 @@
 """A run beside the last proven one: a regression is what exceeds the margin allowed and the noise measured. Pure.
 
-Noise: the window's blocks are runs of their own (batch means). The standard error of a figure is the standard deviation of its
-blocks' values over the root of their number; that of a difference, the root of both squared and summed. What one slow minute does to
+Noise: the window's blocks are runs of their own (batch means). What is compared is the mean of a percentile over the blocks; its
+standard error is the standard deviation of the blocks' values over the root of their number; that of a difference, the root of both
+squared and summed. What one slow minute does to
 its neighbours stays within blocks, which a bootstrap of single requests would take for many independent observations.
 """
 
@@ -9,9 +10,8 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Callable
 
-from tasks.spec.records import Block, Comparison, Figure, LoadReport
+from tasks.spec.records import Comparison, Figure, LoadReport
 
 SIGMAS = 3.0  # of the difference: a run as good as the last is called worse about once in 700 figures
 ENOUGH_BLOCKS = 5
@@ -49,28 +49,19 @@ def compare(
 def latencies(now: LoadReport, before: LoadReport, margin: float) -> list[Figure]:
     figures = []
     for metric, percent in LATENCIES:
-        one, other = getattr(getattr(now, metric), percent), getattr(getattr(before, metric), percent)
-        if one is None or other is None:
-            continue
-
-        def value(block: Block, metric: str = metric, percent: str = percent) -> float | None:
-            found: float | None = getattr(getattr(block, metric), percent)
-            return found
-
-        noise = math.hypot(standard_error(now, value), standard_error(before, value))
-        figures.append(figure(f"{metric}_{percent}_ms", other, one, noise, margin, one - other))
+        one, other = (
+            [v for block in run.blocks if (v := getattr(getattr(block, metric), percent)) is not None]
+            for run in (now, before)
+        )
+        if len(one) >= ENOUGH_BLOCKS and len(other) >= ENOUGH_BLOCKS:
+            figures.append(figure_of_blocks(f"{metric}_{percent}_ms", other, one, margin, more_is_worse=True))
     return figures
 
 
 def throughput(now: LoadReport, before: LoadReport, margin: float) -> Figure:
     """Of callers that wait: an open loop's is what was asked for."""
-
-    def value(block: Block) -> float:
-        return block.output_tokens / block.seconds
-
-    noise = math.hypot(standard_error(now, value), standard_error(before, value))
-    one, other = now.output_tokens_per_second, before.output_tokens_per_second
-    return figure("output_tokens_per_second", other, one, noise, margin, other - one)
+    one, other = ([block.output_tokens / block.seconds for block in run.blocks] for run in (now, before))
+    return figure_of_blocks("output_tokens_per_second", other, one, margin, more_is_worse=False)
 
 
 def error_rate(now: LoadReport, before: LoadReport, margin: float) -> Figure:
@@ -90,9 +81,16 @@ def figure(name: str, before: float, now: float, noise: float, margin: float, wo
     )
 
 
-def standard_error(report: LoadReport, value: Callable[[Block], float | None]) -> float:
-    found = [one for one in map(value, report.blocks) if one is not None]
-    return statistics.stdev(found) / math.sqrt(len(found)) if len(found) > 1 else 0.0
+def figure_of_blocks(
+    name: str, before: list[float], now: list[float], margin: float, *, more_is_worse: bool
+) -> Figure:
+    noise = math.hypot(standard_error(before), standard_error(now))
+    first, second = statistics.fmean(before), statistics.fmean(now)
+    return figure(name, first, second, noise, margin, second - first if more_is_worse else first - second)
+
+
+def standard_error(values: list[float]) -> float:
+    return statistics.stdev(values) / math.sqrt(len(values))
 
 
 def with_comparison(report: LoadReport, comparison: Comparison) -> LoadReport:

@@ -252,7 +252,7 @@ def _sweep(sweep: Sweep, objectives: Objectives) -> str:
         f"<p><b>Refused:</b> {escape(sweep.refused)}</p>"
         if sweep.refused
         else f"<p>The objectives hold up to <b>{sweep.knee or 0:.3g} requests a second</b> on {sweep.replicas} "
-        f"replicas. Proposed: <code>scaling.requests_per_replica: {sweep.requests_per_replica}</code>, "
+        f"replica{'s' if sweep.replicas > 1 else ''}. Proposed: <code>scaling.requests_per_replica: {sweep.requests_per_replica}</code>, "
         f"<code>engine.max_num_seqs: {sweep.max_num_seqs}</code>.</p><p class='quiet'>{escape(sweep.why)}</p>"
     )
     return _section(

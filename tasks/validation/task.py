@@ -10,34 +10,88 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
 from tasks.spec.errors import ValidationFailed
-from tasks.spec.model import Model
-from tasks.spec.records import Endpoint, Infrastructure, LoadReport
+from tasks.spec.model import Load, Model
+from tasks.spec.records import Endpoint, Infrastructure, LoadPage, LoadReport, Release, Sweep
 from tasks.task import SETTINGS, RunReporter, cluster_of, show_table
+from tasks.validation.compare import compare, with_comparison
+from tasks.validation.page import page
 from tasks.validation.sources import read_sources
+from tasks.validation.sweep import conclude, rows, search
 from tasks.validation.validation import prove, table, tell
 
 
 @task(task_run_name="load of {model.name} can be read", **SETTINGS)
 def check_load(model: Model) -> str:
     """The load in words, once its files are there and can be read. Raises InvalidDocument with file and line."""
-    rows, prompts = read_sources(model.load, project_root())
-    what = [f"{len(rows)} rows of a trace"] * bool(rows) + [f"{len(prompts)} prompts"] * bool(prompts)
+    trace, prompts = read_sources(model.load, project_root())
+    what = [f"{len(trace)} rows of a trace"] * bool(trace) + [f"{len(prompts)} prompts"] * bool(prompts)
     return ": ".join([str(model.load), *what])
 
 
 @task(task_run_name="load validation of {model.name}", **SETTINGS)
 def validate(
-    model: Model, environment: Environment, infrastructure: Infrastructure, endpoint: Endpoint
+    model: Model,
+    environment: Environment,
+    infrastructure: Infrastructure,
+    endpoint: Endpoint,
+    before: tuple[str, LoadReport] | None = None,
 ) -> LoadReport:
-    """The model's load against the endpoint, through the gateway, as a report with a verdict."""
+    """The model's load against the endpoint, through the gateway, as a report with a verdict.
+
+    `before` is the release proven last and its report, which this one must not be worse than.
+    """
     key = api_key(cluster_of(infrastructure), endpoint)
     reporter = RunReporter("validation")
-    report = prove(model, endpoint, key, reporter, root=project_root())
+    measured = prove(model, endpoint, key, reporter, root=project_root())
+    release, last = before or (None, None)
+    comparison = compare(measured, last, model.objectives.max_regression, release)
+    report = with_comparison(measured, comparison)
     tell(report, reporter)
     show_table(
         f"load-report-{model.name}", table(report), f"{report.verdict}: {model.name} on {environment.name}"
     )
     return report
+
+
+@task(task_run_name="page of {release.model}", **SETTINGS)
+def draw_page(
+    model: Model, release: Release, report: LoadReport | None = None, sweep: Sweep | None = None
+) -> LoadPage:
+    """What was measured as one self-contained page, and as JSON."""
+    return page(release, model.objectives, report, sweep)
+
+
+@task(task_run_name="knee of {model.name}", **SETTINGS)
+def find_knee(
+    model: Model,
+    environment: Environment,
+    infrastructure: Infrastructure,
+    endpoint: Endpoint,
+    replicas: int,
+    budget: float,
+    step_seconds: float,
+) -> Sweep:
+    """Rates tried one after another against what serves, through the gateway. Changes nothing."""
+    key = api_key(cluster_of(infrastructure), endpoint)
+    reporter = RunReporter("sweep")
+
+    def measure(load: Load) -> LoadReport:
+        return prove(model.model_copy(update={"load": load}), endpoint, key, reporter, root=project_root())
+
+    return search(model, measure, reporter, replicas=replicas, budget=budget, step_seconds=step_seconds)
+
+
+@task(task_run_name="what the sweep of {model.name} tells", **SETTINGS)
+def read_knee(model: Model, environment: Environment, sweep: Sweep, replicas_after: int) -> Sweep:
+    """The knee and the settings that follow from it, or why none is told."""
+    found = conclude(sweep, replicas_after)
+    said = f"refused: {found.refused}" if found.refused else f"the knee is at {found.knee:.3g}/s"
+    reporter = RunReporter("sweep")
+    reporter.say(said)
+    if found.why:
+        reporter.say(found.why)
+    show_table(f"sweep-{model.name}", rows(found), f"{model.name} on {environment.name}: {said}")
+    return found
 
 
 def api_key(cluster: Cluster, endpoint: Endpoint) -> str:
