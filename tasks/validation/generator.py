@@ -14,6 +14,7 @@ import json
 import math
 import os
 import resource
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ import uvloop
 
 from tasks.spec.model import Load, Objectives, Record
 from tasks.spec.records import LoadReport
-from tasks.validation.arrivals import Arrival, arrivals, cut_to_context, lengths
+from tasks.validation.arrivals import Arrival, arrivals, cut_to_context, fitted, lengths
 from tasks.validation.asking import Asking
 from tasks.validation.connections import CONNECT_SECONDS, SPARE, Pool
 from tasks.validation.measure import report
@@ -71,7 +72,7 @@ async def generate(job: Job, key: str, tell: Tell) -> LoadReport:
     lags: list[float] = []
     url = httpx.URL(job.base_url)
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
-    await greet(f"{job.base_url}/models", key)
+    await greet(f"{job.base_url}/models", key, tls)
     pool = Pool(url.host, url.port or (443 if tls else 80), tls=tls, stall=load.stall)
     try:
         await open_ready(pool, connections_for(load, schedule))
@@ -82,7 +83,7 @@ async def generate(job: Job, key: str, tell: Tell) -> LoadReport:
         start = time.perf_counter()
         tally.begin = start + load.warmup
         lagging = asyncio.create_task(_watch_lag(lags, load.warmup))
-        sending = Sending(pool, asking, load, tally, start, tell)
+        sending = Sending(pool, asking, load, tally, start, tell, job.max_model_len)
         if load.arrivals == "closed":
             await sending.closed()
         else:
@@ -92,12 +93,14 @@ async def generate(job: Job, key: str, tell: Tell) -> LoadReport:
         gc.enable()
     finally:
         await pool.close()
-    return report(tally, load, job.objectives, started_at=started_at, lags=lags, cut_to_context=cut)
+    return report(
+        tally, load, job.objectives, started_at=started_at, lags=lags, cut_to_context=cut + sending.cut
+    )
 
 
-async def greet(url: str, key: str) -> None:
+async def greet(url: str, key: str, tls: ssl.SSLContext | None) -> None:
     """DNS, TLS and the server's first answer are not the model's time. Raises httpx.HTTPError."""
-    async with httpx.AsyncClient(timeout=CONNECT_SECONDS) as client:
+    async with httpx.AsyncClient(timeout=CONNECT_SECONDS, verify=tls or False, trust_env=False) as client:
         await client.get(url, headers={"Authorization": f"Bearer {key}"})
 
 
@@ -125,7 +128,9 @@ class Sending:
     tally: Tally
     start: float
     tell: Tell
+    max_model_len: int | None = None
     running: int = 0
+    cut: int = field(default=0, init=False)
     _all_ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def open(self, schedule: list[Arrival]) -> None:
@@ -151,6 +156,7 @@ class Sending:
             if now >= end:
                 return
             index, (words, tokens) = next(upcoming)
+            words, tokens = self._within_context(words, tokens)
             request = self.asking.request(words, tokens, index)
             due = time.perf_counter()
             reading = Reading(due, counted=due >= self.tally.begin, streaming=load.streaming)
@@ -167,6 +173,14 @@ class Sending:
         for _ in range(load.concurrency or 0):
             ask()
         await asyncio.sleep(end - time.perf_counter())
+
+    def _within_context(self, words: int, tokens: int) -> tuple[int, int]:
+        if self.max_model_len is None:
+            return words, tokens
+        asked = Arrival(0.0, words, tokens, counted=True)
+        fits = fitted(asked, self.max_model_len)
+        self.cut += fits is not asked
+        return fits.prompt_words, fits.output_tokens
 
     async def drain(self) -> None:
         """What still runs gets `drain` seconds; what runs after that has failed, and is counted."""

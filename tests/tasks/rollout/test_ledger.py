@@ -9,8 +9,9 @@ from tasks.rollout.ledger import Ledger, ReleaseRecord, Serving, after_proof
 from tasks.rollout.restore import decide_return
 from tasks.spec.errors import UnknownName
 from tasks.spec.model import Engine
-from tasks.spec.records import Release
+from tasks.spec.records import LoadPage, Release, Sweep
 from tests.tasks.builders import COMMIT
+from tests.tasks.validation.reports import AT, a_run
 
 
 @pytest.fixture
@@ -120,3 +121,49 @@ def test_an_unknown_release_is_told_with_where_to_look(ledger: Ledger) -> None:
     with pytest.raises(UnknownName, match="no release 'nope' of llama") as caught:
         ledger.record("nope")
     assert "aws s3 ls s3://" in str(caught.value.next_command)
+
+
+def proven(record: ReleaseRecord, requests: int, verdict: str = "PASS") -> ReleaseRecord:
+    report = a_run(1).model_copy(update={"requests": requests, "verdict": verdict})
+    return record.model_copy(update={"report": report})
+
+
+def test_nothing_proven_is_nothing_to_compare_with(ledger: Ledger) -> None:
+    assert ledger.last_proven() is None
+    ledger.begin(A)
+    assert ledger.last_proven() is None
+
+
+def test_the_last_proof_is_of_what_serves(ledger: Ledger) -> None:
+    for record, requests in ((A, 100), (B, 200)):
+        ledger.begin(record)
+        ledger.proven(proven(record, requests))
+    found = ledger.last_proven()
+    assert found is not None
+    assert (found[0], found[1].requests) == (B.release.id, 200)
+
+
+def test_a_proof_and_a_knee_stay_when_the_release_is_rolled_out_again(ledger: Ledger) -> None:
+    """A run that was killed, or whose validation failed, must not take away what the next one is compared with."""
+    ledger.begin(A)
+    ledger.proven(proven(A, 100))
+    knee = Sweep(started_at=AT, replicas=1, steps=(), knee=12.0)
+    ledger.swept(ledger.record(A.release.id), knee)
+    ledger.begin(A)
+    ledger.failed(proven(A, 300, "FAIL"))
+    kept = ledger.record(A.release.id)
+    assert kept.sweep == knee
+    assert kept.report is not None and kept.report.verdict == "FAIL"
+    found = ledger.last_proven()
+    assert found is not None and found[1].requests == 100
+
+
+def test_a_page_lies_beside_its_release(stage_aws: Aws, bucket: str, ledger: Ledger) -> None:
+    address = ledger.keep_page("0123456789ab", "load-report-1", LoadPage(html="<p>é</p>", document="{}"))
+    assert address == f"s3://{bucket}/releases/staging/llama/0123456789ab/load-report-1.html"
+    s3 = stage_aws.client("s3")
+    key = address.removeprefix(f"s3://{bucket}/")
+    found = s3.get_object(Bucket=bucket, Key=key)
+    assert found["Body"].read().decode() == "<p>é</p>"
+    assert found["ContentType"] == "text/html; charset=utf-8"
+    assert s3.get_object(Bucket=bucket, Key=key.replace(".html", ".json"))["Body"].read() == b"{}"

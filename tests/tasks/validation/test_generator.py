@@ -74,6 +74,10 @@ class Server:
         self.connections.add(request.transport)
         if how == "503":
             return web.Response(status=503, text="busy")
+        if how == "drop":
+            assert request.transport
+            request.transport.abort()  # as a pod that was killed: a reset, no answer at all
+            return web.Response()
         if not body["stream"]:
             usage = {"prompt_tokens": 4, "completion_tokens": 3}
             choice = {"message": {"content": "abc"}, "finish_reason": "length"}
@@ -175,16 +179,16 @@ def test_what_is_asked_of_the_engine(serve: Serve, heard: Heard) -> None:
 
 
 def test_each_way_to_fail_is_counted_under_its_name(serve: Serve, heard: Heard) -> None:
-    ways = ("good", "503", "error", "cut", "stall")
-    server = serve(lambda n, request: ways[n % 5])
+    ways = ("good", "503", "error", "cut", "stall", "drop")
+    server = serve(lambda n, request: ways[n % 6])
     found = prove(a_load_of(warmup=0), endpoint(server.port), KEY, heard, root=ROOT)
-    each = Counter(ways[n % 5] for n in range(len(server.bodies)))
+    each = Counter(ways[n % 6] for n in range(len(server.bodies)))
     assert found.requests == len(server.bodies)
     assert found.succeeded == each["good"]
     assert found.failures == {
         "http 503": each["503"],
         "error in a 200": each["error"],
-        "connection lost": each["cut"],
+        "connection lost": each["cut"] + each["drop"],
         "stalled": each["stall"],
     }
     assert found.verdict == "FAIL"
@@ -271,7 +275,16 @@ def test_callers_that_wait_keep_so_many_requests_under_way(serve: Serve, heard: 
     found = prove(model, endpoint(server.port), KEY, heard, root=ROOT)
     assert found.failures == {}
     assert found.in_flight == pytest.approx(6, abs=0.7)
-    assert found.offered_rate is None
+    assert (found.offered_rate, found.cut_to_context) == (None, 0)
+
+
+def test_callers_are_cut_to_the_models_context_too(serve: Serve, heard: Heard) -> None:
+    server = serve(lambda n, request: "good")
+    model = a_load_of(arrivals="closed", rate=None, concurrency=2, warmup=0, prompt_tokens={"mean": 8192})
+    found = prove(model, endpoint(server.port), KEY, heard, root=ROOT)
+    assert found.cut_to_context == len(server.bodies) > 0
+    words = {len(body["messages"][0]["content"].split()) for body in server.bodies}
+    assert words == {model.engine.max_model_len - 32 - 3}
 
 
 def test_a_caller_that_is_refused_does_not_hammer(serve: Serve, heard: Heard) -> None:
