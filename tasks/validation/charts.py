@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 
 WIDTH, HEIGHT = 560, 260
-LEFT, RIGHT, TOP, BOTTOM = 56, 16, 14, 40
+LEFT, RIGHT, TOP, BOTTOM = 68, 16, 14, 40
 
 Point = tuple[float, float]
 
@@ -109,7 +109,7 @@ class _Axis:
             inside = [value for value in found if self.low <= value <= self.high]
             if len(inside) > 8:
                 inside = [value for value in inside if f"{value:e}".startswith("1")]
-            if len(inside) > 1:
+            if len(inside) > 2:
                 return inside
         rough = (self.high - self.low) / 6
         magnitude = 10.0 ** math.floor(math.log10(rough))
