@@ -103,6 +103,7 @@ class Pool:
         self._all: set[Connection] = set()
         self._news: list[tuple[float, Connection, bytes | None]] = []
         self._opening: set[asyncio.Task[None]] = set()
+        self._waiting: dict[Reading, Done] = {}  # for a connection of their own
         self._spares_coming = 0
         self._tidying = asyncio.create_task(self._tidy())
 
@@ -118,7 +119,8 @@ class Pool:
         if connection is not None:
             connection.send(request, reading, done)
         else:
-            self._start(self._send_on_new(request, reading, done))
+            self._waiting[reading] = done
+            self._start(self._send_on_new(request, reading))
         if len(self._idle) + self._spares_coming < SPARE:
             self._spares_coming += 1
             self._start(self._add_spare())
@@ -126,8 +128,8 @@ class Pool:
     def give_up(self, failure: str) -> None:
         """End every request that still runs."""
         now = time.perf_counter()
-        for task in self._opening:
-            task.cancel()
+        for reading, done in [*self._waiting.items()]:
+            self._fail_waiting(reading, done, now, failure)
         for connection in list(self._all):
             if connection.reading is not None:
                 connection.finish(now, failure)
@@ -136,7 +138,12 @@ class Pool:
         self._tidying.cancel()
         for connection in list(self._all):
             connection.close()
-        await asyncio.gather(self._tidying, *self._opening, return_exceptions=True)
+        for task in self._opening:
+            task.cancel()
+        ended = await asyncio.gather(self._tidying, *self._opening, return_exceptions=True)
+        for error in ended:
+            if isinstance(error, Exception):  # cancellation is none
+                raise error
 
     # what connections tell
 
@@ -178,13 +185,23 @@ class Pool:
         self._all.add(connection)
         return connection
 
-    async def _send_on_new(self, request: bytes, reading: Reading, done: Done) -> None:
+    async def _send_on_new(self, request: bytes, reading: Reading) -> None:
         try:
             connection = await self._connect()
-        except (OSError, asyncio.CancelledError) as error:
-            reading.failure, reading.ended = why_not_connected(error), time.perf_counter()
-            return done(reading)
-        return connection.send(request, reading, done)
+        except OSError as error:
+            if done := self._waiting.get(reading):
+                self._fail_waiting(reading, done, time.perf_counter(), why_not_connected(error))
+            return
+        done = self._waiting.pop(reading, None)
+        if done is None:
+            self._idle.append(connection)  # given up meanwhile
+        else:
+            connection.send(request, reading, done)
+
+    def _fail_waiting(self, reading: Reading, done: Done, at: float, failure: str) -> None:
+        del self._waiting[reading]
+        reading.failure, reading.ended = failure, at
+        done(reading)
 
     async def _add_spare(self) -> None:
         try:
@@ -209,15 +226,13 @@ class Pool:
                     connection.finish(now, "stalled" if connection.answer.status else "no answer in time")
 
 
-def why_not_connected(error: BaseException) -> str:
+def why_not_connected(error: OSError) -> str:
     """The failure's name."""
     match error:
         case ConnectionRefusedError():
             return "connection refused"
         case TimeoutError():
             return "no connection in time"
-        case asyncio.CancelledError():
-            return "still running after the drain"
         case OSError(errno=number) if number is not None:
             return f"no connection: {errno.errorcode.get(number, number)}"
     return "no connection"

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import uvloop
@@ -70,6 +71,8 @@ async def generate(job: Job, key: str, tell: Tell) -> LoadReport:
     asking = Asking(job.base_url, job.served_name, key, load, longest=longest, given=given)
     tally = Tally(job.objectives)
     lags: list[float] = []
+    wrong: list[Any] = []  # a fault of ours must not be measured as the server's
+    asyncio.get_running_loop().set_exception_handler(lambda loop, told: wrong.append(told))
     url = httpx.URL(job.base_url)
     tls = httpx.create_ssl_context() if url.scheme == "https" else None
     await greet(f"{job.base_url}/models", key, tls)
@@ -93,6 +96,8 @@ async def generate(job: Job, key: str, tell: Tell) -> LoadReport:
         gc.enable()
     finally:
         await pool.close()
+    if wrong:
+        raise RuntimeError(f"the generator itself failed: {wrong[0]}") from wrong[0].get("exception")
     return report(
         tally, load, job.objectives, started_at=started_at, lags=lags, cut_to_context=cut + sending.cut
     )
@@ -190,7 +195,6 @@ class Sending:
                 await asyncio.wait_for(self._all_ended.wait(), self.load.drain)
             except TimeoutError:
                 self.pool.give_up("still running after the drain")
-                await asyncio.sleep(0)
 
     def _send(self, request: bytes, reading: Reading, done: Callable[[Reading], None]) -> None:
         self.running += 1

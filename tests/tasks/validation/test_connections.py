@@ -152,6 +152,23 @@ def test_giving_up_ends_what_runs() -> None:
     run(serve, test)
 
 
+def test_giving_up_ends_what_has_no_connection_yet() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async def test(pool: Pool) -> None:
+        ended: list[Reading] = []
+        for _ in range(3):
+            pool.send(ASK, Reading(0.0, counted=True), ended.append)
+        pool.give_up("still running after the drain")  # before any of them could connect
+        assert [reading.failure for reading in ended] == ["still running after the drain"] * 3
+        await asyncio.sleep(0.1)
+        assert len(ended) == 3
+
+    run(serve, test)
+
+
 def test_nobody_listening_is_a_refusal() -> None:
     async def alone() -> None:
         pool = Pool("127.0.0.1", free_port(), tls=None, stall=1.0)
