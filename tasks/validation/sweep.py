@@ -12,6 +12,7 @@ from tasks.spec.progress import Reporter
 from tasks.spec.quantities import human_seconds
 from tasks.spec.records import LoadReport, Sweep, SweepStep
 from tasks.validation.knee import Limits, Refused, find, next_rate, proposals
+from tasks.validation.measure import ENOUGH_REQUESTS
 
 STEP_SECONDS = 60.0  # of a window, where the model's own is longer
 RANGE = 64.0  # times the model's rate, up and down
@@ -31,9 +32,10 @@ def sweepable(model: Model) -> float:
 
 
 def step_load(load: Load, rate: float, number: int, step_seconds: float) -> Load:
-    """The model's load at one rate. Another seed each time, or the prefix cache would answer for the step before."""
+    """The model's load at one rate, long enough for a verdict. Another seed each time, or the prefix cache would answer
+    for the step before."""
     given = load.model_dump(exclude={"stages", "ramp_to"})
-    window = min(load.window, step_seconds)
+    window = max(min(load.window, step_seconds), 2 * ENOUGH_REQUESTS / rate)
     return Load.model_validate(
         given | {"rate": rate, "window": window, "seed": load.seed + 7919 * (number + 1)}
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
@@ -75,5 +76,24 @@ def test_a_load_validation_that_fails_keeps_its_evidence(region: Region, faults:
     release = re.search(r"release (\w+) \(bundle", done.output)
     assert release
     key = f"releases/{ENVIRONMENT}/tiny-llama/{release[1]}.json"
-    kept = region.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
+    s3 = region.client("s3")
+    kept = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read().decode()
     assert '"verdict": "FAIL"' in kept
+    beside = s3.list_objects_v2(Bucket=BUCKET, Prefix=key.replace(".json", "/load-report-"))["Contents"]
+    page = next(one["Key"] for one in beside if one["Key"].endswith(".html"))
+    assert page in done.output
+    assert b'<span class="verdict FAIL">' in s3.get_object(Bucket=BUCKET, Key=page)["Body"].read()
+
+
+def test_a_sweep_writes_what_it_found_and_changes_nothing(region: Region, first: str) -> None:
+    """Whether this machine tells a knee is its own affair; that what was tried is kept, and told, is not."""
+    done = region.run("sweep", "tiny-llama", "-e", ENVIRONMENT, "--step-seconds", "4", "--minutes", "1.5")
+    key = f"releases/{ENVIRONMENT}/tiny-llama/{first}.json"
+    kept = json.loads(region.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    assert len(kept["sweep"]["steps"]) > 1
+    assert kept["proven_by"]["verdict"] == "PASS"
+    if kept["sweep"]["knee"] is None:
+        done.refused(VALIDATION, "error: the knee of tiny-llama in sandbox cannot be told: ")
+        assert kept["sweep"]["refused"] in done.output
+    else:
+        assert f"engine.max_num_seqs: {kept['sweep']['max_num_seqs']}" in done.succeeded().output

@@ -14,6 +14,7 @@ from tasks.spec.errors import InputError
 from tasks.spec.model import Load
 from tasks.spec.records import LoadReport, SweepStep
 from tasks.validation.knee import MOST_STEPS, TOLERANCE, Knee, Limits, Refused, find, next_rate, proposals
+from tasks.validation.measure import ENOUGH_REQUESTS
 from tasks.validation.sweep import conclude, rows, search, step_load, sweepable
 from tests.tasks.builders import a_model
 from tests.tasks.conftest import Heard
@@ -163,6 +164,11 @@ def test_each_step_asks_with_other_prompts_at_its_own_rate() -> None:
     first, second = (step_load(load, 7.0, n, 60.0) for n in range(2))
     assert (first.rate, first.ramp_to, first.window) == (7.0, None, 60.0)
     assert len({load.seed, first.seed, second.seed}) == 3
+
+
+def test_a_slow_rate_gets_a_window_that_holds_enough_requests() -> None:
+    load = Load.model_validate({"rate": 4.0, "window": 300})
+    assert step_load(load, 0.1, 0, 60.0).window == pytest.approx(2 * ENOUGH_REQUESTS / 0.1)
 
 
 @pytest.mark.parametrize(
