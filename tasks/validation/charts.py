@@ -10,6 +10,8 @@ from html import escape
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 68, 16, 14, 40
 
+FAR = 2.5  # times the highest value: a mark beyond is told instead of drawn
+
 Point = tuple[float, float]
 
 
@@ -54,8 +56,10 @@ def draw(chart: Chart) -> str:
     points = [point for series in shown for point in series.points]
     if not points:
         return f'<figure><figcaption>{escape(chart.title)}</figcaption><p class="quiet">Nothing was measured.</p></figure>'
-    xs = [x for x, _ in points] + [mark.value for mark in chart.marks if mark.upright]
-    ys = [y for _, y in points] + [mark.value for mark in chart.marks if not mark.upright]
+    far = [mark for mark in chart.marks if _is_far(mark, points)]
+    near = [mark for mark in chart.marks if mark not in far]
+    xs = [x for x, _ in points] + [mark.value for mark in near if mark.upright]
+    ys = [y for _, y in points] + [mark.value for mark in near if not mark.upright]
     x_axis = _Axis.over(xs, chart.log_x, LEFT, WIDTH - RIGHT)
     low = [0.0] if chart.y_from_zero and not chart.log_y else []
     top = [chart.y_top] if chart.y_top is not None else [max(ys) * 1.05]
@@ -64,13 +68,16 @@ def draw(chart: Chart) -> str:
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}">',
         *_grid(x_axis, y_axis),
         *(_line(series, x_axis, y_axis) for series in shown if series.points),
-        *(_mark(mark, x_axis, y_axis, row) for row, mark in enumerate(chart.marks)),
+        *(_mark(mark, x_axis, y_axis, row) for row, mark in enumerate(near)),
         f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x_name)}</text>',
         f'<text class="axis" transform="translate(12 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)" '
         f'text-anchor="middle">{escape(chart.y_name)}</text>',
         "</svg>",
     ]
     legend = "".join(f'<span class="key {s.style}">{escape(s.name)}</span>' for s in shown if s.points)
+    legend += "".join(
+        f"<span>{escape(mark.name)}: {number(mark.value)}, beyond the chart</span>" for mark in far
+    )
     return f"<figure><figcaption>{escape(chart.title)}</figcaption>{''.join(parts)}<p class='legend'>{legend}</p></figure>"
 
 
@@ -118,6 +125,11 @@ class _Axis:
         return [
             n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1) if not self.log or n > 0
         ]
+
+
+def _is_far(mark: Mark, points: Sequence[Point]) -> bool:
+    """So far above all that was measured that showing it would press the lines flat."""
+    return mark.value > FAR * max(x if mark.upright else y for x, y in points)
 
 
 def _drawable(chart: Chart, points: Sequence[Point]) -> list[Point]:

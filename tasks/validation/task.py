@@ -73,12 +73,14 @@ def find_knee(
 ) -> Sweep:
     """Rates tried one after another against what serves, through the gateway. Changes nothing."""
     key = api_key(cluster_of(infrastructure), endpoint)
-    reporter = RunReporter("sweep")
 
     def measure(load: Load) -> LoadReport:
-        return prove(model.model_copy(update={"load": load}), endpoint, key, reporter, root=project_root())
+        one_rate = model.model_copy(update={"load": load})  # its progress is its own
+        return prove(one_rate, endpoint, key, RunReporter("sweep"), root=project_root())
 
-    return search(model, measure, reporter, replicas=replicas, budget=budget, step_seconds=step_seconds)
+    return search(
+        model, measure, RunReporter("sweep"), replicas=replicas, budget=budget, step_seconds=step_seconds
+    )
 
 
 @task(task_run_name="what the sweep of {model.name} tells", **SETTINGS)

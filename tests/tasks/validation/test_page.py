@@ -149,3 +149,11 @@ def test_a_chart_of_one_point_or_of_equal_ones_is_drawn(log: bool) -> None:
             "t", "x", "y", [Series("s", points, "s0")], [Mark("m", 3.0, True)], log_x=log, log_y=log
         )
         assert "<path" in draw(chart)
+
+
+def test_a_bound_far_away_is_told_and_does_not_press_the_lines_flat() -> None:
+    series = [Series("p95", [(0.0, 10.0), (1.0, 12.0)], "s0")]
+    near = draw(Chart("t", "x", "y", series, [Mark("bound", 20.0, False)]))
+    far = draw(Chart("t", "x", "y", series, [Mark("bound", 2000.0, False)]))
+    assert 'class="bound"' in near and "beyond the chart" not in near
+    assert 'class="bound"' not in far and "bound: 2,000, beyond the chart" in far
