@@ -21,6 +21,7 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.infra.nodes import describe
 from tasks.rollout import gate, gateway, network
 from tasks.rollout.manifests import load, release_of, serving, stamped
+from tasks.spec.catalogue import project_root
 from tasks.spec.errors import CloudError, ClusterError, RolloutFailed
 from tasks.spec.model import Load
 from tasks.validation.validation import prove
@@ -517,6 +518,8 @@ def test_a_load_counts_stalls_errors_in_a_200_and_500s_as_what_they_are(
     for name in ("engine-stall", "engine-error-in-200", "engine-500"):
         faulty.set(name, count=2)
     key = gateway.read_key(one.cluster, NAMESPACE, "slipway-api-key")
-    report = prove(one.model.model_copy(update={"load": load}), door.endpoint, key, Quiet())
+    report = prove(
+        one.model.model_copy(update={"load": load}), door.endpoint, key, Quiet(), root=project_root()
+    )
     assert report.failures == {"stalled": 2, "error in a 200": 2, "http 500": 2}
     assert report.verdict == "FAIL"
