@@ -145,6 +145,11 @@ class Snapshots:
                 f"each clone is initialized at {rate} MiB/s and billed once for it; the price is not asked for: "
                 "https://aws.amazon.com/ebs/pricing/"
             )
+        if self.model.cache.restore == "lazy":
+            self.reporter.say(
+                "each clone gets its blocks from the snapshot as they are read: where a first load outlasts the start-up "
+                "budget, set cache.restore"
+            )
         fast = [cache.zone] if self.model.cache.restore == "fast-snapshot-restore" else []
         seen = self._until_ready(fast)
         size = max(math.ceil(parse_quantity(seen.size) / GIB), self.volume.least_gib)

@@ -70,6 +70,19 @@ def test_nothing_was_ever_written(ledger: Ledger) -> None:
     assert ledger.serving() == Serving()
 
 
+def test_commits_that_may_serve_again_are_those_of_serving_previous_and_rolling(ledger: Ledger) -> None:
+    assert ledger.commits() == []
+    records = [
+        record.model_copy(update={"release": record.release.model_copy(update={"commit": letter * 40})})
+        for record, letter in ((A, "a"), (B, "b"), (C, "c"), (a_record(4), "d"))
+    ]
+    for record in records[:3]:
+        ledger.begin(record)
+        ledger.proven(record)
+    ledger.begin(records[3])
+    assert ledger.commits() == ["b" * 40, "c" * 40, "d" * 40]
+
+
 def test_a_release_is_written_down_before_it_rolls_out(ledger: Ledger) -> None:
     assert ledger.begin(A) == Serving(rolling=A.release.id)
     assert ledger.record(A.release.id) == A
