@@ -196,10 +196,13 @@ class Region:
 async def _take_nodes_away(client: ApiClient) -> None:
     """What we brought to a control plane that stays; its own controllers then end the pods that were on them."""
     try:
-        for node in await client.list(
-            client.path("v1", "nodes"), labelSelector="eks.amazonaws.com/nodegroup"
-        ):
-            await client.delete(client.path("v1", "nodes", None, node["metadata"]["name"]))
+        for node in await client.list(client.path("v1", "nodes")):
+            if not str(node["spec"].get("providerID", "")).startswith("aws:///"):
+                continue
+            path = client.path("v1", "nodes", None, node["metadata"]["name"])
+            if node["metadata"].get("finalizers"):  # Karpenter's: its pod ends with our nodes
+                await client.patch(path, {"metadata": {"finalizers": None}})
+            await client.delete(path)
     except (ApiError, aiohttp.ClientError, TimeoutError) as error:
         print(f"nodes may be left in the control plane: {error}", file=sys.stderr, flush=True)
 

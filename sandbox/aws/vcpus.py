@@ -92,6 +92,13 @@ class VcpuLimitExceeded(EC2ClientError):  # type: ignore[misc]  # moto has no ty
         super().__init__("VcpuLimitExceeded", exceeded(limit))
 
 
+class MaxSpotInstanceCountExceeded(EC2ClientError):  # type: ignore[misc]
+    """What EC2 says where a spot quota is used up (…/errors-overview.html)."""
+
+    def __init__(self) -> None:
+        super().__init__("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
+
+
 def extend(faults: Faults) -> None:
     """Make moto's RunInstances count against the quotas and its instances say what they are, once, before it answers."""
     Instance.cpu_options = property(lambda instance: cpu_options(instance.instance_type))
@@ -99,11 +106,11 @@ def extend(faults: Faults) -> None:
 
     def run_instances(self: Any, image_id: str, count: int, *arguments: Any, **more: Any) -> Any:
         kind = more.get("instance_type") or ""
-        spot = (more.get("instance_market_options") or {}).get("MarketType") == "spot"
+        spot = more.get("instance_market_options") == "spot"  # moto hands the MarketType alone
         code = quota_of(kind, spot=spot)
         limit = limit_of(code, faults)
         if in_use(self.region_name, code) + count * vcpus_of(kind) > limit:
-            raise VcpuLimitExceeded(limit)
+            raise MaxSpotInstanceCountExceeded if spot else VcpuLimitExceeded(limit)
         return run(self, image_id, count, *arguments, **more)
 
     EC2Backend.run_instances = run_instances

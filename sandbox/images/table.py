@@ -127,6 +127,12 @@ _IMAGES = {
             size_bytes=105_000_000,
         ),
         Image(
+            "public.ecr.aws/karpenter/controller",
+            ("controller",),
+            programs={"controller": _module("karpenter")},
+            size_bytes=60_000_000,
+        ),
+        Image(
             "quay.io/prometheus/prometheus",
             ("prometheus",),
             (

@@ -1,4 +1,4 @@
-"""The nodes of one cluster and all that runs on them: node groups, kubelets, services, volumes, GPUs, pod identities."""
+"""The nodes of one cluster and all that runs on them: node groups, instances that join by themselves, kubelets, services, volumes, GPUs, pod identities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from sandbox.nodes.attachments import Attachments
 from sandbox.nodes.aws import Aws
 from sandbox.nodes.ebs.csi import run_storage
 from sandbox.nodes.events import EventRecorder
+from sandbox.nodes.instances import Instances
 from sandbox.nodes.kubelet.process import ProcessGuard
+from sandbox.nodes.machine import Machine
 from sandbox.nodes.misfortunes import Misfortunes
 from sandbox.nodes.node_groups import NodeGroups
 from sandbox.nodes.platform import Platform
@@ -28,12 +30,30 @@ from sandbox.settings import Settings
 __all__ = ["run_nodes"]
 
 
+class Nodes:
+    """Every machine of the cluster, whoever has launched it."""
+
+    def __init__(self, groups: NodeGroups, instances: Instances) -> None:
+        self._groups, self._instances = groups, instances
+
+    def machines(self) -> list[Machine]:
+        return [*self._groups.machines(), *self._instances.machines()]
+
+    def machine(self, name: str) -> Machine | None:
+        return next((machine for machine in self.machines() if machine.name == name), None)
+
+    async def reclaim(self, machine: Machine, notice: float) -> None:
+        """EC2 takes a spot instance back `notice` seconds after saying so."""
+        source = self._groups if machine.spec.group else self._instances
+        await source.reclaim(machine, notice)
+
+
 class _BoundPods:
     """The pods of the cluster by node, and the news of them to the machines they are bound to."""
 
     def __init__(self, client: ApiClient) -> None:
         self.informer = Informer(client, client.path("v1", "pods"), self._changed)
-        self.groups: NodeGroups | None = None
+        self.nodes: Nodes | None = None
         self._by_node: dict[str, dict[str, Object]] = defaultdict(dict)
 
     def of(self, node: str) -> list[Object]:
@@ -47,7 +67,7 @@ class _BoundPods:
             self._by_node[node].pop(uid, None)
         else:
             self._by_node[node][uid] = pod
-        machine = self.groups.machine(node) if self.groups else None
+        machine = self.nodes.machine(node) if self.nodes else None
         if machine:
             machine.on_pod(kind, pod)
 
@@ -75,7 +95,7 @@ async def run_nodes(client: ApiClient, settings: Settings, faults: Faults, clust
         pods = _BoundPods(client)
 
         def instance_of(node: str) -> str:
-            machine = groups.machine(node)
+            machine = nodes.machine(node)
             return machine.spec.instance_id if machine else ""
 
         platform = Platform(
@@ -95,15 +115,18 @@ async def run_nodes(client: ApiClient, settings: Settings, faults: Faults, clust
         platform.write_kubeconfig()
         services = Services(platform)
         platform.services = services.services
-        groups = pods.groups = NodeGroups(platform, pods.of)
+        groups, instances = NodeGroups(platform, pods.of), Instances(platform, pods.of)
+        nodes = pods.nodes = Nodes(groups, instances)
         stack.push_async_callback(groups.stop)
+        stack.push_async_callback(instances.stop)
         await _together(
             pods.informer.run(),
             services.run(),
             events.run(),
             groups.run(),
-            gpu.advertise(groups.machines),
-            Misfortunes(faults, settings, groups, pods.of).run(),
+            instances.run(),
+            gpu.advertise(nodes.machines),
+            Misfortunes(faults, settings, nodes, pods.of).run(),
             run_storage(platform, identity, settings.root / "volumes"),
         )
 

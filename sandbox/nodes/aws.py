@@ -57,6 +57,10 @@ class Aws:
         client: STSClient = self._client("sts")
         return client
 
+    @cached_property
+    def events(self) -> Any:
+        return self._client("events")
+
     async def open(self) -> None:
         """Load the clients' service models (some hundred milliseconds of work) before anything waits for them."""
         loop = asyncio.get_running_loop()

@@ -295,7 +295,7 @@ class Machine:
         await self._end_workers()
         await self._server.stop()
         now = timestamp()
-        await self._status({"conditions": node_objects.unknown_conditions(now)})
+        await self.fall_silent(now)
         self._record("Normal", "NodeNotReady", f"Node {self.name} status is now: NodeNotReady")
         client = self.platform.client
         for pod in await client.list(client.path("v1", "pods"), fieldSelector=f"spec.nodeName={self.name}"):
@@ -306,6 +306,10 @@ class Machine:
                 {"status": {"conditions": [unready]}},
                 STRATEGIC,
             )
+
+    async def fall_silent(self, now: str) -> None:
+        """What the control plane finds out 40 s after the last heartbeat is written down now."""
+        await self._status({"conditions": node_objects.unknown_conditions(now)})
 
     async def recover(self, pods: list[Object]) -> None:
         """The machine boots again under the same name: its pods' containers start anew."""

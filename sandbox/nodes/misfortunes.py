@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Protocol
 
 import aiohttp
+from botocore.exceptions import BotoCoreError, ClientError
 
 from sandbox.apiclient import ApiError, Object
 from sandbox.faults import Faults
 from sandbox.nodes.faulty import is_on
 from sandbox.nodes.machine import Machine
-from sandbox.nodes.node_groups import NodeGroups
 from sandbox.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -20,21 +21,28 @@ log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.25
 
 
+class Source(Protocol):
+    """Where machines come from and go to."""
+
+    def machines(self) -> list[Machine]: ...
+    async def reclaim(self, machine: Machine, notice: float) -> None: ...
+
+
 class Misfortunes:
     """node-lost, spot-reclaim and pod-oom-killed. A node lost by a fault without a count recovers when it is cleared."""
 
     def __init__(
-        self, faults: Faults, settings: Settings, groups: NodeGroups, pods: Callable[[str], list[Object]]
+        self, faults: Faults, settings: Settings, nodes: Source, pods: Callable[[str], list[Object]]
     ) -> None:
-        self._faults, self._settings, self._groups, self._pods = faults, settings, groups, pods
+        self._faults, self._settings, self._nodes, self._pods = faults, settings, nodes, pods
         self._lost_for_good: set[str] = set()
 
     async def run(self) -> None:
         while True:
             try:
-                for machine in self._groups.machines():
+                for machine in self._nodes.machines():
                     await self._visit(machine)
-            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+            except (ApiError, aiohttp.ClientError, TimeoutError, BotoCoreError, ClientError) as error:
                 log.warning("a fault was not carried out whole: %s", error)
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -51,7 +59,7 @@ class Misfortunes:
                 self._lost_for_good.add(machine.name)
             await machine.lose()
         elif self._faults.hit("spot-reclaim", target=machine.name):
-            await self._groups.reclaim(machine, self._settings.spot_notice_seconds)
+            await self._nodes.reclaim(machine, self._settings.spot_notice_seconds)
         else:
             self._out_of_memory(machine)
 

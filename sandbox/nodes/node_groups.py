@@ -187,6 +187,8 @@ class NodeGroups:
         if kind.gpus and is_on(platform.faults, "quota-zero", ""):
             raise Refused("VcpuLimitExceeded: the vCPU limit of this instance family is 0")
         name, cluster = group["nodegroupName"], platform.cluster
+        spot = group.get("capacityType") == "SPOT"
+        market: dict[str, Any] = {"InstanceMarketOptions": {"MarketType": "spot"}} if spot else {}
         tags = {
             "eks:cluster-name": cluster,
             "eks:nodegroup-name": name,
@@ -202,6 +204,7 @@ class NodeGroups:
             TagSpecifications=[
                 {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
             ],
+            **market,
         )
         instance = answer["Instances"][0]
         private = str(instance["PrivateIpAddress"]).replace(".", "-")

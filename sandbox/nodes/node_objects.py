@@ -27,7 +27,7 @@ TAINT_EFFECTS = {
 
 @dataclass(frozen=True)
 class NodeSpec:
-    """One EC2 instance of one node group, as a node."""
+    """One EC2 instance as a node; `group` is its node group, empty for one that joined by itself."""
 
     name: str
     instance_id: str
@@ -58,12 +58,12 @@ class NodeSpec:
             "kubernetes.io/os": "linux",
             "topology.ebs.csi.aws.com/zone": self.zone,
             "topology.kubernetes.io/region": self.region,
-            CAPACITY_LABEL: self.capacity_type,
-            GROUP_LABEL: self.group,
             TYPE_LABEL: self.type.name,
             ZONE_LABEL: self.zone,
         }
-        if self.image:
+        if self.group:
+            own |= {CAPACITY_LABEL: self.capacity_type, GROUP_LABEL: self.group}
+        if self.group and self.image:
             own["eks.amazonaws.com/nodegroup-image"] = self.image
         return {**self.labels, **own}
 

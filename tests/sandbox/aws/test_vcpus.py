@@ -79,3 +79,15 @@ def test_a_node_group_beyond_the_quota_says_so_in_ec2s_words(
     assert issue["code"] == "AsgInstanceLaunchFailures"
     assert "VcpuLimitExceeded - You have requested more vCPU capacity" in issue["message"]
     eks.delete_nodegroup(**group)
+
+
+def test_spot_instances_count_against_the_spot_quota(aws: Aws, running: Any) -> None:
+    """48 vCPUs run on demand: spot has 64 of its own."""
+    ec2 = aws.client("ec2")
+    market = {"InstanceMarketOptions": {"MarketType": "spot"}}
+    spot = ec2.run_instances(**running, **market, InstanceType="g5.12xlarge")["Instances"][0]
+    assert spot["InstanceLifecycle"] == "spot"
+    with pytest.raises(ClientError) as caught:
+        ec2.run_instances(**running, **market, InstanceType="g5.12xlarge")
+    assert caught.value.response["Error"]["Code"] == "MaxSpotInstanceCountExceeded"
+    ec2.terminate_instances(InstanceIds=[spot["InstanceId"]])

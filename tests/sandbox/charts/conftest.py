@@ -20,14 +20,19 @@ NAMESPACES = {
     "dcgm-exporter": "monitoring",
     "keda": "keda",
     "kube-prometheus-stack": "monitoring",
+    "karpenter": "kube-system",
 }
+REQUIRED: dict[str, Object] = {"karpenter": {"settings": {"clusterName": "slipway"}}}
+"""Values without which a chart is not installed."""
 
 
 def render(chart: str, values: Object | None = None) -> list[Object]:
     """Every object the chart makes, the definitions in crds/ too."""
     with helm_python.Chart.load(str(CHARTS / chart)) as loaded:
         texts = [entry["data"] for entry in loaded.crds]
-        texts += loaded.render(values, name=chart, namespace=NAMESPACES[chart]).values()
+        texts += loaded.render(
+            {**REQUIRED.get(chart, {}), **(values or {})}, name=chart, namespace=NAMESPACES[chart]
+        ).values()
     return [item for text in texts for item in yaml.safe_load_all(text) if item]
 
 

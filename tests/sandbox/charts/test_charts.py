@@ -12,7 +12,7 @@ import yaml
 from sandbox.images.table import resolve
 from tests.sandbox.charts.conftest import CHARTS, NAMESPACES, Object, one, render
 
-PLUGIN, DCGM, KEDA, STACK = NAMESPACES
+PLUGIN, DCGM, KEDA, STACK, KARPENTER = NAMESPACES
 PROMETHEUS = "kube-prometheus-stack-prometheus"
 _MEBIBYTES = {"Mi": 1, "Gi": 1024}
 
@@ -79,7 +79,12 @@ def test_probes_are_quick(chart: str) -> None:
 
 @pytest.mark.parametrize(
     ("chart", "kind", "name"),
-    [(PLUGIN, "DaemonSet", PLUGIN), (DCGM, "DaemonSet", DCGM), (KEDA, "Deployment", "keda-operator")],
+    [
+        (PLUGIN, "DaemonSet", PLUGIN),
+        (DCGM, "DaemonSet", DCGM),
+        (KEDA, "Deployment", "keda-operator"),
+        (KARPENTER, "Deployment", KARPENTER),
+    ],
 )
 @pytest.mark.parametrize(
     ("key", "value"),
@@ -194,3 +199,23 @@ def test_the_prometheus_service_selects_its_pods() -> None:
 @pytest.mark.parametrize("part", ["grafana", "alertmanager", "nodeExporter", "kubeStateMetrics"])
 def test_a_part_of_the_stack_can_be_left_out(part: str) -> None:
     assert len(render(STACK)) - len(render(STACK, {part: {"enabled": False}})) == 1
+
+
+def test_karpenter_is_not_installed_without_the_clusters_name() -> None:
+    with pytest.raises(helm_python.HelmError, match=r"valid settings\.clusterName"):
+        render(KARPENTER, {"settings": {"clusterName": ""}})
+
+
+def test_karpenter_gets_its_settings_as_environment() -> None:
+    settings = {"clusterName": "c", "interruptionQueue": "q", "batchIdleDuration": "2s"}
+    (container,) = template(one(render(KARPENTER, {"settings": settings}), "Deployment", KARPENTER))[
+        "containers"
+    ]
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert (env["CLUSTER_NAME"], env["INTERRUPTION_QUEUE"], env["BATCH_IDLE_DURATION"]) == ("c", "q", "2s")
+
+
+def test_karpenter_brings_its_three_kinds() -> None:
+    items = render(KARPENTER)
+    kinds = {i["spec"]["names"]["kind"] for i in items if i["kind"] == "CustomResourceDefinition"}
+    assert kinds == {"NodePool", "NodeClaim", "EC2NodeClass"}

@@ -1,0 +1,123 @@
+"""EC2NodeClasses: subnets, security groups, images and the instance profile their selectors find, and whether that is enough."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+
+from botocore.exceptions import ClientError
+
+from sandbox.controllers.objects import Object, is_deleting, name_of, status_of
+from sandbox.controllers.writes import Patch
+from sandbox.images.karpenter.resources import (
+    CLASS_FINALIZER,
+    NODE_CLAIMS,
+    NODE_CLASSES,
+    conditioned,
+    with_root,
+)
+from sandbox.images.karpenter.state import COMPONENT, State
+
+log = logging.getLogger("karpenter")
+PARTS = ("ValidationSucceeded", "AMIsReady", "SubnetsReady", "SecurityGroupsReady", "InstanceProfileReady")
+REFRESH_SECONDS = 60.0  # settings.subnetRefreshInterval, amiRefreshInterval
+
+
+class NodeClasses:
+    """`step` looks a class up in AWS when it is new or changed, and again every REFRESH_SECONDS; sooner while it is not ready."""
+
+    def __init__(self, state: State, version: str) -> None:
+        self._state, self._version = state, version
+        self._looked: dict[str, tuple[int, float]] = {}
+
+    async def step(self, node_class: Object, clock: float) -> None:
+        if is_deleting(node_class):
+            await self._end(node_class)
+            return
+        uid, generation = node_class["metadata"]["uid"], int(node_class["metadata"].get("generation") or 0)
+        ready = any(
+            c["type"] == "Ready" and c["status"] == "True"
+            for c in status_of(node_class).get("conditions") or []
+        )
+        before, at = self._looked.get(uid, (-1, 0.0))
+        if before == generation and clock - at < (REFRESH_SECONDS if ready else 2.0):
+            return
+        finalizers = node_class["metadata"].get("finalizers") or []
+        if CLASS_FINALIZER not in finalizers:
+            body = {"metadata": {"finalizers": [*finalizers, CLASS_FINALIZER]}}
+            await self._state.world.write(COMPONENT, Patch(NODE_CLASSES, node_class, body))
+        status = await self._look(node_class)
+        if status != status_of(node_class):
+            await self._state.world.write(
+                COMPONENT, Patch(NODE_CLASSES, node_class, {"status": status}, "status")
+            )
+        self._looked[uid] = (generation, clock)
+
+    async def _look(self, node_class: Object) -> Object:
+        spec, cloud, now = node_class["spec"], self._state.cloud, self._state.now()
+        found: Object = {
+            "amis": await cloud.images(spec["amiSelectorTerms"], self._version),
+            "subnets": await cloud.subnets(spec["subnetSelectorTerms"]),
+            "securityGroups": await cloud.security_groups(spec["securityGroupSelectorTerms"]),
+        }
+        profile = spec.get("instanceProfile") or self._profile_name(node_class)
+        trouble = ""
+        if not spec.get("instanceProfile"):
+            trouble = await self._ensure_profile(profile, node_class)
+        if not trouble:
+            found["instanceProfile"] = profile
+        lacking = {
+            "AMIsReady": ("AMINotFound", "AMISelector did not match any AMIs") if not found["amis"] else None,
+            "SubnetsReady": ("SubnetsNotFound", "SubnetSelector did not match any Subnets")
+            if not found["subnets"]
+            else None,
+            "SecurityGroupsReady": (
+                "SecurityGroupsNotFound",
+                "SecurityGroupSelector did not match any SecurityGroups",
+            )
+            if not found["securityGroups"]
+            else None,
+            "InstanceProfileReady": ("InstanceProfileCreationFailed", trouble) if trouble else None,
+        }
+        item = {**node_class, "status": {**status_of(node_class), **found}}
+        if trouble:
+            item["status"].pop("instanceProfile", None)
+        for part in PARTS:
+            reason, message = lacking.get(part) or ("", "")
+            item["status"] = conditioned(
+                item, part, "False" if reason else "True", now, reason=reason, message=message
+            )
+        return with_root(item, PARTS, now)
+
+    async def _ensure_profile(self, name: str, node_class: Object) -> str:
+        """What is wrong with the role; empty where the profile is there."""
+        cluster = self._state.cloud.cluster
+        tags = {
+            f"kubernetes.io/cluster/{cluster}": "owned",
+            "eks:eks-cluster-name": cluster,
+            "karpenter.k8s.aws/ec2nodeclass": name_of(node_class),
+        }
+        try:
+            await self._state.cloud.ensure_profile(name, node_class["spec"].get("role", ""), tags)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchEntity":
+                raise
+            return str(error)
+        return ""
+
+    def _profile_name(self, node_class: Object) -> str:
+        digest = hashlib.sha256(f"{self._state.cloud.cluster}{name_of(node_class)}".encode()).digest()
+        return f"{self._state.cloud.cluster}_{int.from_bytes(digest[:8], 'big')}"
+
+    async def _end(self, node_class: Object) -> None:
+        """Its profile and launch templates go, once no NodeClaim uses the class."""
+        finalizers = node_class["metadata"].get("finalizers") or []
+        claims = self._state.world.store(NODE_CLAIMS)
+        used = any(c["spec"]["nodeClassRef"]["name"] == name_of(node_class) for c in claims)
+        if CLASS_FINALIZER not in finalizers or used:
+            return
+        if not node_class["spec"].get("instanceProfile"):
+            await self._state.cloud.delete_profile(self._profile_name(node_class))
+        await self._state.cloud.delete_launch_templates(name_of(node_class))
+        body = {"metadata": {"finalizers": [f for f in finalizers if f != CLASS_FINALIZER]}}
+        await self._state.world.write(COMPONENT, Patch(NODE_CLASSES, node_class, body))

@@ -1,0 +1,392 @@
+"""Karpenter end to end: its controller, our scheduler and our nodes on one API server, EC2 in its own process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import boto3
+import helm_python
+import pytest
+import pytest_asyncio
+import yaml
+
+from sandbox.apiclient import ApiClient, ApiError, Object
+from sandbox.controllers import run_controllers
+from sandbox.images.karpenter.__main__ import run_operator
+from sandbox.images.karpenter.cloud import Cloud, Unavailable
+from sandbox.images.karpenter.state import Timing
+from sandbox.settings import Settings
+from tests.sandbox.nodes.conftest import BUSYBOX, Region, control_plane, eventually, nodes_of
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+CRDS = Path(__file__).parents[3] / "sandbox" / "charts" / "karpenter" / "crds"
+QUEUE = "karpenter-test"
+NODE_POOLS = ApiClient.path("karpenter.sh/v1", "nodepools")
+NODE_CLAIMS = ApiClient.path("karpenter.sh/v1", "nodeclaims")
+NODE_CLASSES = ApiClient.path("karpenter.k8s.aws/v1", "ec2nodeclasses")
+TIMING = Timing(look=0.1, cloud=0.3, drain=0.1, batch_idle=0.2, batch_max=1.0)
+
+
+def pool(name: str, requirements: list[Object] | None = None, **spec: Any) -> Object:
+    """A NodePool of cheap on-demand machines; `spec` goes over it."""
+    template = {
+        "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"},
+        "requirements": requirements
+        or [
+            {"key": "karpenter.k8s.aws/instance-category", "operator": "In", "values": ["m"]},
+            {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
+        ],
+        **spec.pop("template", {}),
+    }
+    labels = {"metadata": {"labels": {"pool": name}}}
+    disruption = {
+        "consolidationPolicy": "WhenEmpty",
+        "consolidateAfter": "1s",
+        "budgets": [{"nodes": "100%"}],
+    }
+    return {
+        "apiVersion": "karpenter.sh/v1",
+        "kind": "NodePool",
+        "metadata": {"name": name},
+        "spec": {"disruption": disruption, "template": {**labels, "spec": template}, **spec},
+    }
+
+
+class Fleet:
+    """The region with Karpenter in it, and what tests look at."""
+
+    def __init__(self, region: Region) -> None:
+        self.region, self.client = region, region.client
+
+    async def add_pool(self, *arguments: Any, **spec: Any) -> None:
+        await self.client.create(NODE_POOLS, pool(*arguments, **spec))
+
+    async def pod(self, name: str, pool: str, cpu: str = "100m", **spec: Any) -> None:
+        container = {"name": "c", "image": BUSYBOX, "command": ["sleep", "600"]}
+        resources = {"requests": {"cpu": cpu}, **spec.pop("resources", {})}
+        body = {
+            "metadata": {"name": name, **spec.pop("metadata", {})},
+            "spec": {
+                "nodeSelector": {"pool": pool},
+                "terminationGracePeriodSeconds": 1,
+                "containers": [{**container, "resources": resources}],
+                **spec,
+            },
+        }
+        await self.client.create(self.region.path("pods"), body)
+
+    async def claims(self, pool: str) -> list[Object]:
+        return await self.client.list(NODE_CLAIMS, labelSelector=f"karpenter.sh/nodepool={pool}")
+
+    async def nodes(self, pool: str) -> list[Object]:
+        path = self.client.path("v1", "nodes")
+        return await self.client.list(path, labelSelector=f"karpenter.sh/nodepool={pool}")
+
+    async def until_initialized(self, pool: str) -> Object:
+        found = await eventually(
+            lambda: self.claims(pool), lambda claims: any(map(_is_initialized, claims)), 20
+        )
+        return next(claim for claim in found if _is_initialized(claim))
+
+    async def until_gone(self, pool: str) -> None:
+        await eventually(lambda: self.claims(pool), lambda claims: not claims, 20)
+
+    async def instance(self, claim: Object) -> Any:
+        identity = claim["status"]["providerID"].rpartition("/")[2]
+        answer = await asyncio.to_thread(self.region.aws("ec2").describe_instances, InstanceIds=[identity])
+        return answer["Reservations"][0]["Instances"][0]
+
+    async def events_of(self, name: str) -> list[str]:
+        path = self.client.path("v1", "events", "default")
+        items = await self.client.list(path, fieldSelector=f"involvedObject.name={name}")
+        return [f"{item['reason']}: {item['message']}" for item in items]
+
+
+def _is_initialized(claim: Object) -> bool:
+    return any(
+        c["type"] == "Initialized" and c["status"] == "True"
+        for c in claim.get("status", {}).get("conditions", [])
+    )
+
+
+def _prepare_aws(region: Region) -> str:
+    """A queue that EventBridge sends spot warnings to, and the default security group's id."""
+    sqs, events = region.aws("sqs"), region.aws("events")
+    url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    pattern = {"source": ["aws.ec2"], "detail-type": ["EC2 Spot Instance Interruption Warning"]}
+    events.put_rule(Name=QUEUE, EventPattern=json.dumps(pattern))
+    events.put_targets(Rule=QUEUE, Targets=[{"Id": "queue", "Arn": arn}])
+    groups = region.aws("ec2").describe_security_groups()["SecurityGroups"]
+    return str(groups[0]["GroupId"])
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fleet(settings: Settings) -> AsyncIterator[Fleet]:
+    async with control_plane(settings, "karpenter") as region, nodes_of(region):
+        group = await asyncio.to_thread(_prepare_aws, region)
+        await region.make_group("system", 1)
+        for file in sorted(CRDS.iterdir()):
+            definitions = region.client.path("apiextensions.k8s.io/v1", "customresourcedefinitions")
+            await region.client.create(definitions, yaml.safe_load(file.read_text()))
+        environment = settings.aws_environment()
+        session = boto3.Session(
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            region_name=environment["AWS_REGION"],
+        )
+        clock = asyncio.get_running_loop().time
+        cloud = Cloud(region.cluster, Unavailable(clock), session, settings.aws_url)
+        tasks = [
+            asyncio.create_task(run_controllers(region.client, region.faults)),
+            asyncio.create_task(run_operator(region.client, cloud, TIMING, QUEUE)),
+        ]
+        await eventually(lambda: _made(region.client, NODE_CLASSES, _node_class(region, group)), bool)
+        yield Fleet(region)
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+def _node_class(region: Region, group: str) -> Object:
+    return {
+        "apiVersion": "karpenter.k8s.aws/v1",
+        "kind": "EC2NodeClass",
+        "metadata": {"name": "default"},
+        "spec": {
+            "role": region.role.rpartition("/")[2],
+            "amiSelectorTerms": [{"alias": "al2023@latest"}],
+            "subnetSelectorTerms": [{"id": subnet} for subnet in region.subnets],
+            "securityGroupSelectorTerms": [{"id": group}],
+        },
+    }
+
+
+async def _made(client: ApiClient, path: str, body: Object) -> bool:
+    """Whether the API serves the definition and has taken the object."""
+    try:
+        await client.create(path, body)
+    except ApiError as error:
+        assert error.code == 404
+        return False
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _no_faults(fleet: Fleet) -> None:
+    fleet.region.faults.clear()
+
+
+async def test_a_pod_that_fits_nowhere_gets_a_node_which_goes_when_it_is_empty(fleet: Fleet) -> None:
+    await fleet.add_pool("life")
+    await fleet.pod("life", "life")
+    running = await fleet.region.until_phase("life", "Running", 20)
+    claim = await fleet.until_initialized("life")
+    (node,) = await fleet.nodes("life")
+    assert running["spec"]["nodeName"] == node["metadata"]["name"] == claim["status"]["nodeName"]
+    assert (
+        node["metadata"]["labels"]["node.kubernetes.io/instance-type"] == "m5.large"
+    )  # the cheapest, by name
+    assert node["metadata"]["labels"]["topology.kubernetes.io/zone"] in ("us-east-1a", "us-east-1b")
+    assert node["metadata"]["labels"]["karpenter.sh/capacity-type"] == "on-demand"
+    assert "karpenter.sh/termination" in node["metadata"]["finalizers"]
+    assert not node["spec"].get("taints")
+    tags = {tag["Key"]: tag["Value"] for tag in (await fleet.instance(claim))["Tags"]}
+    assert tags["karpenter.sh/nodepool"] == "life"
+    assert tags["karpenter.sh/nodeclaim"] == claim["metadata"]["name"]
+    conditions = {c["type"]: c["status"] for c in claim["status"]["conditions"]}
+    assert conditions["Ready"] == conditions["Launched"] == conditions["Registered"] == "True"
+    said = f"Nominated: Pod should schedule on: nodeclaim/{claim['metadata']['name']}"
+    assert said in await fleet.events_of("life")
+
+    await fleet.region.delete("life")
+    await fleet.until_gone("life")
+    assert await fleet.nodes("life") == []
+    assert (await fleet.instance(claim))["State"]["Name"] == "terminated"
+    events = await fleet.events_of(claim["metadata"]["name"])
+    assert "DisruptionTerminating: Disrupting NodeClaim: Empty" in events
+
+
+async def test_an_offering_without_capacity_is_left_alone_and_the_next_one_taken(fleet: Fleet) -> None:
+    """All on-demand m5.large are refused, in both zones: m6i.large costs the same and comes next."""
+    fleet.region.faults.set("capacity", target="m5.large")
+    await fleet.add_pool("refused")
+    await fleet.pod("refused", "refused")
+    await fleet.region.until_phase("refused", "Running", 20)
+    (node,) = await fleet.nodes("refused")
+    assert node["metadata"]["labels"]["node.kubernetes.io/instance-type"] == "m6i.large"
+    await fleet.region.delete("refused")
+    await fleet.until_gone("refused")
+
+
+async def test_a_node_claim_without_any_capacity_goes_with_its_event(fleet: Fleet) -> None:
+    fleet.region.faults.set("capacity", target="g6.xlarge")
+    only = [
+        {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": ["g6.xlarge"]},
+        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
+    ]
+    await fleet.add_pool("none", only)
+    await fleet.pod("none", "none")
+
+    async def said() -> list[str]:
+        items = await fleet.client.list(fleet.client.path("v1", "events", "default"))
+        return [item["message"] for item in items if item["reason"] == "InsufficientCapacityError"]
+
+    found = await eventually(said, bool)
+    assert "InsufficientInstanceCapacity: We currently do not have sufficient g6.xlarge capacity" in found[0]
+    assert await fleet.nodes("none") == []
+    failed = await eventually(
+        lambda: fleet.events_of("none"), lambda events: any("FailedScheduling: Failed" in e for e in events)
+    )
+    assert any('incompatible with nodepool "none"' in event for event in failed)
+    await fleet.region.delete("none")
+    await fleet.until_gone("none")
+
+
+async def test_limits_hold_the_second_node_back(fleet: Fleet) -> None:
+    await fleet.add_pool("limited", limits={"cpu": "2"})
+    for number in range(2):
+        await fleet.pod(f"limited-{number}", "limited", cpu="1500m")
+
+    async def refused() -> list[str]:
+        events = [*await fleet.events_of("limited-0"), *await fleet.events_of("limited-1")]
+        return [event for event in events if "exceed limits for nodepool" in event]
+
+    await eventually(refused, bool, 15)
+    await fleet.until_initialized("limited")
+    assert len(await fleet.claims("limited")) == 1
+    status = (await fleet.client.request("GET", f"{NODE_POOLS}/limited"))["status"]
+    assert (status["nodes"], status["resources"]["cpu"]) == (1, "2")
+    for number in range(2):
+        await fleet.region.delete(f"limited-{number}")
+    await fleet.until_gone("limited")
+
+
+async def test_a_reclaimed_spot_node_is_replaced_after_its_notice(fleet: Fleet) -> None:
+    spot = [
+        {"key": "karpenter.k8s.aws/instance-family", "operator": "In", "values": ["m7i"]},
+        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["spot"]},
+    ]
+    await fleet.add_pool("spot", spot)
+    labels = {"labels": {"app": "spot"}}
+    replica_set = {
+        "metadata": {"name": "spot"},
+        "spec": {
+            "replicas": 1,
+            "selector": {"matchLabels": labels["labels"]},
+            "template": {
+                "metadata": labels,
+                "spec": {
+                    "nodeSelector": {"pool": "spot"},
+                    "terminationGracePeriodSeconds": 0,
+                    "containers": [{"name": "c", "image": BUSYBOX, "command": ["sleep", "600"]}],
+                },
+            },
+        },
+    }
+    sets = fleet.client.path("apps/v1", "replicasets", "default")
+    await fleet.client.create(sets, replica_set)
+    first = await fleet.until_initialized("spot")
+    assert (await fleet.instance(first))["InstanceLifecycle"] == "spot"
+    fleet.region.faults.set("spot-reclaim", target=first["status"]["nodeName"], count=1)
+
+    def replaced(claims: list[Object]) -> bool:
+        return any(_is_initialized(c) and c["metadata"]["name"] != first["metadata"]["name"] for c in claims)
+
+    claims = await eventually(lambda: fleet.claims("spot"), replaced, 20)
+    second = next(c for c in claims if c["metadata"]["name"] != first["metadata"]["name"])
+    events = await fleet.events_of(first["metadata"]["name"])
+    assert "SpotInterrupted: Spot interruption warning was triggered" in events
+    key = "topology.kubernetes.io/zone"
+    first_is, second_is = first["metadata"]["labels"], second["metadata"]["labels"]
+    both = (first_is[key], first_is["node.kubernetes.io/instance-type"])
+    assert (second_is[key], second_is["node.kubernetes.io/instance-type"]) != both
+    await fleet.client.delete(f"{sets}/spot")
+    await fleet.until_gone("spot")
+
+
+async def test_a_deleted_node_is_drained_and_its_instance_terminated(fleet: Fleet) -> None:
+    await fleet.add_pool("deleted")
+    await fleet.pod("deleted", "deleted", metadata={"annotations": {"karpenter.sh/do-not-disrupt": "false"}})
+    await fleet.region.until_phase("deleted", "Running", 20)
+    claim = await fleet.until_initialized("deleted")
+    await fleet.client.delete(fleet.client.path("v1", "nodes", None, claim["status"]["nodeName"]))
+    await fleet.until_gone("deleted")
+    assert "Evicted: Evicted pod: NodeClaim terminating" in await fleet.events_of("deleted")
+    assert (await fleet.instance(claim))["State"]["Name"] == "terminated"
+
+
+async def test_do_not_disrupt_keeps_an_empty_node(fleet: Fleet) -> None:
+    template = {"expireAfter": "Never"}
+    await fleet.add_pool("kept", template=template)
+    await fleet.pod("kept", "kept")
+    claim = await fleet.until_initialized("kept")
+    path = fleet.client.path("v1", "nodes", None, claim["status"]["nodeName"])
+    annotated = {"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": "true"}}}
+    await fleet.client.patch(path, annotated)
+    await fleet.region.delete("kept")
+    name = claim["metadata"]["name"]
+    await eventually(
+        lambda: fleet.events_of(name), lambda events: any("DisruptionBlocked" in e for e in events)
+    )
+    assert len(await fleet.nodes("kept")) == 1
+    await fleet.client.patch(path, {"metadata": {"annotations": {"karpenter.sh/do-not-disrupt": None}}})
+    await fleet.until_gone("kept")
+
+
+async def test_a_startup_taint_holds_initialization_until_somebody_takes_it_away(fleet: Fleet) -> None:
+    startup = {"key": "example.com/warming", "effect": "NoSchedule"}
+    await fleet.add_pool("warming", template={"startupTaints": [startup]})
+    await fleet.pod("warming", "warming")
+    (node,) = await eventually(lambda: fleet.nodes("warming"), lambda nodes: len(nodes) == 1, 20)
+
+    def waits(claims: list[Object]) -> bool:
+        conditions = claims[0]["status"]["conditions"]
+        return any(c["reason"] == "StartupTaintsExist" for c in conditions)
+
+    await eventually(lambda: fleet.claims("warming"), waits)
+    await fleet.client.patch(
+        fleet.client.path("v1", "nodes", None, node["metadata"]["name"]), {"spec": {"taints": None}}
+    )
+    await fleet.until_initialized("warming")
+    await fleet.region.until_phase("warming", "Running")
+    await fleet.region.delete("warming")
+    await fleet.until_gone("warming")
+
+
+async def test_the_charts_pod_does_the_same_with_its_pod_identity(settings: Settings) -> None:
+    """The chart by Helm, its controller as a pod; without an association AWS would not know it."""
+    async with control_plane(settings, "charted") as region, nodes_of(region):
+        group = await asyncio.to_thread(_prepare_aws, region)
+        await region.make_group("system", 1)
+        await region.add_on("eks-pod-identity-agent")
+        association = {"namespace": "kube-system", "serviceAccount": "karpenter", "roleArn": region.role}
+        create = region.aws("eks").create_pod_identity_association
+        await asyncio.to_thread(create, clusterName="charted", **association)
+        controllers = asyncio.create_task(run_controllers(region.client, region.faults))
+        fleet = Fleet(region)
+        served = await region.client.get("/apis/karpenter.sh/v1")
+        assert served is None  # nothing of it is there before the chart is
+        await asyncio.to_thread(_install, settings.root / "clusters" / "charted" / "pod-kubeconfig")
+        await eventually(lambda: _made(region.client, NODE_CLASSES, _node_class(region, group)), bool)
+        await fleet.add_pool("charted")
+        await fleet.pod("charted", "charted")
+        await region.until_phase("charted", "Running", 30)
+        await region.delete("charted")
+        await fleet.until_gone("charted")
+        controllers.cancel()
+        with suppress(asyncio.CancelledError):
+            await controllers
+
+
+def _install(kubeconfig: Path) -> None:
+    chart = str(CRDS.parent)
+    values = {"settings": {"clusterName": "charted", "batchIdleDuration": "0s"}}
+    with helm_python.Config(kubeconfig_path=str(kubeconfig), namespace="kube-system") as config:
+        config.install(chart, "karpenter", values, namespace="kube-system", wait="hookOnly", timeout=30)
