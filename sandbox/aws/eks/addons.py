@@ -6,12 +6,16 @@ import json
 import uuid
 from typing import Any
 
+from sandbox.aws.eks import network
 from sandbox.aws.eks.clusters import CATALOGUE, KUBERNETES
 from sandbox.aws.eks.pod_identity import associate
 from sandbox.aws.eks.state import GONE, Addon, Cluster, State, in_use, invalid, not_found, require_active
 from sandbox.aws.wire import Caller, Document, page
 
 ADDONS: dict[str, Document] = CATALOGUE["addons"]
+# Deployments: they serve nobody where no node takes their pods. The others are DaemonSets, whole on no node at all.
+DEPLOYED = ("aws-ebs-csi-driver", "coredns", "snapshot-controller")
+REPELS = ("NO_SCHEDULE", "NO_EXECUTE")
 KINDS = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
 
 
@@ -177,12 +181,33 @@ class Addons:
             for a in cluster.associations.values()
             if a["ownerArn"] == addon.document["addonArn"]
         ]
+        status = addon.transition.status(self._state.clock)
+        issues = self._issues(cluster, addon) if status == "ACTIVE" else []
         return {
             **addon.document,
-            "status": addon.transition.status(self._state.clock),
-            "health": {"issues": []},
+            "status": "DEGRADED" if issues else status,
+            "health": {"issues": issues},
             "podIdentityAssociations": owned or None,
         }
+
+    def _issues(self, cluster: Cluster, addon: Addon) -> list[Document]:
+        """What EKS reports of an add-on whose pods have nowhere to run (AddonIssueCode InsufficientNumberOfReplicas)."""
+        if addon.document["addonName"] not in DEPLOYED or self._has_nodes(cluster):
+            return []
+        message = "The add-on is unhealthy because it doesn't have the desired number of replicas."
+        return [{"code": "InsufficientNumberOfReplicas", "message": message, "resourceIds": []}]
+
+    def _has_nodes(self, cluster: Cluster) -> bool:
+        """Whether a node group has nodes, or instances have joined, that the add-ons' pods may run on.
+
+        The add-ons tolerate CriticalAddonsOnly. What others' instances are tainted with is not known here.
+        """
+        for group in self._state.nodegroups(cluster).values():
+            taints = group.document.get("taints") or []
+            repels = any(t["effect"] in REPELS and t["key"] != "CriticalAddonsOnly" for t in taints)
+            if group.document["scalingConfig"]["desiredSize"] and not group.failed and not repels:
+                return True
+        return network.has_joined(self._state.region, cluster.name)
 
 
 def _offer(name: str, kubernetes: list[str]) -> Document:

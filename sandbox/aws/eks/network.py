@@ -39,6 +39,17 @@ def zones_of(region: str, subnet_ids: list[str]) -> list[str]:
     return sorted({str(ec2(region).get_subnet(s).availability_zone) for s in subnet_ids})
 
 
+def has_joined(region: str, cluster: str) -> bool:
+    """Whether instances run that were launched for the cluster by others than its node groups."""
+    for reservation in list(ec2(region).reservations.values()):
+        for instance in reservation.instances:
+            tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
+            ours = tags.get(f"kubernetes.io/cluster/{cluster}") == "owned"
+            if ours and "eks:nodegroup-name" not in tags and instance._state.name in ("pending", "running"):
+                return True
+    return False
+
+
 def create_cluster_security_group(region: str, cluster: str, vpc_id: str, suffix: str) -> str:
     """The group EKS makes for control plane and managed nodes: members reach each other, everything goes out."""
     group = ec2(region).create_security_group(

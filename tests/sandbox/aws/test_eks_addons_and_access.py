@@ -25,15 +25,44 @@ def user(aws: Aws) -> str:
 
 
 def test_an_addon_is_creating_and_then_active_at_the_default_version(eks: Any, fresh: str) -> None:
-    made = eks.create_addon(clusterName=fresh, addonName="coredns")["addon"]
+    made = eks.create_addon(clusterName=fresh, addonName="vpc-cni")["addon"]
     assert made["status"] == "CREATING"
-    until(lambda: eks.describe_addon(clusterName=fresh, addonName="coredns")["addon"]["status"] == "ACTIVE")
-    offered = eks.describe_addon_versions(addonName="coredns", kubernetesVersion="1.34")["addons"][0][
+    until(lambda: eks.describe_addon(clusterName=fresh, addonName="vpc-cni")["addon"]["status"] == "ACTIVE")
+    offered = eks.describe_addon_versions(addonName="vpc-cni", kubernetesVersion="1.34")["addons"][0][
         "addonVersions"
     ]
     default = [v["addonVersion"] for v in offered if v["compatibilities"][0]["defaultVersion"]]
     assert default == [made["addonVersion"]]
-    assert eks.list_addons(clusterName=fresh)["addons"] == ["coredns"]
+    assert eks.list_addons(clusterName=fresh)["addons"] == ["vpc-cni"]
+
+
+@pytest.mark.parametrize("name", ["coredns", "aws-ebs-csi-driver", "snapshot-controller"])
+def test_an_addon_of_deployments_is_degraded_until_there_are_nodes_for_it(
+    eks: Any, fresh: str, role: str, subnets: list[str], name: str
+) -> None:
+    def shown() -> Any:
+        return eks.describe_addon(clusterName=fresh, addonName=name)["addon"]
+
+    eks.create_addon(clusterName=fresh, addonName=name)
+    until(lambda: shown()["status"] == "DEGRADED")
+    (issue,) = shown()["health"]["issues"]
+    assert issue["code"] == "InsufficientNumberOfReplicas"
+    sizes = {"minSize": 0, "maxSize": 1, "desiredSize": 1}
+    group = {"clusterName": fresh, "nodeRole": role, "subnets": subnets, "scalingConfig": sizes}
+    repelling = [{"key": "nvidia.com/gpu", "effect": "NO_SCHEDULE"}]
+    eks.create_nodegroup(**group, nodegroupName="gpu", taints=repelling)
+    assert shown()["status"] == "DEGRADED"
+    eks.create_nodegroup(**group, nodegroupName="system")
+    assert (shown()["status"], shown()["health"]["issues"]) == ("ACTIVE", [])
+    until(
+        lambda: (
+            eks.describe_nodegroup(clusterName=fresh, nodegroupName="system")["nodegroup"]["status"]
+            == "ACTIVE"
+        )
+    )
+    none = {"desiredSize": 0}
+    eks.update_nodegroup_config(clusterName=fresh, nodegroupName="system", scalingConfig=none)
+    assert shown()["status"] == "DEGRADED"
 
 
 def test_an_unknown_addon_is_refused(eks: Any, cluster: str) -> None:
