@@ -274,12 +274,12 @@ async def test_gpus_appear_with_the_device_plugin_and_go_with_it(region: Region)
 
 
 async def test_a_spot_groups_instances_are_spot_instances(region: Region) -> None:
-    await region.make_group("spot", 1, capacityType="SPOT")
-    filters = [{"Name": "tag:eks:nodegroup-name", "Values": ["spot"]}]
+    await region.make_group("cheap", 1, capacityType="SPOT")
+    filters = [{"Name": "tag:eks:nodegroup-name", "Values": ["cheap"]}]
     found = region.aws("ec2").describe_instances(Filters=filters)["Reservations"][0]["Instances"][0]
     assert found["InstanceLifecycle"] == "spot"
-    await region.scale("spot", 0)
-    await eventually(lambda: region.nodes("spot"), lambda nodes: not nodes)
+    await region.scale("cheap", 0)
+    await eventually(lambda: region.nodes("cheap"), lambda nodes: not nodes)
 
 
 def _instances(region: Region, group: str, state: str) -> int:
