@@ -86,7 +86,7 @@ class Admission:
         if spec["type"] == "NodePort" or (
             spec["type"] == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True)
         ):
-            self._node_ports(spec, others)
+            self._node_ports(resource, name, spec, others)
 
     @staticmethod
     def _forget_type(spec: Object, before: Object) -> None:
@@ -112,8 +112,23 @@ class Admission:
         except ipaddress.AddressValueError:
             return False
 
-    def _node_ports(self, spec: Object, others: list[Object]) -> None:
-        taken = {port.get("nodePort") for other in others for port in other.get("ports") or []}
+    def _node_ports(self, resource: Resource, name: str, spec: Object, others: list[Object]) -> None:
+        """Raises ApiStatus 422 for a port another service has."""
+        held = {
+            (p["nodePort"], p.get("protocol", "TCP"))
+            for other in others
+            for p in other.get("ports") or []
+            if "nodePort" in p
+        }
+        for index, port in enumerate(spec.get("ports") or []):
+            if (port.get("nodePort"), port.get("protocol", "TCP")) in held:
+                wanted = port["nodePort"]
+                cause = Cause(
+                    f"spec.ports[{index}].nodePort",
+                    f"Invalid value: {wanted}: provided port is already allocated",
+                )
+                raise errors.invalid(resource, name, [cause])
+        taken = {number for number, _ in held}
         taken |= {port.get("nodePort") for port in spec.get("ports") or []}
         for port in spec.get("ports") or []:
             if "nodePort" not in port:

@@ -124,12 +124,25 @@ def _typed_secret(secret: Object) -> list[Cause]:
     """What a Secret's type says must be in it."""
     kind, data = secret.get("type", ""), secret.get("data") or {}
     causes = [names.required(f"data[{key}]") for key in _SECRET_KEYS.get(kind, ()) if key not in data]
+    causes += [
+        names.bad(f"data[{key}]", "<secret contents redacted>", "invalid character in JSON")
+        for key in _SECRET_KEYS.get(kind, ())
+        if key in data and "docker" in kind and not _is_json(base64.b64decode(data[key]))
+    ]
     if kind == "kubernetes.io/basic-auth" and not ({"username", "password"} & set(data)):
         causes += [names.required("data[username]"), names.required("data[password]")]
     if kind == "kubernetes.io/service-account-token":
         account = (secret["metadata"].get("annotations") or {}).get(_ACCOUNT_NAME)
         causes += [] if account else [names.required(f"metadata.annotations[{_ACCOUNT_NAME}]")]
     return causes
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
 
 
 _ACCESS_MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
@@ -216,6 +229,53 @@ def event(new: Object, old: Object | None) -> list[Cause]:
 
 def binding(new: Object, old: Object | None) -> list[Cause]:
     return [] if old is None else immutable(new.get("roleRef"), old.get("roleRef"), "roleRef")
+
+
+def role(new: Object, _old: Object | None) -> list[Cause]:
+    """What is in a rule is not read here; that it is whole is asked for, as a real server does."""
+    causes: list[Cause] = []
+    cluster = new["kind"] == "ClusterRole"
+    for index, rule in enumerate(new.get("rules") or []):
+        path = f"rules[{index}]"
+        if not rule.get("verbs"):
+            causes.append(names.required(f"{path}.verbs", "verbs must contain at least one value"))
+        if rule.get("nonResourceURLs"):
+            why = "rules cannot apply to both regular resources and non-resource URLs"
+            if rule.get("resources") or rule.get("apiGroups"):
+                causes.append(names.bad(f"{path}.nonResourceURLs", rule["nonResourceURLs"], why))
+            elif not cluster:
+                why = "namespaced rules cannot apply to non-resource URLs"
+                causes.append(names.bad(f"{path}.nonResourceURLs", rule["nonResourceURLs"], why))
+            continue
+        if not rule.get("apiGroups"):
+            why = "resource rules must supply at least one api group"
+            causes.append(names.required(f"{path}.apiGroups", why))
+        if not rule.get("resources"):
+            why = "resource rules must supply at least one resource"
+            causes.append(names.required(f"{path}.resources", why))
+    return causes
+
+
+def network_policy(new: Object, _old: Object | None) -> list[Cause]:
+    kinds = (new.get("spec") or {}).get("policyTypes") or []
+    return [
+        names.unsupported(f"spec.policyTypes[{index}]", kind, ("Egress", "Ingress"))
+        for index, kind in enumerate(kinds)
+        if kind not in ("Egress", "Ingress")
+    ]
+
+
+def lease(new: Object, _old: Object | None) -> list[Cause]:
+    spec = new.get("spec") or {}
+    causes: list[Cause] = []
+    if "leaseDurationSeconds" in spec and spec["leaseDurationSeconds"] <= 0:
+        causes.append(
+            names.bad("spec.leaseDurationSeconds", spec["leaseDurationSeconds"], "must be greater than 0")
+        )
+    if "leaseTransitions" in spec and spec["leaseTransitions"] < 0:
+        why = "must be greater than or equal to 0"
+        causes.append(names.bad("spec.leaseTransitions", spec["leaseTransitions"], why))
+    return causes
 
 
 def priority_class(new: Object, old: Object | None) -> list[Cause]:

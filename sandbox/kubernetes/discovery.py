@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from sandbox.kubernetes import errors
@@ -96,6 +97,62 @@ def resources(registry: Registry, group_: str, version_: str) -> Document:
         "groupVersion": found[0].api_version,
         "resources": entries,
     }
+
+
+AGGREGATED = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+_AGGREGATE = re.compile(
+    r"application/json;(?=[^,]*g=apidiscovery\.k8s\.io)(?=[^,]*v=v2(;|,|$))(?=[^,]*as=APIGroupDiscoveryList)"
+)
+
+
+def wants_aggregated(accept: str) -> bool:
+    """Whether the client asks for every group in one document, before it asks for plain JSON."""
+    return _AGGREGATE.match(accept.replace(" ", "")) is not None
+
+
+def aggregated(registry: Registry, *, core: bool) -> Document:
+    """/api (the core group) or /apis (all others) with all their resources (KEP-3352)."""
+    names = dict.fromkeys(group for group, _ in registry.group_versions() if (group == "") is core)
+    items = []
+    for name in names:
+        versions = [version for group_, version in registry.group_versions() if group_ == name]
+        shown = [_discovered(registry, name, version) for version in sorted(versions, key=_priority)]
+        items.append({"metadata": {"name": name, "creationTimestamp": None}, "versions": shown})
+    return {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": "apidiscovery.k8s.io/v2",
+        "metadata": {},
+        "items": items,
+    }
+
+
+def _discovered(registry: Registry, group_: str, version_: str) -> Document:
+    found = [r for r in registry if (r.group, r.version) == (group_, version_)]
+    resources_ = [_discovered_resource(resource) for resource in sorted(found, key=lambda r: r.plural)]
+    return {"version": version_, "resources": resources_, "freshness": "Current"}
+
+
+def _discovered_resource(resource: Resource) -> Document:
+    own = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    entry: Document = {
+        "resource": resource.plural,
+        "responseKind": own,
+        "scope": "Namespaced" if resource.namespaced else "Cluster",
+        "singularResource": resource.singular,
+        "verbs": list(resource.verbs),
+    }
+    if resource.short_names:
+        entry["shortNames"] = list(resource.short_names)
+    if resource.categories:
+        entry["categories"] = list(resource.categories)
+    subresources = []
+    for name in sorted(resource.subresources):
+        shown = _subresource(resource, name)
+        kind = {key: shown.get(key, own[key]) for key in ("group", "version", "kind")}
+        subresources.append({"subresource": name, "responseKind": kind, "verbs": shown["verbs"]})
+    if subresources:
+        entry["subresources"] = subresources
+    return entry
 
 
 def _entry(resource: Resource) -> Document:

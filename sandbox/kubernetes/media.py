@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
+
+import yaml
+from aiohttp import web
 
 from sandbox.kubernetes import errors, parsing, patches, protobuf
 
 JSON = "application/json"
 YAML = "application/yaml"
+_Dumper: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 BODY_TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
 
 
@@ -50,14 +55,27 @@ def wanted_form(accept: str) -> str:
     choices = [choice.strip() for choice in accept.split(",") if choice.strip()]
     for choice in choices:
         media, _, parameters = choice.partition(";")
+        if media.strip() == YAML:
+            return ""
         if media.strip() in (JSON, "*/*", "application/*"):
             form = re.search(r"as=(\w+)", parameters)
             if form is None or form[1] in ("Table", "PartialObjectMetadata", "PartialObjectMetadataList"):
                 return form[1] if form else ""
-    if choices and not any(c.startswith(("*/*", "application/*", JSON, "text/")) for c in choices):
+    if choices and not any(c.startswith(("*/*", "application/*", JSON)) for c in choices):
         raise errors.ApiStatus(
             406,
             "NotAcceptable",
-            f"only the following media types are accepted: {JSON}",
+            f"only the following media types are accepted: {JSON}, {YAML}",
         )
     return ""
+
+
+def spoken(response: web.StreamResponse, accept: str) -> web.StreamResponse:
+    """The answer in YAML, where the client asks for that first. Streams and other texts stay as they are."""
+    first = accept.partition(",")[0].partition(";")[0].strip()
+    if first != YAML or not isinstance(response, web.Response) or response.content_type != JSON:
+        return response
+    assert isinstance(response.body, bytes)
+    text = yaml.dump(json.loads(response.body), Dumper=_Dumper, default_flow_style=False)
+    headers = {name: value for name, value in response.headers.items() if name == "Warning"}
+    return web.Response(text=text, status=response.status, content_type=YAML, headers=headers)

@@ -152,6 +152,7 @@ class Rest:
                 resource, target.namespace, name, changed, write, subresource="scale", unconditional=True
             )
             return 200, encode(scale.to_scale(resource, stored.object))
+        _check_name(body, name)
         resource, body = self._stored_form(resource, body)
         stored = self._objects.update(
             resource, target.namespace, name, body, write, subresource=target.subresource
@@ -254,6 +255,15 @@ class Rest:
             if body.get("apiVersion", resource.api_version) == resource.api_version:
                 return storage, body | {"apiVersion": storage.api_version}
         return resource, body
+
+
+def _check_name(body: Any, name: str) -> None:
+    """Before anything is looked up. Raises ApiStatus 400 for a body that names another object."""
+    given = (body.get("metadata") or {}).get("name") if isinstance(body, dict) else None
+    if isinstance(given, str) and given and given != name:
+        raise errors.bad_request(
+            f"the name of the object ({given}) does not match the name on the URL ({name})"
+        )
 
 
 def deprecations(resource: Resource) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.faults import Faults
-from sandbox.kubernetes import discovery, errors, openapi, paths
+from sandbox.kubernetes import discovery, errors, media, openapi, paths
 from sandbox.kubernetes.admission import Admission
 from sandbox.kubernetes.bodies import Write
 from sandbox.kubernetes.deletion import Deleter
@@ -24,7 +24,7 @@ from sandbox.kubernetes.proxy import Proxy, StoredObjects
 from sandbox.kubernetes.resources import Registry
 from sandbox.kubernetes.rest import Rest
 from sandbox.kubernetes.reviews import Reviews, ServiceAccountTokens
-from sandbox.kubernetes.store import Store
+from sandbox.kubernetes.store import Store, encode
 from sandbox.kubernetes.subresources import Subresources
 
 BODY_LIMIT = 3 << 20  # bytes; kube-apiserver's own
@@ -107,7 +107,7 @@ class ApiServer:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
-            return await self._route(request)
+            return media.spoken(await self._route(request), request.headers.get("Accept", ""))
         except errors.ApiStatus as status:
             return web.json_response(status.body(), status=status.code, headers=status.headers)
         except web.HTTPRequestEntityTooLarge:
@@ -151,6 +151,10 @@ class ApiServer:
             return await self._rest.handle(request, target, user)
         if request.method not in ("GET", "HEAD"):
             raise errors.method_not_allowed()
+        if parts in (["api"], ["apis"]) and discovery.wants_aggregated(request.headers.get("Accept", "")):
+            document = discovery.aggregated(self.registry, core=parts == ["api"])
+            headers = {"Content-Type": discovery.AGGREGATED, "Vary": "Accept"}
+            return web.Response(body=encode(document), headers=headers)
         if parts == ["openapi", "v2"]:
             body, media_type = openapi.version_2(request.headers.get("Accept", ""))
             return web.Response(body=body, headers={"Content-Type": media_type})
