@@ -122,6 +122,20 @@ class Objectives(Record):
         "null: not judged",
     )
 
+    @model_validator(mode="after")
+    def _goodput_has_bounds(self) -> Self:
+        bounds = (self.request_ttft_ms, self.request_tpot_ms, self.request_e2e_ms)
+        if self.min_goodput is not None and not any(bounds):
+            raise ValueError(
+                "min_goodput counts requests that meet request_ttft_ms, request_tpot_ms or request_e2e_ms: give one"
+            )
+        return self
+
+    def of_streams(self) -> list[str]:
+        """The objectives that are set and measured on streams only."""
+        told = self.model_dump(exclude_none=True)
+        return [name for name in told if name.removeprefix("request_").startswith(("ttft_", "itl_", "tpot_"))]
+
 
 class LengthDistribution(Record):
     """Token counts drawn from a normal distribution, cut to [minimum, maximum]."""
@@ -130,6 +144,12 @@ class LengthDistribution(Record):
     stdev: float = Field(0.0, ge=0)
     minimum: int = Field(1, ge=1)
     maximum: int = Field(8192, ge=1)
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+        return self
 
 
 MOST_REQUESTS = 2_000_000  # of one load: about 150 MiB of figures
@@ -290,6 +310,12 @@ class Model(Record):
     def _restores_what_is_cloned(self) -> Self:
         if self.cache.restore != "lazy" and not self.wants_snapshot:
             raise ValueError(f"cache.restore: {self.cache.restore} is for clones, and no snapshot is taken")
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_are_measured(self) -> Self:
+        if not self.load.streaming and (names := self.objectives.of_streams()):
+            raise ValueError(f"without load.streaming nothing is measured for {', '.join(names)}")
         return self
 
     @property

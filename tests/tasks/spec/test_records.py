@@ -101,3 +101,31 @@ def test_a_pace_of_nothing_has_no_share() -> None:
 def test_zones_terraform_could_not_use_are_refused(zones: tuple[str, ...], gpu_zone: str | None) -> None:
     with pytest.raises(ValidationError, match="zones"):
         Cluster.model_validate({"name": "here", "zones": zones, "gpu": {"zone": gpu_zone}})
+
+
+@pytest.mark.parametrize(
+    ("over", "says"),
+    [
+        ({"objectives": {"min_goodput": 0.9}}, "min_goodput counts requests that meet"),
+        (
+            {"objectives": {"ttft_p95_ms": 9}, "load": {"streaming": False}},
+            "nothing is measured for ttft_p95_ms",
+        ),
+        (
+            {"objectives": {"request_tpot_ms": 9}, "load": {"streaming": False}},
+            "measured for request_tpot_ms",
+        ),
+        (
+            {"load": {"prompt_tokens": {"mean": 9, "minimum": 10, "maximum": 5}}},
+            "minimum 10 is above maximum 5",
+        ),
+    ],
+)
+def test_what_a_load_could_never_tell_is_refused_in_the_file(over: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        a_model(**over)
+
+
+def test_answers_in_one_piece_may_have_objectives_on_the_whole() -> None:
+    model = a_model(objectives={"e2e_p95_ms": 900, "max_error_rate": 0.1}, load={"streaming": False})
+    assert model.objectives.of_streams() == []
