@@ -42,6 +42,8 @@ EVERYBODYS = (
 )
 OURS = ("concurrency_error_pct", "arrivals_ks")
 
+QUIET = 0.5  # load average of a machine that does nothing else
+
 Figures = dict[str, dict[str, list[float]]]
 
 
@@ -174,6 +176,9 @@ def main() -> None:
         tools = [TOOLS[name](PROJECT / ".bench", tokenizer) for name in given.only.split(",")]
         for tool in tools:
             tool.install()
+        busy = os.getloadavg()[0]
+        if busy > QUIET:
+            print(f"load average {busy:.1f}: the figures will be of whatever else runs here too", flush=True)
         bench = Bench(tools, given.seconds, given.patience, work)
         for number in range(given.rounds):
             bench.round(number, given.rounds)
