@@ -231,6 +231,10 @@ def why_not_connected(error: OSError) -> str:
     match error:
         case ConnectionRefusedError():
             return "connection refused"
+        case ssl.SSLCertVerificationError():
+            return "no connection: certificate refused"
+        case ssl.SSLError():
+            return "no connection: TLS failed"
         case TimeoutError():
             return "no connection in time"
         case OSError(errno=number) if number is not None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 
+import uvloop
+
+from sandbox.kubernetes.certificates import make_authority
 from tasks.validation.connections import SPARE, Pool
 from tasks.validation.wire import Reading
 from tests.tasks.conftest import free_port
@@ -176,3 +180,31 @@ def test_nobody_listening_is_a_refusal() -> None:
         await pool.close()
 
     asyncio.run(alone())
+
+
+def test_an_encrypted_endpoint_is_asked_too_and_a_stranger_is_refused() -> None:
+    authority = make_authority()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while await request_of(reader):
+            writer.write(WHOLE)
+        writer.close()
+
+    async def both() -> None:
+        server = await asyncio.start_server(
+            serve, "127.0.0.1", 0, ssl=authority.server_context(["127.0.0.1"])
+        )
+        port = server.sockets[0].getsockname()[1]
+        theirs = ssl.create_default_context(cadata=authority.ca_pem.decode())
+        for tls, failure in (
+            (theirs, ""),
+            (ssl.create_default_context(), "no connection: certificate refused"),
+        ):
+            pool = Pool("127.0.0.1", port, tls=tls, stall=5.0)
+            assert [(await ask(pool)).failure for _ in range(3)] == [failure] * 3
+            await pool.close()
+        server.close()
+
+    for new_loop in (asyncio.new_event_loop, uvloop.new_event_loop):  # the generator's is uvloop
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            runner.run(both())
