@@ -1,7 +1,7 @@
 """What a structural schema forbids: of custom objects, and of schemas themselves.
 
-Source: k8s.io/apiextensions-apiserver and k8s.io/kube-openapi/pkg/validation. CEL rules (x-kubernetes-validations) are
-not evaluated.
+Source: k8s.io/apiextensions-apiserver and k8s.io/kube-openapi/pkg/validation. CEL rules
+(x-kubernetes-validations) are in cel_rules.py.
 """
 
 from __future__ import annotations

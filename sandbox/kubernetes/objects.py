@@ -10,6 +10,7 @@ from collections.abc import Callable
 from sandbox.kubernetes import (
     admission,
     apply,
+    cel_rules,
     custom,
     custom_validation,
     defaults,
@@ -342,6 +343,7 @@ class Objects:
         causes = rules.metadata(resource, new, old)
         if resource.custom is not None:
             causes += custom_validation.validate(new, resource.schema)
+            causes += [] if causes else cel_rules.broken(new, old, resource.schema)
         elif not subresource:
             causes += rules.object_rules(resource, new, old)
         if causes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from sandbox.kubernetes import core_rules, custom_validation, names, pod_rules, selectors
+from sandbox.kubernetes import cel_rules, core_rules, custom_validation, names, pod_rules, selectors
 from sandbox.kubernetes.core_rules import immutable, without
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.resources import Key, Resource
@@ -253,6 +253,7 @@ def _definition(new: Object, old: Object | None) -> list[Cause]:
             causes.append(names.required(path, "schemas are required"))
         else:
             causes += custom_validation.structural(schema, path)
+            causes += cel_rules.compile_errors(schema, path)
     if old is not None:
         for field in ("group", "scope"):
             causes += immutable(spec[field], old["spec"][field], f"spec.{field}")

@@ -33,8 +33,31 @@ def plan(block: Block, prior: State | None, proposed: State, config: State) -> t
     if canonical(block, prior) == canonical(block, proposed):
         return complete(block, prior), []
     replaced = replacements(block, prior, proposed)
+    moved = _moved(block, prior, proposed)
+    kept = {name for name, a in block.attributes.items() if a.unmoved_by and moved <= a.unmoved_by}
     _fill(block, proposed, config, creating=False, changed=True)
+    for name in kept - set(_configured(config)):
+        proposed[name] = prior.get(name)
     return complete(block, proposed), replaced
+
+
+def _configured(config: State) -> list[str]:
+    return [name for name, value in config.items() if value is not None]
+
+
+def _moved(block: Block, prior: State, proposed: State) -> set[str]:
+    """The attributes and blocks at the top that change."""
+    attributes = {
+        name
+        for name, a in block.attributes.items()
+        if canonical_value(a.type, prior.get(name)) != canonical_value(a.type, proposed.get(name))
+    }
+    blocks = {
+        name
+        for name, nested in block.blocks.items()
+        if canonical_blocks(nested, prior.get(name)) != canonical_blocks(nested, proposed.get(name))
+    }
+    return attributes | blocks
 
 
 def _fill(block: Block, proposed: State, config: State | None, *, creating: bool, changed: bool) -> None:

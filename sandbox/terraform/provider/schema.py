@@ -43,7 +43,8 @@ STRINGS, STRING_LIST, STRING_MAP = set_of(STRING), list_of(STRING), map_of(STRIN
 
 @dataclass(frozen=True)
 class Attribute:
-    """One attribute. `forces_new`: a change replaces the resource. `varies`: any update may change this computed value.
+    """One attribute. `forces_new`: a change replaces the resource. `varies`: any update may change this computed value,
+    but not one of attributes in `unmoved_by` alone.
 
     `document`: a JSON text whose spelling does not matter, so an equivalent one is no change.
     """
@@ -55,6 +56,7 @@ class Attribute:
     forces_new: bool = False
     sensitive: bool = False
     varies: bool = False
+    unmoved_by: frozenset[str] = frozenset()
     document: bool = False
     default: Any = MISSING
 

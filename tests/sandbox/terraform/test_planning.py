@@ -12,6 +12,7 @@ from sandbox.terraform.provider.schema import (
     NUMBER,
     STRING,
     STRINGS,
+    Attribute,
     Block,
     computed,
     only,
@@ -162,3 +163,14 @@ def test_go_durations_are_read(text: str, expected: float) -> None:
 def test_other_texts_are_no_durations(text: str) -> None:
     with pytest.raises(ValueError, match="no duration"):
         seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "version"),
+    [({"note": "new"}, 4), ({"size": 2}, UNKNOWN), ({"note": "new", "size": 2}, UNKNOWN)],
+)
+def test_some_changes_alone_leave_a_computed_value_as_it_is(changes: dict[str, Any], version: Any) -> None:
+    steady = Attribute(NUMBER, computed=True, varies=True, unmoved_by=frozenset({"note"}))
+    schema = Block({**SCHEMA.attributes, "version": steady}, SCHEMA.blocks)
+    new, config = proposed(**changes)
+    assert plan(schema, dict(STATE), new, config)[0]["version"] == version

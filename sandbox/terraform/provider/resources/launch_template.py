@@ -29,6 +29,9 @@ from sandbox.terraform.provider.schema import (
 )
 from sandbox.terraform.provider.session import Session, unless_gone
 
+# Changes of these make no new version (CustomizeDiff of the type's own file).
+_NAMING = frozenset({"name", "name_prefix", "description"})
+_DEFAULTS = frozenset({"default_version", "update_default_version"})
 _METADATA = {
     "http_endpoint": "HttpEndpoint",
     "http_tokens": "HttpTokens",
@@ -155,8 +158,8 @@ LAUNCH_TEMPLATE = resource(
         "update_default_version": optional(BOOL),
         "user_data": optional(STRING),
         "vpc_security_group_ids": optional(STRINGS),
-        "default_version": Attribute(NUMBER, optional=True, computed=True, varies=True),
-        "latest_version": computed(NUMBER, varies=True),
+        "default_version": Attribute(NUMBER, optional=True, computed=True, varies=True, unmoved_by=_NAMING),
+        "latest_version": Attribute(NUMBER, computed=True, varies=True, unmoved_by=_NAMING | _DEFAULTS),
         "arn": computed(STRING),
     },
     blocks={
