@@ -32,6 +32,18 @@ def choose(
     return max(fitting, key=lambda each: each.made, default=None)
 
 
+def known_elsewhere(volumes: Sequence[dict[str, Any]], namespace: str, claim: str) -> set[str]:
+    """EBS ids of the cluster's PersistentVolumes, but for one that waits for this very claim: a run killed between the
+    volume and the claim made it."""
+    found = set()
+    for volume in volumes:
+        reference = volume["spec"].get("claimRef") or {}
+        mine = (reference.get("namespace"), reference.get("name")) == (namespace, claim)
+        if not mine or (volume.get("status") or {}).get("phase") == "Released":
+            found.add(str((volume["spec"].get("csi") or {}).get("volumeHandle")))
+    return found
+
+
 def kept_volumes(aws: Aws, environment: Environment, claim: str) -> list[KeptVolume]:
     """Free volumes made for that claim of the environment. Raises CloudError."""
     wanted = {

@@ -170,10 +170,11 @@ def job(
     needed: Sequence[str],
     node: str | None,
     seconds: float,
+    grow_seconds: float = 0.0,
     folder: Path | None = None,
 ) -> Object:
     """The warm job. `needed`: commits that are never removed from the volume; `node`: where it must run, None for any
-    GPU node; `seconds`: its longest time."""
+    GPU node; `seconds`: its longest time; `grow_seconds`: how long a file system that is being grown is waited for."""
     document = load("job", folder)
     metadata, spec = document["metadata"], document["spec"]
     metadata |= {
@@ -203,6 +204,7 @@ def job(
         "--root=/models",
         f"--needed={','.join(needed)}",
         f"--spare={model.cache.keep}",
+        f"--grow-seconds={grow_seconds:g}",
     ]
     container["env"][0]["value"] = region
     pod["volumes"][0]["persistentVolumeClaim"]["claimName"] = claim_name(model)

@@ -71,6 +71,14 @@ def claim_seen(claim: Object | None, volume: Object | None = None) -> ClaimSeen 
     )
 
 
+def file_system_lags(claim: Object | None, volume: Object | None) -> bool:
+    """Whether the volume is larger than its file system, which kubelet grows at a mount, or soon where it is mounted."""
+    has = ((claim or {}).get("status") or {}).get("capacity", {}).get("storage")
+    if volume is None or has is None:
+        return False
+    return parse_quantity(has) < parse_quantity(volume["spec"]["capacity"]["storage"])
+
+
 def job_seen(job: Object | None, pods: Sequence[Object], watched: set[str]) -> JobSeen | None:
     """`pods`: the job's, oldest first; `watched`: uids of the jobs this run started or saw running."""
     if job is None:

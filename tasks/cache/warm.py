@@ -107,7 +107,7 @@ def to_evict(
 @dataclass
 class Options:
     """`needed`: commits that are never removed; `spare`: how many others stay while there is room. `chunk` in bytes, a
-    multiple of 4096."""
+    multiple of 4096. `grow_seconds`: how long room is waited for."""
 
     bucket: str
     prefix: str
@@ -120,6 +120,7 @@ class Options:
     threads: int = 8
     chunk: int = 16 << 20
     journal_seconds: float = 2.0
+    grow_seconds: float = 0.0
 
     @property
     def repo_folder(self) -> Path:
@@ -665,10 +666,14 @@ def _missing_bytes(options: Options, files: list[Wanted]) -> int:
 
 
 def _check_space(options: Options, files: list[Wanted]) -> None:
-    """Before a byte is fetched: what is missing must fit beside what is there."""
-    needed, free = _missing_bytes(options, files), shutil.disk_usage(options.root).free
-    if needed > free:
-        raise Failure(NO_SPACE, f"no space left on the volume: {needed} bytes are missing, {free} are free")
+    """Before a byte is fetched: what is missing must fit beside what is there, `grow_seconds` from now at the latest."""
+    needed, end = _missing_bytes(options, files), time.monotonic() + options.grow_seconds
+    while needed > (free := shutil.disk_usage(options.root).free):
+        if time.monotonic() >= end:
+            raise Failure(
+                NO_SPACE, f"no space left on the volume: {needed} bytes are missing, {free} are free"
+            )
+        time.sleep(0.5)
 
 
 def parsed(arguments: list[str]) -> Options:
@@ -681,6 +686,7 @@ def parsed(arguments: list[str]) -> Options:
     parser.add_argument("--threads", type=int, default=8)
     parser.add_argument("--chunk", type=int, default=16 << 20, help="bytes, a multiple of 4096")
     parser.add_argument("--journal-seconds", type=float, default=2.0, help="between flushes of the journal")
+    parser.add_argument("--grow-seconds", type=float, default=0.0, help="the file system may grow so long")
     given = parser.parse_args(arguments)
     given.needed = tuple(filter(None, given.needed.split(",")))
     return Options(**vars(given))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tasks.cache import failures, manifests, observe
 from tasks.cache.decide import Action, decide
-from tasks.cache.kept import KeptVolume, choose, kept_volumes
+from tasks.cache.kept import KeptVolume, choose, kept_volumes, known_elsewhere
 from tasks.cache.observe import ClusterVerbs, Object
 from tasks.cache.snapshots import Snapshots, drop_uncut
 from tasks.cache.volume import GIB, Volume, transfer_seconds, volume_for
@@ -24,6 +24,7 @@ from tasks.spec.records import StagedModel, WarmCache
 
 LOOK_SECONDS = 1.0
 LOG_LINES = 100
+GROW_SECONDS = 45.0  # within the minute a copy has to start (transfer_seconds)
 UNPLACEABLE_SECONDS = 10.0  # the scheduler tells at once; a node may just be joining
 UNPULLABLE_SECONDS = 30.0  # a registry may be away for a moment; kubelet tries again by itself
 
@@ -193,13 +194,7 @@ class _Warming:
         self.cluster.apply(claim)
 
     def _kept_volume(self) -> KeptVolume | None:
-        volumes = self.cluster.list("v1", "PersistentVolume")
-        mine = (self.namespace, self.name)
-        known = {  # a run killed between volume and claim made one that waits for this very claim
-            str((each["spec"].get("csi") or {}).get("volumeHandle"))
-            for each in volumes
-            if _promised_to(each) != mine or (each.get("status") or {}).get("phase") == "Released"
-        }
+        known = known_elsewhere(self.cluster.list("v1", "PersistentVolume"), self.namespace, self.name)
         found = kept_volumes(self.ebs.aws, self.environment, self.name)
         return choose(found, zones=observe.zones_of(self._gpu_nodes()), known=known)
 
@@ -235,6 +230,9 @@ class _Warming:
             needed=sorted(self.needed),
             node=node,
             seconds=sum(self.limits.values()),
+            grow_seconds=GROW_SECONDS
+            if observe.file_system_lags(self.claim, self._persistent_volume())
+            else 0.0,
             folder=self.folder,
         )
         self.watched.add(self.cluster.apply(job)["metadata"]["uid"])
@@ -396,9 +394,3 @@ class _Warming:
         if volume is None:
             raise failures.lost(self.place)
         return str(volume["spec"].get("csi", {}).get("volumeHandle", "")), observe.zone_of(volume)
-
-
-def _promised_to(volume: Object) -> tuple[str, str]:
-    """(namespace, name) of the claim a persistent volume is for."""
-    reference = volume["spec"].get("claimRef") or {}
-    return reference.get("namespace", ""), reference.get("name", "")

@@ -10,11 +10,12 @@ from pydantic import ValidationError
 
 from tasks.cache.decide import Action, ClaimSeen, JobSeen, decide
 from tasks.cache.failures import Place, ended, overdue
-from tasks.cache.kept import KeptVolume, choose
+from tasks.cache.kept import KeptVolume, choose, known_elsewhere
 from tasks.cache.manifests import claim_name, clone_class, folder_of, job_name, load, storage_class
 from tasks.cache.observe import (
     PERMANENT,
     alive,
+    file_system_lags,
     is_lost,
     other_zones,
     pod_phase,
@@ -212,6 +213,17 @@ def test_a_volume_is_out_of_reach_where_every_node_is_in_another_zone(
 
 
 @pytest.mark.parametrize(
+    ("has", "volume", "lags"), [("9Gi", "9Gi", False), ("9Gi", "16Gi", True), (None, "9Gi", False)]
+)
+def test_a_file_system_smaller_than_its_volume_is_being_grown(
+    has: str | None, volume: str, lags: bool
+) -> None:
+    claim = {"status": {"capacity": {"storage": has}} if has else {}}
+    assert file_system_lags(claim, {"spec": {"capacity": {"storage": volume}}}) is lags
+    assert not file_system_lags(claim, None)
+
+
+@pytest.mark.parametrize(
     ("ready", "lost"), [("True", False), ("False", True), ("Unknown", True), (None, True)]
 )
 def test_a_node_is_lost_unless_it_says_it_is_ready(ready: str | None, lost: bool) -> None:
@@ -377,3 +389,20 @@ def test_the_newest_kept_volume_in_reach_is_taken_up(
 ) -> None:
     volume = choose(found, zones={"a"}, known=known)
     assert (volume.identity if volume else None) == chosen
+
+
+@pytest.mark.parametrize(
+    ("claim", "phase", "spoken_for"),
+    [
+        (None, "Available", True),
+        ({"namespace": "llm", "name": "c"}, "Available", False),
+        ({"namespace": "llm", "name": "c"}, "Released", True),
+        ({"namespace": "llm", "name": "d"}, "Available", True),
+    ],
+)
+def test_a_volume_the_cluster_knows_is_taken_up_only_where_it_waits_for_this_claim(
+    claim: dict[str, str] | None, phase: str, spoken_for: bool
+) -> None:
+    spec = {"csi": {"volumeHandle": "v1"}} | ({"claimRef": claim} if claim else {})
+    volume = {"spec": spec, "status": {"phase": phase}}
+    assert known_elsewhere([volume], "llm", "c") == ({"v1"} if spoken_for else set())

@@ -9,11 +9,21 @@ import shutil
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from sandbox.faults import Faults
-from tasks.cache.warm import BAD_DISK, NO_SPACE, client, disk_failure
+from tasks.cache.warm import (
+    BAD_DISK,
+    NO_SPACE,
+    Failure,
+    Options,
+    Wanted,
+    _check_space,
+    client,
+    disk_failure,
+)
 from tests.tasks.cache.conftest import MIB, Script
 
 
@@ -129,6 +139,21 @@ def test_a_model_that_does_not_fit_ends_with_28_before_a_byte_is_fetched(script:
     assert outcome.code == 28
     assert "no space left" in outcome.last("error")["cause"]
     assert not any(line["event"] == "progress" for line in outcome.lines)
+
+
+@pytest.mark.parametrize(("grow_seconds", "fits"), [(0.0, False), (30.0, True)])
+def test_room_that_is_being_made_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grow_seconds: float, fits: bool
+) -> None:
+    options = Options("b", "p", "a/b", "c" * 40, "0" * 64, tmp_path, grow_seconds=grow_seconds)
+    free = iter([5, 5, 20])
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
+    if fits:
+        _check_space(options, [Wanted("f", 10, "")])
+        assert next(free, None) is None
+    else:
+        with pytest.raises(Failure, match="10 bytes are missing, 5 are free"):
+            _check_space(options, [Wanted("f", 10, "")])
 
 
 def test_a_full_disk_and_a_broken_one_are_told_apart(tmp_path: Path) -> None:
