@@ -14,6 +14,8 @@ class Action(Enum):
 
     REUSE = "reuse"  # the claim holds this very manifest
     CREATE_CLAIM = "create claim"
+    REPLACE_CLAIM = "replace claim"  # too small, and nothing is bound to it: such a claim cannot be expanded
+    AWAIT_BINDING = "await binding"  # too small, and its volume is named but not bound yet
     EXPAND_CLAIM = "expand claim"
     AWAIT_GROWTH = "await growth"  # the larger size was asked for, the volume does not have it yet
     START_JOB = "start job"
@@ -28,7 +30,7 @@ class Action(Enum):
 @dataclass(frozen=True)
 class ClaimSeen:
     """`requested_bytes` is what it asks for, `volume_bytes` what its volume has; `warm_manifest` the sha256 of the manifest
-    it holds whole."""
+    it holds whole; `names_volume`: it is for one volume and no other."""
 
     phase: str
     requested_bytes: int
@@ -36,6 +38,7 @@ class ClaimSeen:
     warm_manifest: str | None = None
     deleting: bool = False
     volume_bytes: int | None = None
+    names_volume: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,10 +66,16 @@ def decide(
     if claim.phase == "Bound" and (claim.warm_commit, claim.warm_manifest) == (commit, manifest):
         return Action.REUSE
     if claim.requested_bytes < needed_bytes:
-        return Action.EXPAND_CLAIM
+        return _for_small(claim)
     if claim.volume_bytes is not None and claim.volume_bytes < needed_bytes:
         return Action.AWAIT_GROWTH
     return _for_job(job, manifest)
+
+
+def _for_small(claim: ClaimSeen) -> Action:
+    if claim.phase == "Bound":
+        return Action.EXPAND_CLAIM
+    return Action.AWAIT_BINDING if claim.names_volume else Action.REPLACE_CLAIM
 
 
 def _for_job(job: JobSeen | None, manifest: str) -> Action:

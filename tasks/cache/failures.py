@@ -96,6 +96,7 @@ def overdue(
             claim_events,
             of_claim,
         ),
+        "binding": (f"{place.claim} was not bound to its volume {within}", claim_events, of_claim),
         "growing": (f"the volume of {place.claim} did not grow {within}", warnings or claim_events, of_claim),
         "creating": (f"the warm job made no pod {within}", pod_events, of_pod),
         "scheduling": (f"no node took the warm job {within}", pod_events, of_pod),

@@ -67,6 +67,7 @@ def claim_seen(claim: Object | None, volume: Object | None = None) -> ClaimSeen 
         warm_commit=annotations.get(WARM),
         warm_manifest=annotations.get(WARM_MANIFEST),
         deleting=bool(metadata.get("deletionTimestamp")),
+        names_volume=bool(claim["spec"].get("volumeName")),
         volume_bytes=int(parse_quantity(volume["spec"]["capacity"]["storage"])) if volume else None,
     )
 

@@ -24,6 +24,7 @@ from tasks.spec.records import StagedModel, WarmCache
 
 LOOK_SECONDS = 1.0
 LOG_LINES = 100
+WAITS = {Action.WATCH_JOB, Action.WAIT, Action.AWAIT_BINDING, Action.AWAIT_GROWTH}
 GROW_SECONDS = 45.0  # within the minute a copy has to start (transfer_seconds)
 UNPLACEABLE_SECONDS = 10.0  # the scheduler tells at once; a node may just be joining
 UNPULLABLE_SECONDS = 30.0  # a registry may be away for a moment; kubelet tries again by itself
@@ -38,6 +39,7 @@ def limits(staged: StagedModel, throughput: float, environment: Environment) -> 
         "creating": 60.0,
         "scheduling": waits.node_boot,
         "volume": waits.volume_bind,
+        "binding": waits.volume_bind,
         "growing": waits.volume_bind,
         "starting": waits.pod_start,
         "lost": waits.node_boot,
@@ -76,7 +78,7 @@ def warm(
         if action is Action.REUSE:
             return run.snapshots().converge(run.result(reused=run.copied is None))
         run.take(action)
-        if action in (Action.WATCH_JOB, Action.WAIT, Action.AWAIT_GROWTH):
+        if action in WAITS:
             sleep(LOOK_SECONDS)
     raise run.overdue(run.phase, deadline or sum(run.limits.values()))
 
@@ -139,6 +141,8 @@ class _Warming:
             Action.REPLACE_JOB: self._delete_job,
             Action.WATCH_JOB: self._watch,
             Action.WAIT: lambda: self._wait("deleting"),
+            Action.REPLACE_CLAIM: self._delete_claim,
+            Action.AWAIT_BINDING: lambda: self._wait("binding"),
             Action.AWAIT_GROWTH: lambda: self._wait("growing"),
             Action.RECORD: self._record,
             Action.FAIL_JOB: self._fail_job,
@@ -238,6 +242,10 @@ class _Warming:
         self.watched.add(self.cluster.apply(job)["metadata"]["uid"])
         self._enter("creating")
         self.reporter.say(f"job {self.job} copies {human_bytes(self.staged.total_bytes)} to {self.name}")
+
+    def _delete_claim(self) -> None:
+        self.reporter.say(f"claim {self.name} is too small and has no volume yet: it is made anew")
+        self.cluster.delete("v1", "PersistentVolumeClaim", self.name, self.namespace)
 
     def _delete_job(self) -> None:
         self.reporter.say(f"job {self.job} is from an earlier run: it is run again")

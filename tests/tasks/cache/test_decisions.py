@@ -51,6 +51,8 @@ WARM = ClaimSeen("Bound", 20 * GIB, C, OURS)
         (ClaimSeen("Bound", 20 * GIB, D, OURS), None, Action.START_JOB),
         (ClaimSeen("Bound", 20 * GIB, C, OTHER), None, Action.START_JOB),
         (ClaimSeen("Bound", 9 * GIB), None, Action.EXPAND_CLAIM),
+        (ClaimSeen("Pending", 9 * GIB), None, Action.REPLACE_CLAIM),
+        (ClaimSeen("Pending", 9 * GIB, names_volume=True), None, Action.AWAIT_BINDING),
         (ClaimSeen("Bound", 20 * GIB, volume_bytes=9 * GIB), None, Action.AWAIT_GROWTH),
         (ClaimSeen("Bound", 20 * GIB, volume_bytes=10 * GIB), None, Action.START_JOB),
         (ClaimSeen("Bound", 20 * GIB, C, OURS, volume_bytes=9 * GIB), None, Action.REUSE),
