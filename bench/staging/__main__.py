@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.staging.servers import MIB, Servers, build, make_content, serving
+from bench.staging.servers import MIB, build, make_content, serving
 from bench.staging.ways import PROJECT, Told, Ways, install_s5cmd
 
 WIRE = 400  # MiB/s each way, about 3.4 Gbit/s: what one instance of a few cores gets of S3
@@ -96,14 +96,13 @@ def table(figures: Figures, total: int) -> str:
     return "\n".join(lines)
 
 
-def at_the_wire(program: Path, ways: Ways, s5cmd: Path, work: Path) -> tuple[Figures, Servers]:
-    """Ours and the legs with both servers held to WIRE MiB/s."""
+def at_the_wire(ways: Ways, rounds: int) -> Figures:
+    """Ours and the legs, against servers held to WIRE MiB/s."""
     figures: Figures = defaultdict(list)
-    with serving(program, ways.servers.content, WIRE) as servers:
-        paced = Ways(servers, s5cmd, work)
-        figures["slipway"].append(paced.slipway("wire"))
-        measure_legs(paced, figures, "wire-legs")
-    return figures, servers
+    for number in range(1, rounds + 1):
+        figures["slipway"].append(ways.slipway(f"wire-{number}"))
+        measure_legs(ways, figures, f"wire-legs-{number}")
+    return figures
 
 
 def main() -> None:
@@ -128,16 +127,18 @@ def main() -> None:
             ceilings: dict[str, Any] = dict(servers.ceilings())
             figures = measure(ways, given.rounds)
             resent = ways.resent("killed")
-        paced, _ = at_the_wire(program, ways, s5cmd, work)
+        half = make_content(work, content.total // 2)  # at the wire it takes its time
+        with serving(program, half, WIRE) as servers:
+            paced = at_the_wire(Ways(servers, s5cmd, work), given.rounds)
         with serving(program, make_content(work, LARGER * content.total)) as servers:
             large = Ways(servers, s5cmd, work).slipway("large")
     peaks = [one.said["peak_rss_mib"] for one in [*figures["slipway"], large]]
     ceilings["wire_mib_s"] = WIRE
-    ceilings["wall_vs_slower_leg_at_wire"] = against_slower_leg(paced)["median"]
+    ceilings["wall_vs_slower_leg_at_wire"] = against_slower_leg(paced)
     found = summary(figures, peaks, resent, ceilings)
     print(f"\n{given.gib:g} GiB, {given.rounds} rounds, {os.cpu_count()} cores shared with the servers")
     print(table(figures, content.total))
-    print(f"\nat a wire of {WIRE} MiB/s each way\n{table(paced, content.total)}")
+    print(f"\n{half.total / 1024 / MIB:g} GiB at a wire of {WIRE} MiB/s each way\n{table(paced, half.total)}")
     print(
         f"\npeak at {given.gib:g} GiB {max(peaks[:-1]):.0f} MiB, at {LARGER * given.gib:g} GiB {peaks[-1]:.0f} MiB"
     )

@@ -39,19 +39,22 @@ class FileAddress:
         self._url: str | None = None
         self._generation = 0
         self._xet: XetPlace | None = None
-        self._plain_refused = False
+        self._plain_refused: str | None = None
 
     @property
     def xet(self) -> XetPlace | None:
         """Where the file is to be read through hf_xet; None while plain HTTP serves it."""
         return self._xet if self._plain_refused or self.file.size > PLAIN_AT_MOST else None
 
-    def refuse_plain(self) -> bool:
-        """Plain HTTP does not serve the file: from now on Xet shall. Whether that is news: it is in Xet, and was not used."""
+    @property
+    def why_xet(self) -> str:
+        return self._plain_refused or f"plain HTTP is not for more than {PLAIN_AT_MOST // 10**9} GB"
+
+    def refuse_plain(self, why: str) -> bool:
+        """Plain HTTP does not serve the file, for good. Whether Xet does, from now on."""
         with self._lock:
-            changes = self.xet is None and self._xet is not None
-            self._plain_refused = True
-            return changes
+            self._plain_refused = self._plain_refused or why
+            return self._xet is not None
 
     def current(self) -> tuple[str, int]:
         """(URL, its generation). Raises HubError, or StagingFailed where the hub names another file."""

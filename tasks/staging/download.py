@@ -43,6 +43,8 @@ class Downloader:
         self._token_given = token_given
         self._slowest, self._patience, self._say = slowest, patience, say
         self._xet = XetReader(session, stop)
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
 
     def read(
         self,
@@ -63,6 +65,7 @@ class Downloader:
             before = got
             problem, pause = None, 0.0
             if place := address.xet:
+                self._tell(address)
                 count, problem = self._xet.read(
                     place, address.file.path, address.file.size, offset + got, into[got:], arrived,
                     self._allowed(len(into) - got),
@@ -74,19 +77,23 @@ class Downloader:
                 continue
             attempt = 0 if got - before >= _WINDOW else attempt + 1
             if attempt >= ATTEMPTS or not _worth_retrying(problem):
-                if isinstance(problem, HubUnavailable) or not self._goes_by_xet(address, problem):
+                if isinstance(problem, HubUnavailable) or not address.refuse_plain(problem.cause):
                     raise problem
                 attempt = 0
                 continue
             if not pause:
                 self._backoff.wait_alone(attempt)
 
-    def _goes_by_xet(self, address: FileAddress, problem: SlipwayError) -> bool:
-        """After plain HTTP refused: whether Xet serves the file. Said once a file."""
-        if address.refuse_plain():
-            self._say(f"{address.file.path} is kept in Xet, and plain HTTP is refused: {problem.cause}")
-            self._say(f"{address.file.path} is read through hf_xet, the hub's own client")
-        return address.xet is not None
+    def _tell(self, address: FileAddress) -> None:
+        """Once a file: that Xet serves it, and why."""
+        path = address.file.path
+        with self._lock:
+            told = path in self._told
+            self._told.add(path)
+        if not told:
+            self._say(
+                f"{path} is kept in Xet, and {address.why_xet}: it is read through hf_xet, the hub's own client"
+            )
 
     def _allowed(self, count: int) -> float:
         """Seconds that many bytes may take."""

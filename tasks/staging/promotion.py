@@ -85,10 +85,10 @@ class _Copier:
         total = sum(file.size for file in files)
         copied = 0
         with ThreadPoolExecutor(workers, thread_name_prefix="copy") as pool:
-            for file in files:
+            for number, file in enumerate(files, start=1):
                 for size in self._copy(file, pool):
                     copied += size
-                    reporter.progress(copied, total)
+                    reporter.progress(copied, total, detail=f"| {number} of {len(files)} files | {file.path}")
         reporter.say(
             f"{len(files)} files, {human_bytes(total)}, are in s3://{self._target.name}/{self._prefix}"
         )

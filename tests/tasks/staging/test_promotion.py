@@ -52,6 +52,7 @@ def test_a_second_promotion_copies_nothing(staged: StagedModel, s3: Any, bucket:
 def test_what_is_staged_says_what_the_hub_said(staged: StagedModel, s3: Any, model: HubModel) -> None:
     inspection, stored = inspect_staged(Bucket(s3, staged.bucket), staged.repo, staged.commit)
     assert inspection.config == {"model_type": "llama"}
+    assert inspection.tensor_bytes == {"BF16": 34 * MIB + 17 - 2 * 88}  # two shards less their headers
     assert {f.path: f.size for f in inspection.model.files} == {f.path: f.size for f in model.files}
     assert stored.sha256 == staged.manifest_sha256
 

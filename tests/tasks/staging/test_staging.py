@@ -160,7 +160,21 @@ def test_a_repo_only_xet_serves_arrives_whole_and_it_is_said(run: Stager, faults
     faults.set("hub-xet-only", target=REPO)
     run()
     assert_whole(run)
-    assert f"{BIG} is read through hf_xet, the hub's own client" in run.heard.lines
+    said = [line for line in run.heard.lines if line.startswith(f"{BIG} is kept in Xet")]
+    assert len(said) == 1
+    assert said[0].endswith("it is read through hf_xet, the hub's own client")
+
+
+def test_a_file_too_large_for_plain_http_goes_through_xet_at_once(
+    run: Stager, faults: Faults, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tasks.staging.addresses.PLAIN_AT_MOST", 20 * MIB)
+    faults.set("hub-xet-only", target=REPO)
+    run()
+    assert_whole(run)
+    assert any(
+        line.startswith(f"{BIG} is kept in Xet, and plain HTTP is not for more") for line in run.heard.lines
+    )
 
 
 @pytest.mark.parametrize("fault", ["hub-429", "hub-5xx"])
