@@ -37,9 +37,11 @@ def slipway(bucket: str) -> Callable[[], Said]:
     from tasks.staging.hub import resolve
     from tasks.staging.staging import stage
 
+    s3 = Aws(REGION).client("s3")
+
     def go() -> Said:
         model = resolve(Source(repo=REPO), token=None)
-        staged = stage(model, bucket=bucket, s3=Aws(REGION).client("s3"), token=None, reporter=Silent())
+        staged = stage(model, bucket=bucket, s3=s3, token=None, reporter=Silent())
         return {"prefix": staged.prefix, "manifest_sha256": staged.manifest_sha256}
 
     return go
