@@ -53,6 +53,7 @@ class ControlPlane:
     token: str
     server: ApiServer | FrontDoor
     client: ApiClient
+    share: int
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
 
@@ -110,6 +111,8 @@ class Region:
             )
 
         settings = self._settings
+        taken = {plane.share for plane in self._planes.values()}
+        share = next(number for number in range(len(taken) + 1) if number not in taken)
         server: ApiServer | FrontDoor
         if settings.kubeconfig:
             theirs = credentials.read(Path(settings.kubeconfig))
@@ -120,12 +123,13 @@ class Region:
                 authenticate=authenticate,
                 faults=self._faults,
                 service_network=settings.network,
+                service_share=share,
             )
         port = await server.start("127.0.0.1", 0, self._authority.server_context(["127.0.0.1", "localhost"]))
         trust = ssl.create_default_context(cadata=self._authority.ca_pem.decode())
         client = ApiClient(f"https://127.0.0.1:{port}", token, trust)
         await client.__aenter__()
-        plane = ControlPlane(name, f"https://127.0.0.1:{port}", token, server, client)
+        plane = ControlPlane(name, f"https://127.0.0.1:{port}", token, server, client, share)
         if not settings.kubeconfig:  # else its own serve
             self._run(plane, run_controllers(client, self._faults), "controllers")
         self._run(plane, run_nodes(client, self._settings, self._faults, name), "nodes")

@@ -15,14 +15,19 @@ from sandbox.kubernetes.resources import Registry, Resource
 from sandbox.kubernetes.store import Object, Store
 
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
+SHARE = 10 * 256  # addresses
 
 
 class Admission:
-    """Completes and refuses objects by what else the cluster holds. `network` is the 127.N block of the services."""
+    """Completes and refuses objects by what else the cluster holds. `network` is the 127.N block of the services.
 
-    def __init__(self, store: Store, registry: Registry, network: str) -> None:
+    `share` is where in the block addresses are given from, in steps of SHARE: clusters of one sandbox listen side by side.
+    """
+
+    def __init__(self, store: Store, registry: Registry, network: str, share: int = 0) -> None:
         self._store, self._registry = store, registry
         self._first = ipaddress.IPv4Address(f"{network}.100.1")
+        self._given_from = int(self._first) + share * SHARE
         self._last = ipaddress.IPv4Address(f"{network}.199.254")
         self._create: dict[tuple[str, str], Callable[[Resource, Object], None]] = {
             ("", "services"): self._service,
@@ -102,7 +107,7 @@ class Admission:
                 port.pop("nodePort", None)
 
     def _addresses(self) -> Iterator[str]:
-        for number in range(int(self._first), int(self._last) + 1):
+        for number in range(self._given_from, int(self._last) + 1):
             if number & 0xFF not in (0, 255):
                 yield str(ipaddress.IPv4Address(number))
 

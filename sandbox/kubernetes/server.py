@@ -42,7 +42,8 @@ class ApiServer:
     """One Kubernetes control plane's API, its objects in memory.
 
     `authenticate` turns a bearer token into a user name or raises errors.Unauthorized. `service_network` is the 127.N
-    block of the cluster IPs ({service_network}.100.1 to .199.254). Ports and addresses are loopback's.
+    block of the cluster IPs ({service_network}.100.1 to .199.254), which clusters with other `service_share`s (0 to 9) share.
+    Ports and addresses are loopback's.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class ApiServer:
         authenticate: Authenticate,
         faults: Faults,
         service_network: str = "127.1",
+        service_share: int = 0,
         now: Callable[[], dt.datetime] = lambda: dt.datetime.now(dt.UTC),
         chance: random.Random | None = None,
     ) -> None:
@@ -59,7 +61,7 @@ class ApiServer:
         self._authenticate = authenticate
         self.store = Store()
         self.registry = Registry()
-        admission = Admission(self.store, self.registry, service_network)
+        admission = Admission(self.store, self.registry, service_network, service_share)
         self._chance = chance or random.SystemRandom()
         self.objects = Objects(self.store, self.registry, admission, now=now, chance=self._chance)
         self._deleter = Deleter(self.objects)
