@@ -2,7 +2,7 @@
 
 Every file of the manifest is read from S3 in ranges by several threads, written past the page cache where the file
 system takes that, and hashed in order as it is written: nothing counts until its sha256 is the manifest's. sha256 rather
-than CRC64NVME, because the image has no awscrt; at about 1.8 GB/s on one core it is faster than any gp3 volume.
+than CRC64NVME, because the image has no awscrt; at about 1.8 GB/s on one core it keeps up with all but the fastest gp3 volumes.
 
 Restarts go on where the last run stopped: `.slipway-progress.json` holds, for each file, how many bytes are on the disk;
 those are read back from the disk, not from S3, to rebuild the hash. `.slipway-complete.json` is written last.
