@@ -22,7 +22,9 @@ def main() -> None:
     os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
 
     from sandbox.aws.offerings import read_on_demand
+    from sandbox.service_models import read_lean
 
+    read_lean()
     read_on_demand()
     from sandbox.aws.server import build
 

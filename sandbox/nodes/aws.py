@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import boto3
 from botocore.config import Config
 
+from sandbox.service_models import read_lean
 from sandbox.settings import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Aws:
     """`await aws.call(aws.ec2.describe_subnets, SubnetIds=[…])`. Raises botocore's own errors."""
 
     def __init__(self, settings: Settings) -> None:
+        read_lean()
         environment = settings.aws_environment()
         self._endpoint = environment["AWS_ENDPOINT_URL"]
         self._session = boto3.Session(

@@ -19,6 +19,7 @@ from sandbox.images.karpenter.operator import Operator
 from sandbox.images.karpenter.resources import seconds_of
 from sandbox.images.karpenter.state import State, Timing
 from sandbox.images.keda import client_from_kubeconfig
+from sandbox.service_models import read_lean
 
 log = logging.getLogger("karpenter")
 
@@ -53,6 +54,7 @@ def _timing() -> Timing:
 
 
 async def _main() -> None:
+    read_lean()
     loop = asyncio.get_running_loop()
     cloud = Cloud(os.environ["CLUSTER_NAME"], Unavailable(loop.time))
     port = int(os.environ.get("HEALTH_PROBE_PORT", "8081"))

@@ -22,3 +22,23 @@ def test_a_process_starts_without(module: str, absent: list[str]) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.split() == []
+
+
+def test_service_models_come_without_their_texts() -> None:
+    """And otherwise whole: a client made of one makes the same requests."""
+    code = """
+import json
+from sandbox.service_models import read_lean
+read_lean()
+import botocore.session
+session = botocore.session.Session()
+model = session.get_component("data_loader").load_service_model("ec2", "service-2")
+assert type(model) is dict
+assert '"documentation": "' not in json.dumps(model)
+client = session.create_client("sts", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
+print(client.generate_presigned_url("get_caller_identity").split("?")[0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "https://sts.us-east-1.amazonaws.com/"
