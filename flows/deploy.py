@@ -26,9 +26,9 @@ from tasks.rollout.task import (
     needed_commits,
     prepare_namespace,
     preview,
-    put_back,
     roll_out,
     served_at,
+    undo,
 )
 from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
@@ -109,7 +109,7 @@ def take_through(
         except (Exception, KeyboardInterrupt) as failure:
             settle()
             try:
-                put_back(what, where, storage.result(), cluster.result())
+                undo(what, where, storage.result(), cluster.result())
             except SlipwayError as second:
                 raise both(failure, second) from failure
             raise

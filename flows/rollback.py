@@ -30,5 +30,5 @@ def rollback(
         gpu_nodes(where, cluster)
         target = put_back(what, where, storage, cluster, release)
         if target:
-            confirm(what, where, cluster)
+            confirm(what, where, storage, cluster, "rollback")
         return target

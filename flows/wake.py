@@ -20,7 +20,7 @@ def wake(model: ModelName, environment: EnvironmentName) -> str:
     """
     what, where = read_choice(model, environment)
     with turn(where):
-        _, cluster = read_infrastructure(where)
+        storage, cluster = read_infrastructure(where)
         gpu_nodes(where, cluster)
         replicas_from_zero(what, where, cluster)
-        return confirm(what, where, cluster)
+        return confirm(what, where, storage, cluster, "wake")

@@ -14,9 +14,15 @@ MODEL_LABEL = "slipway.dev/model"
 
 
 def serving_pods(cluster: Cluster, model: Model, environment: Environment) -> list[str]:
-    """Names of the model's living pods."""
+    """Names of the model's living pods. One that has ended (evicted, or refused by its node) stays listed and serves
+    nobody: its missing metrics say nothing."""
     pods = cluster.list("v1", "Pod", environment.namespace, label_selector=f"{MODEL_LABEL}={model.name}")
-    return [pod["metadata"]["name"] for pod in pods if not pod["metadata"].get("deletionTimestamp")]
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if not pod["metadata"].get("deletionTimestamp")
+        and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
+    ]
 
 
 def observe(

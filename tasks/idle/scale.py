@@ -39,9 +39,14 @@ def to_zero(
 
 
 def serving_pods_left(cluster: Cluster, model: Model, environment: Environment) -> list[str]:
-    """The model's pods, those that are still ending included."""
+    """The model's pods, those that are still ending included. What has ended and is only listed holds nothing."""
     pods = cluster.list("v1", "Pod", environment.namespace, label_selector=f"slipway.dev/model={model.name}")
-    return [pod["metadata"]["name"] for pod in pods]
+    return [
+        pod["metadata"]["name"]
+        for pod in pods
+        if pod["metadata"].get("deletionTimestamp")
+        or (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
+    ]
 
 
 def gpu_pods(cluster: Cluster, environment: Environment) -> list[str]:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.preflight.flags import FlagTable
-from tasks.spec.model import Engine
 
 # Compute capability by the name EC2 gives the GPU (DescribeInstanceTypes). https://developer.nvidia.com/cuda-gpus and,
 # for older ones, https://developer.nvidia.com/cuda-legacy-gpus. Ten times the number, as vLLM counts.
@@ -38,16 +37,39 @@ CAPABILITY: Mapping[str, int] = {
 }
 BFLOAT16, FLOAT16, FP8_CACHE = 80, 60, 80
 NEVER_FLOAT16 = ("gemma2", "gemma3", "gemma3_text", "glm4")
-PARALLEL = {
-    spelling: kind
-    for kind, spellings in {
-        "tensor": ("--tensor-parallel-size", "-tp"),
-        "pipeline": ("--pipeline-parallel-size", "-pp"),
-        "data": ("--data-parallel-size", "-dp"),
-    }.items()
-    for spelling in spellings
-}
+PARALLEL = (
+    ("--tensor-parallel-size", "-tp"),
+    ("--pipeline-parallel-size", "-pp"),
+    ("--data-parallel-size", "-dp"),
+)
 DTYPES = {"half": "float16", "float": "float32", "torch.bfloat16": "bfloat16", "torch.float16": "float16"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a command line asks of the GPU."""
+
+    dtype: str = "auto"
+    quantization: str | None = None
+    kv_cache_dtype: str = "auto"
+
+
+def asked_of(arguments: Sequence[str]) -> Asked:
+    return Asked(
+        dtype=value_of(arguments, "--dtype") or "auto",
+        quantization=value_of(arguments, "--quantization", "-q"),
+        kv_cache_dtype=value_of(arguments, "--kv-cache-dtype") or "auto",
+    )
+
+
+def value_of(arguments: Sequence[str], *spellings: str) -> str | None:
+    """What a flag is given, as --flag=value or as --flag value; the last time counts, as it does to argparse."""
+    value = None
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, joined = word.partition("=")
+        if name.replace("_", "-") in spellings:
+            value = joined if equals else following
+    return value
 
 
 @dataclass(frozen=True)
@@ -68,13 +90,13 @@ def shown(capability: int) -> str:
     return f"{capability // 10}.{capability % 10}"
 
 
-def quantization_of(engine: Engine, config: Mapping[str, Any]) -> tuple[str, str] | None:
+def quantization_of(asked: Asked, config: Mapping[str, Any]) -> tuple[str, str] | None:
     """The method and where it is said: the flag before the repo's config.json. None for weights as they are.
 
     Of ModelOpt's checkpoints the algorithm tells the method.
     """
-    if engine.quantization:
-        return engine.quantization, "engine.quantization"
+    if asked.quantization:
+        return asked.quantization, "--quantization"
     text = config.get("text_config") or {}
     said = (
         config.get("quantization_config")
@@ -97,10 +119,10 @@ def quantization_of(engine: Engine, config: Mapping[str, Any]) -> tuple[str, str
     return (method, "config.json") if method else None
 
 
-def dtype_of(engine: Engine, config: Mapping[str, Any], capability: int) -> str:
+def dtype_of(asked: Asked, config: Mapping[str, Any], capability: int) -> str:
     """The dtype vLLM computes in: the flag's, or what `auto` comes to on this GPU."""
-    if engine.dtype != "auto":
-        return engine.dtype
+    if asked.dtype != "auto":
+        return DTYPES.get(asked.dtype, asked.dtype)
     text = config.get("text_config") or {}
     said = str(
         config.get("dtype") or config.get("torch_dtype") or text.get("dtype") or text.get("torch_dtype") or ""
@@ -144,26 +166,26 @@ def judge_quantization(
     return None
 
 
-def judge_dtype(engine: Engine, config: Mapping[str, Any], capability: int, gpu: str) -> Verdict | None:
+def judge_dtype(asked: Asked, config: Mapping[str, Any], capability: int, gpu: str) -> Verdict | None:
     """Whether the GPU computes in the dtype asked for, or in which other it will."""
-    if engine.dtype == "bfloat16" and capability < BFLOAT16:
+    if asked.dtype == "bfloat16" and capability < BFLOAT16:
         return Verdict(
             f"bfloat16 needs compute capability {shown(BFLOAT16)}, {gpu} has {shown(capability)}",
             "set engine.dtype: float16 in the model's file, or take a newer GPU (cluster.gpu.instance_type)",
         )
-    if engine.dtype == "float16" and config.get("model_type") in NEVER_FLOAT16:
+    if DTYPES.get(asked.dtype, asked.dtype) == "float16" and config.get("model_type") in NEVER_FLOAT16:
         return Verdict(
             f"vLLM does not run {config['model_type']} in float16: it is numerically unstable",
             "set engine.dtype: bfloat16 or float32 in the model's file",
         )
-    if engine.kv_cache_dtype == "fp8" and capability < FP8_CACHE:
+    if asked.kv_cache_dtype.startswith("fp8") and capability < FP8_CACHE:
         return Verdict(
             f"an fp8 KV cache needs compute capability {shown(FP8_CACHE)}, {gpu} has {shown(capability)}",
             "set engine.kv_cache_dtype: auto in the model's file, or take a newer GPU (cluster.gpu.instance_type)",
         )
     said = str(config.get("dtype") or config.get("torch_dtype") or "").removeprefix("torch.")
-    used = dtype_of(engine, config, capability)
-    if engine.dtype == "auto" and said == "bfloat16" and used != said:
+    used = dtype_of(asked, config, capability)
+    if asked.dtype == "auto" and said == "bfloat16" and used != said:
         return Verdict(
             f"the model is {said}, {gpu} has compute capability {shown(capability)}: vLLM runs it in {used}",
             "",
@@ -173,15 +195,9 @@ def judge_dtype(engine: Engine, config: Mapping[str, Any], capability: int, gpu:
 
 
 def ranks(arguments: Sequence[str]) -> int:
-    """How many GPUs one replica uses: tensor, pipeline and data parallel ranks multiplied; the last of each counts."""
-    sizes: dict[str, int] = {}
-    for position, word in enumerate(arguments):
-        name, equals, value = word.partition("=")
-        kind = PARALLEL.get(name.replace("_", "-"))
-        following = arguments[position + 1] if position + 1 < len(arguments) else ""
-        if kind and (size := value if equals else following).isdigit():
-            sizes[kind] = int(size)
-    return math.prod(sizes.values())
+    """How many GPUs one replica uses: tensor, pipeline and data parallel ranks multiplied."""
+    sizes = [value_of(arguments, *spellings) for spellings in PARALLEL]
+    return math.prod(int(size) for size in sizes if size and size.isdigit())
 
 
 def judge_ranks(

@@ -156,7 +156,7 @@ def judge(
         _memory(model, inspection, facts.instance),
         _positions(model, inspection),
         Check("engine flags", *judge_flags(model, documents)),
-        Check("compute", *judge_compute(model, inspection.config, facts.instance.gpu_name)),
+        Check("compute", *judge_compute(model, documents, inspection.config, facts.instance.gpu_name)),
         Check("ranks", *judge_ranks(model, documents, attention_heads(inspection.config))),
         _room(model, facts.instance),
         _zones(environment, facts),

@@ -73,18 +73,21 @@ def judge_flags(model: Model, documents: Sequence[Document]) -> Row:
     )
 
 
-def judge_compute(model: Model, config: Mapping[str, Any], gpu_name: str) -> Row:
+def judge_compute(
+    model: Model, documents: Sequence[Document], config: Mapping[str, Any], gpu_name: str
+) -> Row:
     """Quantisation, dtype and the KV cache's dtype against the GPU."""
     capability = gpus.capability_of(gpu_name)
     if capability is None:
         return Row("warn", f"not checked: the compute capability of {gpu_name} is not known here")
-    engine, gpu = model.engine, gpu_name.removeprefix("NVIDIA").strip()
-    quantised = gpus.quantization_of(engine, config)
-    dtype = gpus.dtype_of(engine, config, capability)
-    verdicts = [gpus.judge_dtype(engine, config, capability, gpu)]
+    asked = gpus.asked_of(container_of(documents)[1]["args"])
+    gpu = gpu_name.removeprefix("NVIDIA").strip()
+    quantised = gpus.quantization_of(asked, config)
+    dtype = gpus.dtype_of(asked, config, capability)
+    verdicts = [gpus.judge_dtype(asked, config, capability, gpu)]
     said = f"{gpu} has compute capability {gpus.shown(capability)}; {dtype}"
     if quantised:
-        table, unchecked = table_of(engine.image)
+        table, unchecked = table_of(model.engine.image)
         said += f", {quantised[0]} ({quantised[1]})" + (f" {unchecked}" if table is None else "")
         if table is None:
             verdicts.append(Verdict(unchecked, "", fatal=False))

@@ -11,13 +11,15 @@ from typing import Any
 @dataclass(frozen=True)
 class Scene:
     """What was seen: the pod as on the wire, event lines ("Warning Reason: message"), the log's last lines, and
-    for claims that are not bound their own event lines after their name. `node` says what ails its node."""
+    for claims that are not bound their own event lines after their name. `node` says what ails its node; of a pod that
+    has none, `group` what EKS says ails the node group."""
 
     pod: Mapping[str, Any]
     events: tuple[str, ...] = ()
     log: tuple[str, ...] = ()
     claims: tuple[str, ...] = ()
     node: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Matcher:
-    """`where` is events, claims, node, log or state ("REASON exit N" of the container); the first that matches explains."""
+    """`where` is events, claims, node, group, log or state ("REASON exit N" of the container); the first that matches
+    explains."""
 
     name: str
     where: str
@@ -48,6 +51,11 @@ class Matcher:
 
 _LOGS = "kubectl -n {namespace} logs {pod} --previous"
 _DESCRIBE = "kubectl -n {namespace} describe pod {pod}"
+_NODES = "kubectl get nodes -L eks.amazonaws.com/nodegroup"
+_QUOTA = (
+    "aws service-quotas get-service-quota --service-code ec2 --quota-code L-DB2E81BA (G on demand; P: L-417A185B), "
+    "and request-service-quota-increase"
+)
 
 MATCHERS: tuple[Matcher, ...] = (
     Matcher(
@@ -173,6 +181,30 @@ MATCHERS: tuple[Matcher, ...] = (
         final=False,
     ),
     Matcher(
+        "quota",
+        "group",
+        r"VcpuLimitExceeded|MaxSpotInstanceCountExceeded|vCPU limit",
+        "no GPU node comes: the account's vCPU quota is used up",
+        _QUOTA,
+        final=False,
+    ),
+    Matcher(
+        "capacity",
+        "group",
+        r"InsufficientInstanceCapacity|UnfulfillableCapacity|do not have sufficient \S+ capacity",
+        "no GPU node comes: EC2 has no capacity for the instance type in its zone",
+        "another zone or instance type (cluster.gpu in the environment's file), or later; " + _NODES,
+        final=False,
+    ),
+    Matcher(
+        "node-group",
+        "group",
+        r"^node group \S+: ",
+        "no GPU node comes: EKS says the node group is not well",
+        _NODES,
+        final=False,
+    ),
+    Matcher(
         "insufficient-gpu",
         "events",
         r"Insufficient nvidia\.com/gpu",
@@ -233,7 +265,7 @@ MATCHERS: tuple[Matcher, ...] = (
         "events",
         r"no nodes available|0/0 nodes",
         "there is no node at all",
-        "aws eks describe-nodegroup … --query nodegroup.health",
+        _NODES,
         final=False,
     ),
 )  # fmt: skip
@@ -281,11 +313,12 @@ def explain(scene: Scene) -> Explanation | None:
             "state": states,
             "claims": scene.claims,
             "node": scene.node,
+            "group": scene.group,
         }
         lines = seen[matcher.where]
         found = [line for line in lines if matcher.regex.search(line)]
         if found:
-            context = last_words(scene.log) if matcher.where == "state" else ()
+            context = {"state": last_words(scene.log), "group": events[-1:]}.get(matcher.where, [])
             return Explanation(
                 matcher.cause,
                 (f"pod {names['pod']}", *found[-3:], *context),

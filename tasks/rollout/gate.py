@@ -24,12 +24,14 @@ from tasks.spec.progress import Reporter
 
 
 def release_pods(pods: Sequence[dict[str, Any]], release_id: str) -> list[dict[str, Any]]:
-    """The living pods of one release."""
+    """The living pods of one release. One that has ended (evicted, or refused by its node) stays listed, and another
+    was made in its place."""
     return [
         pod
         for pod in pods
         if (pod["metadata"].get("annotations") or {}).get(RELEASE_ANNOTATION) == release_id
         and not pod["metadata"].get("deletionTimestamp")
+        and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
     ]
 
 
@@ -70,11 +72,12 @@ def wait_until_complete(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = nap,
     first: int = 0,
+    group: Callable[[], tuple[str, ...]] = tuple,
 ) -> list[dict[str, Any]]:
     """The new release's pods, once the Deployment is complete with them, or the `first` so many are Ready.
 
     Ends early when the evidence says that waiting cannot help, or when a cause that may pass (no free GPU
-    yet) has stood for `patience` seconds. Raises RolloutFailed with the explanation.
+    yet) has stood for `patience` seconds; `group` says what ails the node group. Raises RolloutFailed with the explanation.
     """
     said, since, pending = "", clock(), ""
     while True:
@@ -85,7 +88,7 @@ def wait_until_complete(
         ready = [pod for pod in pods if _pod_phase(pod) == "ready"]
         if (is_complete(deployment) and pods) or 0 < first <= len(ready):
             return ready if first else pods
-        scenes = [scene_of(cluster, pod) for pod in pods if pod not in ready]
+        scenes = [scene_of(cluster, pod, group) for pod in pods if pod not in ready]
         phase = progress_of(pods, scenes)
         if phase != said:
             reporter.say(f"pods of release {release_id}: {phase}")
@@ -101,12 +104,24 @@ def wait_until_complete(
 
 
 def progress_of(pods: Sequence[Mapping[str, Any]], scenes: Sequence[Scene]) -> str:
-    """Where the slowest new pod is; of one that loads, what its log says it does."""
+    """Where the slowest new pod is; of one that waits, for what; of one that loads, what its log says it does."""
     phase = phase_of(pods)
+    if phase == "image or volume":
+        waits = [waits_for(scene.events) for scene in scenes if _pod_phase(scene.pod) == phase]
+        return min(waits, key=WAITS.index, default=phase)
     if phase != "loading":
         return phase
     loads = [loading_phase(scene.log) for scene in scenes if _pod_phase(scene.pod) == "loading"]
     return min(loads, key=LOADING.index, default=phase)
+
+
+WAITS = ("waiting for its volume", "pulling its image", "creating its container")
+
+
+def waits_for(events: Sequence[str]) -> str:
+    """What keeps a scheduled pod from running, by its events: the kubelet mounts its volumes before it pulls. Pure."""
+    reasons = {line.partition(":")[0].rpartition(" ")[2] for line in events}
+    return WAITS[2] if "Pulled" in reasons else WAITS[1] if "Pulling" in reasons else WAITS[0]
 
 
 def over_budget(
@@ -133,7 +148,7 @@ def selector_of(deployment: Mapping[str, Any]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
-def scene_of(cluster: Cluster, pod: dict[str, Any]) -> Scene:
+def scene_of(cluster: Cluster, pod: dict[str, Any], group: Callable[[], tuple[str, ...]] = tuple) -> Scene:
     """What can be seen of one pod now; logs of the last life too where it was restarted."""
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     restarts = sum(s.get("restartCount", 0) for s in pod.get("status", {}).get("containerStatuses") or ())
@@ -143,7 +158,8 @@ def scene_of(cluster: Cluster, pod: dict[str, Any]) -> Scene:
     scheduled = _is_scheduled(pod)
     claims = () if scheduled else tuple(claim_lines(cluster, pod))
     node = tuple(node_lines(cluster, pod)) if scheduled else ()
-    return Scene(pod, tuple(cluster.events(namespace, name)), tuple(log.splitlines()), claims, node)
+    events, ailing = tuple(cluster.events(namespace, name)), () if scheduled else group()
+    return Scene(pod, events, tuple(log.splitlines()), claims, node, ailing)
 
 
 def node_lines(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:

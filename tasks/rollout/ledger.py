@@ -15,17 +15,24 @@ from botocore.exceptions import ClientError
 from pydantic import Field
 
 from tasks.cloud.aws import aws_errors, error_code
+from tasks.rollout.start import Start
 from tasks.spec.errors import UnknownName
 from tasks.spec.model import Record
 from tasks.spec.records import LoadPage, LoadReport, Release, Rollout, Sweep
 
+MOST_STARTS = 20  # kept with a release, the newest
+
 
 class Serving(Record):
-    """`serving` passed its gates; `rolling` has not yet; `previous` is what served before."""
+    """`serving` passed its gates; `rolling` has not yet; `previous` is what served before.
+
+    `returned`: `serving` was put back, and nothing was proven since. Going back again then changes nothing.
+    """
 
     serving: str | None = None
     previous: str | None = None
     rolling: str | None = None
+    returned: bool = False
 
 
 class Failure(Record):
@@ -48,6 +55,12 @@ class ReleaseRecord(Record):
         None, description="the last load validation it passed; stays when it is rolled out again"
     )
     sweep: Sweep | None = Field(None, description="its knee; stays likewise")
+    starts: tuple[Start, ...] = Field((), description="how long its starts took, oldest first")
+
+    def with_start(self, start: Start) -> ReleaseRecord:
+        """The same start twice is one: its pod's."""
+        others = [one for one in self.starts if one.at != start.at]
+        return self.model_copy(update={"starts": (*others, start)[-MOST_STARTS:]})
 
 
 class Ledger:
@@ -62,15 +75,18 @@ class Ledger:
         document = self._read(f"{self._folder}/serving.json")
         return Serving.model_validate(document) if document else Serving()
 
+    def find(self, release_id: str) -> ReleaseRecord | None:
+        document = self._read(f"{self._folder}/{release_id}.json")
+        return ReleaseRecord.model_validate(document) if document else None
+
     def record(self, release_id: str) -> ReleaseRecord:
         """Raises UnknownName where there is no such release."""
-        document = self._read(f"{self._folder}/{release_id}.json")
-        if document is None:
-            raise UnknownName(
-                f"there is no release {release_id!r} of {self.model}",
-                next_command=f"aws s3 ls s3://{self._bucket}/{self._folder}/",
-            )
-        return ReleaseRecord.model_validate(document)
+        if found := self.find(release_id):
+            return found
+        raise UnknownName(
+            f"there is no release {release_id!r} of {self.model}",
+            next_command=f"aws s3 ls s3://{self._bucket}/{self._folder}/",
+        )
 
     def commits(self) -> list[str]:
         """Commits of the releases that serve or may serve again: serving, the one before, one being rolled out."""
@@ -89,8 +105,8 @@ class Ledger:
         before = self.serving()
         return self._write_serving(after_proof(before, record.release.id))
 
-    def failed(self, record: ReleaseRecord) -> None:
-        """Keep the broken release's evidence; `restored` closes it."""
+    def keep(self, record: ReleaseRecord) -> None:
+        """Write the release down anew: its evidence, its starts. What serves stays as it is."""
         self._write_record(record)
 
     def swept(self, record: ReleaseRecord, sweep: Sweep) -> None:
@@ -161,8 +177,10 @@ class Ledger:
 
 def after_return(before: Serving, release_id: str | None, *, asked_for: bool) -> Serving:
     """What a return leaves. Going back twice is going back once: only a release asked for by name can be undone."""
-    previous = before.serving if asked_for else before.previous
-    return Serving(serving=release_id, previous=previous if previous != release_id else None)
+    if asked_for and before.serving != release_id:
+        return Serving(serving=release_id, previous=before.serving)
+    previous = before.previous if before.previous != release_id else None
+    return Serving(serving=release_id, previous=previous, returned=not asked_for)
 
 
 def after_proof(before: Serving, release_id: str) -> Serving:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,14 @@ from tasks.spec.errors import RolloutFailed
 from tasks.spec.progress import Reporter
 
 
+def show_nothing(key: str, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Where there is no run to show a table in."""
+
+
 @dataclass(frozen=True)
 class Place:
-    """One environment's cluster and one model's ledger there."""
+    """One environment's cluster and one model's ledger there. `show` makes a table of the run: key, rows, title;
+    `group` says what ails the GPU node group."""
 
     root: Path
     cluster: Cluster
@@ -28,6 +33,8 @@ class Place:
     reporter: Reporter
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = nap
+    show: Callable[[str, Sequence[Mapping[str, Any]], str], None] = show_nothing
+    group: Callable[[], tuple[str, ...]] = tuple
 
     def workload(self, name: str) -> dict[str, Any] | None:
         """The Deployment of that name as it is now."""
@@ -48,6 +55,7 @@ class Place:
             clock=self.clock,
             sleep=self.sleep,
             first=first,
+            group=self.group,
         )
 
     def wait_until(self, true: Callable[[], bool], seconds: float, what: str, workload: str) -> None:

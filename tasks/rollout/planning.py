@@ -33,7 +33,8 @@ def observe(place: Place, model: Model) -> Present:
 
 def _pods(place: Place, workload: dict[str, Any]) -> list[dict[str, Any]]:
     selector = gate.selector_of(workload)
-    return place.cluster.list("v1", "Pod", place.environment.namespace, label_selector=selector)
+    pods = place.cluster.list("v1", "Pod", place.environment.namespace, label_selector=selector)
+    return [pod for pod in pods if (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")]
 
 
 def plan_rollout(

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from tasks.cloud.scaling import resume
-from tasks.rollout import bluegreen, gate
+from tasks.rollout import bluegreen, gate, starts
 from tasks.rollout.ledger import Failure, Serving
 from tasks.rollout.manifests import deployment_strategy, workload_name
 from tasks.rollout.place import Place
 from tasks.rollout.planning import plan_rollout
-from tasks.spec.errors import RolloutFailed, SlipwayError
+from tasks.spec.errors import SlipwayError
 from tasks.spec.model import HowToRollOut, Model
 
 
@@ -35,29 +36,32 @@ def decide_return(known: Serving, wanted: str | None = None) -> Return:
         return Return(known.serving, f"{known.rolling} did not pass its gates", True)
     if known.rolling:
         return Return(known.serving, f"{known.rolling} is what served before too: it stays", False)
+    if known.returned:
+        further = f"; slipway rollback --release {known.previous} goes further back" if known.previous else ""
+        return Return(
+            known.serving,
+            f"{known.serving} was put back already, and nothing was proven since{further}",
+            False,
+        )
     if known.previous:
         return Return(known.previous, f"{known.previous} served before {known.serving}", True)
     return Return(known.serving, "no release served before this one", False)
 
 
-def undo(place: Place, model: Model, failure: BaseException) -> Return | None:
-    """After a rollout that failed: keep why with the release, put back what served. None where nothing had begun.
+def undo(place: Place, model: Model) -> Return | None:
+    """After a rollout that failed: put back what served. None where nothing had begun, and so nothing moved."""
+    return restore(place, model) if place.ledger.serving().rolling else None
 
-    Raises RolloutFailed, with both causes, when what served before does not come back either.
-    """
-    rolling = place.ledger.serving().rolling
-    if rolling is None:
-        return None  # it was refused before anything moved
-    first = failure if isinstance(failure, SlipwayError) else SlipwayError(str(failure) or "interrupted")
-    keep(place, rolling, first)
+
+@contextmanager
+def keeping(place: Place, release_id: str) -> Iterator[None]:
+    """What goes wrong in the block is kept with the release, as it was told."""
     try:
-        return restore(place, model)
-    except SlipwayError as second:
-        raise RolloutFailed(
-            f"{first.cause}; and what served before could not be put back: {second.cause}",
-            evidence=[*first.evidence, *second.evidence],
-            next_command=second.next_command,
-        ) from failure
+        yield
+    except (Exception, KeyboardInterrupt) as failure:
+        told = failure if isinstance(failure, SlipwayError) else SlipwayError(str(failure) or "interrupted")
+        keep(place, release_id, told)
+        raise
 
 
 def keep(place: Place, release_id: str, failure: SlipwayError) -> None:
@@ -65,10 +69,10 @@ def keep(place: Place, release_id: str, failure: SlipwayError) -> None:
     record = place.ledger.record(release_id)
     if record.failure is None:
         told = Failure(cause=failure.cause, evidence=failure.evidence, next_command=failure.next_command)
-        place.ledger.failed(record.model_copy(update={"failure": told}))
+        place.ledger.keep(record.model_copy(update={"failure": told}))
 
 
-def what_is_seen(place: Place, model: Model, release_id: str) -> SlipwayError:
+def what_is_seen(place: Place, release_id: str) -> SlipwayError:
     """Of a release whose run died without a word: what its pods tell now, before they go."""
     namespace = place.environment.namespace
     pods = gate.release_pods(place.cluster.list("v1", "Pod", namespace), release_id)
@@ -91,7 +95,7 @@ def restore(place: Place, model: Model, wanted: str | None = None) -> Return:
     place.reporter.say(f"going back: {decision.reason}")
     broken = known.rolling if known.rolling != decision.target else None
     if broken and place.ledger.record(broken).failure is None:
-        keep(place, broken, what_is_seen(place, model, broken))
+        keep(place, broken, what_is_seen(place, broken))
     if not decision.act:
         if known.rolling:
             place.ledger.restored(known.serving)
@@ -101,14 +105,17 @@ def restore(place: Place, model: Model, wanted: str | None = None) -> Return:
         place.ledger.restored(None)
         return decision
     record = place.ledger.record(decision.target)
-    _put_back(place, model, decision.target, record.documents)
+    pods = _put_back(place, model, decision.target, record.documents)
     place.ledger.restored(decision.target, asked_for=bool(wanted))
     place.reporter.say(f"release {decision.target} serves again")
+    starts.remember(place, decision.target, pods, "return")
     return decision
 
 
-def _put_back(place: Place, model: Model, release_id: str, documents: Sequence[dict[str, Any]]) -> None:
-    """Apply the release's own documents; a green Deployment serves until its pods do."""
+def _put_back(
+    place: Place, model: Model, release_id: str, documents: Sequence[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    """Apply the release's own documents; a green Deployment serves until its pods do. Those pods."""
     namespace, workload = place.environment.namespace, workload_name(model)
     green = bluegreen.tidy(place, model, documents)
     # the strategy it was rolled out with was for that moment: a surge waits forever for a GPU the broken one holds
@@ -124,9 +131,10 @@ def _put_back(place: Place, model: Model, release_id: str, documents: Sequence[d
         if not (green and document["kind"] == "Service"):
             place.cluster.apply(document)
     resume(place.cluster, namespace, workload, max(1, model.scaling.min_replicas))
-    place.wait_for_pods(workload, release_id, _budget_of(documents))
+    pods = place.wait_for_pods(workload, release_id, _budget_of(documents))
     if green:
         bluegreen.turn_back(place, model, documents)
+    return pods
 
 
 def _nothing_serves(place: Place, model: Model) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.cloud.kubernetes import Cluster, KubernetesRefused
+from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.scaling import resume
-from tasks.rollout import bluegreen, gap, gate, gateway, network
+from tasks.rollout import bluegreen, gap, gate, gateway, network, restore, starts
 from tasks.rollout.ledger import ReleaseRecord, Serving
 from tasks.rollout.manifests import (
     KEY_SECRET,
@@ -24,12 +24,11 @@ from tasks.rollout.manifests import (
 )
 from tasks.rollout.place import Place
 from tasks.rollout.planning import plan_rollout
-from tasks.rollout.start import slower, start_phases
 from tasks.rollout.strategy import Plan
 from tasks.spec.environment import Environment
 from tasks.spec.model import Model
 from tasks.spec.quantities import human_seconds
-from tasks.spec.records import Endpoint, Rollout, WarmCache
+from tasks.spec.records import Endpoint, Release, Rollout, WarmCache
 
 Document = dict[str, Any]
 
@@ -62,7 +61,7 @@ def roll_out(place: Place, model: Model, cache: WarmCache, weight_bytes: int) ->
     What serves now is in the ledger before the first write to the workload. Raises RolloutFailed; then
     nothing has been restored yet: that is `restore.undo`.
     """
-    environment, cluster = place.environment, place.cluster
+    environment = place.environment
     before = place.workload(workload_name(model))
     last = last_release(place)
     documents = serving(
@@ -74,8 +73,54 @@ def roll_out(place: Place, model: Model, cache: WarmCache, weight_bytes: int) ->
     how = model.rollout.model_copy(update={"strategy": "auto"}) if green else model.rollout
     plan = under_way(before) if unchanged and before else plan_rollout(place, model, how, weight_bytes, last)
     set_strategy(documents, plan, before if unchanged else None)
-    record = ReleaseRecord(release=release, documents=tuple(stamped(documents, release)))
+    record = anew(place.ledger.find(release.id), release, documents)
     known = place.ledger.begin(record)
+    announce(place, record, plan, known, unchanged=unchanged)
+    budget = environment.deadlines.pod_start + start_budget_seconds(weight_bytes, environment)
+    replicas = int(before["spec"].get("replicas", 1)) if before else 1
+    step = Step(model, record, plan, budget, replicas)
+    with restore.keeping(place, release.id):
+        rollout, record, measured = carry_out(place, step, last, green=green)
+    told = {
+        "previous_release_id": known.serving if known.serving != release.id else known.previous,
+        "gap_seconds": measured,
+        "unchanged": unchanged,
+    }
+    return record.model_copy(update={"rollout": rollout.model_copy(update=told)})
+
+
+def anew(earlier: ReleaseRecord | None, release: Release, documents: Sequence[Document]) -> ReleaseRecord:
+    """The release as it is rolled out now. One that is known already keeps where it answers and its starts
+    (`proven_by` stays too); what became of it the last time says nothing of this time. Pure."""
+    known = earlier or ReleaseRecord(release=release, documents=())
+    return known.model_copy(
+        update={"documents": tuple(stamped(documents, release)), "failure": None, "report": None}
+    )
+
+
+def carry_out(
+    place: Place, step: Step, last: ReleaseRecord | None, *, green: bool
+) -> tuple[Rollout, ReleaseRecord, float | None]:
+    """Take over, pass the gate, tell how long nobody answered and how long the start took. Raises RolloutFailed."""
+    key = gateway.ensure_key(place.cluster, place.environment.namespace)
+    asked = last.rollout.endpoint if last and last.rollout else None
+    with gap.watching(asked, key) as watch:
+        take_over(place, step, green=green)
+        rollout, pods = pass_gate(place, step)
+        measured = watch.stop() if watch else None
+    say_gap(place, step.plan, measured)
+    start = starts.read_start(place, pods, "rollout")
+    if start is None:
+        return rollout, step.record, measured
+    before = starts.start_before(start, step.record, last)
+    starts.tell_start(place, step.release_id, start, before)
+    phases = {"phases": start.phases, "phases_before": before.phases if before else {}}
+    return rollout.model_copy(update=phases), step.record.with_start(start), measured
+
+
+def announce(place: Place, record: ReleaseRecord, plan: Plan, known: Serving, *, unchanged: bool) -> None:
+    """What will be done, why, and for how long nobody will answer: before anything moves."""
+    release = record.release
     if unchanged:
         place.reporter.say(f"release {release.id} is applied already: checking it")
     else:
@@ -83,26 +128,7 @@ def roll_out(place: Place, model: Model, cache: WarmCache, weight_bytes: int) ->
             f"release {release.id} (bundle {release.bundle}) after {known.serving or 'nothing'}"
         )
         place.reporter.say(str(plan))
-    budget = environment.deadlines.pod_start + start_budget_seconds(weight_bytes, environment)
-    replicas = int(before["spec"].get("replicas", 1)) if before else 1
-    step = Step(model, record, plan, budget, replicas)
-    key = gateway.ensure_key(cluster, environment.namespace)
-    asked = last.rollout.endpoint if last and last.rollout else None
-    with gap.watching(asked, key) as watch:
-        take_over(place, step, green=green)
-        rollout = pass_gate(place, step)
-        measured = watch.stop() if watch else None
-    say_gap(place, plan, measured)
-    phases_before = last.rollout.phases if last and last.rollout else {}
-    for line in slower(rollout.phases, phases_before):
-        place.reporter.say(f"slower than the last start: {line}")
-    told = {
-        "previous_release_id": known.serving if known.serving != release.id else known.previous,
-        "phases_before": phases_before,
-        "gap_seconds": measured,
-        "unchanged": unchanged,
-    }
-    return record.model_copy(update={"rollout": rollout.model_copy(update=told)})
+    place.show(f"rollout-{release.model}", plan.rows(), f"How release {release.id} takes over")
 
 
 def last_release(place: Place) -> ReleaseRecord | None:
@@ -239,7 +265,7 @@ def ask(place: Place, step: Step, workload: str) -> tuple[Endpoint, str]:
     return endpoint, answer
 
 
-def pass_gate(place: Place, step: Step) -> Rollout:
+def pass_gate(place: Place, step: Step) -> tuple[Rollout, list[Document]]:
     """The Deployment is complete with pods that have answered; now the gateway is asked. Raises RolloutFailed."""
     pods = place.wait_for_pods(step.workload, step.release_id, step.budget)
     endpoint, answer = ask(place, step, step.workload)
@@ -248,41 +274,16 @@ def pass_gate(place: Place, step: Step) -> Rollout:
         f"and ({answer!r:.40}) through the gateway"
     )
     annotations = (place.workload(step.workload) or {}).get("metadata", {}).get("annotations") or {}
-    return Rollout(
+    rollout = Rollout(
         release_id=step.release_id,
         revision=int(annotations.get("deployment.kubernetes.io/revision", 1)),
         previous_release_id=None,
         strategy=step.plan.strategy,
         endpoint=endpoint,
-        phases=slowest_start(place, pods),
         expected_gap_seconds=step.plan.downtime_seconds,
         canary=step.plan.canary,
     )
-
-
-def slowest_start(place: Place, pods: Sequence[Document]) -> dict[str, float]:
-    """The start that took longest, in its phases (seconds)."""
-    events = place.cluster.list("v1", "Event", place.environment.namespace)
-    told = []
-    for pod in pods:
-        name = pod["metadata"]["name"]
-        mine = [event for event in events if event.get("involvedObject", {}).get("name") == name]
-        told.append(start_phases(pod, mine, timed_log(place.cluster, pod)))
-    return max(told, key=lambda phases: sum(phases.values()), default={})
-
-
-def timed_log(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:
-    """The beginning of a pod's log, a time before each line. A node that does not answer now has none: the log is
-    evidence of how long things took, not whether they did."""
-    metadata = pod["metadata"]
-    path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
-    query = {"container": "vllm", "timestamps": "true", "limitBytes": 2**20}
-    try:
-        return cluster.raw("GET", path, query).splitlines()
-    except KubernetesRefused as error:
-        if error.status < 500 and error.status != 404:
-            raise
-        return []
+    return rollout, pods
 
 
 def say_gap(place: Place, plan: Plan, measured: float | None) -> None:

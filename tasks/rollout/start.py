@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tasks.spec.model import Record
 from tasks.spec.quantities import human_seconds
 
 # what has ended when the line is there -> the phase; in the order they come
@@ -22,7 +23,27 @@ MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 LOADING = ("loading", "loading weights", "compiling", "starting its server", "answering for the first time")
 EVENTS = {"SuccessfulAttachVolume": "volume", "Pulled": "image"}
-SLOWER = 1.25  # said where a phase took a quarter more than the last time, and a second at least
+MARGIN = 0.25  # a phase that took so much more than the last time is said, from a second more on
+NOTICED_SECONDS = 1.0
+
+
+class Start(Record):
+    """One start of a release: when its pod was made, what it was for, and the seconds each phase took."""
+
+    at: datetime
+    cause: str
+    phases: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.phases.values())
+
+
+def shown(start: Start, before: Start | None) -> str:
+    """A start in one line: "scheduled 0.1 s, image 2.0 s, …; 12.0 s in all, last time 11.0 s"."""
+    phases = ", ".join(f"{name} {human_seconds(took)}" for name, took in start.phases.items())
+    was = f", last time {human_seconds(before.seconds)}" if before else ""
+    return f"{phases}; {human_seconds(start.seconds)} in all{was}"
 
 
 def loading_phase(log: Sequence[str]) -> str:
@@ -104,9 +125,12 @@ def rows(phases: Mapping[str, float], before: Mapping[str, float]) -> list[dict[
 
 
 def slower(phases: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
-    """Phases that took notably longer than the last time: "weights 41.0 s, was 28.0 s"."""
+    """What took longer than the last time by more than the margin: "weights 41.0 s, was 28.0 s". The whole is one too."""
+    now, was = dict(phases), dict(before)
+    if phases and before:
+        now["the whole start"], was["the whole start"] = sum(phases.values()), sum(before.values())
     return [
-        f"{name} {human_seconds(took)}, was {human_seconds(before[name])}"
-        for name, took in phases.items()
-        if name in before and took > before[name] * SLOWER and took - before[name] >= 1.0
+        f"{name} {human_seconds(took)}, was {human_seconds(was[name])}"
+        for name, took in now.items()
+        if name in was and took > was[name] * (1 + MARGIN) and took - was[name] >= NOTICED_SECONDS
     ]

@@ -33,6 +33,17 @@ class Plan:
         first = f"; {self.canary} first, the rest after its gate" if self.canary else ""
         return f"{self.strategy}: {self.reason}{first}; expected downtime: {gap}"
 
+    def rows(self) -> list[dict[str, str]]:
+        """The same as a table."""
+        gap = f"about {human_seconds(self.downtime_seconds)}" if self.downtime_seconds else "none"
+        told = {
+            "strategy": self.strategy,
+            "why": self.reason,
+            "first (canary)": f"{self.canary} replicas" if self.canary else "none",
+            "expected downtime": gap,
+        }
+        return [{"what": what, "plan": plan} for what, plan in told.items()]
+
 
 @dataclass(frozen=True)
 class Present:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import Any
 
 from prefect import task
 
-from tasks.rollout import gate, gateway, removal, restore
+from tasks.rollout import gate, gateway, removal, restore, starts
 from tasks.rollout import rollout as steps
-from tasks.rollout.ledger import Ledger, ReleaseRecord
-from tasks.rollout.manifests import KEY_SECRET, serving
+from tasks.rollout.ledger import Failure, Ledger, ReleaseRecord
+from tasks.rollout.manifests import KEY_SECRET, RELEASE_ANNOTATION, serving, workload_name
+from tasks.rollout.nodegroup import NodeGroupHealth
 from tasks.rollout.place import Place
-from tasks.rollout.start import rows
 from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
 from tasks.spec.errors import InputError, RolloutFailed
@@ -41,6 +40,8 @@ def place_of(
         environment=environment,
         ledger=ledger_of(environment, model, storage),
         reporter=RunReporter("rollout"),
+        show=show_table,
+        group=NodeGroupHealth(aws_of(environment), infrastructure),
     )
 
 
@@ -107,15 +108,7 @@ def roll_out(
 ) -> ReleaseRecord:
     """Apply the release and pass the readiness gate."""
     place = place_of(environment, model, storage, infrastructure)
-    record = steps.roll_out(place, model, cache, inspection.weight_bytes)
-    rollout = record.rollout
-    if rollout:
-        show_table(
-            f"start-{model.name}",
-            rows(rollout.phases, rollout.phases_before),
-            f"Cold start of release {rollout.release_id}",
-        )
-    return record
+    return steps.roll_out(place, model, cache, inspection.weight_bytes)
 
 
 @task(task_run_name="release of {model.name} is proven", **SETTINGS)
@@ -142,14 +135,11 @@ def put_back(
 
 @task(task_run_name="undo the rollout of {model.name}", **SETTINGS)
 def undo(
-    model: Model,
-    environment: Environment,
-    storage: StorageOutputs,
-    infrastructure: Infrastructure,
-    failure: BaseException,
-) -> None:
-    """Keep why with the release that failed, and put back what served; nothing where nothing had begun."""
-    restore.undo(place_of(environment, model, storage, infrastructure), model, failure)
+    model: Model, environment: Environment, storage: StorageOutputs, infrastructure: Infrastructure
+) -> str | None:
+    """Put back what served before a rollout that failed; nothing where none had begun."""
+    done = restore.undo(place_of(environment, model, storage, infrastructure), model)
+    return done.target if done else None
 
 
 @task(task_run_name="keep the evidence of {model.name}", **SETTINGS)
@@ -157,7 +147,8 @@ def keep_evidence(
     model: Model, environment: Environment, storage: StorageOutputs, record: ReleaseRecord, report: LoadReport
 ) -> None:
     """The report of a release that failed its validation, beside the release."""
-    ledger_of(environment, model, storage).failed(record.model_copy(update={"report": report}))
+    why = Failure(cause=f"load validation: {report.verdict}", evidence=report.reasons)
+    ledger_of(environment, model, storage).keep(record.model_copy(update={"report": report, "failure": why}))
 
 
 @task(task_run_name="last proof of {model.name}", **SETTINGS)
@@ -231,27 +222,29 @@ def keep_sweep(
 
 
 @task(task_run_name="{model.name} answers", **SETTINGS)
-def confirm(model: Model, environment: Environment, infrastructure: Infrastructure) -> str:
-    """One completion through the gateway, waited for as long as a start may take; its text."""
-    cluster = cluster_of(infrastructure)
-    reporter = RunReporter("gate")
-    workload = f"vllm-{model.name}"
-    found = cluster.get("apps/v1", "Deployment", workload, environment.namespace) or {}
-    release = (found.get("metadata", {}).get("annotations") or {}).get("slipway.dev/release", "")
-    deadline = time.monotonic() + float((found.get("spec") or {}).get("progressDeadlineSeconds", 600))
-    gate.wait_until_complete(
-        cluster,
-        environment.namespace,
-        workload,
-        release,
-        deadline=deadline,
-        patience=environment.deadlines.pod_start,
-        reporter=reporter,
-    )
-    endpoint = gateway.endpoint_of(cluster, environment, model, deadline=deadline)
-    key = gateway.read_key(cluster, environment.namespace, KEY_SECRET)
+def confirm(
+    model: Model,
+    environment: Environment,
+    storage: StorageOutputs,
+    infrastructure: Infrastructure,
+    cause: str,
+) -> str:
+    """One completion through the gateway, waited for as long as a start may take; its text.
+
+    The start is told beside the last one and kept with the release; `cause` says what it was for.
+    """
+    place = place_of(environment, model, storage, infrastructure)
+    workload = workload_name(model)
+    found = place.workload(workload) or {}
+    release = (found.get("metadata", {}).get("annotations") or {}).get(RELEASE_ANNOTATION, "")
+    seconds = float((found.get("spec") or {}).get("progressDeadlineSeconds", 600))
+    deadline = place.clock() + seconds
+    pods = place.wait_for_pods(workload, release, seconds)
+    endpoint = gateway.endpoint_of(place.cluster, environment, model, deadline=deadline)
+    key = gateway.read_key(place.cluster, environment.namespace, KEY_SECRET)
     answer = gate.check_endpoint(endpoint.base_url, key, model.name, patience=environment.deadlines.gateway)
-    reporter.say(f"a completion through the gateway came back: {answer!r:.60}")
+    place.reporter.say(f"a completion through the gateway came back: {answer!r:.60}")
+    starts.remember(place, release, pods, cause)
     return answer
 
 

@@ -300,7 +300,7 @@ def copy_project(home: Path) -> None:
 def edit(path: Path, changes: dict[str, dict[str, Any]]) -> None:
     document = yaml.safe_load(path.read_text())
     for section, values in changes.items():
-        document[section] |= values
+        document.setdefault(section, {}).update(values)
     path.write_text(yaml.safe_dump(document, sort_keys=False))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -61,5 +62,7 @@ def test_an_idle_model_gives_its_gpus_away_and_a_wake_brings_them_back(region: R
     time.sleep(IDLE_SECONDS)
     assert "scaled to zero" in region.run(*IDLE).succeeded().output
     assert gpu_nodes(region) == 0
-    assert "answers" in region.run("wake", "tiny-llama", "-e", ENVIRONMENT).succeeded().output
+    woken = region.run("wake", "tiny-llama", "-e", ENVIRONMENT).succeeded().output
+    assert "answers" in woken
+    assert re.search(r"cold start of release \w+: scheduled .* in all, last time", woken)
     assert region.complete()

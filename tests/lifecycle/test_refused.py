@@ -21,12 +21,14 @@ FAILED, ASKED_WRONGLY, PREFLIGHT = 1, 2, 3
 def answers(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Done]:
     """Every command of this file, all at the same time: each has to do with itself alone."""
     a_type, a_key = broken(region, "max_model_len", "long"), broken(region, "max_model_length", 8)
+    a_flag = broken(region, "extra_args", ["--disable-log-requests"])
     without_terraform = programs_but(region, "terraform", tmp_path_factory.mktemp("bin"))
     deploys: dict[str, tuple[str, str, tuple[str, ...], dict[str, str]]] = {
         "model": ("tiny-lama", ENVIRONMENT, (), {}),
         "environment": ("tiny-llama", "sandbx", (), {}),
         "type": (a_type, ENVIRONMENT, (), {}),
         "key": (a_key, ENVIRONMENT, (), {}),
+        "flag": (a_flag, ENVIRONMENT, (), {}),
         "revision": ("tiny-llama", ENVIRONMENT, ("--revision", "v9"), {}),
         "no token": ("tiny-llama-gated", ENVIRONMENT, (), {"HF_TOKEN": ""}),
         "unknown token": ("tiny-llama-gated", ENVIRONMENT, (), {"HF_TOKEN": "hf_nobody"}),
@@ -71,6 +73,11 @@ def programs_but(region: Region, left_out: str, folder: Path) -> str:
             "key",
             ASKED_WRONGLY,
             r"models/broken-max-model-length\.yaml:\d+: .*unknown key; did you mean max_model_len",
+        ),
+        (
+            "flag",
+            PREFLIGHT,
+            "error: .*engine flags: --disable-log-requests is not known to vLLM 0.32.0: .*--enable-log-requests",
         ),
         ("revision", FAILED, r"error: .*no such revision\n.*v9"),
         ("no token", FAILED, "error: .*gated"),

@@ -8,6 +8,8 @@ import pytest
 
 from tasks.preflight.capability import (
     CAPABILITY,
+    Asked,
+    asked_of,
     capability_of,
     dtype_of,
     judge_dtype,
@@ -17,7 +19,6 @@ from tasks.preflight.capability import (
     ranks,
 )
 from tasks.preflight.flags import flags_of
-from tasks.spec.model import Engine
 
 T4, V100, A100, A10G, L4, H100 = 75, 70, 80, 86, 89, 90
 
@@ -46,15 +47,15 @@ def test_every_capability_is_ten_times_the_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("engine", "config", "found"),
+    ("asked", "config", "found"),
     [
         ({}, {}, None),
-        ({"quantization": "awq"}, {}, ("awq", "engine.quantization")),
+        ({"quantization": "awq"}, {}, ("awq", "--quantization")),
         ({}, {"quantization_config": {"quant_method": "gptq", "bits": 4}}, ("gptq", "config.json")),
         (
             {"quantization": "awq"},
             {"quantization_config": {"quant_method": "gptq"}},
-            ("awq", "engine.quantization"),
+            ("awq", "--quantization"),
         ),
         (
             {},
@@ -76,9 +77,9 @@ def test_every_capability_is_ten_times_the_number() -> None:
     ],
 )
 def test_the_method_is_the_flags_or_the_repos(
-    engine: dict[str, Any], config: dict[str, Any], found: tuple[str, str] | None
+    asked: dict[str, Any], config: dict[str, Any], found: tuple[str, str] | None
 ) -> None:
-    assert quantization_of(Engine.model_validate(engine), config) == found
+    assert quantization_of(Asked(**asked), config) == found
 
 
 @pytest.mark.parametrize(
@@ -105,7 +106,7 @@ def test_the_method_is_the_flags_or_the_repos(
 def test_a_method_against_a_gpu(version: str, method: str, capability: int, dtype: str, said: str) -> None:
     table = flags_of(version)
     assert table
-    found = judge_quantization(method, "engine.quantization", dtype, capability, "GPU", table)
+    found = judge_quantization(method, "--quantization", dtype, capability, "GPU", table)
     assert (found.what if found else "").endswith(said) or (said and found and said in found.what)
     assert (found is None) == (said == "")
 
@@ -114,7 +115,7 @@ def test_a_repos_method_that_is_not_known_is_warned_about_and_a_flags_is_refused
     table = flags_of("0.32.0")
     assert table
     of_repo = judge_quantization("new", "config.json", "float16", L4, "L4", table)
-    of_flag = judge_quantization("new", "engine.quantization", "float16", L4, "L4", table)
+    of_flag = judge_quantization("new", "--quantization", "float16", L4, "L4", table)
     assert (of_repo and of_repo.fatal, of_flag and of_flag.fatal) == (False, True)
 
 
@@ -122,7 +123,7 @@ BF16: dict[str, Any] = {"torch_dtype": "bfloat16", "model_type": "llama"}
 
 
 @pytest.mark.parametrize(
-    ("engine", "config", "capability", "said", "fatal"),
+    ("asked", "config", "capability", "said", "fatal"),
     [
         ({}, BF16, A10G, "", False),
         (
@@ -146,12 +147,14 @@ BF16: dict[str, Any] = {"torch_dtype": "bfloat16", "model_type": "llama"}
             True,
         ),
         ({"kv_cache_dtype": "fp8"}, {}, A100, "", False),
+        ({"kv_cache_dtype": "fp8_e5m2"}, {}, T4, "an fp8 KV cache needs", True),
+        ({"dtype": "half"}, {"model_type": "gemma2"}, L4, "does not run gemma2 in float16", True),
     ],
 )
 def test_a_dtype_against_a_gpu(
-    engine: dict[str, Any], config: dict[str, Any], capability: int, said: str, fatal: bool
+    asked: dict[str, Any], config: dict[str, Any], capability: int, said: str, fatal: bool
 ) -> None:
-    found = judge_dtype(Engine.model_validate(engine), config, capability, "GPU")
+    found = judge_dtype(Asked(**asked), config, capability, "GPU")
     assert (found is None) == (said == "")
     if found:
         assert said in found.what
@@ -172,7 +175,7 @@ def test_a_dtype_against_a_gpu(
     ],
 )
 def test_what_auto_comes_to(config: dict[str, Any], capability: int, dtype: str) -> None:
-    assert dtype_of(Engine(), config, capability) == dtype
+    assert dtype_of(Asked(), config, capability) == dtype
 
 
 @pytest.mark.parametrize(
@@ -215,3 +218,10 @@ def test_the_remedy_for_heads_names_sizes_that_divide_them() -> None:
     found = judge_ranks(tensor_parallel=6, used=6, gpus=6, heads=40, has_shm=True)
     assert found
     assert "4 or 5" in found.remedy
+
+
+def test_what_is_asked_is_read_off_the_command_line_wherever_it_stands() -> None:
+    assert asked_of(["/m", "--dtype=auto"]) == Asked()
+    assert asked_of(
+        ["/m", "--dtype=auto", "-q", "awq", "--kv_cache_dtype", "fp8_e5m2", "--dtype=half"]
+    ) == Asked(dtype="half", quantization="awq", kv_cache_dtype="fp8_e5m2")

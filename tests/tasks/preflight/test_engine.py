@@ -8,15 +8,19 @@ import pytest
 
 from tasks.preflight.engine import Row, judge_compute, judge_flags, judge_ranks
 from tasks.rollout.manifests import serving
+from tasks.spec.model import Model
 from tests.tasks.builders import LLAMA, ROOT, WEIGHTS, a_cache, a_model, an_environment
 
 
 def judged(**engine: Any) -> Row:
     model = a_model(engine=engine)
-    documents = serving(
+    return judge_flags(model, documents_of(model))
+
+
+def documents_of(model: Model) -> list[dict[str, Any]]:
+    return serving(
         ROOT, model, an_environment(), cache=a_cache(), strategy="RollingUpdate", weight_bytes=WEIGHTS
     )
-    return judge_flags(model, documents)
 
 
 def test_the_flags_of_an_ordinary_release_are_all_known() -> None:
@@ -74,13 +78,15 @@ def test_a_flag_that_will_go_is_a_warning() -> None:
             "fail",
         ),
         ("NVIDIA A10G", {"quantization": "awq", "image": "acme/x:1"}, LLAMA, "warn"),
+        ("NVIDIA V100", {"dtype": "float16", "extra_args": ["-q=fp8"]}, LLAMA, "fail"),
         ("NVIDIA Q9", {}, LLAMA, "warn"),
     ],
 )
 def test_a_model_against_the_gpu(
     gpu: str, engine: dict[str, Any], config: dict[str, Any], status: str
 ) -> None:
-    found = judge_compute(a_model(engine=engine), config, gpu)
+    model = a_model(engine=engine)
+    found = judge_compute(model, documents_of(model), config, gpu)
     assert found.status == status, found
     assert found.next_command or status != "fail"
 
@@ -97,7 +103,4 @@ def test_a_model_against_the_gpu(
 )
 def test_ranks_are_read_off_the_rendered_pod(engine: dict[str, Any], gpus: int, status: str) -> None:
     model = a_model(engine=engine, resources={"gpu": gpus})
-    documents = serving(
-        ROOT, model, an_environment(), cache=a_cache(), strategy="RollingUpdate", weight_bytes=WEIGHTS
-    )
-    assert judge_ranks(model, documents, 32).status == status
+    assert judge_ranks(model, documents_of(model), 32).status == status

@@ -53,6 +53,20 @@ CLAIMS = [
     ("claim c: Warning ProvisioningFailed: context deadline exceeded", "claim is Pending"),
 ]
 
+# as EKS tells a node group's health
+GROUPS = [
+    (
+        "node group gpu: AsgInstanceLaunchFailures: VcpuLimitExceeded - You have requested more vCPU",
+        "vCPU quota",
+    ),
+    (
+        "node group gpu: AsgInstanceLaunchFailures: We currently do not have sufficient g5.2xlarge capacity",
+        "no capacity",
+    ),
+    ("node group gpu: AsgInstanceLaunchFailures: UnfulfillableCapacity - Unable to fulfill", "no capacity"),
+    ("node group gpu: InsufficientFreeAddresses: the subnet has no free addresses", "is not well"),
+]
+
 EVENTS = [
     (
         WAITING,
@@ -218,6 +232,7 @@ def test_every_matcher_has_a_case_here() -> None:
         [event[1] for event in EVENTS]
         + [log[0] for log in LOGS]
         + [claim[0] for claim in CLAIMS]
+        + [group[0] for group in GROUPS]
         + ["OOMKilled", "CrashLoopBackOff", "Error exit 1", "node n is not Ready: NodeStatusUnknown"]
     )
     silent = [matcher.name for matcher in MATCHERS if not any(matcher.regex.search(line) for line in lines)]
@@ -233,3 +248,20 @@ def test_a_claims_own_events_explain_a_pod_that_waits_for_it(line: str, cause: s
     assert found is not None
     assert cause in found.cause
     assert line in found.evidence
+
+
+@pytest.mark.parametrize(("line", "cause"), GROUPS)
+def test_a_node_group_that_is_not_well_explains_a_pod_that_waits_for_a_node(line: str, cause: str) -> None:
+    waiting = "Warning FailedScheduling: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    found = explain(Scene(UNSCHEDULED, events=(waiting,), group=(line,)))
+    assert found
+    assert cause in found.cause
+    assert found.evidence[1:] == (line, waiting)
+    assert not found.final
+
+
+def test_a_node_group_nobody_could_ask_explains_nothing() -> None:
+    waiting = "Warning FailedScheduling: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    found = explain(Scene(UNSCHEDULED, events=(waiting,), group=("the node group's health is not known: x",)))
+    assert found
+    assert found.cause == "no node has a free GPU for it"

@@ -21,7 +21,7 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.infra.nodes import describe
 from tasks.rollout import gate, gateway, network
 from tasks.rollout.manifests import load, release_of, serving, stamped
-from tasks.spec.catalogue import project_root
+from tasks.rollout.nodegroup import NodeGroupHealth
 from tasks.spec.errors import CloudError, ClusterError, RolloutFailed
 from tasks.spec.model import Load
 from tasks.validation.validation import prove
@@ -185,7 +185,7 @@ class Release:
         for document in self.documents:
             self.cluster.apply(document)
 
-    def wait(self, seconds: float = 40.0, patience: float = 0.5) -> None:
+    def wait(self, seconds: float = 40.0, patience: float = 0.5, group: Any = tuple) -> None:
         gate.wait_until_complete(
             self.cluster,
             NAMESPACE,
@@ -194,13 +194,14 @@ class Release:
             deadline=time.monotonic() + seconds,
             patience=patience,
             reporter=Quiet(),
+            group=group,
         )
 
-    def failure(self, seconds: float = 40.0) -> RolloutFailed:
+    def failure(self, seconds: float = 40.0, group: Any = tuple) -> RolloutFailed:
         """What the gate says once the release is applied."""
         self.apply()
         with pytest.raises(RolloutFailed) as caught:
-            self.wait(seconds)
+            self.wait(seconds, group=group)
         assert caught.value.next_command
         return caught.value
 
@@ -450,6 +451,46 @@ def test_a_throttled_eks_is_asked_again_and_one_that_stays_throttled_is_named(
         faulty.clear()
 
 
+@pytest.mark.parametrize(
+    ("fault", "cause", "said"),
+    [
+        (
+            "capacity",
+            "no GPU node comes: EC2 has no capacity for the instance type in its zone",
+            "g5.2xlarge capacity",
+        ),
+        ("quota-zero", "no GPU node comes: the account's vCPU quota is used up", "current vCPU limit of 0"),
+    ],
+)
+def test_a_node_that_does_not_come_is_told_in_ec2s_words(
+    release: Make,
+    faulty: Faults,
+    settings: Settings,  # noqa: F811
+    fault: str,
+    cause: str,
+    said: str,
+) -> None:
+    one = release()
+    for kind in ("requests", "limits"):
+        one.container["resources"][kind]["nvidia.com/gpu"] = "2"  # more than the node there is has
+    eks = Aws(settings.region).client("eks")
+    group: Any = SimpleNamespace(cluster_name=CLUSTER, gpu_node_group="gpu")
+    named = {"clusterName": CLUSTER, "nodegroupName": "gpu"}
+    faulty.set(fault)
+    try:
+        eks.update_nodegroup_config(**named, scalingConfig={"desiredSize": 2})
+        health = NodeGroupHealth(Aws(settings.region), group)
+        wait(lambda: bool(NodeGroupHealth(Aws(settings.region), group)()))
+        failure = one.failure(group=health)
+    finally:
+        eks.update_nodegroup_config(**named, scalingConfig={"desiredSize": 1})
+        faulty.clear()
+    assert failure.cause == cause
+    assert said in told(failure)
+    assert "Insufficient nvidia.com/gpu" in told(failure)
+    wait(lambda: not NodeGroupHealth(Aws(settings.region), group)())
+
+
 class Door:
     """The gateway in front of one release that is complete."""
 
@@ -518,8 +559,6 @@ def test_a_load_counts_stalls_errors_in_a_200_and_500s_as_what_they_are(
     for name in ("engine-stall", "engine-error-in-200", "engine-500"):
         faulty.set(name, count=2)
     key = gateway.read_key(one.cluster, NAMESPACE, "slipway-api-key")
-    report = prove(
-        one.model.model_copy(update={"load": load}), door.endpoint, key, Quiet(), root=project_root()
-    )
+    report = prove(one.model.model_copy(update={"load": load}), door.endpoint, key, Quiet(), root=ROOT)
     assert report.failures == {"stalled": 2, "error in a 200": 2, "http 500": 2}
     assert report.verdict == "FAIL"

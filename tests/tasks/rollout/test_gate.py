@@ -92,11 +92,41 @@ def test_what_a_life_that_is_over_answered_is_not_held_against_the_next() -> Non
     assert unanswered(scene(f"Warning Unhealthy: {UP}/v1/completions answers 500: oh", restarts=1)) is None
 
 
+SEEN = (
+    "Normal Scheduled: assigned",
+    "Normal SuccessfulAttachVolume: x",
+    "Normal Pulling: y",
+    "Normal Pulled: y",
+)
+
+
+@pytest.mark.parametrize(
+    ("events", "phase"),
+    [
+        ((), "waiting for its volume"),
+        (SEEN[:2], "waiting for its volume"),
+        (SEEN[:3], "pulling its image"),
+        (SEEN, "creating its container"),
+    ],
+)
+def test_what_a_scheduled_pod_waits_for_is_told_by_its_events(events: tuple[str, ...], phase: str) -> None:
+    waiting = a_pod(SCHEDULED, state={"waiting": {"reason": "ContainerCreating"}})
+    assert progress_of([waiting], [Scene(waiting, events=events)]) == phase
+
+
+def test_of_several_pods_the_slowest_is_told() -> None:
+    pods = [a_pod(SCHEDULED), a_pod(SCHEDULED)]
+    scenes = [Scene(pods[0], events=SEEN), Scene(pods[1], events=SEEN[:3])]
+    assert progress_of(pods, scenes) == "pulling its image"
+
+
 def test_only_living_pods_of_the_release_are_its_pods() -> None:
     mine = a_pod(annotations={RELEASE_ANNOTATION: "r1"})
     other = a_pod(annotations={RELEASE_ANNOTATION: "r0"})
     ending = a_pod(annotations={RELEASE_ANNOTATION: "r1"}, deletionTimestamp=CREATED)
-    assert release_pods([mine, other, ending, a_pod()], "r1") == [mine]
+    evicted = a_pod(annotations={RELEASE_ANNOTATION: "r1"})
+    evicted["status"]["phase"] = "Failed"
+    assert release_pods([mine, other, ending, evicted, a_pod()], "r1") == [mine]
 
 
 def test_pods_are_looked_for_by_the_deployments_own_selector() -> None:

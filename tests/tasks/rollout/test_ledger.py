@@ -56,6 +56,9 @@ def test_a_proof_keeps_what_served_before_and_twice_is_once(before: Serving, aft
         (Serving(serving="a", previous="z", rolling="b"), None, "a", True),
         (Serving(serving="b", previous="a"), None, "a", True),
         (Serving(serving="a", rolling="a"), None, "a", False),
+        (Serving(serving="a", previous="z", returned=True), None, "a", False),  # put back already
+        (Serving(serving="a", previous="z", returned=True, rolling="b"), None, "a", True),
+        (Serving(serving="a", previous="z", returned=True), "z", "z", True),
         (Serving(serving="b", previous="a"), "z", "z", True),
         (Serving(), "z", "z", True),
     ],
@@ -98,10 +101,10 @@ def test_a_rollout_that_fails_leads_back_to_what_served(ledger: Ledger) -> None:
     ledger.begin(A)
     ledger.proven(A)
     ledger.begin(B)
-    ledger.failed(B)
+    ledger.keep(B)
     target = decide_return(ledger.serving()).target
     assert target == A.release.id
-    assert ledger.restored(target) == Serving(serving=A.release.id)
+    assert ledger.restored(target) == Serving(serving=A.release.id, returned=True)
     assert not decide_return(ledger.serving()).act
 
 
@@ -110,7 +113,7 @@ def test_going_back_a_second_time_changes_nothing(ledger: Ledger) -> None:
         ledger.begin(record)
         ledger.proven(record)
     ledger.restored(decide_return(ledger.serving()).target)
-    assert ledger.serving() == Serving(serving=A.release.id)
+    assert ledger.serving() == Serving(serving=A.release.id, returned=True)
     assert not decide_return(ledger.serving()).act
 
 
@@ -120,7 +123,30 @@ def test_a_failed_rollout_does_not_forget_what_served_before_the_last_good_one(l
         ledger.proven(record)
     ledger.begin(C)
     ledger.restored(B.release.id)
-    assert ledger.serving() == Serving(serving=B.release.id, previous=A.release.id)
+    back = ledger.serving()
+    assert back == Serving(serving=B.release.id, previous=A.release.id, returned=True)
+    assert f"--release {A.release.id}" in decide_return(back).reason
+    assert not decide_return(back).act
+
+
+def test_what_is_proven_after_a_return_can_be_gone_back_from(ledger: Ledger) -> None:
+    for record in (A, B):
+        ledger.begin(record)
+        ledger.proven(record)
+    ledger.begin(C)
+    ledger.restored(B.release.id)
+    ledger.begin(C)
+    ledger.proven(C)
+    assert decide_return(ledger.serving()).target == B.release.id
+
+
+def test_a_release_asked_for_by_name_twice_can_still_be_undone(ledger: Ledger) -> None:
+    for record in (A, B):
+        ledger.begin(record)
+        ledger.proven(record)
+    ledger.restored(A.release.id, asked_for=True)
+    ledger.restored(A.release.id, asked_for=True)
+    assert ledger.serving() == Serving(serving=A.release.id, previous=B.release.id)
 
 
 def test_models_and_environments_do_not_share_a_ledger(stage_aws: Aws, bucket: str, ledger: Ledger) -> None:
@@ -163,7 +189,7 @@ def test_a_proof_and_a_knee_stay_when_the_release_is_rolled_out_again(ledger: Le
     knee = Sweep(started_at=AT, replicas=1, steps=(), knee=12.0)
     ledger.swept(ledger.record(A.release.id), knee)
     ledger.begin(A)
-    ledger.failed(proven(A, 300, "FAIL"))
+    ledger.keep(proven(A, 300, "FAIL"))
     kept = ledger.record(A.release.id)
     assert kept.sweep == knee
     assert kept.report is not None and kept.report.verdict == "FAIL"

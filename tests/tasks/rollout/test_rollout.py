@@ -153,8 +153,12 @@ class Life:
             deadlines={"pod_start": "30s", "gateway": "20s"},
         )
         ledger = Ledger(s3, bucket, environment.name, self.name)
-        self.place = Place(ROOT, api, environment, ledger, self.heard)
+        self.shown: dict[str, list[dict[str, Any]]] = {}
+        self.place = Place(ROOT, api, environment, ledger, self.heard, show=self.show)
         self.number = 1
+
+    def show(self, key: str, rows: Any, title: str) -> None:
+        self.shown[key] = [dict(row) for row in rows]
 
     @property
     def workload(self) -> str:
@@ -175,11 +179,11 @@ class Life:
     def fails(self, match: str, **over: Any) -> ReleaseRecord:
         """A release that does not pass its gate, undone as the flow does it; its record."""
         model = self.a_release(**over)
-        with pytest.raises(RolloutFailed, match=match) as caught:
+        with pytest.raises(RolloutFailed, match=match):
             rollout.roll_out(self.place, model, self.cache, 1 << 20)
         rolling = self.place.ledger.serving().rolling
         assert rolling
-        restore.undo(self.place, model, caught.value)
+        restore.undo(self.place, model)
         return self.place.ledger.record(rolling)
 
     @property
@@ -278,11 +282,13 @@ def test_the_gap_of_a_recreate_is_measured_beside_what_was_expected(one: Life) -
 
 
 def test_a_start_is_told_in_its_phases_and_beside_the_last(one: Life) -> None:
-    first, second = one.roll_out().rollout, one.roll_out().rollout
+    last, record = one.roll_out(), one.roll_out()
+    first, second = last.rollout, record.rollout
     assert first
     assert second
     assert {
         "scheduled",
+        "image",
         "container",
         "engine",
         "weights",
@@ -294,6 +300,68 @@ def test_a_start_is_told_in_its_phases_and_beside_the_last(one: Life) -> None:
     assert second.phases["weights"] > 0.5
     assert second.phases_before == first.phases
     assert heard(one, ": loading")
+    assert heard(one, f"cold start of release {record.release.id}: scheduled ")
+    assert [row["phase"] for row in one.shown[f"start-{one.name}"]] == [*second.phases, "in all"]
+    assert one.shown[f"start-{one.name}"][-1]["last time"] == f"{sum(first.phases.values()):.1f}"
+    kept = one.place.ledger.record(record.release.id).starts
+    assert [start.phases for start in kept] == [second.phases]
+
+
+def test_a_start_that_is_slower_than_the_last_is_said(one: Life, faulty: Faults) -> None:
+    faulty.set("engine-slow-load", value=4, count=1)
+    one.roll_out()
+    assert heard(one, "slower than the last start by more than 25%: weights ")
+    assert heard(one, "slower than the last start by more than 25%: the whole start ")
+
+
+def test_what_will_be_done_is_said_before_anything_moves(one: Life) -> None:
+    model, before = one.a_release(rollout={"strategy": "recreate"}), one.applied()
+    one.heard.lines.clear()
+    refusing: Any = Refuses(one.place.cluster)
+    with pytest.raises(Moved):
+        rollout.roll_out(replace(one.place, cluster=refusing), model, one.cache, 1 << 20)
+    assert heard(one, "Recreate: asked for; expected downtime: about ")
+    plan = {row["what"]: row["plan"] for row in one.shown[f"rollout-{one.name}"]}
+    assert (plan["strategy"], plan["why"], plan["first (canary)"]) == ("Recreate", "asked for", "none")
+    assert one.applied() == before
+    restore.undo(one.place, model)
+
+
+class Moved(Exception):
+    """The first write there was."""
+
+
+class Refuses:
+    """The cluster, until something is written to it."""
+
+    def __init__(self, api: Cluster) -> None:
+        self._api = api
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("apply", "patch", "delete"):
+            raise Moved
+        return getattr(self._api, name)
+
+
+def test_a_release_checked_again_keeps_its_proof_and_its_starts_when_the_run_dies(one: Life) -> None:
+    before = one.roll_out()
+    one.number -= 1
+    refusing: Any = Refuses(one.place.cluster)
+    with pytest.raises(Moved):
+        rollout.roll_out(replace(one.place, cluster=refusing), one.a_release(), one.cache, 1 << 20)
+    kept = one.place.ledger.record(before.release.id)
+    assert (kept.rollout, kept.starts) == (before.rollout, before.starts)
+    restore.undo(one.place, one.a_release())
+    assert one.serving == before.release.id
+
+
+def test_going_back_twice_is_going_back_once(one: Life, faulty: Faults) -> None:
+    before = one.serving
+    faulty.set("engine-wrong-name", count=1)
+    one.fails("serves another name")
+    again = restore.restore(one.place, one.a_release())
+    assert (again.target, again.act) == (before, False)
+    assert (one.serving, one.applied()) == (before, before)
 
 
 def test_blue_green_proves_the_release_beside_the_one_that_serves_and_drops_no_request(one: Life) -> None:
@@ -342,9 +410,9 @@ def test_a_strategy_the_gpus_do_not_allow_is_refused_with_nothing_moved(one: Lif
     wait(lambda: phase(one.api, "hog") == "Running")
     try:
         model = one.a_release(rollout={"strategy": "blue-green"})
-        with pytest.raises(RolloutFailed, match=r"blue-green needs 1 GPU free on .* and 0 are") as caught:
+        with pytest.raises(RolloutFailed, match=r"blue-green needs 1 GPU free on .* and 0 are"):
             rollout.roll_out(one.place, model, one.cache, 1 << 20)
-        assert restore.undo(one.place, model, caught.value) is None
+        assert restore.undo(one.place, model) is None
     finally:
         one.api.delete("v1", "Pod", "hog", NAMESPACE)
         wait(lambda: one.api.get("v1", "Pod", "hog", NAMESPACE) is None)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tasks.rollout.start import LOADING, loading_phase, rows, slower, start_phases
+from tasks.rollout.start import LOADING, Start, loading_phase, rows, shown, slower, start_phases
 from tests.tasks.rollout.test_gate import READY, RUNNING, SCHEDULED, UNREADY, a_pod, condition
 
 LOG = (
@@ -15,6 +16,7 @@ LOG = (
     "2025-01-01T00:01:02.500000000Z INFO:     Application startup complete.",
     '2025-01-01T00:01:09.500000000Z INFO:     127.0.0.1:1 - "POST /v1/completions HTTP/1.1" 200 OK',
 )
+AT = datetime(2025, 1, 1, tzinfo=UTC)
 EVENTS = (
     {"reason": "SuccessfulAttachVolume", "firstTimestamp": "2025-01-01T00:00:04Z"},
     {"reason": "Pulled", "eventTime": "2025-01-01T00:00:09.000000Z", "firstTimestamp": None},
@@ -87,10 +89,22 @@ def test_a_start_is_compared_with_the_last() -> None:
     assert rows(now, {})[-1]["last time"] == ""
 
 
+def test_many_phases_a_little_slower_are_a_start_that_is_slower() -> None:
+    now, before = dict.fromkeys("abcdef", 1.3), dict.fromkeys("abcdef", 1.0)
+    assert slower(now, before) == ["the whole start 7.8 s, was 6.0 s"]
+
+
+def test_a_start_is_told_in_one_line() -> None:
+    first = Start(at=AT, cause="rollout", phases={"scheduled": 1.0, "weights": 28.0})
+    again = Start(at=AT, cause="wake", phases={"scheduled": 40.0})
+    assert shown(first, None) == "scheduled 1.0 s, weights 28.0 s; 29.0 s in all"
+    assert shown(again, first) == "scheduled 40.0 s; 40.0 s in all, last time 29.0 s"
+
+
 @pytest.mark.parametrize(
     ("took", "was", "said"),
     [
-        (41.0, 28.0, ["weights 41.0 s, was 28.0 s"]),
+        (41.0, 28.0, ["weights 41.0 s, was 28.0 s", "the whole start 41.0 s, was 28.0 s"]),
         (28.0, 41.0, []),
         (30.0, 28.0, []),  # within what any two starts differ by
         (0.9, 0.1, []),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.rollout.strategy import Present, canary_size, choose, free_gpus
+from tasks.rollout.strategy import Plan, Present, canary_size, choose, free_gpus
 from tasks.spec.errors import RolloutFailed
 from tasks.spec.model import HowToRollOut
 
@@ -163,3 +163,12 @@ def test_a_plan_with_a_canary_says_how_many_go_first() -> None:
     assert "; 2 first, the rest after its gate; expected downtime: none" in str(
         chosen(Present(4, None, {"a": 2}, 1), canary=0.5)
     )
+
+
+def test_a_plan_is_a_table_too() -> None:
+    plan = Plan("RollingUpdate", "2 GPU free on n", surge=2, canary=2)
+    assert [row["plan"] for row in plan.rows()] == ["RollingUpdate", "2 GPU free on n", "2 replicas", "none"]
+    assert Plan("Recreate", "asked for", 90.0).rows()[-1] == {
+        "what": "expected downtime",
+        "plan": "about 1 min 30 s",
+    }

@@ -1,0 +1,43 @@
+"""What EKS says ails the GPU node group: why nodes a pod waits for do not come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from tasks.cloud.aws import Aws, aws_errors
+from tasks.spec.errors import CloudError
+from tasks.spec.records import Infrastructure
+
+EVERY_SECONDS = 10.0  # EKS throttles who asks more often; a gate looks four times a second
+
+
+class NodeGroupHealth:
+    """The issues of one node group, a line each; asked anew every ten seconds at most."""
+
+    def __init__(
+        self, aws: Aws, infrastructure: Infrastructure, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._aws, self._infrastructure, self._clock = aws, infrastructure, clock
+        self._asked: float | None = None
+        self._lines: tuple[str, ...] = ()
+
+    def __call__(self) -> tuple[str, ...]:
+        """Where EKS does not answer, that is the line: it explains nothing, and ends nothing."""
+        now = self._clock()
+        if self._asked is None or now - self._asked >= EVERY_SECONDS:
+            self._asked = now
+            try:
+                self._lines = self._ask()
+            except CloudError as error:
+                self._lines = (f"the node group's health is not known: {error.cause}",)
+        return self._lines
+
+    def _ask(self) -> tuple[str, ...]:
+        group = self._infrastructure.gpu_node_group
+        with aws_errors("reading the GPU node group's health"):
+            found = self._aws.client("eks").describe_nodegroup(
+                clusterName=self._infrastructure.cluster_name, nodegroupName=group
+            )["nodegroup"]
+        issues = (found.get("health") or {}).get("issues") or ()
+        return tuple(f"node group {group}: {issue['code']}: {issue['message']}" for issue in issues)
