@@ -28,6 +28,7 @@ import uvloop
 
 from tasks.spec.model import Load, Objectives, Record
 from tasks.spec.records import LoadReport
+from tasks.validation.alarm import Alarm
 from tasks.validation.arrivals import Arrival, arrivals, cut_to_context, fitted, lengths
 from tasks.validation.asking import Asking
 from tasks.validation.connections import CONNECT_SECONDS, SPARE, Pool
@@ -36,9 +37,6 @@ from tasks.validation.sources import read_sources
 from tasks.validation.tally import Tally
 from tasks.validation.wire import Reading
 
-SPIN_SECONDS = (
-    0.0025  # asleep until this long before a request is due, then yielding: uvloop's timers know milliseconds
-)
 LAG_SECONDS = 0.01
 PROGRESS_SECONDS = 1.0
 READY_AT_MOST = 256  # connections opened before the first request of an open loop
@@ -141,12 +139,15 @@ class Sending:
     async def open(self, schedule: list[Arrival]) -> None:
         """Every request when it is due, whatever became of those before."""
         streaming = self.load.streaming
-        for index, arrival in enumerate(schedule):
-            request = self.asking.request(arrival.prompt_words, arrival.output_tokens, index)
-            due = self.start + arrival.due
-            await _until(due, index)
-            self._send(request, Reading(due, counted=arrival.counted, streaming=streaming), self._ended)
-            self.tell(index + 1, len(schedule))
+        with Alarm() as alarm:
+            for index, arrival in enumerate(schedule):
+                request = self.asking.request(arrival.prompt_words, arrival.output_tokens, index)
+                due = self.start + arrival.due
+                if index % LATE_TURNS == 0:
+                    await asyncio.sleep(0)
+                await alarm.until(due)
+                self._send(request, Reading(due, counted=arrival.counted, streaming=streaming), self._ended)
+                self.tell(index + 1, len(schedule))
 
     async def closed(self) -> None:
         """So many callers, each asking again as soon as it is answered; a request is due when its caller is free.
@@ -205,16 +206,6 @@ class Sending:
         self.running -= 1
         if not self.running:
             self._all_ended.set()
-
-
-async def _until(due: float, index: int) -> None:
-    left = due - time.perf_counter()
-    if left > SPIN_SECONDS:
-        await asyncio.sleep(left - SPIN_SECONDS)
-    elif left <= 0 and index % LATE_TURNS == 0:
-        await asyncio.sleep(0)
-    while time.perf_counter() < due:  # noqa: ASYNC110  this is the one wait a timer is too coarse for
-        await asyncio.sleep(0)
 
 
 async def _watch_lag(lags: list[float], warmup: float) -> None:
