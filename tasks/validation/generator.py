@@ -63,8 +63,9 @@ async def generate(job: Job, key: str, tell: Tell) -> LoadReport:
     load = job.load
     rows, given = read_sources(load, Path(job.root))
     schedule, cut = arrivals(load, rows), 0
-    if job.max_model_len and not given:
-        schedule, cut = cut_to_context(schedule, job.max_model_len)
+    context = None if given else job.max_model_len  # how long given prompts are, nobody knows beforehand
+    if context:
+        schedule, cut = cut_to_context(schedule, context)
     longest = max((one.prompt_words for one in schedule), default=load.prompt_tokens.maximum)
     asking = Asking(job.base_url, job.served_name, key, load, longest=longest, given=given)
     tally = Tally(job.objectives)
@@ -84,7 +85,7 @@ async def generate(job: Job, key: str, tell: Tell) -> LoadReport:
         start = time.perf_counter()
         tally.begin = start + load.warmup
         lagging = asyncio.create_task(_watch_lag(lags, load.warmup))
-        sending = Sending(pool, asking, load, tally, start, tell, job.max_model_len)
+        sending = Sending(pool, asking, load, tally, start, tell, context)
         if load.arrivals == "closed":
             await sending.closed()
         else:
