@@ -8,12 +8,13 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Iterator
 
-from sandbox.kubernetes import errors
+from sandbox.kubernetes import errors, quantities
 from sandbox.kubernetes.core_rules import NODE_PORTS
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.resources import Registry, Resource
 from sandbox.kubernetes.store import Object, Store
 
+_TEMPLATES = "deprecated.daemonset.template.generation"
 _DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 SHARE = 10 * 256  # addresses
 
@@ -35,6 +36,7 @@ class Admission:
             ("", "persistentvolumeclaims"): self._claim,
             ("", "namespaces"): self._namespace,
             ("batch", "jobs"): self._job,
+            ("apps", "daemonsets"): self._daemon_set,
         }
 
     def create(self, resource: Resource, object_: Object) -> None:
@@ -47,7 +49,9 @@ class Admission:
         """Complete a changed object, in place. Raises ApiStatus 422."""
         if resource.key == ("", "services"):
             spec, before = new["spec"], old["spec"]
-            if spec["type"] != "ExternalName":
+            if spec["type"] == "ExternalName":
+                _forget_addresses(spec, before)
+            else:
                 for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
                     if key in before:
                         spec.setdefault(key, before[key])
@@ -58,10 +62,17 @@ class Admission:
                 if kept and "nodePort" not in port and spec["type"] in ("NodePort", "LoadBalancer"):
                     port["nodePort"] = kept
             self._service(resource, new)
+        if resource.key == ("apps", "daemonsets"):
+            before = (old["metadata"].get("annotations") or {}).get(_TEMPLATES, "0")
+            changed = new["spec"]["template"] != old["spec"]["template"]
+            _count_templates(new, int(before) + changed)
         if resource.key == ("", "pods"):
             for key in ("priority", "preemptionPolicy", "serviceAccountName", "serviceAccount", "nodeName"):
                 if key in old["spec"]:
                     new["spec"].setdefault(key, old["spec"][key])
+            self._tolerations(new["spec"])
+        if resource.key == ("", "persistentvolumeclaims"):
+            self._resize(resource, new, old)
 
     # ------------------------------------------------------------------------------------------ services
 
@@ -156,6 +167,11 @@ class Admission:
             raise errors.forbidden(resource, metadata["name"], why)
         self._priority(resource, pod)
         self._tolerations(spec)
+        if spec.get("schedulingGates"):
+            gated = {"type": "PodScheduled", "status": "False", "lastProbeTime": None}
+            gated |= {"lastTransitionTime": metadata["creationTimestamp"], "reason": "SchedulingGated"}
+            gated["message"] = "Scheduling is blocked due to non-empty scheduling gates"
+            pod["status"]["conditions"] = [gated]
 
     def _priority(self, resource: Resource, pod: Object) -> None:
         spec = pod["spec"]
@@ -172,8 +188,22 @@ class Admission:
         )
         if chosen is not None:
             spec["priorityClassName"] = chosen["metadata"]["name"]
-        spec["priority"] = chosen["value"] if chosen else 0
-        spec["preemptionPolicy"] = (chosen or {}).get("preemptionPolicy", "PreemptLowerPriority")
+        priority, given = (chosen["value"] if chosen else 0), spec.get("priority")
+        policy = (chosen or {}).get("preemptionPolicy", "PreemptLowerPriority")
+        computed = "from the given PriorityClass name"
+        if given is not None and given != priority:
+            why = (
+                f"the integer value of priority ({given}) must not be provided in pod spec; "
+                f"priority admission controller computed {priority} {computed}"
+            )
+            raise errors.forbidden(resource, pod["metadata"]["name"], why)
+        if (wanted := spec.get("preemptionPolicy", policy)) != policy:
+            why = (
+                f"the string value of PreemptionPolicy ({wanted}) must not be provided in pod spec; "
+                f"priority admission controller computed {policy} {computed}"
+            )
+            raise errors.forbidden(resource, pod["metadata"]["name"], why)
+        spec["priority"], spec["preemptionPolicy"] = priority, policy
 
     @staticmethod
     def _tolerations(spec: Object) -> None:
@@ -201,11 +231,29 @@ class Admission:
             newest = max(marked, key=lambda m: (m["creationTimestamp"], m["name"]))
             claim["spec"]["storageClassName"] = newest["name"]
 
+    def _resize(self, resource: Resource, new: Object, old: Object) -> None:
+        """Plugin PersistentVolumeClaimResize: only a class that says so lets its claims grow."""
+        sizes = [quantities.parse(c["spec"]["resources"]["requests"]["storage"]) for c in (new, old)]
+        if sizes[0] <= sizes[1] or old.get("status", {}).get("phase") != "Bound":
+            return
+        wanted = old["spec"].get("storageClassName", "")
+        found = self._store.get(("storage.k8s.io", "storageclasses"), None, wanted) if wanted else None
+        if found is None or not found.object.get("allowVolumeExpansion"):
+            why = (
+                "only dynamically provisioned pvc can be resized and the storageclass that provisions the pvc must "
+                "support resize"
+            )
+            raise errors.forbidden(resource, new["metadata"]["name"], why)
+
     @staticmethod
     def _namespace(_resource: Resource, namespace: Object) -> None:
         namespace["spec"] = {
             "finalizers": ["kubernetes"]
         }  # the namespace controller takes it off when all is gone
+
+    @staticmethod
+    def _daemon_set(_resource: Resource, daemon_set: Object) -> None:
+        _count_templates(daemon_set, 1)
 
     @staticmethod
     def _job(_resource: Resource, job: Object) -> None:
@@ -215,9 +263,22 @@ class Admission:
             return
         uid = {"batch.kubernetes.io/controller-uid": metadata["uid"]}
         labels = spec["template"]["metadata"].setdefault("labels", {})
-        labels |= uid | {
-            "batch.kubernetes.io/job-name": metadata["name"],
-            "controller-uid": metadata["uid"],
-            "job-name": metadata["name"],
-        }
-        spec.setdefault("selector", {"matchLabels": uid})
+        mine = {"batch.kubernetes.io/job-name": metadata["name"], "job-name": metadata["name"]}
+        labels |= mine | labels | uid | {"controller-uid": metadata["uid"]}
+        selector = spec.setdefault("selector", {})
+        selector["matchLabels"] = (selector.get("matchLabels") or {}) | uid
+        if not metadata.get("labels"):  # a default that takes effect when it is read back
+            metadata["labels"] = dict(labels)
+
+
+def _forget_addresses(spec: Object, before: Object) -> None:
+    """A service that became a name in the DNS gives back what it was given, unless that was changed."""
+    for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
+        if key in spec and spec[key] == before.get(key):
+            del spec[key]
+
+
+def _count_templates(daemon_set: Object, count: int) -> None:
+    """What was a field of extensions/v1beta1 lives on as an annotation that the server keeps."""
+    metadata = daemon_set["metadata"]
+    metadata["annotations"] = {**(metadata.get("annotations") or {}), _TEMPLATES: str(count)}

@@ -82,38 +82,6 @@ def _last_applied(live: Object, schema: Schema) -> frozenset[Path]:
     return frozenset(managed.leaves(applied, schema)) if isinstance(applied, dict) else frozenset()
 
 
-def keyless(intent: Any, schema: Schema, path: str = "") -> list[str]:
-    """Items of keyed lists that cannot be told apart: without their key, or with another's."""
-    found: list[str] = []
-    if isinstance(intent, dict):
-        for key, value in intent.items():
-            found += keyless(value, definitions().field(schema, key), f"{path}.{key}")
-    elif isinstance(intent, list):
-        items = definitions().items(schema)
-        seen: set[str] = set()
-        for index, item in enumerate(intent):
-            if managed.list_type(schema) == "map" and isinstance(item, dict):
-                found += _unkeyed(item, schema, items, seen, path, index)
-            found += keyless(item, items, f"{path}[{index}]")
-    return found
-
-
-def _unkeyed(item: Object, schema: Schema, items: Schema, seen: set[str], path: str, index: int) -> list[str]:
-    for key in schema.get("x-kubernetes-list-map-keys", ()):
-        if (
-            key not in item
-            and key not in managed.KEY_DEFAULTS
-            and "default" not in definitions().field(items, key)
-        ):
-            what = "associative list with keys has an element that omits key field"
-            return [f'{path}: element {index}: {what} "{key}" (and doesn\'t have default value)']
-    step = managed.item_key(item, schema)
-    if step in seen:
-        return [f"{path}: duplicate entries for key {managed.describe((step,))}"]
-    seen.add(step)
-    return []
-
-
 def _drop(
     merged: Object,
     previous: frozenset[Path],

@@ -6,7 +6,6 @@ from typing import Any
 
 from sandbox.kubernetes import errors, managed
 from sandbox.kubernetes.bodies import Write
-from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.objects import Objects
 from sandbox.kubernetes.store import Object, copy_json
 
@@ -14,13 +13,16 @@ from sandbox.kubernetes.store import Object, copy_json
 def bind(objects: Objects, namespace: str, name: str, body: Any, write: Write) -> Object:
     """Set the pod's node and its PodScheduled condition.
 
-    Raises ApiStatus 404 for an unknown pod, 409 for one that is bound or being deleted, 422 without a target.
+    Raises ApiStatus 404 for an unknown pod, 409 for one that is bound or being deleted, 500 without a target.
     """
     pods = objects.registry.core("pods")
     pod: Object = copy_json(objects.get(pods, namespace, name).object)
     node = (body.get("target") or {}).get("name")
     if not node:
-        raise errors.invalid(pods, name, [Cause("target.name", "Required value", "FieldValueRequired")])
+        raise errors.ApiStatus(500, "", "target.name: Required value")  # a plain error inside kube-apiserver
+    if (kind := body["target"].get("kind") or "Node") != "Node":
+        why = f'target.kind: Unsupported value: "{kind}": supported values: "Node", "<empty>"'
+        raise errors.ApiStatus(500, "", why)
     uid = (body.get("metadata") or {}).get("uid")
     if uid and uid != pod["metadata"]["uid"]:
         raise errors.conflict(pods, name, f"Precondition failed: UID in precondition: {uid}")

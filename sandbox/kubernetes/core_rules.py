@@ -80,9 +80,7 @@ def configuration(new: Object, old: Object | None) -> list[Cause]:
     size = 0
     for field in ("data", "binaryData"):
         for key, value in (new.get(field) or {}).items():
-            if not names.CONFIG_KEY.fullmatch(key) or len(key) > 253:
-                why = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'"
-                causes.append(names.bad(f"{field}[{key}]", key, why))
+            causes += names.config_key(f"{field}[{key}]", key)
             encoded = new["kind"] == "Secret" or field == "binaryData"
             size += len(base64.b64decode(value)) if encoded else len(value.encode())
     causes += [
@@ -145,43 +143,50 @@ def _is_json(text: bytes) -> bool:
     return True
 
 
-_ACCESS_MODES = ("ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany", "ReadWriteOncePod")
+_ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 
 
-def claim(new: Object, old: Object | None) -> list[Cause]:
-    spec = new["spec"]
+def claim_spec(spec: Object, path: str) -> list[Cause]:
+    """What is wrong with a claim's spec, be it a claim's or a template's."""
     causes: list[Cause] = []
     if not spec.get("accessModes"):
-        causes.append(names.required("spec.accessModes", "at least 1 access mode is required"))
+        causes.append(names.required(f"{path}.accessModes", "at least 1 access mode is required"))
     causes += [
-        names.unsupported("spec.accessModes", mode, _ACCESS_MODES)
+        names.unsupported(f"{path}.accessModes", mode, _ACCESS_MODES)
         for mode in spec.get("accessModes") or []
         if mode not in _ACCESS_MODES
     ]
     wanted = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
     if wanted is None:
-        causes.append(names.required("spec.resources[storage]"))
+        causes.append(names.required(f"{path}.resources[storage]"))
     elif quantities.parse(wanted) <= 0:
-        causes.append(names.bad("spec.resources[storage]", wanted, "must be greater than zero"))
+        causes.append(names.bad(f"{path}.resources[storage]", wanted, "must be greater than zero"))
+    return causes
+
+
+# kube-apiserver adds the difference between its two internal structs.
+_CLAIM_IS_FIXED = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
+
+
+def claim(new: Object, old: Object | None) -> list[Cause]:
+    spec = new["spec"]
+    causes = claim_spec(spec, "spec")
+    wanted = ((spec.get("resources") or {}).get("requests") or {}).get("storage")
     if old is None or wanted is None:
         return causes
     before = old["spec"]
     fixed = {"resources"} | ({"volumeName"} if not before.get("volumeName") else set())
     fixed |= {"storageClassName"} if "storageClassName" not in before else set()
     if without(spec, fixed) != without(before, fixed):
-        why = "spec is immutable after creation except resources.requests and volumeAttributesClassName for bound claims"
-        causes.append(names.forbidden("spec", why))
+        causes.append(names.forbidden("spec", _CLAIM_IS_FIXED))
     had = before["resources"]["requests"]["storage"]
-    if quantities.parse(wanted) < quantities.parse(had):
+    bound = (old.get("status") or {}).get("phase") == "Bound"
+    if bound and quantities.parse(wanted) < quantities.parse(had):
         causes.append(
             names.forbidden("spec.resources.requests.storage", "field can not be less than status.capacity")
         )
-    elif wanted != had and (old.get("status") or {}).get("phase") != "Bound":
-        causes.append(
-            names.forbidden(
-                "spec", "spec is immutable after creation except resources.requests for bound claims"
-            )
-        )
+    elif wanted != had and not bound:
+        causes.append(names.forbidden("spec", _CLAIM_IS_FIXED))
     return causes
 
 

@@ -1,4 +1,4 @@
-"""What a structural schema forbids: of custom objects, and of schemas themselves.
+"""What a structural schema forbids of custom objects. What it may be itself is in structural_rules.py.
 
 Source: k8s.io/apiextensions-apiserver and k8s.io/kube-openapi/pkg/validation. CEL rules
 (x-kubernetes-validations) are in cel_rules.py.
@@ -21,7 +21,6 @@ from sandbox.kubernetes.definitions import Schema
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.store import Object
 
-_PRESERVE = "x-kubernetes-preserve-unknown-fields"
 _INT_OR_STRING = "x-kubernetes-int-or-string"
 _EMBEDDED = "x-kubernetes-embedded-resource"
 
@@ -31,6 +30,40 @@ def validate(object_: Object, schema: Schema) -> list[Cause]:
     causes: list[Cause] = []
     _validate(object_, schema, "", causes)
     return causes
+
+
+def validate_scale(object_: Object, paths: tuple[str, ...]) -> list[Cause]:
+    """The counts of a kind with a scale subresource; `paths` are dotted, with a leading dot."""
+    causes: list[Cause] = []
+    for path in filter(None, paths):
+        value: Any = object_
+        for part in path.split(".")[1:]:
+            if value is None:
+                break
+            if not isinstance(value, dict):
+                what = f"{value} is of the type {_GO_TYPES[type(value)]}, expected map[string]interface{{}}"
+                causes.append(Cause(path, f"Invalid value: 0: {path} accessor error: {what}"))
+                value = None
+                break
+            value = value.get(part)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int):
+            what = f"{value} is of the type {_GO_TYPES[type(value)]}, expected int64"
+            causes.append(Cause(path, f"Invalid value: 0: {path} accessor error: {what}"))
+        elif value < 0:
+            causes.append(Cause(path, f"Invalid value: {value}: should be a non-negative integer"))
+    return causes
+
+
+_GO_TYPES = {
+    bool: "bool",
+    int: "int64",
+    float: "float64",
+    str: "string",
+    list: "[]interface {}",
+    dict: "map[string]interface {}",
+}
 
 
 def _validate(value: Any, schema: Schema, path: str, causes: list[Cause]) -> None:
@@ -71,11 +104,7 @@ def _validate_object(value: Object, schema: Schema, path: str, causes: list[Caus
         if key not in value
     )
     if schema.get(_EMBEDDED):
-        causes.extend(
-            names.required(prefix + key, "must not be empty")
-            for key in ("apiVersion", "kind")
-            if not value.get(key)
-        )
+        causes.extend(names.required(prefix + key) for key in ("apiVersion", "kind") if not value.get(key))
     properties, rest = schema.get("properties") or {}, schema.get("additionalProperties")
     for key, item in value.items():
         below = properties.get(key, rest)
@@ -124,7 +153,8 @@ def _limits(value: Any, schema: Schema, path: str) -> list[Cause]:
 
     def most(keyword: str, size: int, reason: str, wording: str) -> None:
         if keyword in schema and size > schema[keyword]:
-            found.append(Cause(path, wording.format(schema[keyword], size), reason))
+            plural = "" if schema[keyword] == 1 else "s"
+            found.append(Cause(path, wording.format(schema[keyword], size, plural), reason))
 
     if _is_number(value):
         low, high = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
@@ -137,13 +167,15 @@ def _limits(value: Any, schema: Schema, path: str) -> list[Cause]:
         check("minLength", lambda m: len(value) >= m, "should be at least {} chars long")
         most("maxLength", len(value), "FieldValueTooLong", "Too long: may not be more than {} bytes")
         check("pattern", lambda p: re.search(p, value) is not None, "should match '{}'")
-        check("format", lambda f: f not in _FORMATS or _reads(_FORMATS[f], value), "must be of type {}")
+        if (form := schema.get("format")) in _FORMATS and not _reads(_FORMATS[form], value):
+            why = f"{path} in body must be of type {form}: {json.dumps(value)}"
+            found.append(Cause(path, f"Invalid value: {json.dumps(value)}: {why}", "FieldValueTypeInvalid"))
     elif isinstance(value, list):
         check("minItems", lambda m: len(value) >= m, "should have at least {} items")
-        most("maxItems", len(value), "FieldValueTooMany", "Too many: {1}: must have at most {0} items")
+        most("maxItems", len(value), "FieldValueTooMany", "Too many: {1}: must have at most {0} item{2}")
     elif isinstance(value, dict):
         check("minProperties", lambda m: len(value) >= m, "should have at least {} properties")
-        most("maxProperties", len(value), "FieldValueTooMany", "Too many: {1}: must have at most {0} items")
+        most("maxProperties", len(value), "FieldValueTooMany", "Too many: {1}: must have at most {0} item{2}")
     return found
 
 
@@ -177,7 +209,7 @@ def _twice(value: list[Any], schema: Schema, path: str) -> list[Cause]:
         what = {key: item.get(key) for key in keys} if kind == "map" and isinstance(item, dict) else item
         if what in seen:
             causes.append(
-                Cause(f"{path}[{index}]", f"Duplicate value: {json.dumps(what)}", "FieldValueDuplicate")
+                Cause(f"{path}[{index}]", f"Duplicate value: {names.shown(what)}", "FieldValueDuplicate")
             )
         seen.append(what)
     return causes
@@ -188,35 +220,3 @@ def _wrong_type(path: str, value: Any, expected: str) -> Cause:
     given = kinds.get(type(value), "null")
     why = f'Invalid value: "{given}": {path} in body must be of type {expected}: "{given}"'
     return Cause(path, why, "FieldValueTypeInvalid")
-
-
-def structural(schema: Schema, path: str) -> list[Cause]:
-    """Why a schema is not structural: a CustomResourceDefinition with it is refused."""
-    if not schema.get("type"):
-        return [names.required(f"{path}.type", "must not be empty at the root")]
-    if schema["type"] != "object":
-        return [names.bad(f"{path}.type", schema["type"], "must be object at the root")]
-    return _typed(schema, path, "must not be empty for specified object fields")
-
-
-def _typed(schema: Schema, path: str, why: str) -> list[Cause]:
-    causes: list[Cause] = []
-    free = schema.get(_PRESERVE) or schema.get(_INT_OR_STRING)
-    if not schema.get("type") and not free:
-        causes.append(names.required(f"{path}.type", why))
-    for key, below in (schema.get("properties") or {}).items():
-        if path.endswith("openAPIV3Schema") and key == "metadata":
-            continue
-        causes += _typed(below, f"{path}.properties[{key}]", "must not be empty for specified object fields")
-    if isinstance(items := schema.get("items"), dict):
-        causes += _typed(items, f"{path}.items", "must not be empty for specified array items")
-    elif schema.get("type") == "array":
-        causes.append(names.required(f"{path}.items", "must be specified"))
-    if isinstance(rest := schema.get("additionalProperties"), dict):
-        causes += _typed(
-            rest, f"{path}.additionalProperties", "must not be empty for specified object fields"
-        )
-        if schema.get("properties"):
-            why = "additionalProperties and properties are mutual exclusive"
-            causes.append(names.forbidden(f"{path}.additionalProperties", why))
-    return causes

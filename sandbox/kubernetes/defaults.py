@@ -30,6 +30,7 @@ def _probe(probe: Object) -> None:
     _set(probe, timeoutSeconds=1, periodSeconds=10, successThreshold=1, failureThreshold=3)
     if "httpGet" in probe:
         _set(probe["httpGet"], path="/", scheme="HTTP")
+        probe["httpGet"]["path"] = probe["httpGet"]["path"] or "/"
     if "grpc" in probe:
         _set(probe["grpc"], service="")
 
@@ -80,6 +81,17 @@ def _volume(volume: Object) -> None:
     for source in (volume.get("projected") or {}).get("sources") or []:
         if "serviceAccountToken" in source:
             _set(source["serviceAccountToken"], expirationSeconds=3600)
+        _field_references((source.get("downwardAPI") or {}).get("items") or [])
+    _field_references((volume.get("downwardAPI") or {}).get("items") or [])
+    if "ephemeral" in volume:
+        template = volume["ephemeral"].get("volumeClaimTemplate") or {}
+        _set(template.get("spec", {}), volumeMode="Filesystem")
+
+
+def _field_references(items: list[Object]) -> None:
+    for item in items:
+        if "fieldRef" in item:
+            _set(item["fieldRef"], apiVersion="v1")
 
 
 def pod_spec(spec: Object) -> None:
@@ -92,6 +104,10 @@ def pod_spec(spec: Object) -> None:
         securityContext={},
         schedulerName="default-scheduler",
     )
+    if spec["terminationGracePeriodSeconds"] < 0:
+        spec["terminationGracePeriodSeconds"] = 1
+    if not spec["schedulerName"]:
+        spec["schedulerName"] = "default-scheduler"
     if "serviceAccountName" in spec:
         spec["serviceAccount"] = spec["serviceAccountName"]
     elif "serviceAccount" in spec:
@@ -109,7 +125,8 @@ def _pod(pod: Object) -> None:
     spec = pod["spec"]
     pod_spec(spec)
     _set(spec, enableServiceLinks=True)
-    _set(pod.setdefault("status", {}), phase="Pending", qosClass=qos_class(spec))
+    status = pod.setdefault("status", {})
+    _set(status, phase="Pending", qosClass=qos_class(spec))
 
 
 def qos_class(spec: Object) -> str:
@@ -167,7 +184,9 @@ def _stateful_set(stateful_set: Object) -> None:
     _set(spec["updateStrategy"], type="RollingUpdate")
     if spec["updateStrategy"]["type"] == "RollingUpdate":
         _set(spec["updateStrategy"].setdefault("rollingUpdate", {}), partition=0)
+    _set(stateful_set.setdefault("status", {}), availableReplicas=0)
     for claim in spec.get("volumeClaimTemplates") or []:
+        _set(claim, apiVersion="v1", kind="PersistentVolumeClaim")
         _claim(claim)
 
 
@@ -190,11 +209,9 @@ def _job_spec(spec: Object) -> None:
         parallelism=1,
         completionMode="NonIndexed",
         suspend=False,
-        podReplacementPolicy="TerminatingOrFailed",
+        podReplacementPolicy="Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed",
     )
     _set(spec, backoffLimit=2**31 - 1 if "backoffLimitPerIndex" in spec else 6, manualSelector=False)
-    if not spec["manualSelector"]:
-        del spec["manualSelector"]
 
 
 def _job(job: Object) -> None:
@@ -208,6 +225,8 @@ def _claim(claim: Object) -> None:
 
 def _volume_pv(volume: Object) -> None:
     _set(volume["spec"], volumeMode="Filesystem", persistentVolumeReclaimPolicy="Retain")
+    if "hostPath" in volume["spec"]:
+        _set(volume["spec"]["hostPath"], type="")
     _set(volume.setdefault("status", {}), phase="Pending")
 
 
@@ -218,6 +237,8 @@ def _service(service: Object) -> None:
         _set(port, protocol="TCP", targetPort=port["port"])
         if port["targetPort"] in (0, ""):
             port["targetPort"] = port["port"]
+    if spec["sessionAffinity"] == "ClientIP":
+        _set(spec, sessionAffinityConfig={"clientIP": {"timeoutSeconds": 10800}})
     if spec["type"] in ("NodePort", "LoadBalancer"):
         _set(spec, externalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
@@ -264,7 +285,22 @@ def _priority_class(priority_class: Object) -> None:
     _set(priority_class, preemptionPolicy="PreemptLowerPriority")
 
 
+def _csi_driver(driver: Object) -> None:
+    spec = driver.setdefault("spec", {})
+    _set(spec, attachRequired=True, podInfoOnMount=False, storageCapacity=False, seLinuxMount=False)
+    _set(spec, fsGroupPolicy="ReadWriteOnceWithFSType", requiresRepublish=False)
+    _set(spec, volumeLifecycleModes=["Persistent"])
+
+
+def _event(event: Object) -> None:
+    """Go writes these fields, be they set or not."""
+    _set(event, eventTime=None, firstTimestamp=None, lastTimestamp=None)
+    _set(event, source={}, reportingComponent="", reportingInstance="")
+
+
 def _endpoint_slice(endpoint_slice: Object) -> None:
+    for endpoint in endpoint_slice.get("endpoints") or []:
+        _set(endpoint, conditions={})
     for port in endpoint_slice.get("ports") or []:
         _set(port, name="", protocol="TCP")
 
@@ -277,12 +313,35 @@ def _endpoints(endpoints: Object) -> None:
 
 def _definition(definition: Object) -> None:
     names = definition["spec"]["names"]
-    _set(names, singular=names["kind"].lower(), listKind=names["kind"] + "List")
+    if kind := names.get("kind"):
+        _set(names, singular=kind.lower(), listKind=kind + "List")
+    stored = [
+        version["name"] for version in definition["spec"].get("versions") or [] if version.get("storage")
+    ]
+    first = {"conditions": None, "acceptedNames": {"plural": "", "kind": ""}, "storedVersions": stored[:1]}
+    definition.setdefault("status", first)
     _set(definition["spec"], conversion={"strategy": "None"})
+
+
+_NODE_INFO = (
+    "machineID",
+    "systemUUID",
+    "bootID",
+    "kernelVersion",
+    "osImage",
+    "containerRuntimeVersion",
+    "kubeletVersion",
+    "kubeProxyVersion",
+    "operatingSystem",
+    "architecture",
+)
 
 
 def _node(node: Object) -> None:
     status = node.setdefault("status", {})
+    _set(status, daemonEndpoints={}, nodeInfo={})
+    _set(status["daemonEndpoints"], kubeletEndpoint={"Port": 0})
+    _set(status["nodeInfo"], **dict.fromkeys(_NODE_INFO, ""))
     if "capacity" in status:
         _set(status, allocatable=dict(status["capacity"]))
 
@@ -294,6 +353,7 @@ _FILLERS: dict[Key, Callable[[Object], None]] = {
     ("", "secrets"): _secret,
     ("", "nodes"): _node,
     ("", "endpoints"): _endpoints,
+    ("", "events"): _event,
     ("", "persistentvolumeclaims"): _claim,
     ("", "persistentvolumes"): _volume_pv,
     ("apps", "deployments"): _deployment,
@@ -302,6 +362,7 @@ _FILLERS: dict[Key, Callable[[Object], None]] = {
     ("apps", "daemonsets"): _daemon_set,
     ("batch", "jobs"): _job,
     ("storage.k8s.io", "storageclasses"): _storage_class,
+    ("storage.k8s.io", "csidrivers"): _csi_driver,
     ("networking.k8s.io", "networkpolicies"): _network_policy,
     ("rbac.authorization.k8s.io", "rolebindings"): _binding_rbac,
     ("rbac.authorization.k8s.io", "clusterrolebindings"): _binding_rbac,

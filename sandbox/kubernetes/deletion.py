@@ -8,11 +8,13 @@ from typing import Any
 
 from sandbox.kubernetes import errors, managed, names
 from sandbox.kubernetes.bodies import Write
+from sandbox.kubernetes.listing import not_a_number
 from sandbox.kubernetes.objects import Objects, finished
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import Object, Stored
 
-_POLICIES = ("Background", "Foreground", "Orphan")
+_POLICIES = ("Foreground", "Background", "Orphan")
+_GRACEFUL = ("pods", "namespaces")  # kinds whose deletion shows in the object although no finalizer holds it
 _IMMORTAL = frozenset({"default", "kube-system", "kube-public"})
 # Kinds whose DELETE answers with the object rather than a Status (ReturnDeletedObject in their storage).
 RETURNED = frozenset(
@@ -24,6 +26,8 @@ RETURNED = frozenset(
         "persistentvolumeclaims",
         "storageclasses.storage.k8s.io",
         "csinodes.storage.k8s.io",
+        "csidrivers.storage.k8s.io",
+        "volumeattachments.storage.k8s.io",
     }
 )
 
@@ -60,7 +64,7 @@ class DeleteOptions:
         try:
             seconds = None if grace is None else int(grace)
         except ValueError:
-            raise errors.bad_request(f"gracePeriodSeconds: {grace!r} is no number") from None
+            raise not_a_number(str(grace)) from None
         return cls(seconds, policy, before.get("uid"), before.get("resourceVersion"), dry_run == "All")
 
 
@@ -80,9 +84,10 @@ class Deleter:
         if resource.key == ("", "namespaces") and name in _IMMORTAL:
             raise errors.forbidden(resource, name, "this namespace may not be deleted")
         marked = self._mark(resource, stored.object, options, write)
+        done = finished(resource, marked) or "deletionTimestamp" not in marked["metadata"]
         if options.dry_run or write.dry_run:
-            return Stored(marked), finished(resource, marked)
-        if finished(resource, marked):
+            return Stored(marked), done
+        if done:
             return self._objects.store.remove(resource.key, marked), True
         if marked != stored.object:
             stored = self._objects.store.put(resource.key, marked)
@@ -94,12 +99,12 @@ class Deleter:
             ("ResourceVersion", "resourceVersion", options.resource_version),
         ):
             if wanted and wanted != stored.metadata[field]:
-                raise errors.conflict(
-                    resource,
-                    stored.metadata["name"],
-                    f"Precondition failed: {label} in precondition: {wanted}, "
-                    f"{label} in object meta: {stored.metadata[field]}",
+                happened = "deleted and then recreated" if field == "uid" else "modified"
+                why = (
+                    f"the {label} in the precondition ({wanted}) does not match the {label} in record "
+                    f"({stored.metadata[field]}). The object might have been {happened}"
                 )
+                raise errors.precondition_failed(resource, stored.metadata["name"], why)
 
     def _mark(self, resource: Resource, object_: Object, options: DeleteOptions, write: Write) -> Object:
         """The object with its deletion written into it."""
@@ -108,13 +113,16 @@ class Deleter:
         metadata.pop("finalizers", None)
         if finalizers:
             metadata["finalizers"] = finalizers
+        elif resource.plural not in _GRACEFUL:
+            return object_ | {"metadata": metadata}  # gone at once: nobody sees it marked
         grace = _grace(resource, object_, options)
         before = metadata.get("deletionGracePeriodSeconds")
         if "deletionTimestamp" not in metadata or (grace is not None and before and grace < before):
             ends = self._objects.now() + dt.timedelta(seconds=grace or 0)
             metadata["deletionTimestamp"] = managed.timestamp(ends)
             # Zero is what finalizers show on any kind; only a pod counts down from more.
-            metadata["deletionGracePeriodSeconds"] = grace or 0
+            if resource.key != ("", "namespaces"):
+                metadata["deletionGracePeriodSeconds"] = grace or 0
             if resource.has_generation and "generation" in metadata:
                 metadata["generation"] += 1
         marked = object_ | {"metadata": metadata}

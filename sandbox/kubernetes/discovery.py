@@ -71,7 +71,7 @@ def _group(registry: Registry, name: str) -> Document:
         if group_ == name
     ]
     if not versions:
-        raise errors.no_such_path()
+        raise errors.no_such_group()
     return {"name": name, "versions": versions, "preferredVersion": versions[0]}
 
 
@@ -86,7 +86,7 @@ def resources(registry: Registry, group_: str, version_: str) -> Document:
     """Raises ApiStatus 404 for a version nobody serves."""
     found = [r for r in registry if (r.group, r.version) == (group_, version_)]
     if not found:
-        raise errors.no_such_path()
+        raise errors.no_such_path() if registry.builds_in(group_) else errors.no_such_group()
     entries: list[Document] = []
     for resource in sorted(found, key=lambda r: r.plural):
         entries.append(_entry(resource))

@@ -6,12 +6,16 @@ Reasons and wordings follow k8s.io/apimachinery/pkg/api/errors, since clients ma
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sandbox.kubernetes.resources import Resource
+
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +53,9 @@ class ApiStatus(Exception):
             "metadata": {},
             "status": "Failure",
             "message": self.message,
-            "reason": self.reason,
         }
+        if self.reason:
+            status["reason"] = self.reason
         if self.details is not None:
             status["details"] = self.details
         return status | {"code": self.code}
@@ -63,28 +68,31 @@ class Unauthorized(ApiStatus):
         super().__init__(401, "Unauthorized", message)
 
 
+class NoSuchPath(ApiStatus):
+    """Nothing is served there."""
+
+
 class Undecodable(ApiStatus):
     """A body that cannot be read as its kind, or not strictly. `why` is what the decoder says.
 
     400 as it stands; `of_patch` is the 422 that a patch leading to such a body is answered with.
     """
 
-    def __init__(self, resource: Resource, why: str) -> None:
+    def __init__(self, resource: Resource, why: str, kind: str = "", version: str = "") -> None:
+        """`kind` and `version` are the body's, where they are others."""
         self.why = why
-        kind = resource.kind
-        super().__init__(
-            400, "BadRequest", f'{kind} in version "{resource.version}" cannot be handled as a {kind}: {why}'
-        )
+        what = f'{kind or resource.kind} in version "{version or resource.version}"'
+        super().__init__(400, "BadRequest", f"{what} cannot be handled as a {resource.kind}: {why}")
 
     def of_patch(self, patched: str) -> ApiStatus:
-        """`patched` is the object after the patch, as JSON."""
-        message = f"Invalid value: {json.dumps(patched)}: {self.why}"
+        """`patched` is what could not be decoded: the object after the patch as JSON, or a strategic patch as Go prints it."""
+        message = f"Invalid value: {json.dumps(patched, ensure_ascii=False)}: {self.why}"
         causes = [Cause("patch", message).as_dict()]
         return ApiStatus(422, "Invalid", f' "" is invalid: patch: {message}', details={"causes": causes})
 
 
 def _details(resource: Resource, name: str, **more: Any) -> dict[str, Any]:
-    details: dict[str, Any] = {"name": name}
+    details: dict[str, Any] = {"name": name} if name else {}
     if resource.group:
         details["group"] = resource.group
     return details | {"kind": resource.plural} | more
@@ -96,8 +104,13 @@ def not_found(resource: Resource, name: str) -> ApiStatus:
 
 
 def no_such_path() -> ApiStatus:
-    """The path names no group, version, resource or subresource that is served."""
+    """The path names no version, resource or subresource that its group serves."""
     return ApiStatus(404, "NotFound", "the server could not find the requested resource", details={})
+
+
+def no_such_group() -> ApiStatus:
+    """Nothing at all is served below the path: `server.py` answers in plain text."""
+    return NoSuchPath(404, "NotFound", "404 page not found")
 
 
 def already_exists(resource: Resource, name: str) -> ApiStatus:
@@ -108,6 +121,12 @@ def already_exists(resource: Resource, name: str) -> ApiStatus:
 def conflict(resource: Resource, name: str, why: str) -> ApiStatus:
     message = f'Operation cannot be fulfilled on {resource.qualified} "{name}": {why}'
     return ApiStatus(409, "Conflict", message, details=_details(resource, name))
+
+
+def precondition_failed(resource: Resource, name: str, why: str) -> ApiStatus:
+    """A delete's precondition: named by the kind, not by the resource."""
+    message = f'Operation cannot be fulfilled on {resource.kind} "{name}": {why}'
+    return ApiStatus(409, "Conflict", message, details={"name": name, "kind": resource.kind})
 
 
 def modified(resource: Resource, name: str) -> ApiStatus:
@@ -138,7 +157,7 @@ def invalid_options(kind: str, *causes: Cause) -> ApiStatus:
 
 def too_new(version: int, current: int) -> ApiStatus:
     """A resourceVersion that has not been given out yet."""
-    message = f"Too large resource version: {version}, current: {current}"
+    message = f"Timeout: Too large resource version: {version}, current: {current}"
     cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
     return ApiStatus(504, "Timeout", message, details={"causes": [cause], "retryAfterSeconds": 1})
 
@@ -148,6 +167,13 @@ def forbidden(resource: Resource, name: str, why: str, *causes: Cause) -> ApiSta
     if causes:
         details["causes"] = [cause.as_dict() for cause in causes]
     return ApiStatus(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: {why}', details=details)
+
+
+def rejected(why: str) -> ApiStatus:
+    """A JSON patch that does not fit its object. kube-apiserver keeps `why` to itself."""
+    log.debug("a JSON patch was rejected: %s", why)
+    message = "the server rejected our request due to an error in our request"
+    return ApiStatus(422, "Invalid", message, details={})
 
 
 def bad_request(message: str) -> ApiStatus:
@@ -160,9 +186,8 @@ def method_not_allowed() -> ApiStatus:
     )
 
 
-def not_while_terminating() -> ApiStatus:
-    message = "create not allowed while custom resource definition is terminating"
-    return ApiStatus(405, "MethodNotAllowed", message, details={})
+def not_while_terminating(resource: Resource, name: str) -> ApiStatus:
+    return forbidden(resource, name, "create not allowed while custom resource definition is terminating")
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> ApiStatus:

@@ -23,4 +23,10 @@ def to_core(event: Object) -> Object:
 
 def from_core(event: Object) -> Object:
     renamed = {_BACK.get(key, key): value for key, value in event.items()}
+    for key in (
+        "reportingController",
+        "reportingInstance",
+    ):  # core/v1 writes them empty, this API leaves them out
+        if not renamed.get(key):
+            renamed.pop(key, None)
     return renamed | {"apiVersion": "events.k8s.io/v1", "kind": "Event"}

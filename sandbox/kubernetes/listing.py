@@ -68,9 +68,21 @@ def check_options(query: Mapping[str, str], current: int) -> None:
 def check_version(version: str, current: int) -> None:
     """Raises ApiStatus 400 for what is no resourceVersion, 504 for one that is not given out yet."""
     if version and not version.isdigit():
-        raise errors.bad_request(f'invalid resource version "{version}": it must be a number')
+        raise errors.bad_request(_not_a_version(version))
     if version and int(version) > current:
         raise errors.too_new(int(version), current)
+
+
+def _not_a_version(version: str) -> str:
+    why = (
+        f'resourceVersion: Invalid value: "{version}": strconv.ParseUint: parsing "{version}": invalid syntax'
+    )
+    return f"invalid resource version: {why}"
+
+
+def not_a_number(text: str | None) -> errors.ApiStatus:
+    """An option that Go could not read."""
+    return errors.bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
 
 
 def _check_match(version: str, match: str, query: Mapping[str, str]) -> Iterator[Cause]:
@@ -120,7 +132,7 @@ def list_page(store: Store, resource: Resource, selection: Selection, query: Map
     try:
         limit = max(int(query.get("limit") or 0), 0)
     except ValueError:
-        raise errors.bad_request(f"limit: {query.get('limit')!r} is no number") from None
+        raise not_a_number(query.get("limit")) from None
     after: Name | None = None
     revision: int | None = None
     if token := query.get("continue"):

@@ -47,8 +47,34 @@ class Entry:
     time: str
 
 
-def leaves(object_: dict[str, Any], schema: Schema) -> Leaves:
-    """Every ownable leaf of an object with its value; keyed list items also have a `.` leaf for their being there."""
+# Fields that hold a Go struct, not a pointer to one: they are there in every object, so nobody brings them in.
+_STRUCTS = frozenset(
+    {
+        "metadata",
+        "spec",
+        "status",
+        "template",
+        "strategy",
+        "updateStrategy",
+        "names",
+        "acceptedNames",
+        "loadBalancer",
+        "nodeInfo",
+        "daemonEndpoints",
+        "kubeletEndpoint",
+        "podAffinityTerm",
+        "preference",
+        "state",
+        "lastState",
+    }
+)
+
+
+def leaves(object_: dict[str, Any], schema: Schema, *, parents: bool = False) -> Leaves:
+    """Every ownable leaf of an object with its value; keyed list items also have a `.` leaf for their being there.
+
+    `parents`: maps, lists and pointers have one too, as an update brings them in; an apply names only what it fills.
+    """
     found: Leaves = {}
     for key, value in object_.items():
         if key in ("apiVersion", "kind"):
@@ -57,14 +83,22 @@ def leaves(object_: dict[str, Any], schema: Schema) -> Leaves:
             value = {k: v for k, v in value.items() if k not in _UNOWNED_METADATA}
             if not value:
                 continue
-        _collect(value, definitions().field(schema, key), (f"f:{key}",), found)
+        below = definitions().field(schema, key)
+        if parents and "properties" in below and isinstance(value, dict) and value:  # a custom resource's own
+            found[f"f:{key}", _ITEM] = None
+        _collect(value, below, (f"f:{key}",), found, parents)
     return found
 
 
-def _collect(value: Any, schema: Schema, path: Path, found: Leaves) -> None:
+def _collect(value: Any, schema: Schema, path: Path, found: Leaves, parents: bool = False) -> None:
     if isinstance(value, dict) and value and not atomic_map(schema):
+        required = definitions().resolve(schema).get("required", ()) if "$ref" in schema else ()
         for key, item in value.items():
-            _collect(item, definitions().field(schema, key), (*path, f"f:{key}"), found)
+            below = definitions().field(schema, key)
+            step = (*path, f"f:{key}")
+            if parents and item and _brought_in(key, item, below, required):
+                found[*step, _ITEM] = None
+            _collect(item, below, step, found, parents)
         return
     if isinstance(value, list) and value:
         kind = list_type(schema)
@@ -73,12 +107,19 @@ def _collect(value: Any, schema: Schema, path: Path, found: Leaves) -> None:
             for item in value:
                 step = (*path, item_key(item, schema))
                 found[*step, _ITEM] = None
-                _collect(item, items, step, found)
+                _collect(item, items, step, found, parents)
             return
         if kind == "set":
             found.update({(*path, "v:" + json.dumps(item)): item for item in value})
             return
     found[path] = value
+
+
+def _brought_in(key: str, item: Any, schema: Schema, required: Any) -> bool:
+    """Whether a field is not there in Go's empty object, and is no leaf itself."""
+    if isinstance(item, dict):
+        return not atomic_map(schema) and not (key in _STRUCTS and "$ref" in schema)
+    return isinstance(item, list) and list_type(schema) != "atomic" and key not in required
 
 
 def list_type(schema: Schema) -> str:
@@ -96,9 +137,21 @@ def item_key(item: Any, schema: Schema) -> str:
     """The `k:{…}` step of one item of a keyed list."""
     keys = {}
     for key in schema.get("x-kubernetes-list-map-keys", ()):
-        if key in item or key in KEY_DEFAULTS:
-            keys[key] = item.get(key, KEY_DEFAULTS.get(key))
+        value = item[key] if key in item else key_default(key, definitions().items(schema))
+        if value is not None:
+            keys[key] = value
     return "k:" + json.dumps(keys, sort_keys=True, separators=(",", ":"))
+
+
+def key_default(key: str, items: Schema) -> Any:
+    """What stands for a key an item leaves out; None where nothing does. Go's zero value counts for built-in kinds."""
+    if key in KEY_DEFAULTS:
+        return KEY_DEFAULTS[key]
+    field = definitions().field(items, key)
+    if "default" in field or "$ref" not in items:
+        return field.get("default")
+    kind = definitions().resolve(field).get("type")
+    return {"integer": 0, "string": ""}.get(kind[0] if isinstance(kind, list) else kind or "")
 
 
 def prefixes(paths: frozenset[Path]) -> set[Path]:

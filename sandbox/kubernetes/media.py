@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import yaml
 from aiohttp import web
 
 from sandbox.kubernetes import errors, parsing, patches, protobuf
+from sandbox.kubernetes.store import encode
 
 JSON = "application/json"
 YAML = "application/yaml"
@@ -20,7 +22,7 @@ BODY_TYPES = (JSON, YAML, protobuf.MEDIA_TYPE)
 def decode_body(raw: bytes, content_type: str, duplicates: list[str] | None = None) -> Any:
     """An object's body. Raises ApiStatus 400 for what cannot be parsed, 415 for another media type.
 
-    The dotted paths of keys that were written twice are added to `duplicates`.
+    What the decoder says of keys that were written twice is added to `duplicates`.
     """
     media = content_type.partition(";")[0].strip().lower()
     if media == protobuf.MEDIA_TYPE:
@@ -36,7 +38,7 @@ def decode_patch(raw: bytes, content_type: str, duplicates: list[str]) -> tuple[
     if media == patches.APPLY:
         return media, _parse(raw, raw.lstrip()[:1] != b"{", duplicates)
     if media not in (patches.JSON, patches.MERGE, patches.STRATEGIC):
-        raise errors.unsupported_media_type((patches.JSON, patches.MERGE, patches.STRATEGIC, patches.APPLY))
+        raise errors.ApiStatus(415, "UnsupportedMediaType", "415: Unsupported Media Type", details={})
     return media, _parse(raw, False, duplicates)
 
 
@@ -45,6 +47,13 @@ def _parse(raw: bytes, is_yaml: bool, duplicates: list[str] | None) -> Any:
     if duplicates is not None:
         duplicates += twice
     return value
+
+
+def json_response(
+    value: dict[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> web.Response:
+    """JSON without the charset that aiohttp would add: clients compare the whole header."""
+    return web.Response(body=encode(value), status=status, headers=headers, content_type=JSON)
 
 
 def wanted_form(accept: str) -> str:

@@ -20,16 +20,46 @@ _ANNOTATIONS_LIMIT = 256 << 10  # bytes
 
 _SUBDOMAIN_WORDS = (
     "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and "
-    "end with an alphanumeric character"
+    "end with an alphanumeric character (e.g. 'example.com', regex used for validation is "
+    r"'[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
 )
 _LABEL_WORDS = (
     "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with "
-    "an alphanumeric character"
+    "an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is "
+    "'[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
+)
+_1035_WORDS = (
+    "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and "
+    "end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is "
+    "'[a-z]([-a-z0-9]*[a-z0-9])?')"
+)
+_QUALIFIED_WORDS = (
+    "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric "
+    "character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is "
+    "'([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')"
+)
+_VALUE_WORDS = (
+    "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and "
+    "end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is "
+    "'(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+)
+PERCENT_WORDS = (
+    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for "
+    "validation is '[0-9]+%')"
+)
+CONFIG_KEY_WORDS = (
+    "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or "
+    "'key-name', regex used for validation is '[-._a-zA-Z0-9]+')"
 )
 
 
 def bad(path: str, value: Any, why: str) -> Cause:
-    return Cause(path, f"Invalid value: {json.dumps(value)}: {why}")
+    return Cause(path, f"Invalid value: {shown(value)}: {why}")
+
+
+def shown(value: Any) -> str:
+    """A value as Go's field errors print it: compact JSON."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 def required(path: str, why: str = "") -> Cause:
@@ -45,8 +75,10 @@ def duplicate(path: str, value: str) -> Cause:
 
 
 def unsupported(path: str, value: Any, allowed: tuple[str, ...]) -> Cause:
-    listed = ", ".join(f'"{option}"' for option in sorted(allowed))
-    return Cause(path, f'Unsupported value: "{value}": supported values: {listed}', "FieldValueNotSupported")
+    listed = ", ".join(f'"{option}"' for option in allowed)
+    return Cause(
+        path, f"Unsupported value: {shown(value)}: supported values: {listed}", "FieldValueNotSupported"
+    )
 
 
 def subdomain(path: str, name: str) -> list[Cause]:
@@ -61,22 +93,28 @@ def label(path: str, name: str) -> list[Cause]:
     return [] if LABEL.fullmatch(name) else [bad(path, name, _LABEL_WORDS)]
 
 
-def service_label(path: str, name: str) -> list[Cause]:
+def label_1035(path: str, name: str) -> list[Cause]:
+    """The stricter labels: of Services, and of the names in a CustomResourceDefinition."""
     if len(name) > 63:
-        return [bad(path, name, "must be no more than 63 characters")]
-    why = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character"
-    return [] if SERVICE_LABEL.fullmatch(name) else [bad(path, name, why)]
+        return [bad(path, name, "must be no more than 63 bytes")]
+    return [] if SERVICE_LABEL.fullmatch(name) else [bad(path, name, _1035_WORDS)]
 
 
 def qualified_name(path: str, key: str) -> list[Cause]:
     """A label key, an annotation key or a resource name: [prefix/]name."""
     prefix, slash, name = key.rpartition("/")
-    good = len(name) <= 63 and _QUALIFIED.fullmatch(name) and (not slash or SUBDOMAIN.fullmatch(prefix))
-    why = (
-        "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
-        "alphanumeric character"
-    )
-    return [] if good else [bad(path, key, why)]
+    causes = []
+    if slash and not prefix:
+        causes.append(bad(path, key, "prefix part must be non-empty"))
+    elif slash and not SUBDOMAIN.fullmatch(prefix):
+        causes.append(bad(path, key, f"prefix part {_SUBDOMAIN_WORDS}"))
+    if not name:
+        causes.append(bad(path, key, "name part must be non-empty"))
+    elif len(name) > 63:
+        causes.append(bad(path, key, "name part must be no more than 63 bytes"))
+    if not _QUALIFIED.fullmatch(name):
+        causes.append(bad(path, key, _QUALIFIED_WORDS))
+    return causes
 
 
 def labels(path: str, values: Mapping[str, Any]) -> list[Cause]:
@@ -84,12 +122,9 @@ def labels(path: str, values: Mapping[str, Any]) -> list[Cause]:
     for key, value in values.items():
         causes += qualified_name(path, key)
         if len(value) > 63:
-            causes.append(bad(path, value, "must be no more than 63 characters"))
+            causes.append(bad(path, value, "must be no more than 63 bytes"))
         elif not _LABEL_VALUE.fullmatch(value):
-            why = (
-                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.'"
-            )
-            causes.append(bad(path, value, why))
+            causes.append(bad(path, value, _VALUE_WORDS))
     return causes
 
 
@@ -100,6 +135,17 @@ def annotation_sizes(path: str, values: Mapping[str, str]) -> list[Cause]:
             Cause(path, f"Too long: may not be more than {_ANNOTATIONS_LIMIT} bytes", "FieldValueTooLong")
         )
     return causes
+
+
+def config_key(path: str, key: str) -> list[Cause]:
+    """A key of a ConfigMap or Secret."""
+    if len(key) > 253:
+        return [bad(path, key, "must be no more than 253 bytes")]
+    if not CONFIG_KEY.fullmatch(key):
+        return [bad(path, key, CONFIG_KEY_WORDS)]
+    if key in (".", ".."):
+        return [bad(path, key, f"must not be '{key}'")]
+    return [bad(path, key, "must not start with '..'")] if key.startswith("..") else []
 
 
 def port(path: str, number: int) -> list[Cause]:

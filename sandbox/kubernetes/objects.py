@@ -18,6 +18,7 @@ from sandbox.kubernetes import (
     managed,
     rules,
     schema,
+    typed,
 )
 from sandbox.kubernetes.bodies import Write, decode, untyped
 from sandbox.kubernetes.errors import Cause
@@ -96,7 +97,7 @@ class Objects:
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         self._require_namespace(resource, namespace, metadata["name"])
         if resource.terminating:
-            raise errors.not_while_terminating()
+            raise errors.not_while_terminating(resource, metadata["name"])
         if self.store.get(resource.key, namespace, metadata["name"]) is not None:
             raise errors.already_exists(resource, metadata["name"])
         metadata["uid"] = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
@@ -109,7 +110,7 @@ class Objects:
                 object_["status"] = schema.empty_status(resource)
         self._complete(resource, object_)
         self.admit.create(resource, object_)
-        self._check(resource, object_, None)
+        self._check(resource, object_, None, write.missing)
         if owners is None:
             self._own(resource, object_, None, write, "")
         else:
@@ -181,7 +182,7 @@ class Objects:
         if not subresource:
             self._complete(resource, new)
             self.admit.update(resource, new, old.object)
-        self._check(resource, new, old.object, subresource)
+        self._check(resource, new, old.object, write.missing, subresource)
         if owners is None:
             self._own(resource, new, old.object, write, subresource)
         else:
@@ -211,7 +212,7 @@ class Objects:
     ) -> None:
         if not metadata.get("name"):
             raise errors.bad_request(
-                f"the name of the object ({name} based on URL) was undeterminable: resource name may not be empty"
+                f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
             )
         if metadata["name"] != name:
             raise errors.bad_request(
@@ -224,7 +225,7 @@ class Objects:
         if version and version != old.metadata["resourceVersion"]:
             raise errors.modified(resource, name)
         if not version and not unconditional and (resource.custom or resource.plural in _LOCKED):
-            cause = Cause("metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
+            cause = Cause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
             raise errors.invalid(resource, name, [cause])
         uid = metadata.get("uid")
         if (
@@ -233,9 +234,11 @@ class Objects:
             cause = Cause("metadata.uid", f'Invalid value: "{uid}": field is immutable')
             raise errors.invalid(resource, name, [cause])
         if uid and uid != old.metadata["uid"]:
+            place = "/".join(filter(None, (resource.plural, namespace, name)))
             raise errors.conflict(
                 resource,
                 name,
+                f"StorageError: invalid object, Code: 4, Key: /registry/{place}, ResourceVersion: 0, AdditionalErrorMsg: "
                 f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.metadata['uid']}",
             )
 
@@ -273,6 +276,8 @@ class Objects:
         subresource: str = "",
     ) -> tuple[Stored, bool]:
         """Server-side apply; the stored object and whether it was created. Raises ApiStatus 409 for conflicts."""
+        if not intent.get("apiVersion") and not intent.get("kind"):
+            raise errors.bad_request("invalid object type: /, Kind=")
         if (version := intent.get("apiVersion", "")) != resource.api_version:
             raise errors.bad_request(
                 "Incorrect version specified in apply patch. "
@@ -284,6 +289,10 @@ class Objects:
         metadata = intent["metadata"] = dict(metadata) if isinstance(metadata, dict) else {}
         if metadata.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
+        if why := typed.problems(intent, resource.schema):
+            if write.duplicates and write.field_validation == "Strict":
+                raise errors.bad_request(f"error strict decoding YAML: {', '.join(write.duplicates)}")
+            raise untyped(resource, metadata, why)
         if metadata.setdefault("name", name) != name:
             raise errors.bad_request(
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
@@ -295,8 +304,6 @@ class Objects:
             if write.duplicates and write.field_validation == "Strict":
                 raise errors.bad_request(f"error strict decoding YAML: {wrong.why}") from None
             raise untyped(resource, metadata, wrong.why) from None
-        if problems := apply.keyless(intent, resource.schema):
-            raise untyped(resource, metadata, "\n".join(problems))
         if subresource == "status":
             intent.pop("spec", None)
         elif "status" in resource.subresources:
@@ -338,14 +345,26 @@ class Objects:
         object_.clear()
         object_.update(completed)
 
-    def _check(self, resource: Resource, new: Object, old: Object | None, subresource: str = "") -> None:
+    def _check(
+        self,
+        resource: Resource,
+        new: Object,
+        old: Object | None,
+        missing: list[Cause],
+        subresource: str = "",
+    ) -> None:
         name = new["metadata"]["name"]
         causes = rules.metadata(resource, new, old)
         if resource.custom is not None:
             causes += custom_validation.validate(new, resource.schema)
+            counts = (resource.custom.spec_replicas, resource.custom.status_replicas)
+            causes += custom_validation.validate_scale(new, counts)
             causes += [] if causes else cel_rules.broken(new, old, resource.schema)
         elif not subresource:
             causes += rules.object_rules(resource, new, old)
+            if resource.key not in rules.COMPLETE:
+                named = {cause.field for cause in causes}
+                causes += [cause for cause in missing if cause.field not in named]
         if causes:
             raise errors.invalid(resource, name, causes)
 
@@ -362,8 +381,8 @@ class Objects:
             new_part, old_part = _without_status(new), _without_status(old or {})
         else:
             new_part, old_part = new, old or {}
-        before = managed.leaves(old_part, resource.schema)
-        after = managed.leaves(new_part, resource.schema)
+        before = managed.leaves(old_part, resource.schema, parents=True)
+        after = managed.leaves(new_part, resource.schema, parents=True)
         owner = (write.manager, "Update", subresource)
         owners = managed.take_over(owners, before, after, owner, resource.api_version, self.now())
         managed.keep(new["metadata"], owners)

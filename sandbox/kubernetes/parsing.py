@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import yaml
@@ -13,7 +14,7 @@ Pairs = list[tuple[str, Any]]
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as Kubernetes reads it: a date stays a string, for JSON knows no dates."""
+    """YAML 1.1 as Kubernetes reads it: a date stays a string, for JSON knows no dates; `y` and `n` are booleans."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -21,9 +22,13 @@ _Loader.yaml_implicit_resolvers = {
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
+for _letter in "yYnN":
+    _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile("^[yYnN]$"), [_letter])
+_Loader.bool_values = yaml.SafeLoader.bool_values | {"y": True, "n": False}
+
 
 def parse_json(raw: bytes) -> tuple[Any, list[str]]:
-    """The value, and the dotted paths of keys that came twice. Raises ApiStatus 400."""
+    """The value, and what Go's decoder says of keys that came twice. Raises ApiStatus 400."""
     twice = False
 
     def collect(pairs: Pairs) -> dict[str, Any]:
@@ -40,7 +45,7 @@ def parse_json(raw: bytes) -> tuple[Any, list[str]]:
         return value, []
     paths: list[str] = []
     _duplicates(json.loads(raw, object_pairs_hook=_Pairs), "", paths)
-    return value, paths
+    return value, [f'duplicate field "{path}"' for path in paths]
 
 
 class _Pairs:
@@ -71,14 +76,19 @@ def parse_yaml(raw: bytes) -> tuple[Any, list[str]]:
         value = yaml.load(raw, Loader=_Loader)  # noqa: S506 -- a SafeLoader
     except (yaml.YAMLError, UnicodeDecodeError) as wrong:
         raise errors.bad_request(f"error converting YAML to JSON: {wrong}") from None
-    paths: list[str] = []
-    _duplicates(_written(document), "", paths)
-    return value, paths
+    return value, _twice(document)
 
 
-def _written(node: Any) -> Any:
-    if isinstance(node, yaml.MappingNode):
-        return _Pairs([(str(key.value), _written(value)) for key, value in node.value])
+def _twice(node: Any) -> list[str]:
+    found: list[str] = []
     if isinstance(node, yaml.SequenceNode):
-        return [_written(item) for item in node.value]
-    return None
+        return [line for item in node.value for line in _twice(item)]
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            name = str(key.value)
+            if name in seen:
+                found.append(f'line {key.start_mark.line + 1}: key "{name}" already set in map')
+            seen.add(name)
+            found += _twice(value)
+    return found

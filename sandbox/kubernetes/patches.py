@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sandbox.kubernetes import errors
+from sandbox.kubernetes import errors, typed
 from sandbox.kubernetes.definitions import Schema, definitions
 from sandbox.kubernetes.store import copy_json
 
@@ -33,18 +33,16 @@ def merge(target: Any, patch: Any) -> Any:
 def json_patch(target: Any, operations: Any) -> Any:
     """RFC 6902. Raises ApiStatus 400 for a malformed patch, 422 for one that does not fit the object."""
     if not isinstance(operations, list) or not all(isinstance(op, dict) for op in operations):
-        raise errors.bad_request("json: cannot unmarshal into Go value of type jsonpatch.Patch")
+        raise errors.bad_request(
+            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
+        )
     document = copy_json(target)
     for operation in operations:
         try:
             document = _operate(document, operation)
         except (KeyError, IndexError, TypeError, ValueError) as failure:
-            raise errors.ApiStatus(
-                422,
-                "Invalid",
-                "the server rejected our request due to an error in our request: "
-                f"{operation.get('op')} operation does not apply: {operation.get('path')}: {failure}",
-            ) from None
+            why = f"{operation.get('op')} operation does not apply: {operation.get('path')}: {failure}"
+            raise errors.rejected(why) from None
     return document
 
 
@@ -170,7 +168,9 @@ def _merge_list(current: list[Any], patch: list[Any], schema: Schema) -> list[An
     for item in patch:
         if not isinstance(item, dict) or merge_key not in item:
             # A plain error inside kube-apiserver, hence its 500.
-            raise errors.ApiStatus(500, "", f"map: {item} does not contain declared merge key: {merge_key}")
+            raise errors.ApiStatus(
+                500, "", f"map: {typed.go(item)} does not contain declared merge key: {merge_key}"
+            )
         position = next((i for i, old in enumerate(current) if old.get(merge_key) == item[merge_key]), None)
         if item.get("$patch") == "delete":
             if position is not None:

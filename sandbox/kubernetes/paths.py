@@ -29,7 +29,7 @@ def parse(registry: Registry, parts: list[str]) -> Target:
         namespace, rest = rest[1], rest[2:]
     resource = registry.find(group, version, rest[0])
     if resource is None:
-        raise errors.no_such_path()
+        raise errors.no_such_path() if registry.builds_in(group) else errors.no_such_group()
     name = rest[1] if len(rest) > 1 else None
     subresource = rest[2] if len(rest) > 2 else ""
     beyond = "/".join(rest[3:])

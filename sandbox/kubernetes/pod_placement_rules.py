@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sandbox.kubernetes import names
+from sandbox.kubernetes import names, selector_rules
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.store import Object
 
@@ -17,14 +17,27 @@ def placement(spec: Object, path: str) -> list[Cause]:
     causes = _node_affinity(affinity.get("nodeAffinity") or {}, f"{path}.affinity.nodeAffinity")
     for kind in ("podAffinity", "podAntiAffinity"):
         causes += _pod_affinity(affinity.get(kind) or {}, f"{path}.affinity.{kind}")
-    for index, constraint in enumerate(spec.get("topologySpreadConstraints") or []):
+    constraints = spec.get("topologySpreadConstraints") or []
+    pairs = [(constraint["topologyKey"], constraint["whenUnsatisfiable"]) for constraint in constraints]
+    for index, constraint in enumerate(constraints):
         where = f"{path}.topologySpreadConstraints[{index}]"
         if constraint["maxSkew"] <= 0:
             causes.append(names.bad(f"{where}.maxSkew", constraint["maxSkew"], "must be greater than zero"))
+        if (domains := constraint.get("minDomains")) is not None:
+            if domains <= 0:
+                causes.append(names.bad(f"{where}.minDomains", domains, "must be greater than zero"))
+            if constraint["whenUnsatisfiable"] != "DoNotSchedule":
+                why = "can only use minDomains if whenUnsatisfiable=DoNotSchedule, not ScheduleAnyway"
+                causes.append(names.bad(f"{where}.minDomains", domains, why))
         if not constraint["topologyKey"]:
             causes.append(names.required(f"{where}.topologyKey", "can not be empty"))
         if (choice := constraint["whenUnsatisfiable"]) not in _UNSATISFIABLE:
             causes.append(names.unsupported(f"{where}.whenUnsatisfiable", choice, _UNSATISFIABLE))
+        if pairs[index] in pairs[index + 1 :]:
+            both = "{" + ", ".join(pairs[index]) + "}"
+            causes.append(names.duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", both))
+        if "labelSelector" in constraint:
+            causes += selector_rules.label_selector(constraint["labelSelector"], f"{where}.labelSelector")
     return causes
 
 
@@ -79,6 +92,12 @@ def _pod_affinity(affinity: Object, path: str) -> list[Cause]:
         causes += _weight(preferred, where)
         terms.append((f"{where}.podAffinityTerm", preferred["podAffinityTerm"]))
     for where, term in terms:
-        if not term.get("topologyKey"):
+        if "labelSelector" in term:
+            causes += selector_rules.label_selector(term["labelSelector"], f"{where}.labelSelector")
+        for namespace in term.get("namespaces") or []:
+            causes += names.label(f"{where}.namespace", namespace)
+        key = term.get("topologyKey", "")
+        if not key:
             causes.append(names.required(f"{where}.topologyKey", "can not be empty"))
+        causes += names.qualified_name(f"{where}.topologyKey", key)
     return causes

@@ -40,7 +40,7 @@ class Presenter:
 
     def list(self, page: Page) -> bytes:
         metadata: Object = {"resourceVersion": str(page.revision)}
-        if page.continue_token:
+        if page.continue_token or (self.resource.custom is not None and not self.form):
             metadata["continue"] = page.continue_token
         if page.remaining is not None:
             metadata["remainingItemCount"] = page.remaining

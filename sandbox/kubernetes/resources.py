@@ -218,5 +218,9 @@ class Registry:
         for served in [s for s, r in self._served.items() if (r.group, r.plural) == key]:
             del self._served[served]
 
+    def builds_in(self, group: str) -> bool:
+        """Whether kinds of this group are there without a definition."""
+        return any(resource.group == group and resource.custom is None for resource in self)
+
     def group_versions(self) -> list[tuple[str, str]]:
         return list(dict.fromkeys((r.group, r.version) for r in self))

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from sandbox.faults import Faults
-from sandbox.kubernetes import errors, events, media, names, patches, presentation, scale, watching
+from sandbox.kubernetes import errors, events, media, names, patches, presentation, scale, typed, watching
 from sandbox.kubernetes.bodies import Write
 from sandbox.kubernetes.deletion import RETURNED, DeleteOptions, Deleter
 from sandbox.kubernetes.durations import age_of
@@ -31,6 +31,10 @@ _OPTIONS = {
     "DELETE": "DeleteOptions",
 }
 _MANAGER_LIMIT = 128  # bytes of a field manager's name
+# Kinds that a PUT creates where they are not there (AllowCreateOnUpdate in their strategy).
+_MADE_BY_PUT = frozenset(
+    {"leases", "endpoints", "events", "roles", "rolebindings", "clusterroles", "clusterrolebindings"}
+)
 _WRITABLE = ("", "status", "scale", "finalize")
 
 
@@ -112,7 +116,7 @@ class Rest:
         check_version(query.get("resourceVersion", ""), self._objects.store.revision)
         stored = self._objects.get(resource, target.namespace, target.name)
         if target.subresource == "scale":
-            return web.json_response(scale.to_scale(resource, stored.object))
+            return media.json_response(scale.to_scale(resource, stored.object))
         return web.Response(body=presenter.one(stored), content_type=JSON)
 
     async def _watch(self, request: web.Request, target: Target, presenter: Presenter) -> web.StreamResponse:
@@ -153,6 +157,10 @@ class Rest:
             )
             return 200, encode(scale.to_scale(resource, stored.object))
         _check_name(body, name)
+        if resource.plural in _MADE_BY_PUT and resource.custom is None and not target.subresource:
+            there = self._objects.store.get(resource.key, target.namespace, name)
+            if there is None and isinstance(body, dict) and (body.get("metadata") or {}).get("name") == name:
+                return self._create(request, target, body, write)
         resource, body = self._stored_form(resource, body)
         stored = self._objects.update(
             resource, target.namespace, name, body, write, subresource=target.subresource
@@ -191,7 +199,8 @@ class Rest:
                 unconditional=True,
             )
         except errors.Undecodable as wrong:
-            raise wrong.of_patch(encode(after).decode()) from None
+            shown = typed.go(patch) if kind == patches.STRATEGIC else encode(after).decode()
+            raise wrong.of_patch(shown) from None
         return 200, presenter_of(request, target.resource).one(stored)
 
     def _apply(self, request: web.Request, target: Target, intent: Any, write: Write) -> tuple[int, bytes]:
@@ -199,7 +208,11 @@ class Rest:
             cause = Cause("fieldManager", "Required value: is required for apply patch", "FieldValueRequired")
             raise errors.invalid_options("PatchOptions", cause)
         if not isinstance(intent, dict):
-            raise errors.bad_request("error decoding YAML: the apply patch must be an object")
+            kind = "array" if isinstance(intent, list) else "string" if isinstance(intent, str) else "number"
+            why = f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
+            raise errors.bad_request(
+                f"error decoding YAML: error unmarshaling JSON: while decoding JSON: {why}"
+            )
         resource, name = target.resource, str(target.name)
         if target.subresource == "scale":
             intent = scale.to_intent(resource, intent)
@@ -284,7 +297,9 @@ def patched(resource: Resource | None, before: Object, kind: str, patch: Any) ->
     if kind == patches.JSON:
         return patches.json_patch(before, patch)
     if not isinstance(patch, dict):
-        raise errors.bad_request("json: cannot unmarshal array into Go value of type map[string]interface {}")
+        raise errors.bad_request(
+            "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
+        )
     if kind == patches.MERGE:
         return patches.merge(before, patch)
     if resource is not None and resource.custom is not None:
@@ -304,10 +319,10 @@ def write_of(request: web.Request, user: str) -> Write:
     causes = []
     dry_run = query.get("dryRun", "")
     if dry_run not in ("", "All"):
-        causes.append(names.unsupported("dryRun", dry_run, ("All",)))
+        causes.append(names.unsupported("dryRun", [dry_run], ("All",)))
     validation = query.get("fieldValidation") or "Warn"
     if validation not in ("Strict", "Warn", "Ignore"):
-        causes.append(names.unsupported("fieldValidation", validation, ("Ignore", "Strict", "Warn")))
+        causes.append(names.unsupported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
     if len(query.get("fieldManager", "")) > _MANAGER_LIMIT:
         why = f"Too long: may not be more than {_MANAGER_LIMIT} bytes"
         causes.append(Cause("fieldManager", why, "FieldValueTooLong"))

@@ -79,7 +79,7 @@ def from_scale(resource: Resource, live: Object, scale: Any) -> Object:
         raise errors.bad_request(
             "json: cannot unmarshal into Go struct field ScaleSpec.spec.replicas of type int32"
         )
-    if replicas < 0:
+    if replicas < 0 and resource.custom is None:
         cause = Cause("spec.replicas", f"Invalid value: {replicas}: must be greater than or equal to 0")
         raise errors.invalid(resource, live["metadata"]["name"], [cause])
     changed: Object = copy_json(live)

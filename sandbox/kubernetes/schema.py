@@ -22,7 +22,17 @@ from sandbox.kubernetes.resources import Resource
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 # Required by the schema because Go always writes them, but empty is fine when they are left out.
 _EMPTY_IS_FINE = frozenset(
-    {"endpoints", "drivers", "rules", "addresses", "metadata", "involvedObject", "spec", "status"}
+    {
+        "serviceName",
+        "endpoints",
+        "drivers",
+        "rules",
+        "addresses",
+        "metadata",
+        "involvedObject",
+        "spec",
+        "status",
+    }
 )
 
 
@@ -47,7 +57,10 @@ def decode(resource: Resource, body: dict[str, Any], *, whole: bool = True) -> D
     """Decode the body of a built-in kind. Raises Undecodable for a value of a wrong type."""
     decoded = Decoded(whole)
     try:
-        decoded.value = _decode(body, resource.schema, "", decoded)
+        spec = whole and "spec" in definitions().resolve(resource.schema).get("properties", {})
+        decoded.value = _decode(
+            {"spec": {}} | body if spec else body, resource.schema, "", decoded, resource.kind
+        )
     except WrongType as wrong:
         raise errors.Undecodable(resource, str(wrong)) from None
     return decoded
@@ -70,45 +83,61 @@ def decode_metadata(resource: Resource, body: dict[str, Any]) -> Decoded:
     return decoded
 
 
-def _decode(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
-    special = _SPECIAL.get(reference(schema).rsplit(".", 1)[-1])
+def _decode(value: Any, schema: Schema, path: str, out: Decoded, owner: str = "") -> Any:
+    """`owner` is the Go struct that has the field, and `path` the field's: what Go's decoder names."""
+    own = reference(schema).rsplit(".", 1)[-1]
+    special = _SPECIAL.get(own)
     if special is not None:
-        return special(value, path)
+        return special(value, f"{owner}.{path}")
+    declared = schema
     schema = definitions().resolve(schema)
     kind = _type_of(schema)
     if kind == "object" or "properties" in schema:
-        return _decode_object(value, schema, path, out)
+        if not isinstance(value, dict):
+            raise _mismatch(value, f"{owner}.{path}", _go_type(declared))
+        return _decode_object(value, schema, path, out, own or owner)
     if kind == "array":
         if not isinstance(value, list):
-            raise _mismatch(value, path, "slice")
+            raise _mismatch(value, f"{owner}.{path}", _go_type(declared))
         items = schema.get("items", {})
-        return [_decode(item, items, f"{path}[{i}]", out) for i, item in enumerate(value) if item is not None]
+        return [
+            _decode(item, items, f"{path}[{i}]", out, owner)
+            for i, item in enumerate(value)
+            if item is not None
+        ]
     if kind is not None:
-        return _decode_scalar(value, kind, schema.get("format"), path)
+        return _decode_scalar(value, kind, schema.get("format"), f"{owner}.{path}")
     return value
 
 
-def _decode_object(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
-    if not isinstance(value, dict):
-        raise _mismatch(value, path, "map" if "properties" not in schema else "object")
+def _decode_object(value: dict[str, Any], schema: Schema, path: str, out: Decoded, owner: str) -> Any:
     properties, rest = schema.get("properties"), schema.get("additionalProperties")
     if properties is None:
         if not isinstance(rest, dict):
             return value  # free form: FieldsV1, RawExtension, JSON
         # A null in a map is the zero value of its type, not an absent key.
         return {
-            k: _decode(_zero(rest) if v is None else v, rest, _join(path, k), out) for k, v in value.items()
+            k: _decode(_zero(rest) if v is None else v, rest, f"{path}[{k}]", out, owner)
+            for k, v in value.items()
         }
-    found = {}
+    found: dict[str, Any] = {}
+    required = schema.get("required", ())
     for key, item in value.items():
         if key not in properties:
             out.unknown.append(_join(path, key))
         elif item is not None:
-            found[sys.intern(key)] = _decode(item, properties[key], _join(path, key), out)
-    for key in schema.get("required", ()) if out.whole else ():
+            decoded = _decode(item, properties[key], _join(path, key), out, owner)
+            if decoded or not (out.whole and _omitted(properties[key]) and key not in required):
+                found[sys.intern(key)] = decoded
+    for key in required if out.whole else ():
         if key not in found:
             _supply(found, key, properties[key], _join(path, key), out)
     return found
+
+
+def _omitted(schema: Schema) -> bool:
+    """Lists and maps that Go leaves out where they are empty (`omitempty`); an empty struct stays."""
+    return schema.get("type") == "array" or ("additionalProperties" in schema and "properties" not in schema)
 
 
 def _supply(found: dict[str, Any], key: str, schema: Schema, path: str, out: Decoded) -> None:
@@ -116,11 +145,14 @@ def _supply(found: dict[str, Any], key: str, schema: Schema, path: str, out: Dec
     kind = _type_of(definitions().resolve(schema))
     in_status = path == "status" or path.startswith("status.")
     if in_status or kind == "object" or key in _EMPTY_IS_FINE:
+        if reference(schema).endswith(".LabelSelector"):
+            return  # a pointer: not there is not the same as empty
         if kind == "object" and not in_status:
             found[key] = _decode({}, schema, path, out)
         elif reference(schema).rsplit(".", 1)[-1] not in ("Time", "MicroTime"):
             found[key] = _zero(schema)
-    else:
+    else:  # validation goes on with Go's zero value, and names the field among all that is wrong
+        found[key] = _zero(schema)
         out.missing.append(Cause(path, "Required value", "FieldValueRequired"))
 
 
@@ -171,6 +203,11 @@ def _time(value: Any, path: str) -> str:
 
 
 def _micro_time(value: Any, path: str) -> str:
+    if isinstance(value, str) and _RFC3339.fullmatch(value) and "." not in value:
+        rest = value[19:]
+        raise WrongType(
+            f'parsing time "{value}" as "2006-01-02T15:04:05.000000Z07:00": cannot parse "{rest}" as ".000000"'
+        )
     return _parse_time(value, path).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
@@ -181,18 +218,16 @@ def _parse_time(value: Any, path: str) -> dt.datetime:
     return dt.datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(dt.UTC)
 
 
-def _quantity(value: Any, path: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-        raise _mismatch(value, path, "Quantity")
+def _quantity(value: Any, _path: str) -> str:
     try:
         return quantities.canonical(str(value))
     except ValueError as wrong:
-        raise WrongType(f"{wrong} ({path}: {value!r})") from None
+        raise WrongType(str(wrong)) from None
 
 
 def _int_or_string(value: Any, path: str) -> Any:
     if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise _mismatch(value, path, "IntOrString")
+        raise _mismatch(value, path, "int32")
     return value
 
 
@@ -213,10 +248,23 @@ _SPECIAL = {
 
 
 def _mismatch(value: Any, path: str, go_type: str) -> WrongType:
+    """`path` starts with the Go struct; Go names neither indices nor keys of maps."""
     names = {bool: "bool", str: "string", int: "number", float: "number", list: "array", dict: "object"}
-    return WrongType(
-        f"json: cannot unmarshal {names[type(value)]} into Go struct field {path} of type {go_type}"
-    )
+    where = re.sub(r"\[[^]]*\]", "", path)
+    what = f"number {value}" if isinstance(value, float) else names[type(value)]
+    return WrongType(f"json: cannot unmarshal {what} into Go struct field {where} of type {go_type}")
+
+
+def _go_type(schema: Schema) -> str:
+    if name := reference(schema).rsplit(".", 1)[-1]:
+        return f"v1.{name}"
+    if _type_of(schema) == "array":
+        return "[]" + _go_type(schema.get("items", {}))
+    if isinstance(rest := schema.get("additionalProperties"), dict):
+        return "map[string]" + _go_type(rest)
+    kind = _type_of(schema) or "object"
+    scalar = {"integer": schema.get("format") or "int32", "boolean": "bool", "number": "float64"}
+    return str(scalar.get(kind, kind))
 
 
 def _join(path: str, key: str) -> str:

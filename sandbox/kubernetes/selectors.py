@@ -27,12 +27,22 @@ def parse_labels(text: str) -> Predicate:
     while position < len(text):
         term = _TERM.match(text, position)
         if term is None or term.end() == position:
-            raise errors.bad_request(
-                f'unable to parse requirement: found {text[position:]!r} in label selector "{text}"'
-            )
+            raise errors.bad_request(_unreadable(text, position))
         terms.append(_label_term(term))
         position = term.end()
     return lambda labels: all(term(labels) for term in terms)
+
+
+def _unreadable(text: str, position: int) -> str:
+    """What Go's parser (k8s.io/apimachinery/pkg/labels) says of the usual slips."""
+    rest = text[position:].strip()
+    if rest.startswith(","):
+        return "found ',', expected: identifier after ','"
+    if found := re.match(rf"{_KEY}\s+(?:in|notin)\s+([^\s(]+)", rest):
+        return f"unable to parse requirement: found '{found[1]}' expected: '('"
+    if found := re.match(rf"{_KEY}\s*(?:!=|==|=)\s*[-A-Za-z0-9_.]*\s+(\S+)", rest):
+        return f"found '{found[1]}', expected: ',' or 'end of string'"
+    return f"unable to parse requirement: found '{rest}', expected: !, identifier, or 'end of string'"
 
 
 def _label_term(term: re.Match[str]) -> Predicate:
@@ -41,10 +51,6 @@ def _label_term(term: re.Match[str]) -> Predicate:
         return lambda labels: missing not in labels
     key = term["key"]
     if term["set"]:
-        if not term["values"].strip():
-            raise errors.bad_request(
-                "values: Invalid value: []: for 'in', 'notin' operators, values set can't be empty"
-            )
         values = {value.strip() for value in term["values"].split(",")}
         if term["set"] == "in":
             return lambda labels: labels.get(key) in values
@@ -136,7 +142,7 @@ def parse_fields(key: tuple[str, str], text: str, extra: frozenset[str] | None =
     for part in filter(None, (p.strip() for p in text.split(","))):
         field, equality, value = re.match(r"([^!=]*)(!=|==|=)?(.*)", part).groups("")  # type: ignore[union-attr]
         if not equality:
-            raise errors.bad_request(f'invalid selector: "{text}"; can\'t understand "{part}"')
+            raise errors.bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         if field not in allowed:
             raise errors.bad_request(_not_a_field(key, field, extra is not None))
         terms.append((field.replace("regarding.", "involvedObject."), value, equality != "!="))

@@ -110,18 +110,21 @@ class ApiServer:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
             return media.spoken(await self._route(request), request.headers.get("Accept", ""))
+        except errors.NoSuchPath as missing:
+            headers = {"X-Content-Type-Options": "nosniff"}
+            return web.Response(text=f"{missing.message}\n", status=missing.code, headers=headers)
         except errors.ApiStatus as status:
-            return web.json_response(status.body(), status=status.code, headers=status.headers)
+            return media.json_response(status.body(), status.code, status.headers)
         except web.HTTPRequestEntityTooLarge:
             too_large = errors.ApiStatus(
                 413, "RequestEntityTooLarge", f"Request entity too large: limit is {BODY_LIMIT}"
             )
-            return web.json_response(too_large.body(), status=413)
+            return media.json_response(too_large.body(), 413)
         except (asyncio.CancelledError, ConnectionResetError):
             raise
         except Exception as failure:
             log.exception("%s %s", request.method, request.path_qs)
-            return web.json_response(errors.internal(repr(failure)).body(), status=500)
+            return media.json_response(errors.internal(repr(failure)).body(), 500)
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
         path = request.path.rstrip("/")
@@ -133,7 +136,7 @@ class ApiServer:
         if not parts[-1]:
             parts.pop()
         if not parts:
-            return web.json_response(
+            return media.json_response(
                 {
                     "paths": [
                         "/api",
@@ -160,11 +163,11 @@ class ApiServer:
         if parts == ["openapi", "v2"]:
             body, media_type = openapi.version_2(request.headers.get("Accept", ""))
             return web.Response(body=body, headers={"Content-Type": media_type})
-        return web.json_response(self._document(parts))
+        return media.json_response(self._document(parts))
 
     def _open(self, name: str) -> web.Response:
         if name == "version":
-            return web.json_response(discovery.version())
+            return media.json_response(discovery.version())
         return web.Response(text="ok")
 
     async def _user(self, request: web.Request) -> str:

@@ -53,7 +53,7 @@ class Subresources:
             answer = await self._bind_by_body(target, body, write)
         else:
             answer = await self._reviews.answer(target.resource, body, write.user, target.namespace)
-        return web.json_response(answer, status=201)
+        return media.json_response(answer, 201)
 
     async def _bind(self, target: Target, body: Any, write: Write) -> Object:
         _same_name(target, body, "Binding", "v1")
@@ -77,6 +77,9 @@ def _same_name(target: Target, body: Object, kind: str, version: str) -> None:
     """Raises ApiStatus 400 for another kind, or another pod than the path names."""
     given = (body.get("apiVersion") or version, body.get("kind") or kind)
     if given != (version, kind):
-        raise errors.bad_request(f'no kind "{given[1]}" is registered for version "{given[0]}" here')
-    if (name := (body.get("metadata") or {}).get("name") or target.name) != target.name:
-        raise errors.bad_request(f"name in URL does not match name in {kind} object: {name}")
+        where = 'in scheme "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"'
+        why = f'no kind "{given[1]}" is registered for version "{given[0]}" {where}'
+        what = f'{given[1]} in version "{given[0].rpartition("/")[2]}" cannot be handled as a {kind}'
+        raise errors.bad_request(f"{what}: {why}")
+    if ((body.get("metadata") or {}).get("name") or target.name) != target.name:
+        raise errors.bad_request(f"name in URL does not match name in {kind} object")

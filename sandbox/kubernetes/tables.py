@@ -24,11 +24,17 @@ def layout(resource: Resource, age_of: AgeOf) -> tuple[list[Column], Cells]:
     """The columns of a kind and the function that fills a row. Every table starts with Name and has an Age."""
     if resource.custom is not None and resource.custom.columns:
         return _custom_layout(resource, age_of)
-    names, printer = _PRINTERS.get(resource.key, ("", _nothing))
+    if resource.key == ("", "events") or resource.group == "events.k8s.io":
+        return [_column(title) for title in _EVENT_COLUMNS], lambda event: _event(event, age_of)
+    plain = ("", _nothing) if resource.custom else ("Created At", _created)
+    names, printer = _PRINTERS.get(resource.key, plain)
     titles = ["Name", *filter(None, names.split("|"))]
-    if "Age" not in titles and resource.key != ("", "events"):
+    if "Age" not in titles and "Created At" not in titles:
         titles.append("Age")
     columns = [_column(title) for title in titles]
+    for column in columns:
+        if column["name"] == "Created At" or (column["name"] == "Age" and resource.custom):
+            column["type"] = "date"
 
     def cells(object_: Object) -> list[Any]:
         row = [object_["metadata"]["name"], *printer(object_, age_of)]
@@ -42,10 +48,15 @@ _AGE = object()  # stands where the age goes when it is not the last column
 
 
 def _column(title: str) -> Column:
-    """A trailing `*` marks a column of `-o wide`."""
-    name, wide = title.rstrip("*"), title.endswith("*")
-    form = "name" if name == "Name" else ""
-    return {"name": name, "type": "string", "format": form, "description": name, "priority": int(wide)}
+    """A trailing `*` marks a column of `-o wide`, `#` one of whole numbers, `?` one of booleans."""
+    name, wide = title.rstrip("*#?"), title.endswith("*")
+    form, kind = "name" if name == "Name" else "", {"#": "integer", "?": "boolean"}.get(title[-1], "string")
+    return {"name": name, "type": kind, "format": form, "description": name, "priority": int(wide)}
+
+
+def _created(object_: Object, _age_of: AgeOf) -> list[Any]:
+    """Kinds without columns of their own show when they were made."""
+    return [object_["metadata"]["creationTimestamp"]]
 
 
 def _nothing(_object: Object, _age_of: AgeOf) -> list[Any]:
@@ -160,15 +171,23 @@ def _daemon_set(daemon_set: Object, _age_of: AgeOf) -> list[Any]:
 def _job(job: Object, age_of: AgeOf) -> list[Any]:
     status, spec = _status(job), job["spec"]
     conditions = {c["type"] for c in status.get("conditions") or [] if c["status"] == "True"}
-    state = next((c for c in ("Complete", "Failed", "Suspended") if c in conditions), "Running")
-    if "deletionTimestamp" in job["metadata"]:
+    state = next((c for c in ("Complete", "Failed") if c in conditions), "")
+    if not state and "deletionTimestamp" in job["metadata"]:
         state = "Terminating"
+    later = (
+        ("Suspended", "Suspended"),
+        ("FailureTarget", "FailureTarget"),
+        ("SuccessCriteriaMet", "SuccessCriteriaMet"),
+    )
+    state = state or next((word for kind, word in later if kind in conditions), "Running")
     took = ""
     if started := status.get("startTime"):
         took = age_of(started)
         if done := status.get("completionTime"):
             took = duration(int((parse_time(done) - parse_time(started)).total_seconds()))
-    done_of = f"{status.get('succeeded', 0)}/{spec.get('completions', spec.get('parallelism', 1))}"
+    done_of = f"{status.get('succeeded', 0)}/{spec.get('completions', 1)}"
+    if "completions" not in spec and (parallel := spec.get("parallelism", 0)) > 1:
+        done_of += f" of {parallel}"
     return [state, done_of, took, _AGE, *_containers(spec["template"]), _selector(job)]
 
 
@@ -212,9 +231,9 @@ def _node(node: Object, _age_of: AgeOf) -> list[Any]:
         info.get("kubeletVersion", ""),
         addresses.get("InternalIP", "<none>"),
         addresses.get("ExternalIP", "<none>"),
-        info.get("osImage", "<unknown>"),
-        info.get("kernelVersion", "<unknown>"),
-        info.get("containerRuntimeVersion", "<unknown>"),
+        info.get("osImage") or "<unknown>",
+        info.get("kernelVersion") or "<unknown>",
+        info.get("containerRuntimeVersion") or "<unknown>",
     ]
 
 
@@ -262,28 +281,76 @@ def _volume(volume: Object, _age_of: AgeOf) -> list[Any]:
 
 
 def _storage_class(item: Object, _age_of: AgeOf) -> list[Any]:
-    expands = str(item.get("allowVolumeExpansion", False)).lower()
+    expands = item.get("allowVolumeExpansion", False)
     return [item["provisioner"], item.get("reclaimPolicy"), item.get("volumeBindingMode"), expands]
+
+
+def _csi_driver(item: Object, _age_of: AgeOf) -> list[Any]:
+    spec = item["spec"]
+    audiences = [request.get("audience", "") for request in spec.get("tokenRequests") or []]
+    return [
+        spec["attachRequired"],
+        spec["podInfoOnMount"],
+        spec["storageCapacity"],
+        ",".join(audiences) or "<unset>",
+        spec["requiresRepublish"],
+        ",".join(spec["volumeLifecycleModes"]),
+    ]
+
+
+def _volume_attachment(item: Object, _age_of: AgeOf) -> list[Any]:
+    spec = item["spec"]
+    volume = spec["source"].get("persistentVolumeName", "")
+    return [spec["attacher"], volume, spec["nodeName"], _status(item).get("attached", False)]
+
+
+def _revision(item: Object, _age_of: AgeOf) -> list[Any]:
+    owners = item["metadata"].get("ownerReferences") or []
+    owner = next((o for o in owners if o.get("controller")), None)
+    group = f".{owner['apiVersion'].partition('/')[0]}" if owner and "/" in owner["apiVersion"] else ""
+    return [f"{owner['kind'].lower()}{group}/{owner['name']}" if owner else "<none>", item["revision"]]
 
 
 def _budget(item: Object, _age_of: AgeOf) -> list[Any]:
     spec = item.get("spec") or {}
     return [
-        spec.get("minAvailable", "N/A"),
-        spec.get("maxUnavailable", "N/A"),
+        str(spec.get("minAvailable", "N/A")),
+        str(spec.get("maxUnavailable", "N/A")),
         _status(item).get("disruptionsAllowed", 0),
     ]
 
 
+_EVENT_COLUMNS = [
+    "Last Seen",
+    "Type",
+    "Reason",
+    "Object",
+    "Subobject*",
+    "Source*",
+    "Message",
+    "First Seen*",
+    "Count*",
+    "Name*",
+]
+
+
 def _event(event: Object, age_of: AgeOf) -> list[Any]:
-    who = event.get("involvedObject") or {}
-    seen = event.get("lastTimestamp") or event.get("eventTime") or event["metadata"]["creationTimestamp"]
+    who, source, series = (event.get(key) or {} for key in ("involvedObject", "source", "series"))
+    first = event.get("firstTimestamp") or event.get("eventTime")
+    last = series.get("lastObservedTime") or event.get("lastTimestamp") or first
+    component = source.get("component") or event.get("reportingComponent", "")
+    instance = source.get("host") or event.get("reportingInstance", "")
     return [
-        age_of(seen),
+        age_of(last) if last else "<unknown>",
         event.get("type", ""),
         event.get("reason", ""),
-        f"{who.get('kind', '').lower()}/{who.get('name', '')}",
+        "/".join(filter(None, (who.get("kind", "").lower(), who.get("name", "")))),
+        who.get("fieldPath", ""),
+        f"{component}, {instance}" if instance else component,
         event.get("message", "").strip(),
+        age_of(first) if first else "<unknown>",
+        series.get("count") or event.get("count") or 1,
+        event["metadata"]["name"],
     ]
 
 
@@ -305,7 +372,14 @@ def _endpoint_slice(item: Object, _age_of: AgeOf) -> list[Any]:
 
 
 def _role_binding(item: Object, _age_of: AgeOf) -> list[Any]:
-    return [f"{item['roleRef']['kind']}/{item['roleRef']['name']}"]
+    found: dict[str, list[str]] = {"User": [], "Group": [], "ServiceAccount": []}
+    for subject in item.get("subjects") or []:
+        home = f"{subject.get('namespace', '')}/" if subject["kind"] == "ServiceAccount" else ""
+        found[subject["kind"]].append(home + subject["name"])
+    return [f"{item['roleRef']['kind']}/{item['roleRef']['name']}", _AGE, *map(", ".join, found.values())]
+
+
+_BINDING_COLUMNS = "Role|Age|Users*|Groups*|ServiceAccounts*"
 
 
 _PRINTERS: dict[Key, tuple[str, Printer]] = {
@@ -319,7 +393,6 @@ _PRINTERS: dict[Key, tuple[str, Printer]] = {
     ("", "configmaps"): ("Data", lambda c, _: [len(c.get("data") or {}) + len(c.get("binaryData") or {})]),
     ("", "secrets"): ("Type|Data", lambda s, _: [s.get("type", ""), len(s.get("data") or {})]),
     ("", "serviceaccounts"): ("Secrets", lambda s, _: [len(s.get("secrets") or [])]),
-    ("", "events"): ("Last Seen|Type|Reason|Object|Message", _event),
     ("", "endpoints"): ("Endpoints", _endpoints),
     ("", "persistentvolumeclaims"): (
         "Status|Volume|Capacity|Access Modes|StorageClass|VolumeAttributesClass|Age|VolumeMode*",
@@ -330,18 +403,25 @@ _PRINTERS: dict[Key, tuple[str, Printer]] = {
         _volume,
     ),
     ("apps", "deployments"): ("Ready|Up-to-date|Available|Age|Containers*|Images*|Selector*", _deployment),
-    ("apps", "replicasets"): ("Desired|Current|Ready|Age|Containers*|Images*|Selector*", _replica_set),
+    ("apps", "replicasets"): ("Desired#|Current#|Ready#|Age|Containers*|Images*|Selector*", _replica_set),
     ("apps", "statefulsets"): ("Ready|Age|Containers*|Images*", _stateful_set),
     ("apps", "daemonsets"): (
-        "Desired|Current|Ready|Up-to-date|Available|Node Selector|Age|Containers*|Images*|Selector*",
+        "Desired#|Current#|Ready#|Up-to-date#|Available#|Node Selector|Age|Containers*|Images*|Selector*",
         _daemon_set,
     ),
     ("batch", "jobs"): ("Status|Completions|Duration|Age|Containers*|Images*|Selector*", _job),
     ("storage.k8s.io", "storageclasses"): (
-        "Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion",
+        "Provisioner|ReclaimPolicy|VolumeBindingMode|AllowVolumeExpansion?",
         _storage_class,
     ),
-    ("policy", "poddisruptionbudgets"): ("Min Available|Max Unavailable|Allowed Disruptions", _budget),
+    ("storage.k8s.io", "csidrivers"): (
+        "AttachRequired?|PodInfoOnMount?|StorageCapacity?|TokenRequests|RequiresRepublish?|Modes",
+        _csi_driver,
+    ),
+    ("storage.k8s.io", "csinodes"): ("Drivers#", lambda n, _: [len(n["spec"].get("drivers") or [])]),
+    ("storage.k8s.io", "volumeattachments"): ("Attacher|PV|Node|Attached?", _volume_attachment),
+    ("apps", "controllerrevisions"): ("Controller|Revision#", _revision),
+    ("policy", "poddisruptionbudgets"): ("Min Available|Max Unavailable|Allowed Disruptions#", _budget),
     ("networking.k8s.io", "networkpolicies"): (
         "Pod-Selector",
         lambda p, _: [_labels((p["spec"].get("podSelector") or {}).get("matchLabels"))],
@@ -351,14 +431,10 @@ _PRINTERS: dict[Key, tuple[str, Printer]] = {
         "Holder",
         lambda item, _: [(item.get("spec") or {}).get("holderIdentity", "")],
     ),
-    ("rbac.authorization.k8s.io", "rolebindings"): ("Role", _role_binding),
-    ("rbac.authorization.k8s.io", "clusterrolebindings"): ("Role", _role_binding),
+    ("rbac.authorization.k8s.io", "rolebindings"): (_BINDING_COLUMNS, _role_binding),
+    ("rbac.authorization.k8s.io", "clusterrolebindings"): (_BINDING_COLUMNS, _role_binding),
     ("scheduling.k8s.io", "priorityclasses"): (
-        "Value|Global-Default",
-        lambda p, _: [p["value"], str(p.get("globalDefault", False)).lower()],
-    ),
-    ("apiextensions.k8s.io", "customresourcedefinitions"): (
-        "Created At|Age*",
-        lambda c, _: [c["metadata"]["creationTimestamp"], _AGE],
+        "Value#|Global-Default?|Age|PreemptionPolicy",
+        lambda p, _: [p["value"], p.get("globalDefault", False), _AGE, p.get("preemptionPolicy", "")],
     ),
 }

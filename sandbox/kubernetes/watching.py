@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 
 from sandbox.kubernetes import errors
-from sandbox.kubernetes.listing import Selection
+from sandbox.kubernetes.listing import Selection, not_a_number
 from sandbox.kubernetes.resources import Resource
 from sandbox.kubernetes.store import Event, Store, Stored, encode
 
@@ -65,12 +65,12 @@ async def watch(
 
 
 def seconds_of(query: Mapping[str, str]) -> float:
-    """How long a watch is asked to last; fractions are this server's own. Raises ApiStatus 400."""
+    """How long a watch is asked to last. Raises ApiStatus 400."""
     text = query.get("timeoutSeconds") or "0"
     try:
-        return max(float(text), 0.0) or DEFAULT_SECONDS
+        return float(max(int(text), 0)) or DEFAULT_SECONDS
     except ValueError:
-        raise errors.bad_request(f'timeoutSeconds: "{text}" is no number') from None
+        raise not_a_number(text) from None
 
 
 async def _wait(changed: asyncio.Event, seconds: float) -> None:

@@ -1,7 +1,7 @@
 """One API server in a process of its own, and the official client talking to it over TLS.
 
 `SLIPWAY_CONFORMANCE_KUBECONFIG=FILE pytest tests/sandbox/kubernetes` asks the control plane that file names instead: what
-a probe expects of ours is then held against a real one. Probes of our own server's insides are skipped there.
+a probe expects of ours is then held against a real one. Probes that cannot hold there (`ours_only`) are skipped with their reason.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
@@ -30,6 +30,7 @@ from sandbox.control_plane.credentials import read
 from sandbox.faults import Faults
 
 _TOKEN = "conformance"
+_DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _THEIRS = os.environ.get("SLIPWAY_CONFORMANCE_KUBECONFIG")
 _outcomes: dict[str, str] = {}
 _numbers = itertools.count(1)
@@ -46,6 +47,11 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.data)
+
+
+def ours_only(reason: str) -> pytest.MarkDecorator:
+    """Marks a probe that another control plane cannot pass: it has no kubelets, no faults, other tokens, more kinds."""
+    return pytest.mark.skipif(bool(_THEIRS), reason=f"ours only: {reason}")
 
 
 @dataclass(frozen=True)
@@ -93,6 +99,23 @@ class Cluster:
             with refused:
                 return Answer(refused.code, refused.read(), refused.headers)
 
+    def define(self, definition: dict[str, Any]) -> None:
+        """Create a CustomResourceDefinition and wait until its first version is served: a real server takes a moment."""
+        made = self.raw("POST", _DEFINITIONS, definition)
+        assert made.status == 201, made.data
+        spec = definition["spec"]
+        version, plural = spec["versions"][0]["name"], spec["names"]["plural"]
+        wait_until(lambda: self.raw("GET", f"/apis/{spec['group']}/{version}/{plural}").status == 200)
+
+
+def wait_until(holds: Callable[[], bool], seconds: float = 10) -> None:
+    """Poll for what a real control plane does in its own time; the test fails where it does not."""
+    for _ in range(int(seconds / 0.05)):
+        if holds():
+            return
+        time.sleep(0.05)
+    pytest.fail(f"not so within {seconds} s")
+
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
@@ -125,13 +148,8 @@ def namespace(cluster: Cluster) -> str:
         cluster.core.create_namespace({"metadata": {"name": name}})
         return name
     made = cluster.core.create_namespace({"metadata": {"generateName": f"test-{next(_numbers)}-"}})
-    for _ in range(100):  # a real one lets no pod in before its controllers made the account
-        if any(
-            a.metadata.name == "default"
-            for a in cluster.core.list_namespaced_service_account(made.metadata.name).items
-        ):
-            break
-        time.sleep(0.05)
+    accounts = f"/api/v1/namespaces/{made.metadata.name}/serviceaccounts"
+    wait_until(lambda: cluster.raw("GET", f"{accounts}/default").status == 200)  # else it lets no pod in
     return str(made.metadata.name)
 
 

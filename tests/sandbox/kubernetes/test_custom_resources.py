@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from sandbox.kubernetes import patches
-from tests.sandbox.kubernetes.conftest import Cluster, refusal
+from tests.sandbox.kubernetes.conftest import Cluster, refusal, wait_until
 
 _SPEC = {
     "type": "object",
@@ -23,6 +23,7 @@ _SPEC = {
             "x-kubernetes-list-map-keys": ["name"],
             "items": {
                 "type": "object",
+                "required": ["name"],
                 "properties": {"name": {"type": "string"}, "value": {"type": "string"}},
             },
         },
@@ -56,10 +57,10 @@ _DEFINITION = {
 
 @pytest.fixture(scope="module")
 def engines(cluster: Cluster) -> Iterator[None]:
-    cluster.extensions.create_custom_resource_definition(_DEFINITION)
+    cluster.define(_DEFINITION)
     yield
     cluster.extensions.delete_custom_resource_definition("engines.example.com")
-    assert cluster.raw("GET", "/apis/example.com/v1/engines").status == 404
+    wait_until(lambda: cluster.raw("GET", "/apis/example.com/v1/engines").status == 404)
 
 
 def _engine(name: str = "one", **spec: Any) -> dict[str, Any]:
@@ -123,10 +124,22 @@ class TestEngines:
     ) -> None:
         answer = _create(cluster, namespace, _engine(**spec))
         assert (answer.status, answer.json["reason"]) == (422, "Invalid")
-        assert [cause["field"] for cause in answer.json["details"]["causes"]] == [field]
+        assert answer.json["details"]["causes"][0]["field"] == field
+
+    def test_a_custom_object_must_say_what_it_is(self, cluster: Cluster, namespace: str) -> None:
+        answer = _create(cluster, namespace, {"metadata": {"name": "one"}, "spec": {"image": "x"}})
+        assert (answer.status, "Object 'Kind' is missing in" in answer.json["message"]) == (400, True)
+
+    def test_counts_are_checked_where_the_scale_finds_them(self, cluster: Cluster, namespace: str) -> None:
+        answer = _create(cluster, namespace, _engine(replicas=-1))
+        second = answer.json["details"]["causes"][1]
+        assert (second["field"], second["message"]) == (
+            ".spec.replicas",
+            "Invalid value: -1: should be a non-negative integer",
+        )
 
     def test_a_required_field_is_required(self, cluster: Cluster, namespace: str) -> None:
-        answer = _create(cluster, namespace, {"metadata": {"name": "one"}, "spec": {}})
+        answer = _create(cluster, namespace, _engine() | {"spec": {}})
         assert "spec.image: Required value" in answer.json["message"]
 
     def test_status_is_a_subresource(self, cluster: Cluster, namespace: str) -> None:
@@ -192,18 +205,18 @@ def test_deleting_a_definition_takes_its_objects(cluster: Cluster, namespace: st
     names = {"plural": "things", "kind": "Thing"}
     spec = _DEFINITION["spec"] | {"group": "gone.example.com", "names": names}  # type: ignore[operator]
     definition = {"metadata": {"name": "things.gone.example.com"}, "spec": spec}
-    cluster.extensions.create_custom_resource_definition(definition)
+    cluster.define(definition)
     path = f"/apis/gone.example.com/v1/namespaces/{namespace}/things"
     held = {"metadata": {"name": "held", "finalizers": ["example.com/hold"]}, "spec": {"image": "x"}}
+    held |= {"apiVersion": "gone.example.com/v1", "kind": "Thing"}
     assert cluster.raw("POST", path, held).status == 201
     cluster.extensions.delete_custom_resource_definition("things.gone.example.com")
     terminating = cluster.extensions.read_custom_resource_definition("things.gone.example.com")
     assert terminating.metadata.deletion_timestamp is not None
     patch: dict[str, Any] = {"metadata": {"finalizers": []}}
     assert cluster.raw("PATCH", f"{path}/held", patch, content_type=patches.MERGE).status == 200
-    assert (
-        refusal(cluster.extensions.read_custom_resource_definition, "things.gone.example.com").status == 404
-    )
+    gone = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/things.gone.example.com"
+    wait_until(lambda: cluster.raw("GET", gone).status == 404)
 
 
 def test_a_definition_must_be_named_for_its_resource(cluster: Cluster) -> None:

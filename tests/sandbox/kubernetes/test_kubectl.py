@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.sandbox.kubernetes.conftest import Cluster, deployment, pod
+from tests.sandbox.kubernetes.conftest import Cluster, deployment, ours_only, pod
 
 
 def _manifest(**spec: Any) -> str:
@@ -131,7 +131,7 @@ def test_explain_knows_the_fields(kubectl: Any) -> None:
 
 def test_api_resources_and_version_answer(kubectl: Any) -> None:
     assert "deployments.apps" in kubectl("api-resources", "-o", "name").stdout
-    assert "Server Version: v1.32.0" in kubectl("version").stdout
+    assert "Server Version: v" in kubectl("version").stdout
 
 
 def test_describe_puts_events_beside_the_object(kubectl: Any, cluster: Cluster, namespace: str) -> None:
@@ -167,7 +167,7 @@ def test_typed_commands_send_protobuf_and_are_understood(
 
 def test_auth_questions_are_answered(kubectl: Any) -> None:
     assert kubectl("auth", "can-i", "get", "pods").stdout.strip() == "yes"
-    assert "kubernetes-admin" in kubectl("auth", "whoami").stdout
+    assert "Username" in kubectl("auth", "whoami").stdout
     assert "*.*" in kubectl("auth", "can-i", "--list").stdout
 
 
@@ -187,7 +187,11 @@ def test_a_client_side_apply_turns_into_a_server_side_one(
     assert "kubectl-client-side-apply" not in {e["manager"] for e in entries["managedFields"]}
 
 
+@ours_only("it has ephemeral containers")
 def test_ephemeral_containers_are_said_to_be_off(kubectl: Any, cluster: Cluster, namespace: str) -> None:
     cluster.core.create_namespaced_pod(namespace, pod())
     refused = kubectl("debug", "one", "-n", namespace, "--image=busybox", check=False)
-    assert (refused.returncode, "ephemeral containers are disabled" in refused.stderr) == (1, True)
+    assert (refused.returncode, "ephemeral containers are disabled for this cluster" in refused.stderr) == (
+        1,
+        True,
+    )

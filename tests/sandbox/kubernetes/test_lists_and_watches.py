@@ -9,7 +9,7 @@ import pytest
 from kubernetes import watch
 
 from sandbox.kubernetes import errors, selectors
-from tests.sandbox.kubernetes.conftest import Cluster, config_map, pod, refusal
+from tests.sandbox.kubernetes.conftest import Cluster, pod, refusal
 
 
 def _pods(cluster: Cluster, namespace: str, **query: str) -> list[str]:
@@ -19,7 +19,7 @@ def _pods(cluster: Cluster, namespace: str, **query: str) -> list[str]:
 @pytest.fixture
 def three(cluster: Cluster, namespace: str) -> str:
     for name, labels in (("a", {"app": "x"}), ("b", {"app": "y", "gpu": "1"}), ("c", {"app": "z"})):
-        cluster.core.create_namespaced_pod(namespace, pod(name, labels=labels))
+        cluster.core.create_namespaced_pod(namespace, pod(name, labels=labels, schedulerName="nobody"))
     return namespace
 
 
@@ -59,9 +59,9 @@ def test_a_field_a_kind_cannot_be_selected_by_is_refused(cluster: Cluster, names
 
 def test_pages_add_up_to_the_whole(cluster: Cluster, namespace: str) -> None:
     for index in range(5):
-        cluster.core.create_namespaced_config_map(namespace, config_map(f"c{index}"))
-    first = cluster.core.list_namespaced_config_map(namespace, limit=2)
-    second = cluster.core.list_namespaced_config_map(namespace, limit=9, _continue=first.metadata._continue)
+        cluster.core.create_namespaced_secret(namespace, {"metadata": {"name": f"c{index}"}})
+    first = cluster.core.list_namespaced_secret(namespace, limit=2)
+    second = cluster.core.list_namespaced_secret(namespace, limit=9, _continue=first.metadata._continue)
     assert first.metadata.remaining_item_count == 3
     assert [i.metadata.name for i in first.items + second.items] == [f"c{index}" for index in range(5)]
     assert second.metadata._continue is None
@@ -69,11 +69,11 @@ def test_pages_add_up_to_the_whole(cluster: Cluster, namespace: str) -> None:
 
 def test_later_pages_show_the_revision_of_the_first(cluster: Cluster, namespace: str) -> None:
     for name in ("a", "b", "c"):
-        cluster.core.create_namespaced_config_map(namespace, config_map(name))
-    first = cluster.core.list_namespaced_config_map(namespace, limit=1)
-    cluster.core.delete_namespaced_config_map("b", namespace)
-    cluster.core.create_namespaced_config_map(namespace, config_map("d"))
-    rest = cluster.core.list_namespaced_config_map(namespace, limit=9, _continue=first.metadata._continue)
+        cluster.core.create_namespaced_secret(namespace, {"metadata": {"name": name}})
+    first = cluster.core.list_namespaced_secret(namespace, limit=1)
+    cluster.core.delete_namespaced_secret("b", namespace)
+    cluster.core.create_namespaced_secret(namespace, {"metadata": {"name": "d"}})
+    rest = cluster.core.list_namespaced_secret(namespace, limit=9, _continue=first.metadata._continue)
     assert [item.metadata.name for item in rest.items] == ["b", "c"]
     assert rest.metadata.resource_version == first.metadata.resource_version
 
@@ -90,7 +90,7 @@ def _events(cluster: Cluster, namespace: str, **query: Any) -> list[tuple[str, s
 
 def test_a_watch_replays_what_came_after_its_version(cluster: Cluster, namespace: str) -> None:
     version = cluster.core.list_namespaced_pod(namespace).metadata.resource_version
-    cluster.core.create_namespaced_pod(namespace, pod("one"))
+    cluster.core.create_namespaced_pod(namespace, pod("one", schedulerName="nobody"))
     cluster.core.patch_namespaced_pod("one", namespace, {"metadata": {"labels": {"a": "b"}}})
     cluster.core.delete_namespaced_pod("one", namespace)
     seen = _events(cluster, namespace, resource_version=version)
@@ -112,7 +112,9 @@ def test_a_watch_sees_changes_as_they_happen(cluster: Cluster, namespace: str) -
 
 
 def test_entering_and_leaving_a_selector_are_added_and_deleted(cluster: Cluster, namespace: str) -> None:
-    version = cluster.core.create_namespaced_pod(namespace, pod("one")).metadata.resource_version
+    version = cluster.core.create_namespaced_pod(
+        namespace, pod("one", schedulerName="nobody")
+    ).metadata.resource_version
     for label in ("x", "y"):
         cluster.core.patch_namespaced_pod("one", namespace, {"metadata": {"labels": {"app": label}}})
     seen = _events(cluster, namespace, resource_version=version, label_selector="app=x")
@@ -124,12 +126,13 @@ def test_a_watch_of_one_object_sees_no_other(cluster: Cluster, three: str) -> No
 
 
 def _lines(cluster: Cluster, path: str, **query: str) -> list[Any]:
-    answer = cluster.raw("GET", path, query={"watch": "true", "timeoutSeconds": "0.3"} | query)
+    answer = cluster.raw("GET", path, query={"watch": "true", "timeoutSeconds": "1"} | query)
     return [json.loads(line) for line in answer.data.splitlines()]
 
 
 def test_a_version_of_the_future_times_out(cluster: Cluster) -> None:
-    answer = cluster.raw("GET", "/api/v1/pods", query={"watch": "true", "resourceVersion": "999999999"})
+    query = {"resourceVersion": "999999999"}
+    answer = cluster.raw("GET", "/api/v1/pods", query=query)
     assert (answer.status, "Too large resource version" in answer.json["message"]) == (504, True)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
-import ssl
 from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import aiohttp
 
-from tests.sandbox.kubernetes.conftest import Cluster, config_map, pod
+from sandbox.control_plane.credentials import read
+from tests.sandbox.kubernetes.conftest import Cluster, pod
 
 _OBJECTS, _WATCHED, _PAGE = 2000, 200, 300
 _DEADLINE = 120.0  # seconds, for a machine that does much else
@@ -20,12 +19,10 @@ _DEADLINE = 120.0  # seconds, for a machine that does much else
 
 @contextlib.asynccontextmanager
 async def _session(cluster: Cluster) -> AsyncIterator[aiohttp.ClientSession]:
-    document = json.loads(cluster.kubeconfig.read_text())
-    access, user = document["clusters"][0]["cluster"], document["users"][0]["user"]
-    ca = base64.b64decode(access["certificate-authority-data"]).decode()
-    connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cadata=ca), limit=0)
-    headers = {"Authorization": f"Bearer {user['token']}"}
-    async with aiohttp.ClientSession(access["server"], connector=connector, headers=headers) as session:
+    credentials = read(cluster.kubeconfig)
+    connector = aiohttp.TCPConnector(ssl=credentials.trust(), limit=0)
+    headers = credentials.headers()
+    async with aiohttp.ClientSession(credentials.server, connector=connector, headers=headers) as session:
         yield session
 
 
@@ -46,12 +43,16 @@ async def _get(session: aiohttp.ClientSession, path: str, **query: str) -> Any:
 
 
 def test_two_thousand_objects_are_listed_whole_and_in_pages(cluster: Cluster, namespace: str) -> None:
-    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    path = f"/api/v1/namespaces/{namespace}/secrets"
     wanted = [f"object-{n:04d}" for n in range(_OBJECTS)]
 
     async def run() -> tuple[list[str], list[str], list[int]]:
         async with _session(cluster) as session:
-            await _create(session, path, (config_map(name, key="value") for name in wanted))
+            await _create(
+                session,
+                path,
+                ({"metadata": {"name": name}, "stringData": {"key": "value"}} for name in wanted),
+            )
             whole = [item["metadata"]["name"] for item in (await _get(session, path))["items"]]
             paged: list[str] = []
             left: list[int] = []
@@ -88,7 +89,7 @@ def test_two_hundred_watchers_each_see_their_pod_and_no_other(cluster: Cluster, 
 
     async def run() -> None:
         async with _session(cluster) as session:
-            await _create(session, path, map(pod, names))
+            await _create(session, path, (pod(name, schedulerName="nobody") for name in names))
             tasks = [asyncio.create_task(follow(session, name)) for name in names]
             try:
                 await until(1)

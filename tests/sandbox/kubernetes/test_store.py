@@ -69,8 +69,8 @@ async def test_a_forgotten_version_is_an_expired_error_event() -> None:
 
 async def test_bookmarks_come_every_fifteen_seconds() -> None:
     store = Store()
-    ticks = iter([0.0, 0.0, 15.01, 15.06])  # start, start, a bookmark is due, the end
-    query = {"resourceVersion": "1", "allowWatchBookmarks": "true", "timeoutSeconds": "15.05"}
+    ticks = iter([0.0, 0.0, 15.01, 16.01])  # start, start, a bookmark is due, the end
+    query = {"resourceVersion": "1", "allowWatchBookmarks": "true", "timeoutSeconds": "16"}
     events = await _watched(store, query, lambda: next(ticks))
     assert [event["type"] for event in events] == ["BOOKMARK"]
     assert events[0]["object"]["metadata"]["resourceVersion"] == "1"

