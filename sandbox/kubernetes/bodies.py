@@ -83,7 +83,7 @@ def _check_custom_type(resource: Resource, body: Object) -> None:
 def _check_type(resource: Resource, body: Object) -> None:
     version, kind = body.get("apiVersion") or resource.api_version, body.get("kind") or resource.kind
     given = (version.rpartition("/")[0], version.rpartition("/")[2], kind)
-    if given != (resource.group, resource.version, resource.kind) and not _registered(given):
+    if given != (resource.group, resource.version, resource.kind) and not registered(version, kind):
         where = "k8s.io/kubernetes/pkg/api/legacyscheme/scheme.go:30"
         why = f'no kind "{kind}" is registered for version "{version}" in scheme "{where}"'
         raise errors.Undecodable(resource, why, kind, given[1])
@@ -94,9 +94,11 @@ def _check_type(resource: Resource, body: Object) -> None:
     body["apiVersion"], body["kind"] = version, kind
 
 
-def _registered(kind: tuple[str, str, str]) -> bool:
+def registered(api_version: str, kind: str) -> bool:
+    """Whether this Kubernetes knows a built-in kind of that name."""
+    group, _, version = api_version.rpartition("/")
     try:
-        definitions().of_kind(*kind)
+        definitions().of_kind(group, version, kind)
     except KeyError:
         return False
     return True

@@ -104,9 +104,9 @@ def _mounts(mounts: list[Object], path: str, volumes: set[str]) -> list[Cause]:
         mounted.add(mount["mountPath"])
         below = mount.get("subPath", "")
         if below.startswith("/"):
-            causes.append(names.bad(f"{where}.subPath", below, "must be a relative path"))
+            causes.append(names.bad(f"{path}.subPath", below, "must be a relative path"))
         elif ".." in below.split("/"):
-            causes.append(names.bad(f"{where}.subPath", below, "must not contain '..'"))
+            causes.append(names.bad(f"{path}.subPath", below, "must not contain '..'"))
     return causes
 
 

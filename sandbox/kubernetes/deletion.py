@@ -87,6 +87,8 @@ class Deleter:
         done = finished(resource, marked) or "deletionTimestamp" not in marked["metadata"]
         if options.dry_run or write.dry_run:
             return Stored(marked), done
+        if done and resource.key == ("", "pods") and "deletionTimestamp" not in stored.metadata:
+            self._objects.store.put(resource.key, marked)  # watchers see it marked, then gone
         if done:
             return self._objects.store.remove(resource.key, marked), True
         if marked != stored.object:

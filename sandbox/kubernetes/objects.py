@@ -20,7 +20,7 @@ from sandbox.kubernetes import (
     schema,
     typed,
 )
-from sandbox.kubernetes.bodies import Write, decode, untyped
+from sandbox.kubernetes.bodies import Write, decode, registered, untyped
 from sandbox.kubernetes.errors import Cause
 from sandbox.kubernetes.managed import Entry, Owner
 from sandbox.kubernetes.resources import Registry, Resource
@@ -276,9 +276,11 @@ class Objects:
         subresource: str = "",
     ) -> tuple[Stored, bool]:
         """Server-side apply; the stored object and whether it was created. Raises ApiStatus 409 for conflicts."""
-        if not intent.get("apiVersion") and not intent.get("kind"):
-            raise errors.bad_request("invalid object type: /, Kind=")
-        if (version := intent.get("apiVersion", "")) != resource.api_version:
+        version, kind = intent.get("apiVersion") or "", intent.get("kind") or ""
+        if resource.custom is None and not registered(version, kind):
+            shown = version if "/" in version else f"/{version}"
+            raise errors.bad_request(f"invalid object type: {shown}, Kind={kind}")
+        if version != resource.api_version:
             raise errors.bad_request(
                 "Incorrect version specified in apply patch. "
                 f"Specified patch version: {version}, expected: {resource.api_version}"

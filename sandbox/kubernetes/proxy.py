@@ -84,7 +84,7 @@ class Proxy:
         container = _container(pod, request.query.get("container"))
         node_name = pod["spec"].get("nodeName")
         if not node_name:
-            return web.Response(text="")
+            return web.Response(status=204)
         root = await self._kubelet(node_name)
         metadata = pod["metadata"]
         url = f"{root}/containerLogs/{metadata['namespace']}/{metadata['name']}/{container}"

@@ -89,7 +89,8 @@ def _compiles(pattern: str) -> bool:
 
 def _list_rules(schema: Schema, path: str) -> list[Cause]:
     kind, keys = schema.get(_LIST_TYPE), schema.get(_LIST_KEYS) or []
-    items = schema.get("items") if isinstance(schema.get("items"), dict) else {}
+    found = schema.get("items")
+    items: Schema = found if isinstance(found, dict) else {}
     causes: list[Cause] = []
     if kind is not None and kind not in ("atomic", "map", "set"):
         causes.append(names.unsupported(f"{path}.{_LIST_TYPE}", kind, ("atomic", "map", "set")))
@@ -181,6 +182,6 @@ def _defaults(schema: Schema, path: str) -> list[Cause]:
             message = wrong.message.replace(f"{wrong.field} in body", " in body", 1)
             below = f".{wrong.field}" if wrong.field else ""
             causes.append(Cause(f"{path}.default{below}", message, wrong.reason))
-    for below, where, _ in _children(schema, path):
-        causes += _defaults(below, where)
+    for child, where, _ in _children(schema, path):
+        causes += _defaults(child, where)
     return causes

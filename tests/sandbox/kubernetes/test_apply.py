@@ -224,7 +224,7 @@ _PORTS = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
         (_PORTS | {"spec": {"ports": "x"}}, 500, ".spec.ports: expected list, got &{x}"),
         (_PORTS | {"spec": {"ports": [{"port": 80}, {"port": 80}]}}, 500, "duplicate entries for key"),
         ({"spec": {}}, 400, "invalid object type: /, Kind="),
-        (_partial() | {"apiVersion": "apps/v2"}, 400, "Incorrect version specified in apply patch"),
+        (_partial() | {"apiVersion": "apps/v2"}, 400, "invalid object type: apps/v2, Kind=Deployment"),
         (_partial() | {"metadata": {"name": "other"}}, 400, "does not match the name on the URL"),
         (_partial() | {"metadata": {"name": "web", "namespace": "x"}}, 400, "does not match the namespace"),
         (_partial() | {"metadata": {"name": "web", "uid": "x"}}, 409, "no existing object was found"),

@@ -94,7 +94,7 @@ def test_a_watch_replays_what_came_after_its_version(cluster: Cluster, namespace
     cluster.core.patch_namespaced_pod("one", namespace, {"metadata": {"labels": {"a": "b"}}})
     cluster.core.delete_namespaced_pod("one", namespace)
     seen = _events(cluster, namespace, resource_version=version)
-    assert seen == [("ADDED", "one"), ("MODIFIED", "one"), ("DELETED", "one")]
+    assert seen == [("ADDED", "one"), ("MODIFIED", "one"), ("MODIFIED", "one"), ("DELETED", "one")]
 
 
 def test_a_watch_without_a_version_starts_with_what_is_there(cluster: Cluster, three: str) -> None:
@@ -143,6 +143,8 @@ def test_initial_events_end_with_a_bookmark(cluster: Cluster, three: str) -> Non
         "resourceVersionMatch": "NotOlderThan",
     }
     *added, last = _lines(cluster, f"/api/v1/namespaces/{three}/pods", **query)
+    if "RequestWatchProgress is disabled" in last["object"].get("message", ""):
+        pytest.skip("the etcd behind this control plane is too old for it")
     assert [event["type"] for event in added] == ["ADDED"] * 3
     assert last["type"] == "BOOKMARK"
     assert last["object"]["metadata"]["annotations"] == {"k8s.io/initial-events-end": "true"}

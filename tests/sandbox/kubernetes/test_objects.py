@@ -191,6 +191,7 @@ def test_both_event_apis_show_the_same_event(cluster: Cluster, namespace: str) -
     involved = {"kind": "Pod", "name": "one", "namespace": namespace}
     body = {"metadata": {"name": "e1"}, "involvedObject": involved, "reason": "Pulled", "message": "done"}
     body |= {"eventTime": "2026-01-01T00:00:00.000000Z", "reportingComponent": "kubelet"}
+    body |= {"reportingInstance": "node-1", "action": "Pulling", "type": "Normal"}
     assert cluster.raw("POST", f"/api/v1/namespaces/{namespace}/events", body).status == 201
     (seen,) = client.EventsV1Api(cluster.api).list_namespaced_event(namespace).items
     assert (seen.note, seen.regarding.name, seen.reason) == ("done", "one", "Pulled")

@@ -31,7 +31,7 @@ _PODS: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"hostNetwork": True}, {"ports": [{"containerPort": 80, "hostPort": 81}]}, "spec.containers[0].ports[0].hostPort"),
     ({}, {"env": [_FIELD_REF]}, "spec.containers[0].env[0].valueFrom.fieldRef.fieldPath"),
     (_VOLUME, {"volumeMounts": [{"name": "v", "mountPath": ""}]}, "spec.containers[0].volumeMounts[0].mountPath"),
-    (_VOLUME, {"volumeMounts": [{"name": "v", "mountPath": "/a", "subPath": "../b"}]}, "spec.containers[0].volumeMounts[0].subPath"),
+    (_VOLUME, {"volumeMounts": [{"name": "v", "mountPath": "/a", "subPath": "../b"}]}, "spec.containers[0].volumeMounts.subPath"),
     ({"volumes": [{"name": "v", "emptyDir": {"sizeLimit": "-1"}}]}, {}, "spec.volumes[0].emptyDir.sizeLimit"),
     (_node_affinity(), {}, _TERMS),
     (_node_affinity(_expression("Near")), {}, f"{_TERMS}[0].matchExpressions[0].operator"),
