@@ -117,7 +117,7 @@ def aggregated(registry: Registry, *, core: bool) -> Document:
     for name in names:
         versions = [version for group_, version in registry.group_versions() if group_ == name]
         shown = [_discovered(registry, name, version) for version in sorted(versions, key=_priority)]
-        items.append({"metadata": {"name": name, "creationTimestamp": None}, "versions": shown})
+        items.append({"metadata": {"name": name} if name else {}, "versions": shown})
     return {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": "apidiscovery.k8s.io/v2",
@@ -133,7 +133,7 @@ def _discovered(registry: Registry, group_: str, version_: str) -> Document:
 
 
 def _discovered_resource(resource: Resource) -> Document:
-    own = {"group": resource.group, "version": resource.version, "kind": resource.kind}
+    own = {"group": "", "version": "", "kind": resource.kind}  # empty: as the version it stands in
     entry: Document = {
         "resource": resource.plural,
         "responseKind": own,

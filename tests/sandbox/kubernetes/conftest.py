@@ -121,7 +121,11 @@ def wait_until(holds: Callable[[], bool], seconds: float = 10) -> None:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     if _THEIRS:
         api = config.new_client_from_config(_THEIRS)
-        yield Cluster(Path(_THEIRS), Faults(tmp_path_factory.mktemp("none") / "faults.json"), api)
+        theirs = Cluster(Path(_THEIRS), Faults(tmp_path_factory.mktemp("none") / "faults.json"), api)
+        before = _defined(theirs)
+        yield theirs
+        for name in _defined(theirs) - before:  # namespaces stay, but a definition stands in the way of the next run
+            theirs.raw("DELETE", f"{_DEFINITIONS}/{name}")
         api.close()
         return
     folder = tmp_path_factory.mktemp("kubernetes")
@@ -138,6 +142,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(10)
+
+
+def _defined(cluster: Cluster) -> set[str]:
+    return {item["metadata"]["name"] for item in cluster.raw("GET", _DEFINITIONS).json["items"]}
 
 
 @pytest.fixture

@@ -186,7 +186,7 @@ def test_a_rule_that_does_not_hold_refuses_the_object(cluster: Cluster, ranges: 
     assert (answer.status, answer.json["reason"]) == (422, "Invalid")
     (cause,) = answer.json["details"]["causes"]
     assert cause["field"] == "spec.low"
-    assert cause["message"] == 'Invalid value: "object": low is above high'
+    assert cause["message"].endswith("low is above high")  # 1.36 no longer names the value's type
 
 
 def test_an_error_of_a_rule_refuses_the_object_too(cluster: Cluster, ranges: str) -> None:

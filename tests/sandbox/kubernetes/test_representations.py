@@ -19,11 +19,11 @@ def test_discovery_comes_in_one_document_to_who_asks_for_it(
     answer = cluster.raw("GET", path, accept=f"{AGGREGATED},application/json")
     assert answer.headers["Content-Type"].replace(" ", "").startswith(AGGREGATED)
     assert answer.json["kind"] == "APIGroupDiscoveryList"
-    (found,) = [item for item in answer.json["items"] if item["metadata"]["name"] == group]
+    (found,) = [item for item in answer.json["items"] if item["metadata"].get("name", "") == group]
     version = next(v for v in found["versions"] if v["version"] == "v1")
     (resource,) = [r for r in version["resources"] if r["resource"] == plural]
     assert resource["scope"] == "Namespaced" and "list" in resource["verbs"]
-    assert resource["responseKind"]["version"] == "v1"
+    assert resource["responseKind"]["version"] in ("", "v1")  # empty: the one it stands in
     assert "status" in [each["subresource"] for each in resource["subresources"]]
 
 
@@ -44,7 +44,7 @@ def test_an_answer_is_yaml_for_who_asks_for_it(cluster: Cluster, namespace: str)
     assert yaml.safe_load(answer.data)["data"] == {"key": "value"}
 
 
-@pytest.mark.parametrize("accept", ["text/html", "application/vnd.kubernetes.protobuf", "image/png"])
+@pytest.mark.parametrize("accept", ["text/html", "application/x-protobuf", "image/png"])
 def test_what_cannot_be_made_is_not_acceptable(cluster: Cluster, namespace: str, accept: str) -> None:
     answer = cluster.raw("GET", f"/api/v1/namespaces/{namespace}/configmaps", accept=accept)
     assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
