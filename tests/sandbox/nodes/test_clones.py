@@ -16,7 +16,7 @@ from sandbox.controllers import run_controllers
 from sandbox.settings import Settings
 from tests.sandbox.nodes.conftest import BUSYBOX, Region, control_plane, eventually, nodes_of
 from tests.sandbox.nodes.test_lifecycle import shell
-from tests.sandbox.nodes.test_snapshots import API, at, from_snapshot, served, until_ready
+from tests.sandbox.nodes.test_snapshots import API, at, from_snapshot, kind, served, until_ready
 from tests.sandbox.nodes.test_volumes import MOUNTS, install_driver, make_class, using
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -56,10 +56,10 @@ async def warm_snapshot(region: Region) -> None:
     await region.until_phase("warmer", "Succeeded", 20)
     policy = {"driver": "ebs.csi.aws.com", "deletionPolicy": "Delete"}
     classes = client.path(API, "volumesnapshotclasses")
-    await client.create(classes, {"metadata": {"name": "ebs"}, **policy})
+    await client.create(classes, {**kind("VolumeSnapshotClass"), "metadata": {"name": "ebs"}, **policy})
     spec = {"volumeSnapshotClassName": "ebs", "source": {"persistentVolumeClaimName": "cache"}}
     path = client.path(API, "volumesnapshots", region.namespace)
-    await client.create(path, {"metadata": {"name": "warm"}, "spec": spec})
+    await client.create(path, {**kind("VolumeSnapshot"), "metadata": {"name": "warm"}, "spec": spec})
     await until_ready(region, "warm")
 
 

@@ -29,6 +29,7 @@ async def snapshots(shared: Region) -> AsyncIterator[Region]:
     await eventually(lambda: served(shared), lambda found: found)
     for policy in ("Delete", "Retain"):
         body = {
+            **kind("VolumeSnapshotClass"),
             "metadata": {"name": policy.lower()},
             "driver": "ebs.csi.aws.com",
             "deletionPolicy": policy,
@@ -36,6 +37,11 @@ async def snapshots(shared: Region) -> AsyncIterator[Region]:
         }
         await shared.client.create(shared.client.path(API, "volumesnapshotclasses"), body)
     yield shared
+
+
+def kind(name: str) -> dict[str, str]:
+    """A custom object must say what it is."""
+    return {"apiVersion": API, "kind": name}
 
 
 async def served(region: Region) -> bool:
@@ -55,7 +61,8 @@ def at(region: Region, name: str) -> str:
 async def snapshot(region: Region, claim_name: str, policy: str = "delete") -> str:
     name = f"snap-{secrets.token_hex(3)}"
     source = {"persistentVolumeClaimName": claim_name}
-    body = {"metadata": {"name": name}, "spec": {"volumeSnapshotClassName": policy, "source": source}}
+    spec = {"volumeSnapshotClassName": policy, "source": source}
+    body = {**kind("VolumeSnapshot"), "metadata": {"name": name}, "spec": spec}
     await region.client.create(region.client.path(API, "volumesnapshots", region.namespace), body)
     return name
 
@@ -222,6 +229,7 @@ async def test_a_snapshot_that_was_there_before_is_bound_by_its_handle(
     handle = (await content_of(region, first))["status"]["snapshotHandle"]
     name = f"kept-{secrets.token_hex(3)}"
     content = {
+        **kind("VolumeSnapshotContent"),
         "metadata": {"name": name},
         "spec": {
             "deletionPolicy": "Retain",
@@ -231,7 +239,8 @@ async def test_a_snapshot_that_was_there_before_is_bound_by_its_handle(
         },
     }
     await region.client.create(region.client.path(API, "volumesnapshotcontents"), content)
-    body = {"metadata": {"name": name}, "spec": {"source": {"volumeSnapshotContentName": name}}}
+    spec = {"source": {"volumeSnapshotContentName": name}}
+    body = {**kind("VolumeSnapshot"), "metadata": {"name": name}, "spec": spec}
     await region.client.create(region.client.path(API, "volumesnapshots", region.namespace), body)
     await until_ready(region, name)
     clone = await claim(region, "2Gi", source=from_snapshot(name))
