@@ -29,7 +29,13 @@ _FIELD_PATHS = frozenset(
     ]
 )
 _RESOURCE_FIELDS = tuple(f"{kind}.{name}" for kind in ("limits", "requests") for name in sorted(_STANDARD))
-_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc")
+_HANDLERS = (
+    "exec",
+    "httpGet",
+    "tcpSocket",
+    "grpc",
+    "sleep",
+)  # a probe has no field for the last, a hook none for grpc
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_NUMBERS = (
     "initialDelaySeconds",
@@ -228,6 +234,8 @@ def _handler(given: Object, path: str) -> list[Cause]:
 def _action(handler: str, given: Object, path: str) -> list[Cause]:
     if handler == "exec":
         return [] if given.get("command") else [names.required(f"{path}.command")]
+    if handler == "sleep":
+        return []
     causes: list[Cause] = []
     if handler == "httpGet" and not given.get("path"):
         causes.append(names.required(f"{path}.path"))

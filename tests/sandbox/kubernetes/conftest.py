@@ -124,7 +124,8 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         theirs = Cluster(Path(_THEIRS), Faults(tmp_path_factory.mktemp("none") / "faults.json"), api)
         before = _defined(theirs)
         yield theirs
-        for name in _defined(theirs) - before:  # namespaces stay, but a definition stands in the way of the next run
+        # Namespaces may stay; a definition would stand in the way of the next run.
+        for name in _defined(theirs) - before:
             theirs.raw("DELETE", f"{_DEFINITIONS}/{name}")
         api.close()
         return

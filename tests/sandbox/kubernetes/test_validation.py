@@ -55,6 +55,24 @@ def test_a_pod_is_refused_for(
     assert (answer.status, {cause["field"] for cause in answer.json["details"]["causes"]}) == (422, {field})
 
 
+@pytest.mark.parametrize(
+    "handler",
+    [{"sleep": {"seconds": 5}}, {"exec": {"command": ["true"]}}, {"httpGet": {"port": 80}}],
+)
+def test_a_hook_may_be(cluster: Cluster, namespace: str, handler: dict[str, Any]) -> None:
+    hook = {"name": "main", "image": "busybox", "lifecycle": {"preStop": handler}}
+    body = {"metadata": {"name": "right"}, "spec": {"containers": [hook]}}
+    assert cluster.raw("POST", f"/api/v1/namespaces/{namespace}/pods", body).status == 201
+
+
+def test_a_hook_must_do_something(cluster: Cluster, namespace: str) -> None:
+    hook = {"name": "main", "image": "busybox", "lifecycle": {"preStop": {}}}
+    body = {"metadata": {"name": "wrong"}, "spec": {"containers": [hook]}}
+    answer = cluster.raw("POST", f"/api/v1/namespaces/{namespace}/pods", body)
+    (cause,) = answer.json["details"]["causes"]
+    assert cause["field"] == "spec.containers[0].lifecycle.preStop"
+
+
 def _service(**spec: Any) -> dict[str, Any]:
     return {"metadata": {"name": "wrong"}, "spec": {"ports": [{"port": 80}]} | spec}
 
