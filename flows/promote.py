@@ -5,14 +5,15 @@ from __future__ import annotations
 from pydantic import Field
 
 from flows.choices import EnvironmentName, ModelName, read_choice
-from flows.deploy import take_through
 from flows.graph import runbook
+from flows.stages import take_through
 from tasks.infra.task import read_infrastructure
 from tasks.rollout.ledger import ReleaseRecord
 from tasks.rollout.task import proven_release
 from tasks.spec.catalogue import load_environment
 from tasks.spec.errors import InputError
 from tasks.staging.task import inspect_proven
+from tasks.validation.task import check_load
 
 
 @runbook(name="promote", run_name="promote {model} to {environment}")
@@ -42,6 +43,7 @@ def promote(
             f"{environment} does not say where promotions come from",
             next_command=f"slipway promote {model} -e {environment} --from ENVIRONMENT",
         )
+    check_load(what)
     proven_in = load_environment(origin)
     storage, _ = read_infrastructure(proven_in)
     release = proven_release(what, proven_in, storage)
