@@ -13,7 +13,7 @@ from botocore.loaders import JSONFileLoader
 
 
 def read_lean() -> None:
-    """Make botocore drop documentation from the models it loads from now on in this process."""
+    """Make botocore drop the texts from the models it loads from now on in this process."""
 
     def load_file(_self: object, path: str, open_method: Callable[..., Any]) -> Any:
         try:
@@ -26,5 +26,5 @@ def read_lean() -> None:
 
 
 def _without_texts(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A member may be called `documentation` too, and is then no text."""
-    return {key: value for key, value in pairs if key != "documentation" or not isinstance(value, str)}
+    """botocore asks some of them for their `documentation`: it stays, and is empty. A member may be called so too."""
+    return {key: "" if key == "documentation" and isinstance(value, str) else value for key, value in pairs}

@@ -272,7 +272,7 @@ def region(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Region]:
         down(root)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # another file may have torn it down
 def deployed(region: Region) -> None:
     """tiny-llama serves; the tests of killed runs have seen to it already, where they ran."""
     there = {bucket["Name"] for bucket in region.client("s3").list_buckets()["Buckets"]}

@@ -126,7 +126,8 @@ def test_no_object_of_the_model_was_sent_twice(survived: str, region: Region) ->
 
 
 def test_one_release_is_in_the_ledger(survived: str, region: Region) -> None:
-    listed = region.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"releases/{ENVIRONMENT}/tiny-llama/")
+    folder = f"releases/{ENVIRONMENT}/tiny-llama/"  # a folder below it holds the release's pages
+    listed = region.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=folder, Delimiter="/")
     serving = region.serving()
     assert (serving.previous, serving.rolling) == (None, None)
     assert sorted(item["Key"].rpartition("/")[2] for item in listed["Contents"]) == sorted(

@@ -34,9 +34,9 @@ async def whole(settings: Settings) -> AsyncIterator[Region]:
     async with control_plane(settings, "clones") as region, nodes_of(region):
         controllers = asyncio.create_task(run_controllers(region.client, region.faults))
         await make_class(region)
+        await region.make_group("both", 2, "m6i.2xlarge")  # add-ons without a node are DEGRADED
         await install_driver(region)
         await region.add_on("snapshot-controller")
-        await region.make_group("both", 2, "m6i.2xlarge")
         await eventually(lambda: served(region), lambda found: found)
         yield region
         controllers.cancel()

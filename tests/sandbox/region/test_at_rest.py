@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -27,18 +28,20 @@ def test_a_process_starts_without(module: str, absent: list[str]) -> None:
 def test_service_models_come_without_their_texts() -> None:
     """And otherwise whole: a client made of one makes the same requests."""
     code = """
-import json
+import json, re
 from sandbox.service_models import read_lean
 read_lean()
 import botocore.session
 session = botocore.session.Session()
 model = session.get_component("data_loader").load_service_model("ec2", "service-2")
 assert type(model) is dict
-assert '"documentation": "' not in json.dumps(model)
+assert not re.search('"documentation": "[^"]', json.dumps(model))
+session.create_client("s3", region_name="us-east-1")
 client = session.create_client("sts", region_name="us-east-1", aws_access_key_id="a", aws_secret_access_key="b")
 print(client.generate_presigned_url("get_caller_identity").split("?")[0])
 """
+    elsewhere = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=elsewhere
     )
     assert done.stdout.strip() == "https://sts.us-east-1.amazonaws.com/"
