@@ -154,7 +154,9 @@ def said(log: str) -> Said:
         elif event == "done":
             done = line
         elif event == "file":
-            notes.append(f"{line['path']}: {line['size']} bytes, written {line['written']}")
+            notes.append(
+                f"{line['path']}: {line['size']} bytes, written {line['written']}, proven by {line['proof']}"
+            )
         elif event == "note":
             notes.append(line["text"])
     return Said(progress, error, done, tuple(notes))

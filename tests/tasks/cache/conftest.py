@@ -27,6 +27,7 @@ from sandbox.supervisor import free_network
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster, connect
 from tasks.spec.records import Infrastructure, StagedModel
+from tasks.staging.hashes import crc64nvme, encoded
 
 MIB = 1 << 20
 REPO, COMMIT = "acme/small", "c" * 40
@@ -175,6 +176,11 @@ def s3(settings: Settings) -> Any:
     )
 
 
+def parts_of(body: bytes) -> dict[str, Any]:
+    parts = [body[at : at + MIB] for at in range(0, max(1, len(body)), MIB)]
+    return {"part_size": MIB, "parts": [encoded(crc64nvme(part)) for part in parts]}
+
+
 @dataclass
 class Staged:
     """A bucket with the model, and its files' bytes; `publish` writes the manifest as staging does."""
@@ -184,6 +190,7 @@ class Staged:
     files: dict[str, bytes]
     commit: str = COMMIT
     sha256: str = ""
+    by_part: bool = True  # whether the manifest has what proves each part, of 1 MiB
 
     @property
     def prefix(self) -> str:
@@ -192,7 +199,12 @@ class Staged:
     def publish(self, **sizes: int) -> None:
         """`sizes`: what the manifest says of a file instead of its size."""
         listed = [
-            {"path": path, "size": sizes.get(path, len(body)), "sha256": hashlib.sha256(body).hexdigest()}
+            {
+                "path": path,
+                "size": sizes.get(path, len(body)),
+                "sha256": hashlib.sha256(body).hexdigest(),
+                **(parts_of(body) if self.by_part else {}),
+            }
             for path, body in self.files.items()
         ]
         body = json.dumps({"files": listed}).encode()
@@ -307,6 +319,9 @@ class Script:
         assert not (self.folder / ".slipway-progress.json").exists()
 
 
-@pytest.fixture
-def script(settings: Settings, staged: Staged, tmp_path: Path) -> Script:
+@pytest.fixture(params=["by part", "by file"])
+def script(request: pytest.FixtureRequest, settings: Settings, staged: Staged, tmp_path: Path) -> Script:
+    """Where the manifest has checksums of parts, and where only each file's sha256 can be used."""
+    staged.by_part = request.param == "by part"
+    staged.publish()
     return Script(settings, staged, tmp_path)

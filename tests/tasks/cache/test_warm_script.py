@@ -99,7 +99,33 @@ def test_a_journal_that_lies_costs_a_fetch_not_a_wrong_file(script: Script) -> N
     outcome = script()
     assert outcome.code == 0
     assert "torn" in outcome.texts
+    whole = 13 * MIB + 333 + 7
+    again = (
+        0 if script.staged.by_part else 9 * MIB + 333
+    )  # by file, what came before the lie was found comes twice
+    assert whole <= outcome.last("done")["bytes_copied"] <= whole + again
     script.assert_whole()
+
+
+def test_one_torn_part_on_the_volume_is_fetched_alone(script: Script, weights: dict[str, bytes]) -> None:
+    script.folder.mkdir(parents=True)
+    held = bytearray(weights["model.safetensors"])
+    held[3 * MIB] ^= 1
+    (script.folder / "model.safetensors").write_bytes(held)
+    journal = {"bytes": {"model.safetensors": 8 * MIB}, "proven": {}}
+    (script.folder / ".slipway-progress.json").write_text(json.dumps(journal))
+    outcome = script()
+    assert outcome.code == 0
+    script.assert_whole()
+    if script.staged.by_part:
+        torn = f"model.safetensors: bytes {3 * MIB} to {4 * MIB} on the volume are torn"
+        assert torn in outcome.texts
+        assert outcome.last("done")["bytes_copied"] == (1 + 1 + 4) * MIB + 333 + 7
+
+
+def test_what_proves_a_file_is_said(script: Script) -> None:
+    expected = "CRC64NVME by part" if script.staged.by_part else "sha256"
+    assert {line["proof"] for line in script().lines if line["event"] == "file"} == {expected}
 
 
 def test_a_torn_journal_counts_as_none(script: Script) -> None:
@@ -113,10 +139,15 @@ def test_wrong_bytes_in_s3_are_read_twice_and_end_with_65_and_no_marker(script: 
     script.staged.put("second.safetensors", bytes(4 * MIB))
     outcome = script()
     assert outcome.code == 65
-    assert [line["text"] for line in outcome.lines if line["event"] == "note"] == [
-        "second.safetensors is torn or was misread: it is fetched whole"
-    ]
-    assert "second.safetensors: sha256" in outcome.last("error")["cause"]
+    notes = [line["text"] for line in outcome.lines if line["event"] == "note"]
+    cause = outcome.last("error")["cause"]
+    if script.staged.by_part:
+        assert all(note.startswith("second.safetensors: bytes ") and "misread" in note for note in notes)
+        assert cause.startswith("second.safetensors: bytes ")
+        assert "CRC64NVME differs" in cause
+    else:
+        assert notes == ["second.safetensors is torn or was misread: it is fetched whole"]
+        assert "second.safetensors: sha256" in cause
     assert not (script.folder / ".slipway-complete.json").exists()
 
 
