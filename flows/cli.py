@@ -75,15 +75,18 @@ def promote(model: str, environment: str, source: str | None, yes: bool) -> None
 @click.argument("model")
 @ENVIRONMENT
 @click.option("--release", help="the release to put back; default: what the ledger says")
-def rollback(model: str, environment: str, release: str | None) -> None:
+@click.option("--unfinished", is_flag=True, help="only undo a rollout whose run died; else touch nothing")
+def rollback(model: str, environment: str, release: str | None, unfinished: bool) -> None:
     """Put back the release of MODEL that served before."""
 
     def run() -> None:
         from flows.rollback import rollback as flow
 
-        click.echo(
-            f"{model} in {environment}: {flow(model, environment, release=release) or 'nothing'} serves"
-        )
+        target = flow(model, environment, release=release, unfinished=unfinished)
+        if unfinished and not target:
+            click.echo(f"{model} in {environment}: nothing was put back")
+        else:
+            click.echo(f"{model} in {environment}: {target or 'nothing'} serves")
 
     _call(run, model=model, environment=environment)
 

@@ -133,6 +133,12 @@ def put_back(
     return restore.restore(place_of(environment, model, storage, infrastructure), model, wanted).target
 
 
+@task(task_run_name="is a rollout of {model.name} unfinished", **SETTINGS)
+def is_unfinished(model: Model, environment: Environment, storage: StorageOutputs) -> bool:
+    """Whether a run began a rollout and neither proved it nor put back what served."""
+    return ledger_of(environment, model, storage).serving().rolling is not None
+
+
 @task(task_run_name="undo the rollout of {model.name}", **SETTINGS)
 def undo(
     model: Model, environment: Environment, storage: StorageOutputs, infrastructure: Infrastructure

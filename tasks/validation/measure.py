@@ -206,7 +206,10 @@ def decide(
     )
     own = max(lateness.p99 or 0.0, lag_p99_ms)
     latency_broke = any(result.name.endswith("_ms") or result.name == "min_goodput" for result in broken)
-    if tightest is not None and own > GENERATOR_SHARE * tightest and latency_broke:
+    errors_broke = any(
+        result.name == "max_error_rate" for result in broken
+    )  # no lateness of ours excuses those
+    if tightest is not None and own > GENERATOR_SHARE * tightest and latency_broke and not errors_broke:
         why = (
             f"the generator itself was late by {own:.1f} ms at p99, more than "
             f"{GENERATOR_SHARE:.0%} of the {tightest:g} ms bound"

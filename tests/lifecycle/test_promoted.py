@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from sandbox.faults import Faults
+from tasks.rollout.ledger import Ledger
 from tests.lifecycle.conftest import BUCKET, ENVIRONMENT, Region
 
 FAILED = 1
@@ -44,7 +45,11 @@ def test_a_promotion_does_not_ask_the_hub(next_environment: str, region: Region,
 
 
 def _manifest_key(region: Region, bucket: str) -> str:
-    listed = region.client("s3").list_objects_v2(Bucket=bucket, Prefix="slipway/tiny-llama/")["Contents"]
+    """Of what is proven in the first environment; other tests may have staged other commits there."""
+    s3, proven = region.client("s3"), region.serving().serving
+    assert proven
+    commit = Ledger(s3, BUCKET, ENVIRONMENT, "tiny-llama").record(proven).release.commit
+    listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"slipway/tiny-llama/{commit}/")["Contents"]
     [key] = [item["Key"] for item in listed if item["Key"].endswith("/.slipway/manifest.json")]
     return str(key)
 

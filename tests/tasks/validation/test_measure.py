@@ -98,6 +98,10 @@ VERDICTS: list[tuple[str, list[Outcome], dict[str, Any], tuple[float, ...], str]
     ("late and yet it holds", [outcome(lateness=0.1)] * MANY, {"ttft_p95_ms": 500}, (), "PASS"),
     ("late does not excuse errors", [failed()] * 50 + [outcome(lateness=0.1)] * 50, {"ttft_p95_ms": 500}, (), "FAIL"),
     (
+        "late does not excuse errors, whatever else broke",
+        [failed()] * 50 + [outcome(ttft=0.9, lateness=0.1)] * 50, {"ttft_p95_ms": 500}, (), "FAIL",
+    ),
+    (
         "goodput lost to the generator's own lateness",
         [outcome(ttft=0.9, lateness=0.4)] * MANY, {"min_goodput": 0.9, "request_ttft_ms": 500}, (), "INCONCLUSIVE",
     ),
