@@ -289,7 +289,10 @@ def copy_project(home: Path) -> None:
         (home / "models" / f"{name}.yaml").write_text(tiny.replace("tiny-llama\n", f"{name}\n"))
     edit(
         home / "models" / "tiny-llama.yaml",
-        {"load": {"rate": 12, "warmup": "500ms", "window": "3s"}, "scaling": {"idle_after": "2s"}},
+        {
+            "load": {"rate": 12, "warmup": "500ms", "window": "3s", "stall": "5s"},
+            "scaling": {"idle_after": "2s"},
+        },
     )
     edit(
         home / "environments" / "sandbox.yaml",
