@@ -119,9 +119,7 @@ def test_an_undo_for_the_dead_touches_nothing_where_no_rollout_is_unfinished(
 
 
 def test_a_load_validation_that_fails_keeps_its_evidence(region: Region, faults: Faults) -> None:
-    faults.set(
-        "engine-error-in-200"
-    )  # the gate's completion is no stream; and errors fail on a busy machine too
+    faults.set("engine-slow-token", value=4)
     done = region.run(*SECOND).refused(VALIDATION, "error: load validation of tiny-llama: FAIL")
     record = kept(region, done.output)
     assert record.report
