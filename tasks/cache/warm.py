@@ -50,7 +50,7 @@ except ImportError:
 NO_SPACE, BAD_DATA, NOT_FOUND, NO_ANSWER, BAD_DISK, BUSY, DENIED = 28, 65, 66, 69, 74, 75, 77
 MARKER, PROGRESS, LOCK = ".slipway-complete.json", ".slipway-progress.json", ".slipway.lock"
 BLOCK = 4096  # what O_DIRECT wants lengths and offsets to be multiples of
-WINDOW = 1 << 20
+WINDOW = 1 << 20  # read, written and counted at once: while it is in the processor's caches
 MEMORY = 256 << 20  # of all buffers together; larger parts make them fewer
 FEWEST_BUFFERS = 3
 ATTEMPTS = 6
@@ -267,18 +267,23 @@ class Source:
                 raise Failure(BAD_DATA, f"the manifest lists a path outside its folder: {file.path}")
         return files
 
-    def read(self, path: str, offset: int, into: memoryview) -> None:
-        """Fill `into` from `offset`; a broken connection costs only what had not arrived."""
-        got = attempt = 0
-        while got < len(into):
-            before = got
+    def read(self, path: str, offset: int, size: int, room: memoryview) -> Iterator[int]:
+        """`size` bytes from `offset` through `room`: says how many are at its start each time it is full, and at the end.
+        A broken connection costs only what had not arrived."""
+        taken = got = attempt = 0
+        while taken + got < size:
+            before = taken + got
             problem: Exception | None = None
             try:
-                answer = self._wire.open(self._key(path), offset + got, offset + len(into) - 1)
-                while got < len(into) and (count := answer.readinto(into[got : got + WINDOW])):
+                answer = self._wire.open(self._key(path), offset + before, offset + size - 1)
+                while problem is None and taken + got < size:
+                    count = answer.readinto(room[got : min(got + WINDOW, size - taken)])
                     got += count
-                if got < len(into):
-                    problem = EOFError("the body ended early")
+                    if not count:
+                        problem = EOFError("the body ended early")
+                    elif got == len(room) or taken + got == size:
+                        yield got
+                        taken, got = taken + got, 0
             except NoCredentialsError as error:
                 raise Failure(DENIED, f"{path}: no AWS credentials any more") from error
             except (BotoCoreError, OSError, HTTPException) as error:
@@ -286,7 +291,7 @@ class Source:
             if problem is None:
                 return
             self._wire.drop()
-            attempt = 1 if got > before else attempt + 1
+            attempt = 1 if taken + got > before else attempt + 1
             if attempt >= ATTEMPTS:
                 raise Failure(NO_ANSWER, f"S3 does not deliver {path}: {problem}") from problem
             time.sleep(min(8.0, 0.2 * 2**attempt))
@@ -353,19 +358,14 @@ class Target:
     def is_direct(self) -> bool:
         return self._direct is not None
 
-    def write(self, buffer: mmap.mmap, count: int, offset: int) -> None:
+    def write(self, room: memoryview, count: int, offset: int) -> None:
+        """The first `count` bytes of `room`; the file's last ones are padded to whole blocks, which `finish` cuts off."""
+        descriptor = self._plain
         if self._direct is not None:
-            # The last piece is padded to whole blocks; `finish` cuts the padding off.
             descriptor, count = self._direct, -(-count // BLOCK) * BLOCK
-        else:
-            descriptor = self._plain
-        view = memoryview(buffer)
-        try:
-            done = 0
-            while done < count:
-                done += os.pwrite(descriptor, view[done:count], offset + done)
-        finally:
-            view.release()
+        done = 0
+        while done < count:
+            done += os.pwrite(descriptor, room[done:count], offset + done)
 
     def read(self, into: memoryview, offset: int) -> None:
         done = 0
@@ -403,9 +403,6 @@ class Piece:
     @property
     def name(self) -> str:
         return f"{self.file.path}: bytes {self.offset} to {self.offset + self.size}"
-
-    def is_right(self, data: memoryview) -> bool:
-        return self.crc is None or bool(checksums.crc64nvme(data) == self.crc)
 
 
 @dataclass
@@ -445,7 +442,7 @@ class Warming:
         self._options, self._source, self._journal = options, source, journal
         self._targets: dict[str, Target] = {}
         self._pieces = self._plan(files)
-        self._largest = max(self._chunk(file) for file in files)
+        self._room = max(WINDOW if file.by_part else self._chunk(file) for file in files)
         self._lock = threading.Lock()
         self._ready: dict[int, tuple[Piece, mmap.mmap]] = {}
         self._arrived = threading.Condition()
@@ -459,8 +456,8 @@ class Warming:
 
     def run(self) -> None:
         """Raises Failure, TornFile, or whatever ended a thread."""
-        for _ in range(max(FEWEST_BUFFERS, min(self._options.threads + 2, MEMORY // self._largest))):
-            self._free.put(mmap.mmap(-1, self._largest))
+        for _ in range(max(FEWEST_BUFFERS, min(self._options.threads + 2, MEMORY // self._room))):
+            self._free.put(mmap.mmap(-1, self._room))
         threads = [threading.Thread(target=self._fetch, daemon=True) for _ in range(self._options.threads)]
         for thread in threads:
             thread.start()
@@ -514,37 +511,50 @@ class Warming:
             piece = None if self._failure else next(self._pieces, None)
         if piece is None:
             return False
-        view = memoryview(buffer)[: piece.size]
-        try:
-            target = self._targets[piece.file.path]
-            if piece.on_disk:
-                with self._disk(f"reading {piece.file.path}"):
-                    target.read(view, piece.offset)
-                if not piece.is_right(view):
-                    tell("note", text=f"{piece.name} on the volume are torn: they are fetched again")
-                    piece.on_disk = False
-            if piece.size and not piece.on_disk:
-                self._receive(piece, view)
-                with self._disk(f"writing {piece.file.path}"):
-                    target.write(buffer, piece.size, piece.offset)
-        finally:
-            view.release()
+        target, room = self._targets[piece.file.path], memoryview(buffer)
+        if piece.on_disk and not self._is_right(piece, self._from_disk(piece, target, room), room):
+            tell("note", text=f"{piece.name} on the volume are torn: they are fetched again")
+            piece.on_disk = False
+        if not piece.on_disk:
+            self._copy(piece, target, room)
         with self._arrived:
             self._ready[piece.index] = (piece, buffer)
             self._arrived.notify_all()
         return True
 
-    def _receive(self, piece: Piece, into: memoryview) -> None:
-        """From S3, once more where it is not what the manifest says. Raises Failure."""
-        self._source.read(piece.file.path, piece.offset, into)
-        if piece.is_right(into):
+    def _copy(self, piece: Piece, target: Target, room: memoryview) -> None:
+        """From S3 to the disk, once more where it is not what the manifest says. Raises Failure."""
+        if self._is_right(piece, self._from_s3(piece, target, room), room):
             return
         tell("note", text=f"{piece.name} were misread: they are fetched again")
-        self._source.read(piece.file.path, piece.offset, into)
-        if not piece.is_right(into):
+        if not self._is_right(piece, self._from_s3(piece, target, room), room):
             raise Failure(
                 BAD_DATA, f"{piece.name} in S3 are not what the manifest says: their CRC64NVME differs"
             )
+
+    def _is_right(self, piece: Piece, windows: Iterator[int], room: memoryview) -> bool:
+        """Whether what passes through `room` is what the manifest says, as far as the piece alone can tell."""
+        crc = 0
+        for count in windows:
+            if piece.crc is not None:
+                crc = checksums.crc64nvme(room[:count], crc)
+        return piece.crc is None or crc == piece.crc
+
+    def _from_s3(self, piece: Piece, target: Target, room: memoryview) -> Iterator[int]:
+        """Written window by window; one that turns out wrong is on the disk then, but in no journal."""
+        offset = piece.offset
+        for count in self._source.read(piece.file.path, offset, piece.size, room):
+            with self._disk(f"writing {piece.file.path}"):
+                target.write(room, count, offset)
+            yield count
+            offset += count
+
+    def _from_disk(self, piece: Piece, target: Target, room: memoryview) -> Iterator[int]:
+        for offset in range(piece.offset, piece.offset + piece.size, len(room)):
+            count = min(len(room), piece.offset + piece.size - offset)
+            with self._disk(f"reading {piece.file.path}"):
+                target.read(room[:count], offset)
+            yield count
 
     def _take_in_order(self) -> None:
         files = len(self._targets)
