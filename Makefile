@@ -13,12 +13,14 @@ run: $(STAMP)
 
 test: lint types imports terraform pytest
 
-# uv installs from the lock in seconds where pip takes minutes; it is itself pinned and comes by pip
+# uv installs from the lock in seconds where pip takes minutes; it is itself pinned and comes by pip. Compiled now, or every
+# process of the sandbox compiles what it imports where PYTHONDONTWRITEBYTECODE is set, as it is in many containers
 $(STAMP): requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.8'
-	$(BIN)/uv pip sync --quiet --system-certs --python $(BIN)/python --require-hashes requirements.lock
+	$(BIN)/uv pip sync --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-deps --editable .
+	$(BIN)/python -m compileall -q flows sandbox tasks
 	$(BIN)/python -m sandbox.prefect_store
 	touch $@
 

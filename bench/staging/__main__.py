@@ -23,7 +23,7 @@ from typing import Any
 
 from bench.staging.disk import disk_ceiling
 from bench.staging.servers import MIB, build, make_content, serving
-from bench.staging.ways import PROJECT, Told, Ways, install_s5cmd
+from bench.staging.ways import PROJECT, Told, Ways, compile_bytecode, install_s5cmd
 
 WIRE = 400  # MiB/s each way, about 3.4 Gbit/s: what one instance of a few cores gets of S3
 LARGER = 4  # times the size, once, for the peak memory
@@ -120,6 +120,7 @@ def main() -> None:
     given = parser.parse_args()
     cache = PROJECT / ".bench"
     program, s5cmd = build(cache), install_s5cmd(cache)
+    compile_bytecode()
     with tempfile.TemporaryDirectory(prefix="staging-", dir=cache) as folder:
         work = Path(folder)
         content = make_content(work, int(given.gib * 1024) * MIB)
