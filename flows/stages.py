@@ -20,6 +20,7 @@ from tasks.rollout.task import (
     keep_evidence,
     keep_page,
     last_proven,
+    last_swept,
     mark_proven,
     needed_commits,
     prepare_namespace,
@@ -66,13 +67,16 @@ def take_through(
         volumes = [addons["aws-ebs-csi-driver"], addons["snapshot-controller"]]
         cache = start(warm_cache, what, where, cluster, staged, needed, after=[namespace, nodes, *volumes])
         before = start(last_proven, what, where, storage)
+        swept = start(last_swept, what, where, storage)
         # up to here a run can be repeated as it is; from here on there is something to go back to
-        wait_for_all([storage, staged, cluster, nodes, namespace, needed, *addons.values(), cache, before])
+        wait_for_all(
+            [storage, staged, cluster, nodes, namespace, needed, *addons.values(), cache, before, swept]
+        )
         try:
             rolled = start(roll_out, what, where, storage, cluster, cache, inspection, after=addons.values())
             endpoint = served_at(rolled.result())
             report = start(validate, what, where, cluster, endpoint, before, after=[rolled]).result()
-            page = draw_page(what, rolled.result().release, report)
+            page = draw_page(what, rolled.result().release, report, swept.result())
             keep_page(what, where, storage.result(), rolled.result(), page, "load-report")
             if report.verdict != "PASS":
                 keep_evidence(what, where, storage.result(), rolled.result(), report)

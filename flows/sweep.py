@@ -40,6 +40,11 @@ def sweep(
         found = read_knee(what, where, tried, ready_replicas(what, where, cluster))
         keep_sweep(what, where, storage, record, found)
         keep_page(
-            what, where, storage, record, draw_page(what, record.release, record.report, found), "sweep"
+            what,
+            where,
+            storage,
+            record,
+            draw_page(what, record.release, record.report, (record.release.id, found)),
+            "sweep",
         )
         return found

@@ -125,6 +125,14 @@ class Ledger:
                 return release_id, passed
         return None
 
+    def last_swept(self) -> tuple[str, Sweep] | None:
+        """(release, sweep) of what serves, else of what served before it."""
+        known = self.serving()
+        for release_id in filter(None, (known.serving, known.previous)):
+            if sweep := self.record(release_id).sweep:
+                return release_id, sweep
+        return None
+
     def keep_page(self, release_id: str, name: str, page: LoadPage) -> str:
         """NAME.html and NAME.json beside the release; the page's address, s3://…"""
         key = f"{self._folder}/{release_id}/{name}"

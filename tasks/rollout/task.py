@@ -165,6 +165,12 @@ def last_proven(
     return ledger_of(environment, model, storage).last_proven()
 
 
+@task(task_run_name="last sweep of {model.name}", **SETTINGS)
+def last_swept(model: Model, environment: Environment, storage: StorageOutputs) -> tuple[str, Sweep] | None:
+    """(release, sweep) for the next page to show; None where nothing was swept yet. Read before a rollout begins."""
+    return ledger_of(environment, model, storage).last_swept()
+
+
 @task(task_run_name="report of {model.name} kept", **SETTINGS)
 def keep_page(
     model: Model,

@@ -22,22 +22,24 @@ PERCENTS = ("p50", "p90", "p95", "p99")
 
 
 def page(
-    release: Release, objectives: Objectives, report: LoadReport | None, sweep: Sweep | None
+    release: Release, objectives: Objectives, report: LoadReport | None, swept: tuple[str, Sweep] | None
 ) -> LoadPage:
-    """Of a report, of a sweep, or of both."""
+    """Of a report, of a sweep, or of both. `swept`: the release the sweep was made on, and its outcome."""
+    swept_on, sweep = swept or ("", None)
     title = f"{release.model} in {release.environment}: release {release.id}"
     document = {
         "release": release.model_dump(mode="json"),
         "objectives": objectives.model_dump(mode="json", exclude_none=True),
         "report": report.model_dump(mode="json") if report else None,
         "sweep": sweep.model_dump(mode="json") if sweep else None,
+        "swept_on": swept_on or None,
     }
     sections = [_head(release, report)]
     if report:
         sections += [_objectives(report), _comparison(report), _figures(report)]
         sections += [_distributions(report, objectives), _over_time(report, objectives), _failures(report)]
     if sweep:
-        sections.append(_sweep(sweep, objectives))
+        sections.append(_sweep(sweep, swept_on, report, objectives))
     sections.append(_foot(release, report))
     text = json.dumps(document, indent=1)
     inlined = text.replace("<", "\\u003c")  # nothing in it may end the script element
@@ -205,9 +207,12 @@ def _failures(report: LoadReport) -> str:
     return _section("Failures by kind", bars)
 
 
-def _sweep(sweep: Sweep, objectives: Objectives) -> str:
+def _sweep(sweep: Sweep, swept_on: str, report: LoadReport | None, objectives: Objectives) -> str:
+    """`report` marks where on the curve its rate lies."""
     steps = sorted(sweep.steps, key=lambda step: step.rate)
-    knee = [Mark(f"knee {sweep.knee:.3g}/s", sweep.knee, True, "knee")] if sweep.knee else []
+    rates = [Mark(f"knee {sweep.knee:.3g}/s", sweep.knee, True, "knee")] if sweep.knee else []
+    if report and report.offered_rate:
+        rates.append(Mark(f"validated {report.offered_rate:.3g}/s", report.offered_rate, True, "quantile"))
     charts = []
     for key, styles in (("ttft", ("s0", "s1")), ("e2e", ("s0", "s1"))):
         lines = [
@@ -219,7 +224,7 @@ def _sweep(sweep: Sweep, objectives: Objectives) -> str:
             )
             for percent, style in zip(("p50", "p95"), styles, strict=True)
         ]
-        marks = [*knee, *(Mark(f"bound {b}", v, False) for b, v in _bounds(objectives, key))]
+        marks = [*rates, *(Mark(f"bound {b}", v, False) for b, v in _bounds(objectives, key))]
         title = f"{METRICS[key]} against rate"
         charts.append(
             draw(
@@ -255,6 +260,7 @@ def _sweep(sweep: Sweep, objectives: Objectives) -> str:
         f"replica{'s' if sweep.replicas > 1 else ''}. Proposed: <code>scaling.requests_per_replica: {sweep.requests_per_replica}</code>, "
         f"<code>engine.max_num_seqs: {sweep.max_num_seqs}</code>.</p><p class='quiet'>{escape(sweep.why)}</p>"
     )
+    said += f"<p class='quiet'>Swept on release {escape(swept_on)}, {sweep.started_at:%Y-%m-%d %H:%M} UTC</p>"
     return _section(
         "Rate against latency", f'{said}<div class="charts">{"".join(charts)}</div>{_table(head, rows)}'
     )

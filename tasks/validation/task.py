@@ -55,10 +55,10 @@ def validate(
 
 @task(task_run_name="page of {release.model}", **SETTINGS)
 def draw_page(
-    model: Model, release: Release, report: LoadReport | None = None, sweep: Sweep | None = None
+    model: Model, release: Release, report: LoadReport | None, swept: tuple[str, Sweep] | None
 ) -> LoadPage:
-    """What was measured as one self-contained page, and as JSON."""
-    return page(release, model.objectives, report, sweep)
+    """What was measured as one self-contained page, and as JSON. `swept`: the release a sweep was made on, and its outcome."""
+    return page(release, model.objectives, report, swept)
 
 
 @task(task_run_name="knee of {model.name}", **SETTINGS)

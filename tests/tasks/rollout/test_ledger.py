@@ -195,6 +195,19 @@ def test_a_proof_and_a_knee_stay_when_the_release_is_rolled_out_again(ledger: Le
     assert kept.report is not None and kept.report.verdict == "FAIL"
     found = ledger.last_proven()
     assert found is not None and found[1].requests == 100
+    assert ledger.last_swept() == (A.release.id, knee)
+
+
+def test_the_last_sweep_is_of_what_serves_or_served_before_it(ledger: Ledger) -> None:
+    assert ledger.last_swept() is None
+    ledger.begin(A)
+    ledger.proven(proven(A, 100))
+    assert ledger.last_swept() is None
+    knee = Sweep(started_at=AT, replicas=1, steps=(), knee=12.0)
+    ledger.swept(ledger.record(A.release.id), knee)
+    ledger.begin(B)
+    ledger.proven(proven(B, 100))
+    assert ledger.last_swept() == (A.release.id, knee)
 
 
 def test_a_page_lies_beside_its_release(stage_aws: Aws, bucket: str, ledger: Ledger) -> None:

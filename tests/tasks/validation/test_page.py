@@ -59,7 +59,7 @@ def a_sweep() -> Sweep:
 def html() -> str:
     run = a_run(2, slower=1.3, failing=0.05, ttft_p95_ms=500)
     report = with_comparison(run, compare(run, a_run(1), 0.1, "r1"))
-    return page(a_release(), OBJECTIVES, report, a_sweep()).html
+    return page(a_release(), OBJECTIVES, report, ("r0", a_sweep())).html
 
 
 def test_it_needs_nothing_from_anywhere() -> None:
@@ -89,6 +89,8 @@ def test_it_holds_the_figures() -> None:
     assert f"{run.ttft.p99:.3g}" in text
     assert "http 503" in text and f"{run.failures['http 503']:,}" in text
     assert "knee 10/s" in text
+    assert "Swept on release r0" in text
+    assert f"validated {run.offered_rate:.3g}/s" in text
     assert "scaling.requests_per_replica: 16" in text
     assert "beside release r1" in text
     for title in (
@@ -127,7 +129,8 @@ def test_no_text_becomes_markup() -> None:
     report = with_comparison(run, compare(run, None, 0.1, None).model_copy(update={"why": EVIL}))
     sweep = a_sweep()
     steps = tuple(one.model_copy(update={"reason": EVIL}) for one in sweep.steps)
-    text = page(release, OBJECTIVES, report, sweep.model_copy(update={"steps": steps, "refused": EVIL})).html
+    sweep = sweep.model_copy(update={"steps": steps, "refused": EVIL})
+    text = page(release, OBJECTIVES, report, (EVIL, sweep)).html
     seen = Seen(text)
     assert "img" not in seen.tags
     assert seen.tags.count("script") == 1
