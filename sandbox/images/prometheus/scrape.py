@@ -67,7 +67,8 @@ class Scraper:
         task.cancel()
         await asyncio.wait([task])
         state = self.states.pop(target)
-        self._store(state, self._clock(), {})
+        # times are kept to the millisecond: the end must be told from the last sample
+        self._store(state, max(self._clock(), state.last_scrape + 0.001), {})
 
     async def _run(self, state: State) -> None:
         interval = state.target.interval

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from typing import Any
 
 import aiohttp
@@ -122,17 +121,17 @@ async def test_the_path_and_parameters_are_asked_for(page: Page, scraper: Scrape
 
 
 async def test_a_target_that_disappears_ends_its_series(
-    page: Page, storage: Storage, session: aiohttp.ClientSession
+    page: Page, scraper: Scraper, storage: Storage, clock: Clock
 ) -> None:
-    scraper = Scraper(storage, session)
-    found = targets(cluster(pod("p", page.address), monitor=pod_monitor({"interval": "100ms"})), 0.05)
-    await scraper.update(found)
+    """Also where it is found gone in the millisecond of its last sample: the clock stands."""
+    await scraper.update(
+        targets(cluster(pod("p", page.address), monitor=pod_monitor({"interval": "100ms"})), 0.05)
+    )
     await asyncio.wait_for(page.thrice.wait(), 5)
+    assert ask(storage, "up", clock.now)
     await scraper.update([])
     stopped = len(page.asked)
-    ((last, *_),) = [series.times[-1:] for series in storage.select([]) if series.labels["__name__"] == "up"]
-    # it ends when it was found gone, which on a busy machine is some time after its last sample
-    assert ask(storage, "up", max(last + 0.1, time.time())) == []
+    assert ask(storage, "up", clock.now + 0.001) == []
     await asyncio.sleep(0.2)
     assert len(page.asked) == stopped
 
