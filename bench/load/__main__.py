@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.load.tools import PATIENCE, PROJECT, TOOLS, Ask, Told, Tool
-from bench.load.truth import Truth, build, kolmogorov_smirnov, serving
+from bench.load.truth import SOURCE, Truth, kolmogorov_smirnov, serving
+from bench.programs import compiled
 from sandbox.hub.models import make_all
 
 RATE, FIRST_MS, GAP_MS, TOKENS = 200.0, 50.0, 10.0, 16
@@ -70,7 +71,7 @@ class Bench:
     def __init__(self, tools: list[Tool], seconds: float, patience: float, work: Path) -> None:
         cores = sorted(os.sched_getaffinity(0))
         self._client, self._server = cores[0], cores[-1]
-        self._program = build(PROJECT / ".bench")
+        self._program = compiled(SOURCE, PROJECT / ".bench" / "timing-server")
         self._seconds, self._patience, self._work = seconds, patience, work
         self.tools = tools
         self.figures: Figures = {tool.name: defaultdict(list) for tool in tools}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -14,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.programs import STOPPED, wait
+
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0  # seconds a tool may take beyond its window
 WORDS = 8  # of a prompt
-STOPPED = 124  # the exit code of one that took too long, as timeout(1) has it
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Tool(ABC):
                 start_new_session=True,
                 preexec_fn=lambda: os.sched_setaffinity(0, {core}),
             )
-        code, cpu = _wait(process, ask.seconds + patience)
+        code, cpu = wait(process, ask.seconds + patience)
         wall = time.monotonic() - began
         output = log.read_text(errors="replace")
         if code:
@@ -97,20 +97,6 @@ class Tool(ABC):
             )
             raise RuntimeError(f"{self.name} {what}:\n{output[-3000:]}")
         return Told(*self.read(folder, output), wall, cpu)
-
-
-def _wait(process: subprocess.Popen[bytes], patience: float) -> tuple[int, float]:
-    """(exit code, CPU seconds of it and all it waited for)."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage.ru_utime + usage.ru_stime
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return STOPPED, 0.0
 
 
 class Slipway(Tool):

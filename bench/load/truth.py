@@ -6,7 +6,6 @@ import array
 import json
 import math
 import os
-import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator, Sequence
@@ -55,20 +54,6 @@ class Truth:
         begin, end = first + (last - first) / 4, last - (last - first) / 4
         open_time = sum(max(0.0, min(one.writes[-1], end) - max(one.arrival, begin)) for one in self.requests)
         return open_time / (end - begin)
-
-
-def build(folder: Path) -> Path:
-    """The server's executable, compiled where its source is newer. Raises RuntimeError without a C++ compiler."""
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        raise RuntimeError("bench.load compiles a server: it needs a C++ compiler (c++) on PATH")
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "timing-server"
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
-        subprocess.run(
-            [compiler, "-O2", "-std=c++20", "-o", str(program), str(SOURCE)], check=True, timeout=120
-        )
-    return program
 
 
 class Server:

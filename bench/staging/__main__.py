@@ -21,8 +21,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.programs import compiled
 from bench.staging.disk import disk_ceiling
-from bench.staging.servers import MIB, build, make_content, serving
+from bench.staging.servers import MIB, SOURCE, make_content, serving
 from bench.staging.ways import PROJECT, Told, Ways, compile_bytecode, install_s5cmd
 
 WIRE = 400  # MiB/s each way, about 3.4 Gbit/s: what one instance of a few cores gets of S3
@@ -119,7 +120,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
     cache = PROJECT / ".bench"
-    program, s5cmd = build(cache), install_s5cmd(cache)
+    program, s5cmd = compiled(SOURCE, cache / "staging-server"), install_s5cmd(cache)
     compile_bytecode()
     with tempfile.TemporaryDirectory(prefix="staging-", dir=cache) as folder:
         work = Path(folder)

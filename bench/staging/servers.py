@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-import shutil
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -31,22 +30,6 @@ class Content:
     files: Path
     total: int
     shards: tuple[str, ...]
-
-
-def build(folder: Path) -> Path:
-    """The servers' executable, compiled where its source is newer. Raises RuntimeError without a C++ compiler."""
-    compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        raise RuntimeError("bench.staging compiles its servers: it needs a C++ compiler (c++) on PATH")
-    folder.mkdir(parents=True, exist_ok=True)
-    program = folder / "staging-server"
-    if not program.exists() or program.stat().st_mtime < SOURCE.stat().st_mtime:
-        subprocess.run(
-            [compiler, "-O2", "-std=c++20", "-pthread", "-o", str(program), str(SOURCE)],
-            check=True,
-            timeout=120,
-        )
-    return program
 
 
 def make_content(folder: Path, total: int) -> Content:

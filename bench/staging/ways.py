@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import sysconfig
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.programs import wait
 from bench.staging.servers import COMMIT, PART, REPO, Servers
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -100,7 +100,7 @@ class Ways:
         log = self._work / "output"
         began = time.monotonic()
         process = self.start(command, bucket, log)
-        code, cpu = _wait(process)
+        code, cpu = wait(process, PATIENCE)
         wall = time.monotonic() - began
         output = log.read_text(errors="replace")
         if code:
@@ -175,17 +175,3 @@ class Ways:
         process.wait()
         self.slipway(bucket)
         return self.servers.received() - before - total
-
-
-def _wait(process: subprocess.Popen[bytes]) -> tuple[int, float]:
-    """(exit code, CPU seconds of it and all it waited for)."""
-    deadline = time.monotonic() + PATIENCE
-    while time.monotonic() < deadline:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage.ru_utime + usage.ru_stime
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return 124, 0.0

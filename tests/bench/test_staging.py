@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.programs import compiled
 from bench.staging.__main__ import against_slower_leg, spread
-from bench.staging.servers import MIB, PART, SMALL, THREADS, Servers, build, make_content, serving
+from bench.staging.servers import MIB, PART, SMALL, SOURCE, THREADS, Servers, make_content, serving
 from bench.staging.ways import PROJECT, Told, Ways
 
 pytestmark = pytest.mark.skipif(
@@ -41,7 +42,9 @@ def test_ours_is_held_against_the_slower_leg_of_each_round() -> None:
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     folder = tmp_path_factory.mktemp("bench-staging")
-    with serving(build(PROJECT / ".bench"), make_content(folder, 384 * MIB)) as running:
+    with serving(
+        compiled(SOURCE, PROJECT / ".bench" / "staging-server"), make_content(folder, 384 * MIB)
+    ) as running:
         yield running
 
 
