@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
@@ -16,12 +16,13 @@ from uuid import UUID
 import click
 
 from tasks.cloud.interruption import STOP
-from tasks.spec.catalogue import load_environment, load_model
-from tasks.spec.errors import Interrupted, SlipwayError, ValidationFailed
+from tasks.spec.catalogue import load_environment, load_model, project_root
+from tasks.spec.errors import InputError, Interrupted, SlipwayError, ValidationFailed
 
 INTERRUPT_SECONDS = 60.0  # how long Ctrl-C lets terraform and the like end in order
 
 ENVIRONMENT = click.option("-e", "--environment", required=True, help="a file of environments/, by its name")
+SANDBOX = "sandbox"  # environments/sandbox.yaml
 KEEP = click.Choice(["keep", "delete"])
 
 
@@ -229,6 +230,7 @@ def _call(
             load_model(model)
         if environment is not None:
             load_environment(environment)
+            check_sandbox(environment, os.environ, project_root())
         if listen:
             show_progress()
         run()
@@ -236,6 +238,19 @@ def _call(
         fail(error)
     except (KeyboardInterrupt, click.Abort):
         fail(Interrupted("interrupted", next_command="run the same command again: it continues"))
+
+
+def check_sandbox(environment: str, variables: Mapping[str, str], root: Path) -> None:
+    """The environment `sandbox` is reached by what `.sandbox/env` exports. Raises InputError in a shell that did not
+    read it: without it the command would ask AWS."""
+    if environment != SANDBOX or "AWS_ENDPOINT_URL" in variables:
+        return
+    there = (root / ".sandbox" / "env").exists()
+    raise InputError(
+        "the environment sandbox is a region on this machine, and this shell does not use one",
+        evidence=["AWS_ENDPOINT_URL is not set"],
+        next_command=". .sandbox/env" if there else "slipway sandbox up --detach && . .sandbox/env",
+    )
 
 
 def fail(error: SlipwayError) -> None:
