@@ -122,10 +122,12 @@ def serve(provider: Provider) -> None:
         sys.stdout.flush()
         while not done.wait(timeout=1.0):
             if os.getppid() != parent:  # Terraform was killed: nobody is left to say Shutdown
-                break
+                done.set()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     server.stop(grace=0.1).wait(timeout=1.0)
+    sys.stderr.flush()
+    os._exit(0)  # else Python waits for calls that are still being answered, for a cluster to come up say
 
 
 def _listen(server: grpc.Server, socket: Path) -> str:

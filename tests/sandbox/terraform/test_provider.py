@@ -211,11 +211,16 @@ def test_a_person_who_starts_it_is_told_what_it_is() -> None:
 
 
 def test_a_provider_ends_when_terraform_was_killed(tmp_path: Path) -> None:
-    """The parent here starts it, reads the handshake, and is gone without a word."""
+    """The parent here starts it, listens to its output as Terraform does, and is gone without a word."""
     parent = (
-        "import subprocess, sys, os\n"
+        "import grpc, subprocess, sys, os, time\n"
         "p = subprocess.Popen([sys.executable, '-m', 'sandbox.terraform.provider'], stdout=subprocess.PIPE)\n"
-        "print(p.pid, p.stdout.readline().decode().strip(), flush=True)\n"
+        "handshake = p.stdout.readline().decode().strip()\n"
+        "channel = grpc.insecure_channel('unix:' + handshake.split('|')[3])\n"
+        "grpc.channel_ready_future(channel).result(timeout=10)\n"
+        "output = channel.unary_stream('/plugin.GRPCStdio/StreamStdio')(b'')\n"
+        "time.sleep(0.2)\n"
+        "print(p.pid, handshake, flush=True)\n"
         "os._exit(0)\n"
     )
     environment = {**os.environ, "TF_PLUGIN_MAGIC_COOKIE": MAGIC_COOKIE, "TMPDIR": str(tmp_path)}
@@ -225,7 +230,11 @@ def test_a_provider_ends_when_terraform_was_killed(tmp_path: Path) -> None:
     ).stdout  # fmt: skip
     match = re.fullmatch(r"(\d+) 1\|6\|unix\|(.+)\|grpc\|", shown.strip())
     assert match is not None, shown
+    process = Path(
+        "/proc", match[1], "cmdline"
+    )  # empty where it ended and nobody has asked for its exit code
     deadline = time.monotonic() + 10
-    while Path(match[2]).exists() and time.monotonic() < deadline:
+    while process.exists() and process.read_bytes() and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert not (process.exists() and process.read_bytes())
     assert not Path(match[2]).exists()
