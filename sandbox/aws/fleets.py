@@ -20,9 +20,6 @@ from moto.ec2.responses import EC2Response
 
 from sandbox.aws.pricing import TABLE
 from sandbox.aws.wire import Document
-from sandbox.faults import Faults
-
-NO_CAPACITY = "InsufficientInstanceCapacity"
 
 
 @dataclass(frozen=True)
@@ -33,7 +30,7 @@ class Request:
     tags: Mapping[str, Mapping[str, str]]  # by resource type
 
 
-def extend(faults: Faults) -> None:
+def extend() -> None:
     """Give moto's EC2 the instant fleet; other types stay moto's."""
     others = EC2Response.create_fleet
 
@@ -50,9 +47,7 @@ def extend(faults: Faults) -> None:
             },
         )
         overrides = by_price(self._get_param("LaunchTemplateConfigs", []))
-        launched, errors = launch(
-            self.ec2_backend, overrides, int(wanted["TotalTargetCapacity"]), request, faults
-        )
+        launched, errors = launch(self.ec2_backend, overrides, int(wanted["TotalTargetCapacity"]), request)
         return ActionResult({"FleetId": random_fleet_id(), "Instances": launched, "Errors": errors})
 
     EC2Response.create_fleet = create_fleet
@@ -75,7 +70,7 @@ def price_of(instance_type: str) -> float:
 
 
 def launch(
-    backend: Any, pairs: list[tuple[Document, Document]], count: int, request: Request, faults: Faults
+    backend: Any, pairs: list[tuple[Document, Document]], count: int, request: Request
 ) -> tuple[list[Document], list[Document]]:
     """(Instances, Errors): `count` instances of the first override that can be had."""
     errors: list[Document] = []
@@ -85,7 +80,7 @@ def launch(
             "Lifecycle": request.lifecycle,
         }
         try:
-            instances = _run(backend, template, override, count, request, faults)
+            instances = _run(backend, template, override, count, request)
         except EC2ClientError as error:
             errors.append(about | {"ErrorCode": error.code, "ErrorMessage": error.message})
             continue
@@ -94,23 +89,9 @@ def launch(
     return [], errors
 
 
-class InsufficientCapacity(EC2ClientError):  # type: ignore[misc]  # moto has no types
-    def __init__(self, kind: str, zone: str) -> None:
-        super().__init__(
-            NO_CAPACITY,
-            f"We currently do not have sufficient {kind} capacity in the Availability Zone you requested ({zone}). "
-            "Our system will be working on provisioning additional capacity.",
-        )
-
-
-def _run(
-    backend: Any, template: Document, override: Document, count: int, request: Request, faults: Faults
-) -> list[Any]:
+def _run(backend: Any, template: Document, override: Document, count: int, request: Request) -> list[Any]:
     """The instances. Raises EC2ClientError where EC2 has none to give."""
-    kind, subnet = override["InstanceType"], override.get("SubnetId")
-    zone = backend.get_subnet(subnet).availability_zone if subnet else ""
-    if faults.hit("capacity", target=kind):
-        raise InsufficientCapacity(kind, zone)
+    kind = override.get("InstanceType") or ""  # the template's where the override names none
     market: Document = {"instance_market_options": "spot"} if request.lifecycle == "spot" else {}
     named = {key: value for key, value in template.items() if value}
     reservation = backend.run_instances(
@@ -119,9 +100,9 @@ def _run(
         user_data=None,
         security_group_names=[],
         launch_template=named,
-        instance_type=kind,
-        is_instance_type_default=False,
-        subnet_id=subnet,
+        instance_type=kind or "m1.small",  # EC2's own default
+        is_instance_type_default=not kind,
+        subnet_id=override.get("SubnetId"),
         region_name=backend.region_name,
         tags={name: dict(tags) for name, tags in request.tags.items()},
         **market,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from sandbox.aws import ec2, ec2_answers, ec2_order, ec2_snapshots, fleets, identity, tagging, vcpus
+from sandbox.aws import capacity, ec2, ec2_answers, ec2_order, ec2_snapshots, fleets, identity, tagging, vcpus
 from sandbox.aws.ecr import PullThroughCache
 from sandbox.aws.eks import Eks
 from sandbox.aws.front import Front, Overlay
@@ -38,7 +38,8 @@ def build(settings: Settings) -> Server:
     ec2_answers.extend()
     ec2_snapshots.extend(settings.snapshot_seconds)
     ec2_order.extend()
-    vcpus.extend(faults)
-    fleets.extend(faults)
+    capacity.extend(faults)
+    vcpus.extend(faults)  # around it: a quota refuses before capacity does
+    fleets.extend()
     tagging.extend(eks, s3)
     return make_server("127.0.0.1", settings.aws_port, Front(services, moto, eks))

@@ -14,6 +14,7 @@ from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import EC2Backend, ec2_backends
 from moto.ec2.models.instances import Instance
 
+from sandbox.aws.capacity import asked_type
 from sandbox.faults import Faults
 from sandbox.settings import ACCOUNT_ID
 
@@ -105,7 +106,7 @@ def extend(faults: Faults) -> None:
     run = EC2Backend.run_instances
 
     def run_instances(self: Any, image_id: str, count: int, *arguments: Any, **more: Any) -> Any:
-        kind = more.get("instance_type") or ""
+        kind = asked_type(self, more)
         spot = more.get("instance_market_options") == "spot"  # moto hands the MarketType alone
         code = quota_of(kind, spot=spot)
         limit = limit_of(code, faults)

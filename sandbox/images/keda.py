@@ -8,22 +8,16 @@ pkg/scaling/executor/scale_scaledobjects.go; the steps between one and many are 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import logging
 import math
 import os
-import signal
 import socket
-import ssl
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
-import yaml
-from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from sandbox.apiclient import ApiClient, ApiError
@@ -40,6 +34,7 @@ from sandbox.controllers.objects import (
 )
 from sandbox.controllers.writes import Note, Patch
 from sandbox.images.keda_scaling import Reading, ScalerState, decide_scaling, paused_at
+from sandbox.images.operator_pod import FORMAT, client_from_kubeconfig, health, until_told_to_end
 
 log = logging.getLogger("keda")
 SCALED_OBJECTS = Resource("keda.sh/v1alpha1", "scaledobjects", "ScaledObject")
@@ -305,47 +300,15 @@ async def wait_for_definition(client: ApiClient) -> None:
         await asyncio.sleep(_WAIT_FOR_DEFINITION)
 
 
-def client_from_kubeconfig(path: Path) -> ApiClient:
-    """The current context of a kubeconfig with a bearer token. Raises KeyError, StopIteration where it has none."""
-    config: Any = yaml.safe_load(path.read_text())
-    context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
-    cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
-    user = next(u["user"] for u in config["users"] if u["name"] == context["user"])
-    trust = None
-    if cluster["server"].startswith("https"):
-        data = cluster.get("certificate-authority-data")
-        pem = base64.b64decode(data).decode() if data else None
-        trust = ssl.create_default_context(cadata=pem, cafile=cluster.get("certificate-authority"))
-    return ApiClient(cluster["server"], user["token"], trust)
-
-
-async def run_operator(client: ApiClient, hosts: Path, health: tuple[str, int] | None) -> None:
-    """Run until cancelled. `health`: where /healthz and /readyz answer."""
+async def run_operator(client: ApiClient, hosts: Path) -> None:
+    """Run until cancelled."""
     connector = aiohttp.TCPConnector(resolver=HostsResolver(hosts), use_dns_cache=False)
     async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as group:
         world = World(client, group, utc_now)
         operator = Operator(world, http)
-        runner = await _serve_health(health) if health else None
-        try:
-            await wait_for_definition(client)
-            group.create_task(world.recorder.run(), name="events")
-            await operator.run()
-        finally:
-            if runner is not None:
-                await runner.cleanup()
-
-
-async def _serve_health(address: tuple[str, int]) -> web.AppRunner:
-    async def fine(_: web.Request) -> web.Response:
-        return web.Response(text="ok")
-
-    application = web.Application()
-    application.router.add_get("/healthz", fine)
-    application.router.add_get("/readyz", fine)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, *address).start()
-    return runner
+        await wait_for_definition(client)
+        group.create_task(world.recorder.run(), name="events")
+        await operator.run()
 
 
 def _health_port(arguments: list[str]) -> int:
@@ -357,20 +320,11 @@ def _health_port(arguments: list[str]) -> int:
 
 async def _main(arguments: list[str]) -> None:
     log.info("Starting manager")
-    address = (os.environ["SLIPWAY_SANDBOX_POD_IP"], _health_port(arguments))
-    async with client_from_kubeconfig(Path(os.environ["KUBECONFIG"])) as client:
-        task = asyncio.create_task(run_operator(client, Path(os.environ["SLIPWAY_SANDBOX_HOSTS"]), address))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, task.cancel)
-        try:
-            await task
-        except asyncio.CancelledError:
-            log.info("Shutdown signal received, waiting for all workers to finish")
+    client = client_from_kubeconfig(Path(os.environ["KUBECONFIG"]))
+    async with health(os.environ["SLIPWAY_SANDBOX_POD_IP"], _health_port(arguments)), client:
+        await until_told_to_end(run_operator(client, Path(os.environ["SLIPWAY_SANDBOX_HOSTS"])), log)
 
 
 if __name__ == "__main__":
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s\t%(levelname)s\t%(name)s\t%(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format=FORMAT)
     asyncio.run(_main(sys.argv[1:]))

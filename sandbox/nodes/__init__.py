@@ -1,4 +1,4 @@
-"""The nodes of one cluster and all that runs on them: node groups, instances that join by themselves, kubelets, services, volumes, GPUs, pod identities."""
+"""The nodes of one cluster and all that runs on them: node groups, self-managed nodes, kubelets, services, volumes, GPUs, pod identities."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from sandbox.nodes.attachments import Attachments
 from sandbox.nodes.aws import Aws
 from sandbox.nodes.ebs.csi import run_storage
 from sandbox.nodes.events import EventRecorder
-from sandbox.nodes.instances import Instances
 from sandbox.nodes.kubelet.process import ProcessGuard
 from sandbox.nodes.machine import Machine
 from sandbox.nodes.misfortunes import Misfortunes
 from sandbox.nodes.node_groups import NodeGroups
 from sandbox.nodes.platform import Platform
 from sandbox.nodes.pod_identity import PodIdentityAgent
+from sandbox.nodes.self_managed import SelfManagedNodes
 from sandbox.nodes.services import Services
 from sandbox.settings import Settings
 
@@ -33,18 +33,18 @@ __all__ = ["run_nodes"]
 class Nodes:
     """Every machine of the cluster, whoever has launched it."""
 
-    def __init__(self, groups: NodeGroups, instances: Instances) -> None:
-        self._groups, self._instances = groups, instances
+    def __init__(self, groups: NodeGroups, self_managed: SelfManagedNodes) -> None:
+        self._groups, self._self_managed = groups, self_managed
 
     def machines(self) -> list[Machine]:
-        return [*self._groups.machines(), *self._instances.machines()]
+        return [*self._groups.machines(), *self._self_managed.machines()]
 
     def machine(self, name: str) -> Machine | None:
         return next((machine for machine in self.machines() if machine.name == name), None)
 
     async def reclaim(self, machine: Machine, notice: float) -> None:
         """EC2 takes a spot instance back `notice` seconds after saying so."""
-        source = self._groups if machine.spec.group else self._instances
+        source = self._groups if machine.spec.group else self._self_managed
         await source.reclaim(machine, notice)
 
 
@@ -115,16 +115,16 @@ async def run_nodes(client: ApiClient, settings: Settings, faults: Faults, clust
         platform.write_kubeconfig()
         services = Services(platform)
         platform.services = services.services
-        groups, instances = NodeGroups(platform, pods.of), Instances(platform, pods.of)
-        nodes = pods.nodes = Nodes(groups, instances)
+        groups, self_managed = NodeGroups(platform, pods.of), SelfManagedNodes(platform, pods.of)
+        nodes = pods.nodes = Nodes(groups, self_managed)
         stack.push_async_callback(groups.stop)
-        stack.push_async_callback(instances.stop)
+        stack.push_async_callback(self_managed.stop)
         await _together(
             pods.informer.run(),
             services.run(),
             events.run(),
             groups.run(),
-            instances.run(),
+            self_managed.run(),
             gpu.advertise(nodes.machines),
             Misfortunes(faults, settings, nodes, pods.of).run(),
             run_storage(platform, identity, settings.root / "volumes"),

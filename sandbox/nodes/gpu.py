@@ -39,6 +39,8 @@ async def advertise(machines: Callable[[], Iterable[Machine]]) -> None:
             try:
                 await machine.advertise_gpus(count)
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+                if isinstance(error, ApiError) and error.code == 404:
+                    continue  # the Node was deleted: its instance goes too
                 machine.advertised_gpus = -1  # unknown to the API: said again at the next look
                 log.warning("node %s: GPUs not advertised: %s", machine.name, error)
         await asyncio.sleep(LOOK_SECONDS)

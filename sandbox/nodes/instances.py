@@ -1,181 +1,143 @@
-"""EC2 instances that join the cluster by themselves, as Karpenter's do: their user data tells nodeadm where and as what."""
+"""An EC2 instance as a node: what it is, how it boots and joins, how it is let go. The same whoever has launched it."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import json
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sandbox.apiclient import ApiError, Object
-from sandbox.nodes.addresses import AddressesExhausted
-from sandbox.nodes.instance_types import UnknownInstanceType, instance_type
+from sandbox.nodes.instance_types import instance_type
 from sandbox.nodes.machine import Machine
-from sandbox.nodes.node_config import NoNodeConfig, read_node_config
 from sandbox.nodes.node_objects import NodeSpec
 from sandbox.nodes.platform import Platform
-from sandbox.nodes.timestamps import timestamp
 
 log = logging.getLogger(__name__)
 
-POLL_SECONDS = 1.0
-RUNNING = ("pending", "running")
-GROUP_TAG = "eks:nodegroup-name"
+RETRY_SECONDS = 0.5
+UNANSWERED_SECONDS = 2.0  # how long an answer is waited for before a registration is taken back
 PASSING = (ApiError, aiohttp.ClientError, TimeoutError, BotoCoreError, ClientError)
-WARNING = "EC2 Spot Instance Interruption Warning"
+Pods = Callable[[str], list[Object]]  # the pods bound to a node, by its name
 
 
-@dataclass
-class _Instance:
-    """One that is booting, there, or going. `machine` is None until it has booted."""
+def node_spec(
+    instance: Mapping[str, Any],
+    region: str,
+    *,
+    labels: Mapping[str, str],
+    taints: Sequence[Mapping[str, str]],
+    group: str = "",
+    version: str = "",
+) -> NodeSpec:
+    """The node an instance becomes; `instance` as DescribeInstances has it. Raises UnknownInstanceType."""
+    private = str(instance["PrivateIpAddress"]).replace(".", "-")
+    domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
+    return NodeSpec(
+        name=f"ip-{private}.{domain}",
+        instance_id=instance["InstanceId"],
+        type=instance_type(instance["InstanceType"]),
+        group=group,
+        zone=instance["Placement"]["AvailabilityZone"],
+        region=region,
+        subnet=instance.get("SubnetId", ""),
+        capacity_type="SPOT" if instance.get("InstanceLifecycle") == "spot" else "ON_DEMAND",
+        image=instance["ImageId"],
+        labels=labels,
+        taints=taints,
+        version=version,
+    )
 
-    identity: str
-    machine: Machine | None = None
-    going: bool = False
-    work: asyncio.Task[None] | None = field(default=None, repr=False)
 
+async def boot(platform: Platform, spec: NodeSpec, pods: Pods) -> Machine:
+    """A new instance boots and joins the cluster. Given up in the middle it leaves no Node behind.
 
-class Instances:
-    """Keeps nodes in step with the instances tagged for the cluster that no node group has made."""
-
-    def __init__(self, platform: Platform, pods: Callable[[str], list[Object]]) -> None:
-        self._platform, self._pods = platform, pods
-        self._known: dict[str, _Instance] = {}
-        self._trouble = ""
-
-    def machines(self) -> list[Machine]:
-        return [known.machine for known in self._known.values() if known.machine]
-
-    async def run(self) -> None:
-        """For ever. An instance that is there when this begins joins as one that has just been launched."""
-        while True:
-            try:
-                self._follow(await self._describe())
-                self._trouble = ""
-            except PASSING as error:
-                if str(error) != self._trouble:
-                    log.warning("instances of %s: %s", self._platform.cluster, error)
-                self._trouble = str(error)
-            await asyncio.sleep(POLL_SECONDS)
-
-    async def stop(self) -> None:
-        """End every process of every node; instances and Node objects stay as they are."""
-        tasks = [known.work for known in self._known.values() if known.work]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(machine.stop() for machine in self.machines()))
-
-    async def reclaim(self, machine: Machine, notice: float) -> None:
-        """EC2 takes a spot instance back: EventBridge is told, and `notice` seconds later it is terminated."""
-        aws, identity = self._platform.aws, machine.spec.instance_id
-        machine.leaving = True
-        detail = json.dumps({"instance-id": identity, "instance-action": "terminate"})
-        entry: Any = {"Source": "aws.ec2", "DetailType": WARNING, "Detail": detail, "Resources": []}
-        await aws.call(aws.events.put_events, Entries=[entry])
-        known = self._known[identity]
-        known.work = asyncio.create_task(self._terminate_after(identity, notice))
-
-    async def _terminate_after(self, identity: str, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-        aws = self._platform.aws
+    Raises PASSING, AddressesExhausted.
+    """
+    await asyncio.sleep(platform.settings.node_boot_seconds)
+    machine = Machine(platform, spec)
+    joining = asyncio.create_task(machine.start([]))
+    try:
+        await asyncio.shield(joining)
+    except BaseException:
+        # What the API server has been asked may come about yet: only then it can be taken back.
+        await asyncio.wait({joining}, timeout=UNANSWERED_SECONDS)
+        joining.cancel()
+        await asyncio.gather(joining, return_exceptions=True)
+        await machine.stop()
         try:
-            await aws.call(aws.ec2.terminate_instances, InstanceIds=[identity])
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "InvalidInstanceID.NotFound":
-                log.warning("instance %s not terminated: %s", identity, error)
+            await machine.remove()
+        except PASSING as error:
+            log.warning("node %s did not join, and was not cleared away: %s", machine.name, error)
+        raise
+    _take(machine, pods)
+    return machine
 
-    async def _describe(self) -> dict[str, Any]:
-        """The running instances by id."""
-        aws, cluster = self._platform.aws, self._platform.cluster
-        answer = await aws.call(
-            aws.ec2.describe_instances,
-            Filters=[
-                {"Name": f"tag:kubernetes.io/cluster/{cluster}", "Values": ["owned"]},
-                {"Name": "instance-state-name", "Values": list(RUNNING)},
-            ],
-        )
-        found = [i for reservation in answer["Reservations"] for i in reservation["Instances"]]
-        return {
-            i["InstanceId"]: i for i in found if all(tag["Key"] != GROUP_TAG for tag in i.get("Tags", []))
-        }
 
-    def _follow(self, running: dict[str, Any]) -> None:
-        for identity, described in running.items():
-            if identity not in self._known:
-                known = self._known[identity] = _Instance(identity)
-                known.work = asyncio.create_task(self._boot(known, described))
-        for identity, known in list(self._known.items()):
-            if identity not in running and not known.going:
-                known.going = True
-                launching, known.work = known.work, asyncio.create_task(self._end(known))
-                if launching:
-                    launching.cancel()
+async def adopt(platform: Platform, spec: NodeSpec, pods: Pods) -> Machine:
+    """An instance whose Node is there already serves it again. Raises PASSING, AddressesExhausted."""
+    machine = Machine(platform, spec)
+    try:
+        await machine.start([])
+    except BaseException:
+        await machine.stop()
+        raise
+    _take(machine, pods)
+    return machine
 
-    async def _boot(self, known: _Instance, described: Any) -> None:
-        """An instance that cannot join runs on, and costs, without a node: as on EC2."""
+
+def _take(machine: Machine, pods: Pods) -> None:
+    for pod in pods(machine.name):  # bound between the registration and now
+        machine.on_pod("ADDED", pod)
+
+
+async def terminate(platform: Platform, instance: str) -> None:
+    """One that is gone already is no error. Raises botocore's."""
+    aws = platform.aws
+    try:
+        await aws.call(aws.ec2.terminate_instances, InstanceIds=[instance])
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "InvalidInstanceID.NotFound":
+            raise
+
+
+async def until_done(what: str, step: Callable[[], Awaitable[None]], attempts: int = 20) -> None:
+    """Repeat a step of letting a node go through passing failures; the last one is logged and the rest goes on."""
+    for left in reversed(range(attempts)):
         try:
-            spec = await self._spec(described)
-            await asyncio.sleep(self._platform.settings.node_boot_seconds)
-            machine = Machine(self._platform, spec)
-            try:
-                await machine.start([])
-            except BaseException:
-                await machine.stop()
-                raise
-        except (*PASSING, UnknownInstanceType, AddressesExhausted, NoNodeConfig) as error:
-            log.warning("instance %s does not join: %s", known.identity, error)
+            await step()
+        except PASSING as error:
+            if isinstance(error, ApiError) and error.code == 404:
+                return  # the node is gone: nothing is left to be done to it
+            if not left:
+                log.warning("%s: given up: %s", what, error)
+                return
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
             return
-        known.machine = machine
-        for pod in self._pods(spec.name):  # bound between the registration and now
-            machine.on_pod("ADDED", pod)
 
-    async def _spec(self, described: Any) -> NodeSpec:
-        """Raises NoNodeConfig, UnknownInstanceType."""
-        platform, aws = self._platform, self._platform.aws
-        attribute = await aws.call(
-            aws.ec2.describe_instance_attribute, InstanceId=described["InstanceId"], Attribute="userData"
-        )
-        encoded = (attribute.get("UserData") or {}).get("Value") or ""
-        config = read_node_config(base64.b64decode(encoded).decode())
-        if config.cluster != platform.cluster:
-            raise NoNodeConfig(f"its NodeConfig names the cluster {config.cluster}")
-        private = str(described["PrivateIpAddress"]).replace(".", "-")
-        region = platform.settings.region
-        domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
-        return NodeSpec(
-            name=f"ip-{private}.{domain}",
-            instance_id=described["InstanceId"],
-            type=instance_type(described["InstanceType"]),
-            group="",
-            zone=described["Placement"]["AvailabilityZone"],
-            region=region,
-            subnet=described.get("SubnetId", ""),
-            capacity_type="SPOT" if described.get("InstanceLifecycle") == "spot" else "ON_DEMAND",
-            image=described["ImageId"],
-            labels=config.labels,
-            taints=config.taints,
-        )
 
-    async def _end(self, known: _Instance) -> None:
-        """The instance is gone: so are its pods, and its node, unless a finalizer keeps that."""
-        machine = known.machine
-        if machine is not None:
-            machine.leaving = True
-            await machine.stop()
-            try:
-                await machine.fall_silent(timestamp())
-            except PASSING as error:
-                if not (isinstance(error, ApiError) and error.code == 404):
-                    log.warning("node %s is gone, and still seems to be there: %s", machine.name, error)
-            try:
-                await machine.remove()
-            except PASSING as error:
-                log.warning("node %s is gone, and was not cleared away: %s", machine.name, error)
-        del self._known[known.identity]
+async def follow(what: str, look: Callable[[], Awaitable[None]], seconds: float) -> None:
+    """Look for ever, every so many seconds. A failed look passes; the same trouble is logged once."""
+    trouble = ""
+    while True:
+        try:
+            await look()
+            trouble = ""
+        except PASSING as error:
+            if str(error) != trouble:
+                log.warning("%s: %s", what, error)
+            trouble = str(error)
+        await asyncio.sleep(seconds)
+
+
+async def halt(work: Iterable[asyncio.Task[None] | None], machines: Iterable[Machine]) -> None:
+    """End every process of every node; instances and Node objects stay as they are."""
+    tasks = [task for task in work if task]
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.gather(*(machine.stop() for machine in machines))

@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import aiohttp
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from sandbox.apiclient import ApiError, Object
+from sandbox.apiclient import Object
 from sandbox.nodes import node_objects
 from sandbox.nodes.addresses import AddressesExhausted
-from sandbox.nodes.faulty import is_on
-from sandbox.nodes.instance_types import InstanceType, UnknownInstanceType, instance_type
+from sandbox.nodes.instance_types import UnknownInstanceType, instance_type
+from sandbox.nodes.instances import (
+    PASSING,
+    Pods,
+    adopt,
+    boot,
+    follow,
+    halt,
+    node_spec,
+    terminate,
+    until_done,
+)
 from sandbox.nodes.machine import Machine
 from sandbox.nodes.membership import Member, Wanted, decide
 from sandbox.nodes.node_objects import NodeSpec
@@ -29,7 +39,8 @@ LAUNCH_RETRY_SECONDS = 1.0  # Auto Scaling tries again after a failed launch, in
 # A group in another status (DELETING, CREATE_FAILED …) wants no nodes.
 WANTING = ("CREATING", "ACTIVE", "UPDATING", "DEGRADED")
 Group = Mapping[str, Any]  # as DescribeNodegroup returns it
-PASSING = (ApiError, aiohttp.ClientError, TimeoutError, BotoCoreError, ClientError)
+# What EC2 says where it has none of a type to give: Auto Scaling goes on to the group's next one.
+UNFULFILLABLE = ("InsufficientInstanceCapacity", "VcpuLimitExceeded", "MaxSpotInstanceCountExceeded")
 
 
 @dataclass(frozen=True)
@@ -41,48 +52,26 @@ class Marks:
 
 
 class NodeGroups:
-    """Keeps the cluster's nodes in step with its node groups. `pods` gives the pods bound to a node."""
+    """Keeps the cluster's nodes in step with its node groups."""
 
-    def __init__(self, platform: Platform, pods: Callable[[str], list[Object]]) -> None:
+    def __init__(self, platform: Platform, pods: Pods) -> None:
         self._platform, self._pods = platform, pods
         self._members: list[Member] = []
         self._order = 0
         self._retry_at: dict[str, float] = {}
         self._marks: dict[str, Marks] = {}
-        self._trouble = ""
+        self._adopted = False
 
     def machines(self) -> list[Machine]:
         """Every registered node."""
         return [member.machine for member in self._members if member.machine]
 
-    def machine(self, name: str) -> Machine | None:
-        return next((m for m in self.machines() if m.name == name), None)
-
     async def run(self) -> None:
         """Adopt the nodes that are there, then follow the groups for ever."""
-        adopted = False
-        while True:
-            try:
-                groups = await self._describe()
-                if not adopted:
-                    await self._adopt()
-                    adopted = True
-                self._converge(groups)
-                await self._mark(groups)
-                self._trouble = ""
-            except PASSING as error:
-                if str(error) != self._trouble:
-                    log.warning("node groups of %s: %s", self._platform.cluster, error)
-                self._trouble = str(error)
-            await asyncio.sleep(POLL_SECONDS)
+        await follow(f"node groups of {self._platform.cluster}", self._look, POLL_SECONDS)
 
     async def stop(self) -> None:
-        """End every process of every node; instances and Node objects stay as they are."""
-        tasks = [m.work for m in self._members if m.work]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.gather(*(machine.stop() for machine in self.machines()))
+        await halt([member.work for member in self._members], self.machines())
 
     async def reclaim(self, machine: Machine, notice: float) -> None:
         """EC2 takes a spot instance back `notice` seconds after saying so; its group then launches another."""
@@ -102,6 +91,14 @@ class NodeGroups:
         self._start_leaving(member, taint, notice)
 
     # --- what is wanted
+
+    async def _look(self) -> None:
+        groups = await self._describe()
+        if not self._adopted:
+            await self._adopt()
+            self._adopted = True
+        self._converge(groups)
+        await self._mark(groups)
 
     async def _describe(self) -> dict[str, Group]:
         aws, cluster = self._platform.aws, self._platform.cluster
@@ -149,7 +146,7 @@ class NodeGroups:
             marks = Marks(dict(group.get("labels") or {}), node_objects.kubernetes_taints(group))
             before = self._marks.get(name, marks)
             if marks != before:
-                for member in self._members:
+                for member in list(self._members):
                     if member.group == name and member.machine:
                         await member.machine.mark(before.labels, marks.labels, before.taints, marks.taints)
             self._marks[name] = marks
@@ -165,88 +162,82 @@ class NodeGroups:
     async def _launch(self, member: Member, group: Group) -> None:
         instance = ""
         try:
-            spec = await self._instance(member, group)
-            instance = spec.instance_id
-            await asyncio.sleep(self._platform.settings.node_boot_seconds)
-            await self._register(member, spec)
+            described = await self._run_instance(member, group)
+            instance = described["InstanceId"]
+            spec = node_spec(
+                described,
+                self._platform.settings.region,
+                labels=group.get("labels") or {},
+                taints=node_objects.kubernetes_taints(group),
+                group=group["nodegroupName"],
+                version=str(group.get("releaseVersion") or "").partition("-")[0],
+            )
+            member.machine = await boot(self._platform, spec, self._pods)
         except asyncio.CancelledError:
-            await self._terminate(instance)
+            await self._give_back(instance)
             raise
-        except (*PASSING, Refused, UnknownInstanceType, AddressesExhausted) as error:
+        except (*PASSING, UnknownInstanceType, AddressesExhausted) as error:
             log.warning("node group %s: no node: %s", member.group, error)
+            await self._give_back(instance)
             self._retry_at[member.group] = asyncio.get_running_loop().time() + LAUNCH_RETRY_SECONDS
             self._members.remove(member)
-            await self._terminate(instance)
 
-    async def _instance(self, member: Member, group: Group) -> NodeSpec:
-        """Run the EC2 instance. Raises Refused where EC2 has none to give."""
-        platform, aws = self._platform, self._platform.aws
-        kind = await self._instance_type(group)
-        if platform.faults.hit("capacity", target=kind.name):
-            raise Refused(f"InsufficientInstanceCapacity: no capacity for {kind.name}")
-        if kind.gpus and is_on(platform.faults, "quota-zero", ""):
-            raise Refused("VcpuLimitExceeded: the vCPU limit of this instance family is 0")
-        name, cluster = group["nodegroupName"], platform.cluster
+    async def _run_instance(self, member: Member, group: Group) -> Any:
+        """The instance, of the first of the group's types that EC2 has. Raises botocore's errors, UnknownInstanceType."""
+        *others, last = await self._instance_types(group)
+        for kind in others:
+            try:
+                return await self._ask(member, group, kind)
+            except ClientError as error:
+                if error.response["Error"]["Code"] not in UNFULFILLABLE:
+                    raise
+                log.warning("node group %s: no %s: %s", member.group, kind, error)
+        return await self._ask(member, group, last)
+
+    async def _ask(self, member: Member, group: Group, kind: str) -> Any:
+        instance_type(kind)  # what cannot become a node is not launched
+        aws, cluster = self._platform.aws, self._platform.cluster
         spot = group.get("capacityType") == "SPOT"
         market: dict[str, Any] = {"InstanceMarketOptions": {"MarketType": "spot"}} if spot else {}
         tags = {
             "eks:cluster-name": cluster,
-            "eks:nodegroup-name": name,
+            "eks:nodegroup-name": group["nodegroupName"],
             f"kubernetes.io/cluster/{cluster}": "owned",
         }
-        answer = await aws.call(
-            aws.ec2.run_instances,
-            ImageId="ami-12c6146b",  # any: moto knows it, nothing boots from it
-            MinCount=1,
-            MaxCount=1,
-            InstanceType=kind.name,  # type: ignore[arg-type]  # boto3's stubs list every type by name
-            SubnetId=member.subnet,
-            TagSpecifications=[
-                {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
-            ],
-            **market,
+        request = asyncio.ensure_future(
+            aws.call(
+                aws.ec2.run_instances,
+                ImageId="ami-12c6146b",  # any: moto knows it, nothing boots from it
+                MinCount=1,
+                MaxCount=1,
+                InstanceType=kind,  # type: ignore[arg-type]  # boto3's stubs list every type by name
+                SubnetId=member.subnet,
+                TagSpecifications=[
+                    {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
+                ],
+                **market,
+            )
         )
-        instance = answer["Instances"][0]
-        private = str(instance["PrivateIpAddress"]).replace(".", "-")
-        region = platform.settings.region
-        domain = "ec2.internal" if region == "us-east-1" else f"{region}.compute.internal"
-        return NodeSpec(
-            name=f"ip-{private}.{domain}",
-            instance_id=instance["InstanceId"],
-            type=kind,
-            group=name,
-            zone=instance["Placement"]["AvailabilityZone"],
-            region=region,
-            subnet=member.subnet,
-            capacity_type=group.get("capacityType") or "ON_DEMAND",
-            image=instance["ImageId"],
-            labels=group.get("labels") or {},
-            taints=node_objects.kubernetes_taints(group),
-            version=str(group.get("releaseVersion") or "").partition("-")[0],
-        )
+        try:
+            return (await asyncio.shield(request))["Instances"][0]
+        except asyncio.CancelledError:
+            with contextlib.suppress(
+                *PASSING
+            ):  # EC2 has been asked: what it launches all the same goes again
+                await self._give_back((await request)["Instances"][0]["InstanceId"])
+            raise
 
-    async def _instance_type(self, group: Group) -> InstanceType:
-        """The group's first type, or its launch template's."""
+    async def _instance_types(self, group: Group) -> list[str]:
+        """The group's types in the order they are tried, or its launch template's."""
         if types := group.get("instanceTypes"):
-            return instance_type(types[0])
+            return list(types)
         aws, template = self._platform.aws, group["launchTemplate"]
         answer = await aws.call(
             aws.ec2.describe_launch_template_versions,
             LaunchTemplateId=template["id"],
             Versions=[str(template.get("version") or "$Default")],
         )
-        return instance_type(answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]["InstanceType"])
-
-    async def _register(self, member: Member, spec: NodeSpec) -> None:
-        machine = Machine(self._platform, spec)
-        try:
-            await machine.start([])
-        except BaseException:
-            await machine.stop()
-            raise
-        member.machine = machine
-        for pod in self._pods(spec.name):  # bound between the registration and now
-            machine.on_pod("ADDED", pod)
+        return [answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]["InstanceType"]]
 
     async def _adopt(self) -> None:
         """Nodes an earlier run of this program left in the cluster: their instances live on, their pods start anew."""
@@ -257,67 +248,52 @@ class NodeGroups:
                 continue
             spec = _spec_of(node, self._platform.settings.region)
             self._order += 1
-            member = Member(spec.group, self._order)
-            await self._register(member, spec)
-            self._members.append(member)
+            machine = await adopt(self._platform, spec, self._pods)
+            self._members.append(Member(spec.group, self._order, machine=machine))
 
     # --- going
 
     def _start_leaving(self, member: Member, taint: Object | None, limit: float | None) -> None:
-        task = asyncio.create_task(self._leave(member, taint, limit))
-        launching, member.work = member.work, task
-        if launching and not launching.done():
+        launching = member.work
+        member.work = asyncio.create_task(self._leave(member, launching, taint, limit))
+        if launching:
             launching.cancel()
 
-    async def _leave(self, member: Member, taint: Object | None, limit: float | None) -> None:
-        machine = member.machine
-        if machine is None:
+    async def _leave(
+        self, member: Member, launching: asyncio.Task[None] | None, taint: Object | None, limit: float | None
+    ) -> None:
+        if launching:
+            await asyncio.gather(launching, return_exceptions=True)
+        if machine := member.machine:
+            await self._end(machine, taint, limit)
+        if member in self._members:  # a launch that failed meanwhile has let go of it
             self._members.remove(member)
-            return
+
+    async def _end(self, machine: Machine, taint: Object | None, limit: float | None) -> None:
         machine.leaving = True
-        await self._until_done(lambda: machine.cordon(taint))
+        what = f"node {machine.name} leaves"
+        await until_done(what, lambda: machine.cordon(taint))
         if not machine.lost:
             began = asyncio.get_running_loop().time()
             await machine.drain(limit)
             if limit is not None:  # a spot instance stays until its time has come
                 await asyncio.sleep(max(0.0, limit - (asyncio.get_running_loop().time() - began)))
         await machine.stop()
-        await self._until_done(lambda: self._terminate(machine.spec.instance_id))
-        await self._until_done(machine.remove)
-        self._members.remove(member)
+        await until_done(what, lambda: terminate(self._platform, machine.spec.instance_id))
+        await until_done(what, machine.remove)
 
-    async def _until_done(self, step: Callable[[], Any], attempts: int = 20) -> None:
-        """Repeat a step of leaving through passing failures; the last one is logged and the leaving goes on."""
-        for attempt in range(attempts):
-            try:
-                await step()
-            except PASSING as error:
-                if attempt == attempts - 1 or (isinstance(error, ApiError) and error.code == 404):
-                    log.warning("a node of %s leaves without: %s", self._platform.cluster, error)
-                    return
-                await asyncio.sleep(POLL_SECONDS)
-            else:
-                return
-
-    async def _terminate(self, instance: str) -> None:
-        if not instance:
-            return
-        aws = self._platform.aws
-        try:
-            await aws.call(aws.ec2.terminate_instances, InstanceIds=[instance])
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "InvalidInstanceID.NotFound":
-                raise
+    async def _give_back(self, instance: str) -> None:
+        """Terminate what did not become a node; nothing where none was launched."""
+        if instance:
+            await until_done(
+                f"instance {instance} is given back", lambda: terminate(self._platform, instance)
+            )
 
 
 def generation_of(group: Group) -> str:
     """What a group's instances are launched from: EKS replaces them all when it changes."""
     template = group.get("launchTemplate") or {}
     return f"{group.get('releaseVersion')} {template.get('id')} {template.get('version')}"
-
-
-class Refused(Exception):
-    """EC2 launches no instance."""
 
 
 def _spec_of(node: Object, region: str) -> NodeSpec:

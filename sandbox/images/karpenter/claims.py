@@ -31,6 +31,7 @@ from sandbox.images.karpenter.resources import (
     FINALIZER,
     REGISTERED,
     UNREGISTERED_TAINT,
+    said_taint,
     same_taint,
 )
 
@@ -184,18 +185,13 @@ def not_initialized(node: Object, claim: Object) -> tuple[str, str] | None:
     taints = node["spec"].get("taints") or []
     for startup in claim["spec"].get("startupTaints") or []:
         if any(same_taint(startup, taint) for taint in taints):
-            return "StartupTaintsExist", f'StartupTaint "{_said(startup)}" still exists'
+            return "StartupTaintsExist", f'StartupTaint "{said_taint(startup)}" still exists'
     for taint in taints:
         if (taint["key"], taint["effect"]) in EPHEMERAL_TAINTS:
-            return "KnownEphemeralTaintsExist", f'KnownEphemeralTaint "{_said(taint)}" still exists'
+            return "KnownEphemeralTaintsExist", f'KnownEphemeralTaint "{said_taint(taint)}" still exists'
     have = status_of(node).get("allocatable") or {}
     asked: Mapping[str, Any] = (claim["spec"].get("resources") or {}).get("requests") or {}
     for name in asked:
         if name in status_of(claim).get("allocatable", {}) and str(have.get(name, "0")) == "0":
             return "ResourceNotRegistered", f'Resource "{name}" was requested but not registered'
     return None
-
-
-def _said(taint: Object) -> str:
-    value = f"={taint['value']}" if taint.get("value") else ""
-    return f"{taint['key']}{value}:{taint['effect']}"

@@ -1,4 +1,4 @@
-"""EC2, IAM, EKS, SSM and SQS as Karpenter asks them: each method one question or one act, run in a thread."""
+"""AWS as Karpenter asks it: the cluster, prices, instances, interruptions. Each method one question or one act, run in a thread."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from botocore.exceptions import ClientError
 from sandbox.controllers.objects import Object
 from sandbox.images.karpenter.claims import Cluster
 from sandbox.images.karpenter.offerings import NODE_CLASS, Offering
+from sandbox.images.karpenter.tags import tag_filter, tag_list
 
 # What EC2 says when it has none to give (pkg/errors/errors.go): the offering is left alone for a while.
 UNFULFILLABLE = (
@@ -83,13 +84,14 @@ class Cloud:
             )
         return self._clients[service]
 
-    async def _ask(self, service: str, operation: str, **parameters: Any) -> Any:
+    async def ask(self, service: str, operation: str, **parameters: Any) -> Any:
+        """The answer of one call of boto3's."""
         client = await asyncio.to_thread(self._client, service)
         return await asyncio.to_thread(getattr(client, operation), **parameters)
 
     async def describe_cluster(self) -> tuple[Cluster, str]:
         """What nodes need to join, and the Kubernetes version."""
-        found = (await self._ask("eks", "describe_cluster", name=self.cluster))["cluster"]
+        found = (await self.ask("eks", "describe_cluster", name=self.cluster))["cluster"]
         network = found.get("kubernetesNetworkConfig") or {}
         joined = Cluster(
             self.cluster,
@@ -104,7 +106,7 @@ class Cloud:
         found: dict[str, float] = {}
         token: dict[str, str] = {}
         while True:
-            answer = await self._ask(
+            answer = await self.ask(
                 "pricing",
                 "get_products",
                 ServiceCode="AmazonEC2",
@@ -121,101 +123,6 @@ class Cloud:
             if not answer.get("NextToken"):
                 return found
             token = {"NextToken": answer["NextToken"]}
-
-    # --- what an EC2NodeClass selects
-
-    async def subnets(self, terms: Sequence[Object]) -> list[Object]:
-        """[{id, zone, zoneID}] of the subnets any term selects, those with the most free addresses first."""
-        found = await self._select("describe_subnets", "Subnets", "SubnetId", "SubnetIds", terms)
-        found.sort(key=lambda s: (-int(s["AvailableIpAddressCount"]), s["SubnetId"]))
-        return [
-            {"id": s["SubnetId"], "zone": s["AvailabilityZone"], "zoneID": s["AvailabilityZoneId"]}
-            for s in found
-        ]
-
-    async def security_groups(self, terms: Sequence[Object]) -> list[Object]:
-        found = await self._select("describe_security_groups", "SecurityGroups", "GroupId", "GroupIds", terms)
-        return [
-            {"id": g["GroupId"], "name": g["GroupName"]} for g in sorted(found, key=lambda g: g["GroupId"])
-        ]
-
-    async def _select(
-        self, operation: str, answer: str, identity: str, parameter: str, terms: Sequence[Object]
-    ) -> list[Any]:
-        chosen: dict[str, Any] = {}
-        for term in terms:
-            if term.get("id"):
-                asked: dict[str, Any] = {parameter: [term["id"]]}
-            else:
-                filters = [_tag_filter(name, value) for name, value in (term.get("tags") or {}).items()]
-                if term.get("name"):
-                    filters.append({"Name": "group-name", "Values": [term["name"]]})
-                asked = {"Filters": filters}
-            try:
-                found = (await self._ask("ec2", operation, **asked))[answer]
-            except ClientError as error:
-                if not error.response["Error"]["Code"].endswith("NotFound"):
-                    raise
-                continue
-            chosen |= {item[identity]: item for item in found}
-        return list(chosen.values())
-
-    async def images(self, terms: Sequence[Object], version: str) -> list[Object]:
-        """[{id, name, requirements}]: an alias' images from SSM, as `recommended` says; others by id. GPU types get NVIDIA's."""
-        gpu = {"key": "karpenter.k8s.aws/instance-gpu-count", "operator": "Exists"}
-        no_gpu = {"key": "karpenter.k8s.aws/instance-gpu-count", "operator": "DoesNotExist"}
-        found: list[Object] = []
-        for term in terms:
-            if term.get("id"):
-                found.append({"id": term["id"], "requirements": []})
-                continue
-            family = str(term.get("alias") or "").partition("@")[0]
-            if family != "al2023":
-                continue  # resolved to nothing: the class is not ready, and says so
-            base = f"/aws/service/eks/optimized-ami/{version}/amazon-linux-2023/x86_64"
-            for variant, requirement in (("nvidia", gpu), ("standard", no_gpu)):
-                path = f"{base}/{variant}/recommended"
-                image = (await self._ask("ssm", "get_parameter", Name=f"{path}/image_id"))["Parameter"][
-                    "Value"
-                ]
-                name = (await self._ask("ssm", "get_parameter", Name=f"{path}/image_name"))["Parameter"][
-                    "Value"
-                ]
-                found.append({"id": image, "name": name, "requirements": [requirement]})
-        return found
-
-    async def ensure_profile(self, name: str, role: str, tags: Mapping[str, str]) -> None:
-        """An instance profile of that name with the role in it."""
-        try:
-            profile = (await self._ask("iam", "get_instance_profile", InstanceProfileName=name))[
-                "InstanceProfile"
-            ]
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchEntity":
-                raise
-            made = await self._ask(
-                "iam", "create_instance_profile", InstanceProfileName=name, Tags=_tags(tags)
-            )
-            profile = made["InstanceProfile"]
-        if not any(held["RoleName"] == role for held in profile["Roles"]):
-            await self._ask("iam", "add_role_to_instance_profile", InstanceProfileName=name, RoleName=role)
-
-    async def delete_profile(self, name: str) -> None:
-        try:
-            profile = (await self._ask("iam", "get_instance_profile", InstanceProfileName=name))[
-                "InstanceProfile"
-            ]
-            for held in profile["Roles"]:
-                await self._ask(
-                    "iam",
-                    "remove_role_from_instance_profile",
-                    InstanceProfileName=name,
-                    RoleName=held["RoleName"],
-                )
-            await self._ask("iam", "delete_instance_profile", InstanceProfileName=name)
-        except ClientError as error:
-            if error.response["Error"]["Code"] != "NoSuchEntity":
-                raise
 
     # --- instances
 
@@ -238,7 +145,7 @@ class Cloud:
         ]
         strategy = "price-capacity-optimized" if capacity_type == "spot" else "lowest-price"
         options = {"spot": "SpotOptions", "on-demand": "OnDemandOptions"}[capacity_type]
-        answer = await self._ask(
+        answer = await self.ask(
             "ec2",
             "create_fleet",
             Type="instant",
@@ -253,7 +160,7 @@ class Cloud:
                 "TotalTargetCapacity": 1,
             },
             TagSpecifications=[
-                {"ResourceType": kind, "Tags": _tags(tags)} for kind in ("instance", "volume", "fleet")
+                {"ResourceType": kind, "Tags": tag_list(tags)} for kind in ("instance", "volume", "fleet")
             ],
             **{options: {"AllocationStrategy": strategy}},
         )
@@ -275,12 +182,12 @@ class Cloud:
         name = f"karpenter.k8s.aws/{digest}"
         tags = {"karpenter.k8s.aws/cluster": self.cluster, NODE_CLASS: node_class}
         try:
-            await self._ask(
+            await self.ask(
                 "ec2",
                 "create_launch_template",
                 LaunchTemplateName=name,
                 LaunchTemplateData=data,
-                TagSpecifications=[{"ResourceType": "launch-template", "Tags": _tags(tags)}],
+                TagSpecifications=[{"ResourceType": "launch-template", "Tags": tag_list(tags)}],
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "InvalidLaunchTemplateName.AlreadyExistsException":
@@ -290,21 +197,21 @@ class Cloud:
     async def delete_launch_templates(self, node_class: str) -> None:
         """Every launch template this controller has made for an EC2NodeClass."""
         filters = [
-            _tag_filter("karpenter.k8s.aws/cluster", self.cluster),
-            _tag_filter(NODE_CLASS, node_class),
+            tag_filter("karpenter.k8s.aws/cluster", self.cluster),
+            tag_filter(NODE_CLASS, node_class),
         ]
-        for template in (await self._ask("ec2", "describe_launch_templates", Filters=filters))[
+        for template in (await self.ask("ec2", "describe_launch_templates", Filters=filters))[
             "LaunchTemplates"
         ]:
-            await self._ask("ec2", "delete_launch_template", LaunchTemplateId=template["LaunchTemplateId"])
+            await self.ask("ec2", "delete_launch_template", LaunchTemplateId=template["LaunchTemplateId"])
 
     async def alive(self) -> dict[str, datetime]:
         """When they were launched, by id: the instances of the cluster's NodeClaims that are neither ended nor ending."""
-        answer = await self._ask(
+        answer = await self.ask(
             "ec2",
             "describe_instances",
             Filters=[
-                _tag_filter(f"kubernetes.io/cluster/{self.cluster}", "owned"),
+                tag_filter(f"kubernetes.io/cluster/{self.cluster}", "owned"),
                 {"Name": "tag-key", "Values": ["karpenter.sh/nodeclaim"]},
                 {"Name": "instance-state-name", "Values": list(ALIVE)},
             ],
@@ -314,7 +221,7 @@ class Cloud:
 
     async def terminate(self, instance: str) -> None:
         try:
-            await self._ask("ec2", "terminate_instances", InstanceIds=[instance])
+            await self.ask("ec2", "terminate_instances", InstanceIds=[instance])
         except ClientError as error:
             if error.response["Error"]["Code"] != "InvalidInstanceID.NotFound":
                 raise
@@ -324,7 +231,7 @@ class Cloud:
     async def interruptions(self, queue: str) -> list[tuple[str, str, str]]:
         """(detail type, instance id, receipt) of up to ten messages, not waited for."""
         url = await self._queue(queue)
-        answer = await self._ask(
+        answer = await self.ask(
             "sqs", "receive_message", QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=0
         )
         messages = [(json.loads(m["Body"]), m["ReceiptHandle"]) for m in answer.get("Messages", [])]
@@ -334,20 +241,10 @@ class Cloud:
         ]
 
     async def done_with(self, queue: str, receipt: str) -> None:
-        await self._ask("sqs", "delete_message", QueueUrl=await self._queue(queue), ReceiptHandle=receipt)
+        await self.ask("sqs", "delete_message", QueueUrl=await self._queue(queue), ReceiptHandle=receipt)
 
     async def _queue(self, name: str) -> str:
-        return str((await self._ask("sqs", "get_queue_url", QueueName=name))["QueueUrl"])
-
-
-def _tag_filter(name: str, value: str) -> dict[str, Any]:
-    if value in ("", "*"):
-        return {"Name": "tag-key", "Values": [name]}
-    return {"Name": f"tag:{name}", "Values": [value]}
-
-
-def _tags(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
+        return str((await self.ask("sqs", "get_queue_url", QueueName=name))["QueueUrl"])
 
 
 def _refusal(errors: Sequence[Any]) -> Exception:

@@ -15,11 +15,11 @@ from sandbox.controllers.objects import (
     name_of,
     parse_time,
     status_of,
-    timestamp,
     uid_of,
 )
 from sandbox.controllers.writes import Delete, Patch
 from sandbox.images.karpenter.budgets import allowed
+from sandbox.images.karpenter.podevents import PodEvents
 from sandbox.images.karpenter.resources import (
     DISRUPTED_TAINT,
     DO_NOT_DISRUPT,
@@ -52,73 +52,80 @@ def blocking(claim: Object, node: Object, pods: Iterable[Object]) -> str:
     )
 
 
+def counted(nodes: Iterable[tuple[Object, Object | None, bool]]) -> tuple[int, int]:
+    """(nodes a budget is of, those of them that use it up) of (NodeClaim, its node, whether it is going).
+
+    pkg/controllers/disruption/helpers.go, BuildDisruptionBudgetMapping: what is not initialized yet, or terminated already,
+    does not count; what is going or not ready uses the budget up, whatever the reason.
+    """
+    counting = [
+        (node, going)
+        for claim, node, going in nodes
+        if node and condition_is(claim, "Initialized") and not condition_is(claim, "InstanceTerminating")
+    ]
+    return len(counting), sum(going or not condition_is(node, "Ready") for node, going in counting)
+
+
 class Disruption:
     """`step` looks at every NodeClaim once."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._residents: dict[str, frozenset[str]] = {}
+    def __init__(self, state: State, events: PodEvents) -> None:
+        self._state, self._events = state, events
         self._said: dict[str, str] = {}
 
     async def step(self) -> None:
-        for pool in self._state.world.store(NODE_POOLS):
+        pools = list(self._state.world.store(NODE_POOLS))
+        for pool in pools:
             claims = self._state.claims_of(name_of(pool))
             for claim in claims:
                 if not is_deleting(claim) and self._is_expired(claim):
                     log.info("expired nodeclaim %s", name_of(claim))
                     await self._state.world.write(COMPONENT, Delete(NODE_CLAIMS, claim))
-            await self._consolidate(pool, [claim for claim in claims if not self._is_expired(claim)])
+            await self._consolidate(pool, claims)
+        there = {uid_of(item) for item in (*pools, *self._state.claims())}
+        self._said = {uid: said for uid, said in self._said.items() if uid in there}
 
     def _is_expired(self, claim: Object) -> bool:
         limit = seconds_of(claim["spec"].get("expireAfter"))
         born = parse_time(claim["metadata"]["creationTimestamp"])
         return limit is not None and (self._state.world.now() - born).total_seconds() >= limit
 
+    def _is_going(self, claim: Object) -> bool:
+        return is_deleting(claim) or self._is_expired(claim)
+
     async def _consolidate(self, pool: Object, claims: list[Object]) -> None:
-        empty = [
-            claim for claim in claims if not is_deleting(claim) and await self._is_consolidatable(pool, claim)
-        ]
+        staying = [claim for claim in claims if not self._is_going(claim)]
+        empty = [claim for claim in staying if await self._is_consolidatable(pool, claim)]
         candidates = [claim for claim in empty if self._may_go(claim)]
         if not candidates:
             return
+        nodes, going = counted((claim, self._state.node_of(claim), self._is_going(claim)) for claim in claims)
         budgets = (pool["spec"].get("disruption") or {}).get("budgets")
-        going = sum(is_deleting(claim) for claim in claims)
-        left = allowed(budgets, "Empty", len(claims), self._state.world.now()) - going
-        if left <= 0:
+        permitted = allowed(budgets, "Empty", nodes, self._state.world.now())
+        if not permitted:
             said = "No allowed disruptions for disruption reason Empty due to blocking budget"
             self._say(pool, "NodePool", said)
-        for claim in candidates[: max(left, 0)]:
+        for claim in candidates[: max(permitted - going, 0)]:
             await self._disrupt(claim)
 
     async def _is_consolidatable(self, pool: Object, claim: Object) -> bool:
-        """Whether nothing came to the node or went from it for the NodePool's consolidateAfter; said in a condition."""
+        """Whether the node is empty, and nothing came to it or went for the NodePool's consolidateAfter; that is said in a condition."""
         state, node = self._state, self._state.node_of(claim)
-        if node is None or not condition_is(claim, "Initialized"):
-            return False
-        claim = await self._remember(claim, node)
-        wait = seconds_of((pool["spec"].get("disruption") or {}).get("consolidateAfter") or "0s")
         initialized = condition_of(claim, "Initialized")
-        assert initialized is not None
-        times = [status_of(claim).get("lastPodEventTime"), initialized["lastTransitionTime"]]
-        quiet = max(parse_time(time) for time in times if time)
-        if wait is None or (state.world.now() - quiet).total_seconds() < wait:
+        if node is None or initialized is None or initialized["status"] != "True":
+            return False
+        wait = seconds_of((pool["spec"].get("disruption") or {}).get("consolidateAfter") or "0s")
+        empty = not residents(state.pods_on(node))
+        written = (initialized["lastTransitionTime"], status_of(claim).get("lastPodEventTime"))
+        times = [*(parse_time(time) for time in written if time), self._events.last(name_of(node))]
+        quiet = (state.world.now() - max(time for time in times if time)).total_seconds()
+        if wait is None or quiet < wait:
             if condition_of(claim, "Consolidatable") is not None:
                 kept = [c for c in status_of(claim)["conditions"] if c["type"] != "Consolidatable"]
                 await state.set_status(claim, {**status_of(claim), "conditions": kept})
             return False
         await state.set_condition(claim, "Consolidatable", "True")
-        return not residents(state.pods_on(node)) and name_of(claim) not in state.nominated.values()
-
-    async def _remember(self, claim: Object, node: Object) -> Object:
-        """The claim with the time of the last pod's coming or going."""
-        now = frozenset(uid_of(pod) for pod in residents(self._state.pods_on(node)))
-        before = self._residents.get(uid_of(claim))
-        self._residents[uid_of(claim)] = now
-        if now == before or (before is None and not now):
-            return claim
-        status = {**status_of(claim), "lastPodEventTime": timestamp(self._state.world.now())}
-        await self._state.set_status(claim, status)
-        return {**claim, "status": status}
+        return empty and name_of(claim) not in state.nominated.values()
 
     def _may_go(self, claim: Object) -> bool:
         node = self._state.node_of(claim)

@@ -7,8 +7,9 @@ import logging
 
 from botocore.exceptions import ClientError
 
-from sandbox.controllers.objects import Object, is_deleting, name_of, status_of
+from sandbox.controllers.objects import Object, condition_is, is_deleting, name_of, status_of
 from sandbox.controllers.writes import Patch
+from sandbox.images.karpenter.discovery import Discovery
 from sandbox.images.karpenter.resources import (
     CLASS_FINALIZER,
     NODE_CLAIMS,
@@ -20,6 +21,16 @@ from sandbox.images.karpenter.state import COMPONENT, State
 
 log = logging.getLogger("karpenter")
 PARTS = ("ValidationSucceeded", "AMIsReady", "SubnetsReady", "SecurityGroupsReady", "InstanceProfileReady")
+# what a selector finds -> the condition, reason and message where it finds nothing
+NOT_FOUND = {
+    "amis": ("AMIsReady", "AMINotFound", "AMISelector did not match any AMIs"),
+    "subnets": ("SubnetsReady", "SubnetsNotFound", "SubnetSelector did not match any Subnets"),
+    "securityGroups": (
+        "SecurityGroupsReady",
+        "SecurityGroupsNotFound",
+        "SecurityGroupSelector did not match any SecurityGroups",
+    ),
+}
 REFRESH_SECONDS = 60.0  # settings.subnetRefreshInterval, amiRefreshInterval
 
 
@@ -28,6 +39,7 @@ class NodeClasses:
 
     def __init__(self, state: State, version: str) -> None:
         self._state, self._version = state, version
+        self._discovery = Discovery(state.cloud)
         self._looked: dict[str, tuple[int, float]] = {}
 
     async def step(self, node_class: Object, clock: float) -> None:
@@ -35,10 +47,7 @@ class NodeClasses:
             await self._end(node_class)
             return
         uid, generation = node_class["metadata"]["uid"], int(node_class["metadata"].get("generation") or 0)
-        ready = any(
-            c["type"] == "Ready" and c["status"] == "True"
-            for c in status_of(node_class).get("conditions") or []
-        )
+        ready = condition_is(node_class, "Ready")
         before, at = self._looked.get(uid, (-1, 0.0))
         if before == generation and clock - at < (REFRESH_SECONDS if ready else 2.0):
             return
@@ -54,11 +63,11 @@ class NodeClasses:
         self._looked[uid] = (generation, clock)
 
     async def _look(self, node_class: Object) -> Object:
-        spec, cloud, now = node_class["spec"], self._state.cloud, self._state.now()
+        spec, discovery, now = node_class["spec"], self._discovery, self._state.now()
         found: Object = {
-            "amis": await cloud.images(spec["amiSelectorTerms"], self._version),
-            "subnets": await cloud.subnets(spec["subnetSelectorTerms"]),
-            "securityGroups": await cloud.security_groups(spec["securityGroupSelectorTerms"]),
+            "amis": await discovery.images(spec["amiSelectorTerms"], self._version),
+            "subnets": await discovery.subnets(spec["subnetSelectorTerms"]),
+            "securityGroups": await discovery.security_groups(spec["securityGroupSelectorTerms"]),
         }
         profile = spec.get("instanceProfile") or self._profile_name(node_class)
         trouble = ""
@@ -66,22 +75,11 @@ class NodeClasses:
             trouble = await self._ensure_profile(profile, node_class)
         if not trouble:
             found["instanceProfile"] = profile
-        lacking = {
-            "AMIsReady": ("AMINotFound", "AMISelector did not match any AMIs") if not found["amis"] else None,
-            "SubnetsReady": ("SubnetsNotFound", "SubnetSelector did not match any Subnets")
-            if not found["subnets"]
-            else None,
-            "SecurityGroupsReady": (
-                "SecurityGroupsNotFound",
-                "SecurityGroupSelector did not match any SecurityGroups",
-            )
-            if not found["securityGroups"]
-            else None,
-            "InstanceProfileReady": ("InstanceProfileCreationFailed", trouble) if trouble else None,
-        }
-        item = {**node_class, "status": {**status_of(node_class), **found}}
+        lacking = {part: why for key, (part, *why) in NOT_FOUND.items() if not found[key]}
         if trouble:
-            item["status"].pop("instanceProfile", None)
+            lacking["InstanceProfileReady"] = ["InstanceProfileCreationFailed", trouble]
+        kept = {k: v for k, v in status_of(node_class).items() if k != "instanceProfile"}
+        item = {**node_class, "status": {**kept, **found}}
         for part in PARTS:
             reason, message = lacking.get(part) or ("", "")
             item["status"] = conditioned(
@@ -98,7 +96,7 @@ class NodeClasses:
             "karpenter.k8s.aws/ec2nodeclass": name_of(node_class),
         }
         try:
-            await self._state.cloud.ensure_profile(name, node_class["spec"].get("role", ""), tags)
+            await self._discovery.ensure_profile(name, node_class["spec"].get("role", ""), tags)
         except ClientError as error:
             if error.response["Error"]["Code"] != "NoSuchEntity":
                 raise
@@ -117,7 +115,8 @@ class NodeClasses:
         if CLASS_FINALIZER not in finalizers or used:
             return
         if not node_class["spec"].get("instanceProfile"):
-            await self._state.cloud.delete_profile(self._profile_name(node_class))
+            await self._discovery.delete_profile(self._profile_name(node_class))
         await self._state.cloud.delete_launch_templates(name_of(node_class))
+        self._looked.pop(node_class["metadata"]["uid"], None)
         body = {"metadata": {"finalizers": [f for f in finalizers if f != CLASS_FINALIZER]}}
         await self._state.world.write(COMPONENT, Patch(NODE_CLASSES, node_class, body))

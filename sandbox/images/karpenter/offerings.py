@@ -149,18 +149,25 @@ class Pool:
             NODE_CLASS: self.template["nodeClassRef"]["name"],
         }
 
-    def custom(self, pod: Object) -> dict[str, str] | None:
-        """Labels for the NodePool's requirements on keys of the user's own; None where the pod wants another value."""
-        chosen: dict[str, str] = {}
+    def custom(self, pod: Object) -> dict[str, str] | str:
+        """Labels for the NodePool's requirements on keys of the user's own; what differs where the pod selects otherwise.
+
+        In upstream's words (pkg/scheduling/requirements.go, Compatible).
+        """
+        values = {key: [value] for key, value in self.labels.items()}
+        requirements = [r for r in self.template["requirements"] if not is_well_known(r["key"])]
+        values |= {r["key"]: list(r["values"]) for r in requirements if r["operator"] == "In"}
+        open_keys = {r["key"] for r in requirements} - set(values)
         wanted = pod["spec"].get("nodeSelector") or {}
-        for requirement in self.template["requirements"]:
-            key, values = requirement["key"], requirement.get("values") or []
-            if is_well_known(key) or requirement["operator"] != "In":
+        for key, value in sorted(wanted.items()):
+            if is_well_known(key) or key in open_keys or value in values.get(key, []):
                 continue
-            if key in wanted and wanted[key] not in values:
-                return None
-            chosen[key] = wanted.get(key) or values[0]
-        return chosen
+            if key not in values:
+                return f'label "{key}" does not have known values'
+            return f"key {key}, {key} In [{value}] not in {key} In [{' '.join(sorted(values[key]))}]"
+        return {
+            r["key"]: wanted.get(r["key"]) or r["values"][0] for r in requirements if r["operator"] == "In"
+        }
 
     def suitable(self) -> list[Offering]:
         """The offerings its own requirements allow, the cheapest first."""

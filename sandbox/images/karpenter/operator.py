@@ -10,7 +10,7 @@ import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sandbox.apiclient import ApiError
-from sandbox.controllers.objects import NODES, Object, is_deleting, labels_of, name_of, status_of
+from sandbox.controllers.objects import NODES, Object, condition_is, is_deleting, labels_of, name_of
 from sandbox.controllers.writes import Delete
 from sandbox.images.karpenter.claims import Cluster
 from sandbox.images.karpenter.cloud import LaunchFailed
@@ -18,6 +18,7 @@ from sandbox.images.karpenter.disruption import Disruption
 from sandbox.images.karpenter.lifecycle import Lifecycle
 from sandbox.images.karpenter.nodeclasses import NodeClasses
 from sandbox.images.karpenter.offerings import CAPACITY_TYPE, TYPE, ZONE
+from sandbox.images.karpenter.podevents import PodEvents
 from sandbox.images.karpenter.provisioning import Provisioner, report_pool
 from sandbox.images.karpenter.resources import FINALIZER, NODE_CLAIMS, NODE_CLASSES, NODE_POOLS
 from sandbox.images.karpenter.state import COMPONENT, NEEDS, State
@@ -39,9 +40,11 @@ class Operator:
         self._lifecycle = Lifecycle(state, cluster)
         self._termination = Termination(state)
         self._provisioner = Provisioner(state)
-        self._disruption = Disruption(state)
+        self._pod_events = PodEvents(state)
+        self._disruption = Disruption(state, self._pod_events)
         self._news = asyncio.Event()
         self._looked = self._disrupted = float("-inf")
+        self._has_looked = False
         self._trouble: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -76,6 +79,7 @@ class Operator:
         await self._guarded("provisioning", self._provisioner.step(clock))
         for pool in world.store(NODE_POOLS):
             await self._guarded(f"nodepool {name_of(pool)}", report_pool(state, pool))
+        await self._guarded("pod events", self._pod_events.step())
         if clock - self._disrupted >= state.timing.look:
             self._disrupted = clock
             await self._guarded("disruption", self._disruption.step())
@@ -97,14 +101,14 @@ class Operator:
         """Which instances there are; what has no partner on the other side goes. Then the interruption queue."""
         state = self._state
         claims = state.claims()
-        if not claims and not state.alive and not self._queue:
+        # The first look is taken anyway: it finds what an earlier run launched and never wrote down.
+        if self._has_looked and not claims and not state.alive and not self._queue:
             return
         state.alive = await state.cloud.alive()
+        self._has_looked = True
         for claim in claims:
             instance, node = instance_of(claim), state.node_of(claim)
-            ready = node is not None and any(
-                c["type"] == "Ready" and c["status"] == "True" for c in status_of(node)["conditions"]
-            )
+            ready = node is not None and condition_is(node, "Ready")
             if instance and instance not in state.alive and not ready and not is_deleting(claim):
                 log.info("garbage collecting nodeclaim %s: its instance is gone", name_of(claim))
                 await self._lifecycle.delete(claim)

@@ -2,7 +2,8 @@
 
 As kubernetes-sigs/karpenter, pkg/controllers/provisioning/scheduling: the biggest pods first; nodes that are there before
 nodes of this round before new ones; NodePools by weight. Whether a pod fits a node is asked of the scheduler's own filters,
-each offering posing as the node it would become.
+each offering posing as the node it would become. What is said of a pod begins as upstream (v1.14.1, scheduler.go, nodeclaim.go);
+where no offering holds it, the filters' reasons follow instead of the requirements.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from sandbox.controllers.node_fit import matches_node_selection, untolerated_taint
+from sandbox.controllers.node_fit import matches_node_selection, tolerates, untolerated_taint
 from sandbox.controllers.objects import Object, quantity
 from sandbox.controllers.placement import Incoming
 from sandbox.controllers.pods import requests
 from sandbox.controllers.snapshot import NodeInfo, Snapshot
 from sandbox.controllers.volume_fit import volume_fit
 from sandbox.images.karpenter.offerings import Offering, Pool, resources, within
+from sandbox.images.karpenter.resources import said_taint
 
 MAX_TYPES = 60  # types one NodeClaim may name (pkg/controllers/provisioning/scheduling/nodeclaimtemplate.go)
 
@@ -85,14 +87,20 @@ class Packing:
         incoming = Incoming(pod, view, volumes)
         if self._on_a_node(incoming) or self._on_a_draft(incoming):
             return
+        if not self._pools:
+            self._plan.errors.append((pod, "no nodepools found"))
+            return
         reasons = []
         for pool in self._pools:
-            made = self._draft(incoming, pool)
+            if not (suitable := pool.suitable()):
+                continue  # EC2 offers nothing of it now
+            made = self._draft(incoming, pool, suitable)
             if isinstance(made, Draft):
                 self._plan.drafts.append(made)
                 return
-            reasons.append(f'incompatible with nodepool "{pool.name}", {made}')
-        self._plan.errors.append((pod, "; ".join(reasons) or "no nodepools found"))
+            reasons.append(made)
+        nothing = "nodepool requirements filtered out all available instance types"
+        self._plan.errors.append((pod, "; ".join(reasons) or nothing))
 
     def _on_a_node(self, incoming: Incoming) -> bool:
         for info in self._snapshot.nodes:
@@ -113,14 +121,21 @@ class Packing:
                 return True
         return False
 
-    def _draft(self, incoming: Incoming, pool: Pool) -> Draft | str:
+    def _draft(self, incoming: Incoming, pool: Pool, suitable: list[Offering]) -> Draft | str:
         """A node of this pool for the pod, or why there is none."""
-        custom, suitable = pool.custom(incoming.pod), pool.suitable()
-        if custom is None or not suitable:
-            return "no instance type met all requirements"
-        allowed = [o for o in suitable if within(o.type, self._remaining[pool.name])]
+        remaining = self._remaining[pool.name]
+        if remaining is not None and remaining.get("nodes", Decimal(1)) <= 0:
+            return f"node limits have been exhausted for nodepool (NodePool={pool.name})"
+        allowed = [offering for offering in suitable if within(offering.type, remaining)]
         if not allowed:
-            return "all available instance types exceed limits for nodepool"
+            return f"all available instance types exceed limits for nodepool (NodePool={pool.name})"
+        tolerations = incoming.pod["spec"].get("tolerations") or []
+        taints = [t for t in pool.template.get("taints") or [] if t["effect"] != "PreferNoSchedule"]
+        if untolerated := [t for t in taints if tolerates(tolerations, t) is None]:
+            return "; ".join(f"did not tolerate taint (taint={said_taint(t)})" for t in untolerated)
+        custom = pool.custom(incoming.pod)
+        if isinstance(custom, str):
+            return f"incompatible requirements, {custom}"
         labels, number = pool.labels | custom, len(self._plan.drafts)
         candidates = [(o, self._pose(o, pool, labels, f"draft-{number}")) for o in allowed]
         judged = [(candidate, incoming.refusal(candidate[1])) for candidate in candidates]
@@ -128,7 +143,7 @@ class Packing:
         if not kept:
             said = sorted({reason for _, refusal in judged if refusal for reason in refusal.reasons})
             return (
-                f"no instance type met the scheduling requirements or had enough resources: {', '.join(said)}"
+                f"no instance type met the scheduling requirements or had enough resources, {', '.join(said)}"
             )
         draft = Draft(pool, number, labels, kept)
         self._put(draft, incoming)
@@ -186,7 +201,9 @@ def _custom_differs(draft: Draft, pod: Object) -> bool:
     """The pod selects another value of a label of the user's own than the draft has taken."""
     custom = draft.pool.custom(pod)
     wanted = pod["spec"].get("nodeSelector") or {}
-    return custom is None or any(draft.labels[key] != value for key, value in custom.items() if key in wanted)
+    return isinstance(custom, str) or any(
+        draft.labels[key] != value for key, value in custom.items() if key in wanted
+    )
 
 
 def _order(pod: Object) -> tuple[Decimal, Decimal, str]:

@@ -26,20 +26,30 @@ EPHEMERAL_TAINTS = (
     (UNREGISTERED_TAINT["key"], UNREGISTERED_TAINT["effect"]),
 )
 
-_DURATION = re.compile(r"([0-9]+)(h|m|s)")
-_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|h|m|s)")
+_SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 
 
 def seconds_of(duration: str | None) -> float | None:
-    """A metav1.Duration in seconds; None for `Never` and where there is none."""
+    """A metav1.Duration in seconds; None for `Never` and where there is none. Raises ValueError."""
     if duration in (None, "", "Never"):
         return None
-    return sum(int(amount) * _SECONDS[unit] for amount, unit in _DURATION.findall(str(duration)))
+    text = str(duration)
+    parts = _PART.findall(text)
+    if "".join(amount + unit for amount, unit in parts) != text:
+        raise ValueError(f'time: invalid duration "{text}"')
+    return sum(float(amount) * _SECONDS[unit] for amount, unit in parts)
 
 
 def same_taint(one: Object, other: Object) -> bool:
     """v1.Taint.MatchTaint: by key and effect."""
     return (one["key"], one["effect"]) == (other["key"], other["effect"])
+
+
+def said_taint(taint: Object) -> str:
+    """key=value:effect (pkg/utils/pretty, Taint)."""
+    value = f"={taint['value']}" if taint.get("value") else ""
+    return f"{taint['key']}{value}:{taint['effect']}"
 
 
 def conditioned(

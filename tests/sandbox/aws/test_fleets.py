@@ -52,6 +52,29 @@ def test_the_cheapest_override_is_launched_from_the_template(
     ec2.terminate_instances(InstanceIds=[identity])
 
 
+def test_an_override_without_a_type_takes_the_templates(aws: Aws, subnets: list[str]) -> None:
+    """And counts against the quota of that type: 64 vCPUs are granted, a p5.48xlarge has 192."""
+    ec2 = aws.client("ec2")
+    for kind, code in (("m5.xlarge", None), ("p5.48xlarge", "VcpuLimitExceeded")):
+        data: Any = {"ImageId": "ami-12c6146b", "InstanceType": kind}
+        ec2.create_launch_template(LaunchTemplateName=kind, LaunchTemplateData=data)
+        answer = ec2.create_fleet(
+            Type="instant",
+            LaunchTemplateConfigs=[
+                {
+                    "LaunchTemplateSpecification": {"LaunchTemplateName": kind, "Version": "$Latest"},
+                    "Overrides": [{"SubnetId": subnets[0]}],
+                }
+            ],
+            TargetCapacitySpecification={"TotalTargetCapacity": 1, "DefaultTargetCapacityType": "on-demand"},
+        )
+        assert [e["ErrorCode"] for e in answer["Errors"]] == ([code] if code else [])
+        assert [i["InstanceType"] for i in answer["Instances"]] == ([] if code else [kind])
+        for made in answer["Instances"]:
+            ec2.terminate_instances(InstanceIds=made["InstanceIds"])
+        ec2.delete_launch_template(LaunchTemplateName=kind)
+
+
 def test_what_has_no_capacity_is_told_and_the_next_one_taken(
     aws: Aws, subnets: list[str], template: str
 ) -> None:

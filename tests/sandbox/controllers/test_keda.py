@@ -226,7 +226,7 @@ async def define(cluster: Cluster) -> None:
 async def operator(cluster: Cluster, tmp_path: Path) -> AsyncIterator[asyncio.Task[None]]:
     hosts = tmp_path / "hosts"
     hosts.write_text(f"127.0.0.1 {HOST}\n")
-    task = asyncio.create_task(run_operator(cluster.client, hosts, None))
+    task = asyncio.create_task(run_operator(cluster.client, hosts))
     yield task
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

@@ -149,7 +149,7 @@ class Region:
             self.client.path("v1", "nodes"), labelSelector=f"eks.amazonaws.com/nodegroup={group}"
         )
 
-    async def make_group(self, name: str, size: int, kind: str = "m6i.large", **more: Any) -> list[Object]:
+    async def make_group(self, name: str, size: int, *kinds: str, **more: Any) -> list[Object]:
         """A node group and its nodes, once they are there."""
         await asyncio.to_thread(
             self.aws("eks").create_nodegroup,
@@ -157,7 +157,7 @@ class Region:
             nodegroupName=name,
             subnets=self.subnets,
             nodeRole=self.role,
-            instanceTypes=[kind],
+            instanceTypes=list(kinds) or ["m6i.large"],
             scalingConfig={"minSize": 0, "maxSize": 10, "desiredSize": size},
             **more,
         )

@@ -1,137 +1,47 @@
-"""Karpenter end to end: its controller, our scheduler and our nodes on one API server, EC2 in its own process."""
+"""Karpenter's controller, our scheduler and our nodes on one API server, EC2 in its own process."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
 
 import boto3
-import helm_python
 import pytest
 import pytest_asyncio
 import yaml
 
-from sandbox.apiclient import ApiClient, ApiError, Object
+from sandbox.apiclient import Object
 from sandbox.controllers import run_controllers
 from sandbox.images.karpenter.__main__ import run_operator
 from sandbox.images.karpenter.cloud import Cloud, Unavailable
 from sandbox.images.karpenter.state import Timing
+from sandbox.nodes import machine
 from sandbox.settings import Settings
-from tests.sandbox.nodes.conftest import BUSYBOX, Region, control_plane, eventually, nodes_of
+from tests.sandbox.nodes.conftest import BUSYBOX, control_plane, eventually, nodes_of
+from tests.sandbox.nodes.fleet import (
+    CHARTS,
+    NODE_CLASSES,
+    NODE_POOLS,
+    QUEUE,
+    Fleet,
+    install_karpenter,
+    is_initialized,
+    made,
+    node_class,
+    prepare_aws,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-CRDS = Path(__file__).parents[3] / "sandbox" / "charts" / "karpenter" / "crds"
-QUEUE = "karpenter-test"
-NODE_POOLS = ApiClient.path("karpenter.sh/v1", "nodepools")
-NODE_CLAIMS = ApiClient.path("karpenter.sh/v1", "nodeclaims")
-NODE_CLASSES = ApiClient.path("karpenter.k8s.aws/v1", "ec2nodeclasses")
 TIMING = Timing(look=0.1, cloud=0.3, drain=0.1, batch_idle=0.2, batch_max=1.0)
-
-
-def pool(name: str, requirements: list[Object] | None = None, **spec: Any) -> Object:
-    """A NodePool of cheap on-demand machines; `spec` goes over it."""
-    template = {
-        "nodeClassRef": {"group": "karpenter.k8s.aws", "kind": "EC2NodeClass", "name": "default"},
-        "requirements": requirements
-        or [
-            {"key": "karpenter.k8s.aws/instance-category", "operator": "In", "values": ["m"]},
-            {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
-        ],
-        **spec.pop("template", {}),
-    }
-    labels = {"metadata": {"labels": {"pool": name}}}
-    disruption = {
-        "consolidationPolicy": "WhenEmpty",
-        "consolidateAfter": "1s",
-        "budgets": [{"nodes": "100%"}],
-    }
-    return {
-        "apiVersion": "karpenter.sh/v1",
-        "kind": "NodePool",
-        "metadata": {"name": name},
-        "spec": {"disruption": disruption, "template": {**labels, "spec": template}, **spec},
-    }
-
-
-class Fleet:
-    """The region with Karpenter in it, and what tests look at."""
-
-    def __init__(self, region: Region) -> None:
-        self.region, self.client = region, region.client
-
-    async def add_pool(self, *arguments: Any, **spec: Any) -> None:
-        await self.client.create(NODE_POOLS, pool(*arguments, **spec))
-
-    async def pod(self, name: str, pool: str, cpu: str = "100m", **spec: Any) -> None:
-        container = {"name": "c", "image": BUSYBOX, "command": ["sleep", "600"]}
-        resources = {"requests": {"cpu": cpu}, **spec.pop("resources", {})}
-        body = {
-            "metadata": {"name": name, **spec.pop("metadata", {})},
-            "spec": {
-                "nodeSelector": {"pool": pool},
-                "terminationGracePeriodSeconds": 1,
-                "containers": [{**container, "resources": resources}],
-                **spec,
-            },
-        }
-        await self.client.create(self.region.path("pods"), body)
-
-    async def claims(self, pool: str) -> list[Object]:
-        return await self.client.list(NODE_CLAIMS, labelSelector=f"karpenter.sh/nodepool={pool}")
-
-    async def nodes(self, pool: str) -> list[Object]:
-        path = self.client.path("v1", "nodes")
-        return await self.client.list(path, labelSelector=f"karpenter.sh/nodepool={pool}")
-
-    async def until_initialized(self, pool: str) -> Object:
-        found = await eventually(
-            lambda: self.claims(pool), lambda claims: any(map(_is_initialized, claims)), 20
-        )
-        return next(claim for claim in found if _is_initialized(claim))
-
-    async def until_gone(self, pool: str) -> None:
-        await eventually(lambda: self.claims(pool), lambda claims: not claims, 20)
-
-    async def instance(self, claim: Object) -> Any:
-        identity = claim["status"]["providerID"].rpartition("/")[2]
-        answer = await asyncio.to_thread(self.region.aws("ec2").describe_instances, InstanceIds=[identity])
-        return answer["Reservations"][0]["Instances"][0]
-
-    async def events_of(self, name: str) -> list[str]:
-        path = self.client.path("v1", "events", "default")
-        items = await self.client.list(path, fieldSelector=f"involvedObject.name={name}")
-        return [f"{item['reason']}: {item['message']}" for item in items]
-
-
-def _is_initialized(claim: Object) -> bool:
-    return any(
-        c["type"] == "Initialized" and c["status"] == "True"
-        for c in claim.get("status", {}).get("conditions", [])
-    )
-
-
-def _prepare_aws(region: Region) -> str:
-    """A queue that EventBridge sends spot warnings to, and the default security group's id."""
-    sqs, events = region.aws("sqs"), region.aws("events")
-    url = sqs.create_queue(QueueName=QUEUE)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-    pattern = {"source": ["aws.ec2"], "detail-type": ["EC2 Spot Instance Interruption Warning"]}
-    events.put_rule(Name=QUEUE, EventPattern=json.dumps(pattern))
-    events.put_targets(Rule=QUEUE, Targets=[{"Id": "queue", "Arn": arn}])
-    groups = region.aws("ec2").describe_security_groups()["SecurityGroups"]
-    return str(groups[0]["GroupId"])
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fleet(settings: Settings) -> AsyncIterator[Fleet]:
     async with control_plane(settings, "karpenter") as region, nodes_of(region):
-        group = await asyncio.to_thread(_prepare_aws, region)
+        group = await asyncio.to_thread(prepare_aws, region)
         await region.make_group("system", 1)
-        for file in sorted(CRDS.iterdir()):
+        for file in sorted((CHARTS / "karpenter" / "crds").iterdir()):
             definitions = region.client.path("apiextensions.k8s.io/v1", "customresourcedefinitions")
             await region.client.create(definitions, yaml.safe_load(file.read_text()))
         environment = settings.aws_environment()
@@ -146,36 +56,12 @@ async def fleet(settings: Settings) -> AsyncIterator[Fleet]:
             asyncio.create_task(run_controllers(region.client, region.faults)),
             asyncio.create_task(run_operator(region.client, cloud, TIMING, QUEUE)),
         ]
-        await eventually(lambda: _made(region.client, NODE_CLASSES, _node_class(region, group)), bool)
+        await eventually(lambda: made(region.client, NODE_CLASSES, node_class(region, group)), bool)
         yield Fleet(region)
         for task in tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-
-
-def _node_class(region: Region, group: str) -> Object:
-    return {
-        "apiVersion": "karpenter.k8s.aws/v1",
-        "kind": "EC2NodeClass",
-        "metadata": {"name": "default"},
-        "spec": {
-            "role": region.role.rpartition("/")[2],
-            "amiSelectorTerms": [{"alias": "al2023@latest"}],
-            "subnetSelectorTerms": [{"id": subnet} for subnet in region.subnets],
-            "securityGroupSelectorTerms": [{"id": group}],
-        },
-    }
-
-
-async def _made(client: ApiClient, path: str, body: Object) -> bool:
-    """Whether the API serves the definition and has taken the object."""
-    try:
-        await client.create(path, body)
-    except ApiError as error:
-        assert error.code == 404
-        return False
-    return True
 
 
 @pytest.fixture(autouse=True)
@@ -241,10 +127,13 @@ async def test_a_node_claim_without_any_capacity_goes_with_its_event(fleet: Flee
     found = await eventually(said, bool)
     assert "InsufficientInstanceCapacity: We currently do not have sufficient g6.xlarge capacity" in found[0]
     assert await fleet.nodes("none") == []
-    failed = await eventually(
-        lambda: fleet.events_of("none"), lambda events: any("FailedScheduling: Failed" in e for e in events)
+    said_of_others = (
+        "Failed to schedule pod, incompatible requirements, key pool, pool In [none] not in pool In [life]"
     )
-    assert any('incompatible with nodepool "none"' in event for event in failed)
+    await eventually(
+        lambda: fleet.events_of("none"),
+        lambda events: any(said_of_others in event for event in events),
+    )
     await fleet.region.delete("none")
     await fleet.until_gone("none")
 
@@ -266,6 +155,26 @@ async def test_limits_hold_the_second_node_back(fleet: Fleet) -> None:
     for number in range(2):
         await fleet.region.delete(f"limited-{number}")
     await fleet.until_gone("limited")
+
+
+async def test_an_instance_that_cannot_register_yet_goes_on_trying_as_a_kubelet_does(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(machine, "WRITE_SECONDS", 0.3)
+    fleet.region.faults.set("api-500", target="POST nodes")
+    await fleet.add_pool("patient")
+    await fleet.pod("patient", "patient")
+
+    async def tried() -> bool:
+        return "has not joined yet" in caplog.text
+
+    await eventually(tried, bool, 60)
+    assert await fleet.nodes("patient") == []
+    fleet.region.faults.clear()
+    await fleet.region.until_phase("patient", "Running", 60)
+    assert len(await fleet.claims("patient")) == 1  # the same instance, not another one
+    await fleet.region.delete("patient")
+    await fleet.until_gone("patient")
 
 
 async def test_a_reclaimed_spot_node_is_replaced_after_its_notice(fleet: Fleet) -> None:
@@ -297,7 +206,7 @@ async def test_a_reclaimed_spot_node_is_replaced_after_its_notice(fleet: Fleet) 
     fleet.region.faults.set("spot-reclaim", target=first["status"]["nodeName"], count=1)
 
     def replaced(claims: list[Object]) -> bool:
-        return any(_is_initialized(c) and c["metadata"]["name"] != first["metadata"]["name"] for c in claims)
+        return any(is_initialized(c) and c["metadata"]["name"] != first["metadata"]["name"] for c in claims)
 
     claims = await eventually(lambda: fleet.claims("spot"), replaced, 20)
     second = next(c for c in claims if c["metadata"]["name"] != first["metadata"]["name"])
@@ -363,18 +272,12 @@ async def test_a_startup_taint_holds_initialization_until_somebody_takes_it_away
 async def test_the_charts_pod_does_the_same_with_its_pod_identity(settings: Settings) -> None:
     """The chart by Helm, its controller as a pod; without an association AWS would not know it."""
     async with control_plane(settings, "charted") as region, nodes_of(region):
-        group = await asyncio.to_thread(_prepare_aws, region)
         await region.make_group("system", 1)
-        await region.add_on("eks-pod-identity-agent")
-        association = {"namespace": "kube-system", "serviceAccount": "karpenter", "roleArn": region.role}
-        create = region.aws("eks").create_pod_identity_association
-        await asyncio.to_thread(create, clusterName="charted", **association)
         controllers = asyncio.create_task(run_controllers(region.client, region.faults))
         fleet = Fleet(region)
         served = await region.client.get("/apis/karpenter.sh/v1")
         assert served is None  # nothing of it is there before the chart is
-        await asyncio.to_thread(_install, settings.root / "clusters" / "charted" / "pod-kubeconfig")
-        await eventually(lambda: _made(region.client, NODE_CLASSES, _node_class(region, group)), bool)
+        await install_karpenter(region)
         await fleet.add_pool("charted")
         await fleet.pod("charted", "charted")
         await region.until_phase("charted", "Running", 30)
@@ -383,10 +286,3 @@ async def test_the_charts_pod_does_the_same_with_its_pod_identity(settings: Sett
         controllers.cancel()
         with suppress(asyncio.CancelledError):
             await controllers
-
-
-def _install(kubeconfig: Path) -> None:
-    chart = str(CRDS.parent)
-    values = {"settings": {"clusterName": "charted", "batchIdleDuration": "0s"}}
-    with helm_python.Config(kubeconfig_path=str(kubeconfig), namespace="kube-system") as config:
-        config.install(chart, "karpenter", values, namespace="kube-system", wait="hookOnly", timeout=30)

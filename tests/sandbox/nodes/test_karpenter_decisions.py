@@ -1,8 +1,7 @@
-"""What Karpenter decides, as tables: offerings by requirement, pods onto nodes, limits, budgets, launches."""
+"""What Karpenter decides, as tables: offerings by requirement, pods onto nodes, limits, launches."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -10,7 +9,7 @@ import pytest
 
 from sandbox.apiclient import Object
 from sandbox.controllers.snapshot import NodeInfo, Snapshot
-from sandbox.images.karpenter.budgets import allowed, is_active
+from sandbox.images.karpenter.__main__ import timing
 from sandbox.images.karpenter.claims import claim_of, launchable, not_initialized
 from sandbox.images.karpenter.cloud import UNAVAILABLE_SECONDS, Unavailable
 from sandbox.images.karpenter.offerings import Offering, Pool, gpu_name, satisfies, type_labels
@@ -142,7 +141,7 @@ def test_a_taint_of_the_template_wants_a_toleration_and_a_startup_taint_does_not
     taint = {"key": "nvidia.com/gpu", "value": "true", "effect": "NoSchedule"}
     tainted, starting = pool(template={"taints": [taint]}), pool(template={"startupTaints": [taint]})
     refused = decide([pod("p")], tainted)
-    assert "untolerated taint {nvidia.com/gpu: true}" in refused.errors[0][1]
+    assert refused.errors[0][1] == "did not tolerate taint (taint=nvidia.com/gpu=true:NoSchedule)"
     tolerant = pod("p", tolerations=[{"key": "nvidia.com/gpu", "operator": "Exists"}])
     assert len(decide([tolerant], tainted).drafts) == 1
     assert len(decide([pod("p")], starting).drafts) == 1
@@ -165,8 +164,55 @@ def test_limits(remaining: dict[str, str], drafts: int) -> None:
         [pod("a", "1500m"), pod("b", "1500m")], pool("p", ON_DEMAND, only, large, remaining=remaining)
     )
     assert len(plan.drafts) == drafts
-    assert all("exceed limits for nodepool" in why for _, why in plan.errors)
-    assert len(plan.errors) == 2 - drafts
+    spent = (
+        "node limits have been exhausted"
+        if "nodes" in remaining
+        else "all available instance types exceed limits"
+    )
+    assert [why for _, why in plan.errors] == [f"{spent} for nodepool (NodePool=p)"] * (2 - drafts)
+
+
+TEAMS = requirement("team", "In", "red", "blue")
+
+
+@pytest.mark.parametrize(
+    ("pools", "wanted", "why"),
+    [
+        ([], {}, "no nodepools found"),
+        (
+            [pool("p", ON_DEMAND, requirement("karpenter.k8s.aws/instance-family", "In", "p5"))],
+            {},
+            "nodepool requirements filtered out all available instance types",
+        ),
+        (
+            [pool("p", ON_DEMAND, TEAMS)],
+            {"team": "green"},
+            "incompatible requirements, key team, team In [green] not in team In [blue red]",
+        ),
+        (
+            [pool("p", ON_DEMAND, around={"metadata": {"labels": {"team": "red"}}})],
+            {"team": "blue"},
+            "incompatible requirements, key team, team In [blue] not in team In [red]",
+        ),
+        ([pool()], {"team": "x"}, 'incompatible requirements, label "team" does not have known values'),
+        (
+            [pool("a", ON_DEMAND, remaining={"cpu": "1"}), pool("b", ON_DEMAND, remaining={"nodes": "0"})],
+            {},
+            "all available instance types exceed limits for nodepool (NodePool=a); "
+            "node limits have been exhausted for nodepool (NodePool=b)",
+        ),
+    ],
+)
+def test_why_there_is_no_node_is_said_in_karpenters_words(
+    pools: list[Pool], wanted: dict[str, str], why: str
+) -> None:
+    plan = decide([pod("p", nodeSelector=wanted)], *pools)
+    assert ([said for _, said in plan.errors], plan.drafts) == ([why], [])
+
+
+def test_a_label_the_template_or_any_value_of_a_key_gives_is_no_hindrance() -> None:
+    labelled = pool("p", ON_DEMAND, around={"metadata": {"labels": {"team": "red"}}})
+    assert len(decide([pod("p", nodeSelector={"team": "red"})], labelled).drafts) == 1
 
 
 def test_a_volume_decides_the_zone() -> None:
@@ -239,48 +285,33 @@ def test_a_refused_offering_is_left_alone_for_three_minutes() -> None:
     assert unavailable.left(EVERY) == EVERY
 
 
-NOON = datetime(2026, 3, 4, 12, 30, tzinfo=UTC)  # a Wednesday
-
-
-@pytest.mark.parametrize(
-    ("budgets", "nodes", "expected"),
-    [
-        (None, 15, 2),  # 10%, rounded up
-        ([], 15, 15),
-        ([{"nodes": "0"}], 15, 0),
-        ([{"nodes": "3"}, {"nodes": "50%"}], 4, 2),
-        ([{"nodes": "0", "reasons": ["Drifted"]}], 4, 4),
-        ([{"nodes": "0", "reasons": ["Empty"]}], 4, 0),
-        ([{"nodes": "0", "schedule": "0 12 * * *", "duration": "1h"}], 4, 0),
-        ([{"nodes": "0", "schedule": "0 9 * * mon-fri", "duration": "8h"}], 4, 0),
-        ([{"nodes": "0", "schedule": "0 9 * * sat,sun", "duration": "8h"}], 4, 4),
-        ([{"nodes": "0", "schedule": "@daily", "duration": "1h"}], 4, 4),
-    ],
-)
-def test_budgets(budgets: list[Object] | None, nodes: int, expected: int) -> None:
-    assert allowed(budgets, "Empty", nodes, NOON) == expected
-
-
-@pytest.mark.parametrize(
-    ("schedule", "active"),
-    [
-        ("*/15 * * * *", True),
-        ("31 12 * * *", False),
-        ("30 12 4 * 0", True),
-        ("0 0 1 1 *", False),
-        ("29 12 * 3 3", True),
-    ],
-)
-def test_a_schedule_is_cron(schedule: str, active: bool) -> None:
-    assert is_active({"schedule": schedule, "duration": "5m"}, NOON) is active
-
-
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("30s", 30), ("1h30m", 5400), ("720h", 2592000), ("Never", None), (None, None), ("0s", 0)],
+    [
+        ("30s", 30),
+        ("1h30m", 5400),
+        ("720h", 2592000),
+        ("500ms", 0.5),
+        ("1.5s", 1.5),
+        ("Never", None),
+        (None, None),
+        ("0s", 0),
+    ],
 )
 def test_durations(text: str | None, seconds: float | None) -> None:
     assert seconds_of(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["10", "5 s", "3d", "1h later"])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="invalid duration"):
+        seconds_of(text)
+
+
+def test_a_batch_may_wait_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCH_IDLE_DURATION", "0s")
+    monkeypatch.setenv("BATCH_MAX_DURATION", "500ms")
+    assert (timing().batch_idle, timing().batch_max) == (0.0, 0.5)
 
 
 @pytest.mark.parametrize(

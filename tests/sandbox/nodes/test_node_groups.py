@@ -215,6 +215,30 @@ async def test_without_capacity_no_node_comes_until_there_is(region: Region) -> 
     await eventually(lambda: region.nodes("scarce"), lambda nodes: len(nodes) == 1)
 
 
+async def test_a_groups_next_type_is_launched_where_the_first_has_no_capacity(region: Region) -> None:
+    region.faults.set("capacity", target="m7i.large")
+    (node,) = await region.make_group("either", 1, "m7i.large", "m6i.xlarge")
+    assert node["metadata"]["labels"]["node.kubernetes.io/instance-type"] == "m6i.xlarge"
+
+
+async def test_a_node_given_up_while_it_joins_leaves_neither_node_nor_instance(region: Region) -> None:
+    await region.make_group("brief", 0)
+    region.faults.set("api-slow", target="POST nodes", value=1.0)  # it is joining for a second
+    await region.scale("brief", 1)
+
+    async def running() -> list[Any]:
+        tags = [{"Name": "tag:eks:nodegroup-name", "Values": ["brief"]}]
+        states = [{"Name": "instance-state-name", "Values": ["pending", "running"]}]
+        found = await asyncio.to_thread(region.aws("ec2").describe_instances, Filters=[*tags, *states])
+        return list(found["Reservations"])
+
+    await eventually(running, bool)
+    await region.scale("brief", 0)
+    await eventually(running, lambda instances: not instances, 20)
+    await asyncio.sleep(1.5)  # what was asked of the API server has come about by now
+    assert (await region.nodes("brief"), await running()) == ([], [])
+
+
 async def test_a_lost_node_is_unknown_and_its_pods_unready_until_it_comes_back(region: Region) -> None:
     node = (await region.make_group("losing", 1))[0]["metadata"]["name"]
     pod = await region.run(SLEEP, node=node)
