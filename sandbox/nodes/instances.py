@@ -120,6 +120,11 @@ async def until_done(what: str, step: Callable[[], Awaitable[None]], attempts: i
             return
 
 
+def words_of(error: BaseException) -> str:
+    """A timeout says nothing of itself."""
+    return str(error) or type(error).__name__
+
+
 async def follow(what: str, look: Callable[[], Awaitable[None]], seconds: float) -> None:
     """Look for ever, every so many seconds. A failed look passes; the same trouble is logged once."""
     trouble = ""
@@ -128,9 +133,9 @@ async def follow(what: str, look: Callable[[], Awaitable[None]], seconds: float)
             await look()
             trouble = ""
         except PASSING as error:
-            if str(error) != trouble:
-                log.warning("%s: %s", what, error)
-            trouble = str(error)
+            before, trouble = trouble, words_of(error)
+            if trouble != before:
+                log.warning("%s: %s", what, trouble)
         await asyncio.sleep(seconds)
 
 

@@ -21,6 +21,7 @@ from sandbox.nodes.instances import (
     node_spec,
     terminate,
     until_done,
+    words_of,
 )
 from sandbox.nodes.machine import Machine
 from sandbox.nodes.node_config import NoNodeConfig, read_node_config
@@ -113,9 +114,9 @@ class SelfManagedNodes:
                 spec = await self._spec(instance)
                 known.machine = await boot(self._platform, spec, self._pods)
             except PASSING as error:
-                if str(error) != trouble:
-                    log.warning("instance %s has not joined yet: %s", known.identity, error)
-                trouble = str(error)
+                before, trouble = trouble, words_of(error)
+                if trouble != before:
+                    log.warning("instance %s has not joined yet: %s", known.identity, trouble)
                 await asyncio.sleep(RETRY_SECONDS)
             except (UnknownInstanceType, AddressesExhausted, NoNodeConfig) as error:
                 log.warning("instance %s does not join: %s", known.identity, error)

@@ -162,8 +162,11 @@ class Region:
             **more,
         )
         nodes: list[Object] = await eventually(lambda: self.nodes(name), lambda nodes: len(nodes) == size, 15)
-        await eventually(lambda: self._group_status(name), lambda status: status == "ACTIVE")
+        await self.until_active(name)
         return nodes
+
+    async def until_active(self, group: str) -> None:
+        await eventually(lambda: self._group_status(group), lambda status: status == "ACTIVE")
 
     async def add_on(self, name: str, **more: Any) -> None:
         """Install an EKS add-on, unless an earlier test did, and wait until it is active."""
