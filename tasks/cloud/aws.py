@@ -30,6 +30,16 @@ _DENIED = {
     "InvalidClientTokenId",
     "UnrecognizedClientException",
 }
+# Said of every service in its own words, after boto3 has asked several times.
+_SLOW_DOWN = {
+    "SlowDown",
+    "503",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "RequestLimitExceeded",
+    "TooManyRequestsException",
+}
 _CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacity"}
 _QUOTA = {"VcpuLimitExceeded", "LimitExceeded", "ResourceLimitExceeded", "ServiceQuotaExceededException"}
 
@@ -129,6 +139,12 @@ def from_client_error(doing: str, error: ClientError) -> CloudError:
         return CapacityUnavailable(f"{doing}: AWS has no capacity for it now", evidence=evidence)
     if code in _QUOTA:
         return QuotaExceeded(f"{doing}: a quota is used up", evidence=evidence)
+    if code in _SLOW_DOWN:
+        return CloudError(
+            f"{doing}: AWS goes on refusing {error.operation_name} for now ({code})",
+            evidence=evidence,
+            next_command="the same command again in a few minutes: it goes on from what is there",
+        )
     return CloudError(f"{doing}: {code}", evidence=evidence)
 
 

@@ -42,10 +42,19 @@ def traffic(region: Region) -> Iterator[None]:
     asking.join(10)
 
 
-@pytest.mark.parametrize("fault", ["metrics-down", "metrics-empty"])
-def test_without_metrics_nothing_is_scaled_down(region: Region, faults: Faults, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("metrics-down", "Prometheus does not answer: not taken for idle"),
+        ("metrics-empty", "no samples: not taken for idle"),
+    ],
+)
+def test_without_metrics_nothing_is_scaled_down(
+    region: Region, faults: Faults, fault: str, said: str
+) -> None:
     faults.set(fault)
     done = region.run(*IDLE)
+    assert said in done.output
     assert "scaled to zero" not in done.output
     assert "Traceback" not in done.output
     assert gpu_nodes(region) == 1

@@ -33,6 +33,15 @@ def test_awss_refusal_is_an_error_of_the_tree(code: str, kind: type[CloudError])
     assert caught.value.evidence == (f"CreateCluster: {code}: no",)
 
 
+@pytest.mark.parametrize("code", ["SlowDown", "ThrottlingException", "RequestLimitExceeded"])
+def test_what_aws_refuses_for_now_is_to_be_asked_again_later(code: str) -> None:
+    refusal = ClientError({"Error": {"Code": code, "Message": "no"}}, "UploadPart")
+    with pytest.raises(CloudError) as caught, aws_errors("s3://b/k"):
+        raise refusal
+    assert caught.value.cause == f"s3://b/k: AWS goes on refusing UploadPart for now ({code})"
+    assert "again in a few minutes" in str(caught.value.next_command)
+
+
 @pytest.mark.parametrize(
     ("error", "kind"),
     [

@@ -52,7 +52,7 @@ def faulty(settings: Settings) -> Faults:  # noqa: F811
 def place(settings: Settings, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:  # noqa: F811
     """The cluster with its GPU advertised, and the weights of a tiny Llama on a volume."""
     pods = {"nodeSelector": {"workload": "inference-gpu"}, "tolerations": [{"operator": "Exists"}]}
-    cluster.apply(_daemon_set(pods))
+    cluster.apply(daemon_set(pods))
     cluster.apply(
         {
             "apiVersion": "storage.k8s.io/v1",
@@ -105,7 +105,7 @@ def add_system_node(settings: Settings) -> None:  # noqa: F811
     )
 
 
-def _daemon_set(pods: Document) -> Document:
+def daemon_set(pods: Document) -> Document:
     labels = {"app": "device-plugin"}
     spec = {**pods, "containers": [{"name": "plugin", "image": PLUGIN, "command": ["nvidia-device-plugin"]}]}
     return {
@@ -424,6 +424,15 @@ def test_an_api_server_that_stumbles_is_asked_again(release: Make, faulty: Fault
     faulty.set("api-500", target="GET deployments", count=2)
     one.apply()
     one.wait(patience=20.0)
+    assert faulty.active() == []
+
+
+def test_a_slow_api_server_is_waited_for(release: Make, faulty: Faults) -> None:
+    one = release()
+    for target in ("PATCH deployments", "GET deployments", "GET pods"):
+        faulty.set("api-slow", target=target, value=1.5, count=1)
+    one.apply()
+    one.wait(patience=60.0)
     assert faulty.active() == []
 
 

@@ -289,6 +289,17 @@ def test_s3_that_asks_to_slow_down_is_waited_for(run: Stager, faults: Faults) ->
     assert_whole(run)
 
 
+def test_s3_that_goes_on_asking_is_named_with_the_operation(run: Stager, faults: Faults) -> None:
+    faults.set("s3-503", target="UploadPart")
+    with pytest.raises(SlipwayError) as caught:
+        run()
+    assert "UploadPart" in str(caught.value)
+    assert caught.value.next_command
+    faults.clear()
+    run()
+    assert_whole(run)
+
+
 def test_an_answer_of_s3_that_breaks_off_is_read_again(run: Stager, faults: Faults) -> None:
     run()
     faults.set("s3-disconnect", target="GetObject", count=2)
