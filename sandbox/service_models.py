@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from sys import intern
 from typing import Any, cast
 
 from botocore.loaders import JSONFileLoader
@@ -26,5 +27,14 @@ def read_lean() -> None:
 
 
 def _without_texts(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """botocore asks some of them for their `documentation`: it stays, and is empty. A member may be called so too."""
-    return {key: "" if key == "documentation" and isinstance(value, str) else value for key, value in pairs}
+    """botocore asks some of them for their `documentation`: it stays, and is empty. A member may be called so too.
+
+    The same few names stand in tens of thousands of places, and are kept once.
+    """
+    return {key: _lean(key, value) for key, value in pairs}
+
+
+def _lean(key: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return "" if key == "documentation" else intern(value)

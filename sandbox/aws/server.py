@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-from sandbox.aws import capacity, ec2, ec2_answers, ec2_order, ec2_snapshots, fleets, identity, tagging, vcpus
+from sandbox.aws import (
+    capacity,
+    ec2,
+    ec2_answers,
+    ec2_order,
+    ec2_snapshots,
+    fleets,
+    identity,
+    managed_policies,
+    tagging,
+    vcpus,
+)
 from sandbox.aws.ecr import PullThroughCache
 from sandbox.aws.eks import Eks
 from sandbox.aws.front import Front, Overlay
@@ -33,6 +44,7 @@ def build(settings: Settings) -> Server:
         "ssm": Parameters(moto, settings.region),
         "sts": Sts(moto),
     }
+    managed_policies.extend()
     identity.add_operator(settings.region)
     ec2.extend(ec2.FastSnapshotRestores(settings.addon_seconds))
     ec2_answers.extend()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import boto3
 from botocore.config import Config
 
+from sandbox.memory import give_back
 from sandbox.service_models import read_lean
 from sandbox.settings import Settings
 
@@ -65,8 +66,12 @@ class Aws:
 
     async def open(self) -> None:
         """Load the clients' service models (some hundred milliseconds of work) before anything waits for them."""
-        loop = asyncio.get_running_loop()
-        await loop.run_in_executor(self._threads, lambda: (self.eks, self.ec2, self.sts))
+        await asyncio.get_running_loop().run_in_executor(self._threads, self._load)
+
+    def _load(self) -> None:
+        for service in ("eks", "ec2", "sts"):
+            getattr(self, service)
+        give_back()
 
     async def call(self, operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         loop = asyncio.get_running_loop()

@@ -46,7 +46,7 @@ def traffic(region: Region) -> Iterator[None]:
     ("fault", "said"),
     [
         ("metrics-down", "Prometheus does not answer: not taken for idle"),
-        ("metrics-empty", "no samples: not taken for idle"),
+        ("metrics-empty", "no series: not taken for idle"),
     ],
 )
 def test_without_metrics_nothing_is_scaled_down(
