@@ -118,6 +118,7 @@ async def test_a_node_claim_without_any_capacity_goes_with_its_event(fleet: Flee
         {"key": "karpenter.sh/capacity-type", "operator": "In", "values": ["on-demand"]},
     ]
     await fleet.add_pool("none", only)
+    await fleet.add_pool("others")
     await fleet.pod("none", "none")
 
     async def said() -> list[str]:
@@ -128,7 +129,7 @@ async def test_a_node_claim_without_any_capacity_goes_with_its_event(fleet: Flee
     assert "InsufficientInstanceCapacity: We currently do not have sufficient g6.xlarge capacity" in found[0]
     assert await fleet.nodes("none") == []
     said_of_others = (
-        "Failed to schedule pod, incompatible requirements, key pool, pool In [none] not in pool In [life]"
+        "Failed to schedule pod, incompatible requirements, key pool, pool In [none] not in pool In [others]"
     )
     await eventually(
         lambda: fleet.events_of("none"),
