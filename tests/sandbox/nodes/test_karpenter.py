@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -18,7 +19,7 @@ from sandbox.images.karpenter.cloud import Cloud, Unavailable
 from sandbox.images.karpenter.state import Timing
 from sandbox.nodes import machine
 from sandbox.settings import Settings
-from tests.sandbox.nodes.conftest import BUSYBOX, control_plane, eventually, nodes_of
+from tests.sandbox.nodes.conftest import BUSYBOX, Region, control_plane, eventually, nodes_of
 from tests.sandbox.nodes.fleet import (
     CHARTS,
     NODE_CLASSES,
@@ -36,6 +37,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 TIMING = Timing(look=0.1, cloud=0.3, drain=0.1, batch_idle=0.2, batch_max=1.0)
 
 
+def cloud_of(region: Region) -> Cloud:
+    environment = region.settings.aws_environment()
+    session = boto3.Session(
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name=environment["AWS_REGION"],
+    )
+    clock = asyncio.get_running_loop().time
+    return Cloud(region.cluster, Unavailable(clock), session, region.settings.aws_url)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def fleet(settings: Settings) -> AsyncIterator[Fleet]:
     async with control_plane(settings, "karpenter") as region, nodes_of(region):
@@ -44,17 +56,9 @@ async def fleet(settings: Settings) -> AsyncIterator[Fleet]:
         for file in sorted((CHARTS / "karpenter" / "crds").iterdir()):
             definitions = region.client.path("apiextensions.k8s.io/v1", "customresourcedefinitions")
             await region.client.create(definitions, yaml.safe_load(file.read_text()))
-        environment = settings.aws_environment()
-        session = boto3.Session(
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-            region_name=environment["AWS_REGION"],
-        )
-        clock = asyncio.get_running_loop().time
-        cloud = Cloud(region.cluster, Unavailable(clock), session, settings.aws_url)
         tasks = [
             asyncio.create_task(run_controllers(region.client, region.faults)),
-            asyncio.create_task(run_operator(region.client, cloud, TIMING, QUEUE)),
+            asyncio.create_task(run_operator(region.client, cloud_of(region), TIMING, QUEUE)),
         ]
         await eventually(lambda: made(region.client, NODE_CLASSES, node_class(region, group)), bool)
         yield Fleet(region)
@@ -176,6 +180,35 @@ async def test_an_instance_that_cannot_register_yet_goes_on_trying_as_a_kubelet_
     assert len(await fleet.claims("patient")) == 1  # the same instance, not another one
     await fleet.region.delete("patient")
     await fleet.until_gone("patient")
+
+
+async def test_an_instance_an_earlier_run_never_wrote_down_is_found_and_ended(fleet: Fleet) -> None:
+    """No NodeClaim is there, and no interruption queue: only the first look can find it."""
+    region, ec2 = fleet.region, fleet.region.aws("ec2")
+    tags = {f"kubernetes.io/cluster/{region.cluster}": "owned", "karpenter.sh/nodeclaim": "lost"}
+    answer = await asyncio.to_thread(
+        ec2.run_instances,
+        ImageId="ami-12c6146b",
+        MinCount=1,
+        MaxCount=1,
+        InstanceType="m5.large",
+        SubnetId=region.subnets[0],
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": k, "Value": v} for k, v in tags.items()]}
+        ],
+    )
+    identity = answer["Instances"][0]["InstanceId"]
+
+    async def state() -> str:
+        found = await asyncio.to_thread(ec2.describe_instances, InstanceIds=[identity])
+        return str(found["Reservations"][0]["Instances"][0]["State"]["Name"])
+
+    timing = dataclasses.replace(TIMING, orphan=0.0)
+    started_again = asyncio.create_task(run_operator(fleet.client, cloud_of(region), timing, ""))
+    await eventually(state, lambda found: found == "terminated", 25)
+    started_again.cancel()
+    with suppress(asyncio.CancelledError):
+        await started_again
 
 
 async def test_a_reclaimed_spot_node_is_replaced_after_its_notice(fleet: Fleet) -> None:
