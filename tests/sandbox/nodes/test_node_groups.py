@@ -223,7 +223,7 @@ async def test_a_groups_next_type_is_launched_where_the_first_has_no_capacity(re
 
 async def test_a_node_given_up_while_it_joins_leaves_neither_node_nor_instance(region: Region) -> None:
     await region.make_group("brief", 0)
-    region.faults.set("api-slow", target="POST nodes", value=1.5)  # it is joining for that long
+    region.faults.set("api-slow", target="PATCH nodes", value=1.5)  # registered, and joining for that long
     await region.scale("brief", 1)
 
     async def running() -> list[Any]:
@@ -236,7 +236,7 @@ async def test_a_node_given_up_while_it_joins_leaves_neither_node_nor_instance(r
     await region.until_active("brief")
     await region.scale("brief", 0)
     await eventually(running, lambda instances: not instances, 20)
-    await asyncio.sleep(2)  # what was asked of the API server has come about by now
+    await asyncio.sleep(2)  # what was asked of another API server has come about by now
     assert (await region.nodes("brief"), await running()) == ([], [])
 
 
