@@ -132,12 +132,13 @@ async def test_a_node_claim_without_any_capacity_goes_with_its_event(fleet: Flee
     found = await eventually(said, bool)
     assert "InsufficientInstanceCapacity: We currently do not have sufficient g6.xlarge capacity" in found[0]
     assert await fleet.nodes("none") == []
-    said_of_others = (
-        "Failed to schedule pod, incompatible requirements, key pool, pool In [none] not in pool In [others]"
-    )
+    said_of_others = "incompatible requirements, key pool, pool In [none] not in pool In [others]"
     await eventually(
         lambda: fleet.events_of("none"),
-        lambda events: any(said_of_others in event for event in events),
+        lambda events: any(
+            event.startswith("FailedScheduling: Failed to schedule pod, ") and said_of_others in event
+            for event in events
+        ),
     )
     await fleet.region.delete("none")
     await fleet.until_gone("none")
