@@ -27,26 +27,34 @@ from prefect.exceptions import MissingContextError
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster, connect
 from tasks.spec.environment import Environment
-from tasks.spec.errors import ClusterError, HubUnavailable
+from tasks.spec.errors import CloudUnavailable, ClusterError, HubUnavailable, SlipwayError
 from tasks.spec.progress import Pace
+from tasks.spec.quantities import human_seconds
 from tasks.spec.records import Infrastructure
 
 PROGRESS_SECONDS = 2.0  # at most so often a progress artifact is written and a line is said
-TRANSIENT = (ClusterError, HubUnavailable)
+TRANSIENT = (ClusterError, CloudUnavailable, HubUnavailable)
 
 # Truth lives in the cloud: every task looks again, so nothing is cached and a re-run is always safe.
 SETTINGS: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False}
 
 
 def transient(task: Any, run: Any, state: Any) -> bool:
-    """Retry only what may pass next time: the hub or the API server not answering."""
+    """Retry only what may pass next time: the hub, AWS or the API server not answering. Says that it is, and why."""
     try:
         state.result()
-    except TRANSIENT:
+    except TRANSIENT as error:
+        line = told_retry(run.name, error, run.run_count, task.retries, task.retry_delay_seconds)
+        _logger().info(line, extra={"slipway": True})
         return True
     except Exception:  # noqa: BLE001  any other failure of the task: it is final
         return False
     return False
+
+
+def told_retry(name: str, error: SlipwayError, attempt: int, retries: int, seconds: float) -> str:
+    """The one line for a task that is tried again. `attempt` counts from 1; `seconds` until the next begins. Pure."""
+    return f"{name}: {error.cause}: attempt {attempt + 1} of {retries + 1} in {human_seconds(seconds)}"
 
 
 class RunReporter:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,13 +12,15 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    EndpointConnectionError,
+    HTTPClientError,
     NoCredentialsError,
     WaiterError,
 )
+from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.signers import RequestSigner
 
-from tasks.spec.errors import AccessDenied, CapacityUnavailable, CloudError, QuotaExceeded
+from tasks.spec.errors import AccessDenied, CapacityUnavailable, CloudError, CloudUnavailable, QuotaExceeded
+from tasks.spec.redacted import redacted
 
 _DENIED = {
     "AccessDenied",
@@ -39,6 +41,7 @@ _SLOW_DOWN = {
     "ThrottlingException",
     "RequestLimitExceeded",
     "TooManyRequestsException",
+    "RequestTimeout",
 }
 _CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacity"}
 _QUOTA = {"VcpuLimitExceeded", "LimitExceeded", "ResourceLimitExceeded", "ServiceQuotaExceededException"}
@@ -57,7 +60,7 @@ class Aws:
         self._clients: dict[str, Any] = {}
 
     def client(self, service: str) -> Any:
-        """A boto3 client: 10 s to connect, 60 s to read, 5 attempts with the standard back-off."""
+        """A boto3 client: 10 s to connect, 60 s to read, 5 more attempts with the standard back-off."""
         if service not in self._clients:
             config = Config(
                 connect_timeout=10,
@@ -110,18 +113,55 @@ def aws_errors(doing: str) -> Iterator[None]:
         raise AccessDenied(
             f"{doing}: there are no AWS credentials", next_command="aws sts get-caller-identity"
         ) from error
-    except EndpointConnectionError as error:
-        raise CloudError(
+    except (
+        BotoConnectionError,
+        HTTPClientError,
+    ) as error:  # no connection, none in time, or one that broke off
+        raise CloudUnavailable(
             f"{doing}: AWS cannot be reached",
-            evidence=[str(error)],
-            next_command="aws sts get-caller-identity",
+            evidence=[redacted(str(error))],
+            next_command="aws sts get-caller-identity; once that answers, the same command again",
         ) from error
     except ClientError as error:
         raise from_client_error(doing, error) from error
     except WaiterError:
         raise  # what was waited for failed: only the caller knows what that means
     except BotoCoreError as error:
-        raise CloudError(f"{doing}: {error}") from error
+        raise CloudError(f"{doing}: {redacted(str(error))}") from error
+
+
+@contextmanager
+def told_retries(client: Any, say: Callable[[str], None]) -> Iterator[None]:
+    """Inside the block `say` hears of each request of `client` that botocore makes again: it does so without a word.
+
+    https://docs.aws.amazon.com/boto3/latest/guide/retries.html. The pauses are botocore's own, of a second at most unless
+    AWS says that it is asked too much.
+    """
+    most = int(client.meta.config.retries["total_max_attempts"])
+    service = client.meta.service_model.service_id
+
+    def hear(operation: Any, attempts: int, response: Any, caught_exception: Any, **_: Any) -> None:
+        why = _why_again(response, caught_exception)
+        if why and attempts < most:
+            say(f"{service} {operation.name}: {redacted(why)}: attempt {attempts + 1} of {most} follows")
+
+    name = f"told-retries-{id(hear)}"
+    client.meta.events.register("needs-retry", hear, unique_id=name)
+    try:
+        yield
+    finally:
+        client.meta.events.unregister("needs-retry", unique_id=name)
+
+
+def _why_again(response: Any, problem: BaseException | None) -> str | None:
+    """None for an answer that is taken as it is. `response`: botocore's (HTTP answer, parsed body), None where none came."""
+    if problem is not None:
+        return str(problem)
+    if response is None:
+        return None
+    status = response[0].status_code
+    code = str(response[1].get("Error", {}).get("Code", ""))
+    return f"{status} {code}".rstrip() if status >= 500 or status == 429 or code in _SLOW_DOWN else None
 
 
 def from_client_error(doing: str, error: ClientError) -> CloudError:

@@ -11,7 +11,8 @@ SlipwayError                     cause, evidence lines, the next command
 ├── CloudError                   AWS refused
 │   ├── AccessDenied
 │   ├── QuotaExceeded
-│   └── CapacityUnavailable
+│   ├── CapacityUnavailable
+│   └── CloudUnavailable         AWS cannot be reached
 ├── ClusterError                 the Kubernetes API refused or cannot be reached
 ├── PlanRefused                  a terraform plan would destroy what holds data
 ├── StateLocked                  another run holds the terraform state
@@ -109,6 +110,10 @@ class QuotaExceeded(CloudError):
 
 
 class CapacityUnavailable(CloudError):
+    pass
+
+
+class CloudUnavailable(CloudError):
     pass
 
 

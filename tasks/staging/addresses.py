@@ -8,7 +8,7 @@ from urllib.parse import urljoin
 
 import urllib3
 
-from tasks.spec.errors import StagingFailed
+from tasks.spec.errors import SlipwayError, StagingFailed
 from tasks.spec.records import HubFile
 from tasks.staging.backoff import ATTEMPTS, Backoff
 from tasks.staging.refusals import is_transient, refusal, unreachable
@@ -72,30 +72,29 @@ class FileAddress:
 
     def _resolve(self) -> str:
         doing = f"HEAD {self.file.path}"
-        problem: Exception = StagingFailed(doing)
-        for attempt in range(ATTEMPTS):
+        problem: SlipwayError = StagingFailed(doing)
+        for failed in range(1, ATTEMPTS + 1):
             self._backoff.wait()
+            pause = 0.0
             try:
                 status, headers, url = self._head()
             except (urllib3.exceptions.HTTPError, OSError) as error:
                 problem = unreachable(self._session.endpoint, doing, error)
-                self._backoff.wait_alone(attempt)
-                continue
-            pause = self._backoff.heed(status, headers)
-            if status < 400:
-                return url
-            problem = refusal(
-                status,
-                headers,
-                repo=self.repo,
-                endpoint=self._session.endpoint,
-                token_given=self._token_given,
-                doing=doing,
-            )
-            if not is_transient(status):
-                break
-            if not pause:
-                self._backoff.wait_alone(attempt)
+            else:
+                pause = self._backoff.heed(status, headers)
+                if status < 400:
+                    return url
+                problem = refusal(
+                    status,
+                    headers,
+                    repo=self.repo,
+                    endpoint=self._session.endpoint,
+                    token_given=self._token_given,
+                    doing=doing,
+                )
+                if not is_transient(status):
+                    break
+            self._backoff.again(failed, problem, pause)
         raise problem
 
     def _head(self) -> tuple[int, Mapping[str, str], str]:

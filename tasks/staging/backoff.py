@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
+from tasks.spec.errors import HubUnavailable, SlipwayError
+from tasks.spec.quantities import human_seconds
 from tasks.staging.stop import Stop
 
 ATTEMPTS = 8
@@ -38,19 +40,29 @@ def own_pause(attempt: int, chance: float) -> float:
     return min(8.0, 0.25 * float(2**attempt)) * (0.5 + chance / 2)
 
 
+def told(problem: SlipwayError, failed: int) -> str:
+    """What is tried again and why, in one line; `failed` attempts came before, 0 where bytes came in the last one."""
+    # The cause of HubUnavailable speaks of the end of the retries, its evidence of the one request.
+    why = problem.evidence[0] if isinstance(problem, HubUnavailable) and problem.evidence else problem.cause
+    return f"{why}: attempt {failed + 1} of {ATTEMPTS}"
+
+
 class Backoff:
-    """The moment before which no worker asks again."""
+    """The moment before which no worker asks again. `say` hears of each attempt that is to be made again."""
 
     def __init__(
         self,
         stop: Stop,
         *,
+        say: Callable[[str], None] = lambda line: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
         chance: Callable[[], float] = random.random,
     ) -> None:
-        self._stop, self._clock, self._sleep, self._chance = stop, clock, sleep, chance
+        self._stop, self._say = stop, say
+        self._clock, self._sleep, self._chance = clock, sleep, chance
         self._until = float("-inf")
+        self._said: dict[str, float] = {}  # lines and until when they are not said again
         self._lock = threading.Lock()
 
     def heed(self, status: int, headers: Mapping[str, str]) -> float:
@@ -58,17 +70,37 @@ class Backoff:
         pause = asked_pause(status, headers)
         if pause:
             with self._lock:
-                self._until = max(self._until, self._clock() + pause)
+                now = self._clock()
+                longer = now + pause > max(self._until, now) + 1.0
+                self._until = max(self._until, now + pause)
+            if longer and status < 400:  # a refusal is told by `again`
+                self._say(f"the hub allows no request for {human_seconds(pause)}: waiting")
         return pause
 
     def wait(self) -> None:
         """Until everybody may ask again. Raises Stopped when the transfer ends meanwhile."""
         self._until_then(lambda: self._until)
 
-    def wait_alone(self, attempt: int) -> None:
-        """One worker's own pause after a failed attempt, counted from 0."""
-        then = self._clock() + own_pause(attempt, self._chance())
+    def again(self, failed: int, problem: SlipwayError, pause: float = 0.0) -> None:
+        """After `failed` attempts: say why there is another and when, and wait for it; nothing after the last.
+
+        `pause`: what `heed` gave for the answer, 0 where nobody named a time. Raises Stopped.
+        """
+        if failed >= ATTEMPTS:
+            return
+        seconds = pause or own_pause(failed, self._chance())
+        then = self._clock() + seconds
+        line = told(problem, failed)
+        if self._is_news(line, then):
+            self._say(f"{line} in {human_seconds(seconds)}")
         self._until_then(lambda: then)
+
+    def _is_news(self, line: str, until: float) -> bool:
+        """False where another worker, which reads another part of the same file, has just said the same."""
+        with self._lock:
+            now = self._clock()
+            self._said = {each: end for each, end in self._said.items() if end > now}
+            return self._said.setdefault(line, until) == until
 
     def _until_then(self, moment: Callable[[], float]) -> None:
         while (left := moment() - self._clock()) > 0:

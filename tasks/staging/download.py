@@ -81,8 +81,7 @@ class Downloader:
                     raise problem
                 attempt = 0
                 continue
-            if not pause:
-                self._backoff.wait_alone(attempt)
+            self._backoff.again(attempt, problem, pause)
 
     def _tell(self, address: FileAddress) -> None:
         """Once a file: that Xet serves it, and why."""
@@ -136,7 +135,7 @@ class Downloader:
             403,
         ):  # a signed URL that expired; a refusal by the hub shows when it is resolved anew
             address.expired(generation)
-            return _Retryable(f"{path}: the signed URL is refused over and over", evidence=[f"{status}"])
+            return _Retryable(f"{path}: the signed URL is refused", evidence=[f"GET {path}: {status}"])
         if status >= 400:
             return refusal(
                 status,

@@ -13,6 +13,7 @@ from huggingface_hub.hf_api import ModelInfo
 
 from tasks.spec.errors import HubError, HubUnavailable, RepoNotFound, StagingFailed
 from tasks.spec.model import Source
+from tasks.spec.progress import Reporter, Silent
 from tasks.spec.records import HubFile, HubModel
 from tasks.staging.addresses import FileAddress
 from tasks.staging.backoff import ATTEMPTS, Backoff
@@ -25,6 +26,7 @@ from tasks.staging.stop import Stop
 # huggingface_hub changed its HTTP library from httpx to httpx2; the base of its own error is that library's.
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _ASK_SECONDS = 30.0
+SILENT = Silent()
 
 
 def resolve(
@@ -32,6 +34,7 @@ def resolve(
     *,
     token: str | None,
     endpoint: str | None = None,
+    reporter: Reporter = SILENT,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     chance: Callable[[], float] = random.random,
@@ -43,7 +46,7 @@ def resolve(
     LicenceNotAccepted, RepoNotFound, RevisionNotFound, HubUnavailable, or HubError.
     """
     address = hub_endpoint(endpoint)
-    backoff = Backoff(Stop(), clock=clock, sleep=sleep, chance=chance)
+    backoff = Backoff(Stop(), say=reporter.say, clock=clock, sleep=sleep, chance=chance)
     info = _model_info(source, token, address, backoff)
     files, skipped = select([_file(sibling) for sibling in info.siblings or ()], source)
     if not info.sha or not files:
@@ -57,7 +60,15 @@ def resolve(
     smallest = min((f for f in files if f.size), key=lambda f: f.size, default=None)
     if smallest:
         read_head(
-            model, smallest.path, 1, token=token, endpoint=address, clock=clock, sleep=sleep, chance=chance
+            model,
+            smallest.path,
+            1,
+            token=token,
+            endpoint=address,
+            reporter=reporter,
+            clock=clock,
+            sleep=sleep,
+            chance=chance,
         )
     return model
 
@@ -70,6 +81,7 @@ def read_head(
     offset: int = 0,
     token: str | None,
     endpoint: str | None = None,
+    reporter: Reporter = SILENT,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
     chance: Callable[[], float] = random.random,
@@ -80,7 +92,7 @@ def read_head(
         raise StagingFailed(f"{model.repo} at {model.commit[:12]} has no file {path}")
     data = bytearray(max(0, min(length, file.size - offset)))
     stop = Stop()
-    backoff = Backoff(stop, clock=clock, sleep=sleep, chance=chance)
+    backoff = Backoff(stop, say=reporter.say, clock=clock, sleep=sleep, chance=chance)
     session = HubSession(hub_endpoint(endpoint), token, connections=1)
     try:
         place = FileAddress(session, backoff, model.repo, model.commit, file, token_given=bool(token))
@@ -95,9 +107,11 @@ def _model_info(source: Source, token: str | None, endpoint: str, backoff: Backo
     api = HfApi(
         endpoint=endpoint, token=token or False
     )  # False: never the token of whoever is logged in here
+    doing = f"GET revision {source.revision}"
     problem: HubError = HubUnavailable("the hub was not asked")
-    for attempt in range(ATTEMPTS):
+    for failed in range(1, ATTEMPTS + 1):
         backoff.wait()
+        pause = 0.0
         try:
             return api.model_info(
                 source.repo, revision=source.revision, files_metadata=True, timeout=_ASK_SECONDS
@@ -110,16 +124,15 @@ def _model_info(source: Source, token: str | None, endpoint: str, backoff: Backo
                 repo=source.repo,
                 endpoint=endpoint,
                 token_given=bool(token),
-                doing=f"GET revision {source.revision}",
+                doing=doing,
             )
             problem.__cause__ = error
             if not is_transient(status):
                 break
-            if not backoff.heed(status, headers):
-                backoff.wait_alone(attempt)
+            pause = backoff.heed(status, headers)
         except _TRANSPORT_ERROR as error:
-            problem = unreachable(endpoint, f"GET revision {source.revision}", error)
-            backoff.wait_alone(attempt)
+            problem = unreachable(endpoint, doing, error)
+        backoff.again(failed, problem, pause)
     raise problem
 
 

@@ -17,6 +17,7 @@ from tasks.spec.errors import (
     TokenMissing,
     TokenRejected,
 )
+from tasks.spec.redacted import redacted
 
 _BAD_TOKEN = ("Invalid credentials in Authorization header", "Invalid user token", "User Access Token")
 _STORE_TOKEN = "export HF_TOKEN=…, or make the Prefect Secret block hub-token"  # noqa: S105
@@ -33,7 +34,7 @@ def refusal(
     """The error for an answer of 400 or more to a request for `repo`."""
     code = headers.get("X-Error-Code", "")
     message = headers.get("X-Error-Message", "")
-    evidence = [f"{doing}: {status} {code} {message}".rstrip()]
+    evidence = [redacted(f"{doing}: {status} {code} {message}".rstrip())]
     page = f"{endpoint}/{repo}"
     if status == 401 and token_given and any(text in message for text in _BAD_TOKEN):
         return TokenRejected(
@@ -79,6 +80,6 @@ def unreachable(endpoint: str, doing: str, problem: BaseException | str) -> HubU
     """No answer came, to the end of the retries."""
     return HubUnavailable(
         f"the hub at {endpoint} cannot be reached",
-        evidence=[f"{doing}: {problem}"],
+        evidence=[f"{doing}: {redacted(str(problem))}"],
         next_command=f"curl -sSI {endpoint}",
     )

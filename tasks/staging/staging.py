@@ -72,7 +72,7 @@ def stage(
             store.delete(manifests.manifest_key(prefix))
     known = {file.path: file for file in earlier.manifest.files} if earlier else {}
     stop = Stop()
-    backoff = Backoff(stop, clock=clock, sleep=sleep, chance=chance)
+    backoff = Backoff(stop, say=reporter.say, clock=clock, sleep=sleep, chance=chance)
     session = HubSession(hub_endpoint(endpoint), token, connections=workers)
     try:
         run = _Run(store, prefix, model, session, backoff, stop, reporter, token, workers, part_size_floor)

@@ -7,6 +7,7 @@ import os
 from prefect import task
 from prefect.blocks.system import Secret
 
+from tasks.cloud.aws import told_retries
 from tasks.spec.environment import Environment
 from tasks.spec.model import Model
 from tasks.spec.records import HubInspection, Release, StagedModel, StorageOutputs
@@ -41,13 +42,13 @@ def inspect_model(model: Model, revision: str | None = None) -> HubInspection:
     reporter = RunReporter("preflight")
     token = hub_token()
     source = model.source.model_copy(update={"revision": revision}) if revision else model.source
-    pinned = resolve(source, token=token)
+    pinned = resolve(source, token=token, reporter=reporter)
     for line in pinned.skipped:
         reporter.say(f"left out: {line}")
     reporter.say(f"{pinned.repo}@{source.revision} is commit {pinned.commit}")
 
     def read(path: str, offset: int, count: int) -> bytes:
-        return read_head(pinned, path, count, offset=offset, token=token)
+        return read_head(pinned, path, count, offset=offset, token=token, reporter=reporter)
 
     return inspect(pinned, read)
 
@@ -61,14 +62,16 @@ def inspect_model(model: Model, revision: str | None = None) -> HubInspection:
 )
 def stage_model(inspection: HubInspection, storage: StorageOutputs, environment: Environment) -> StagedModel:
     """Hub to S3, verified, manifest last; at once when it is there."""
-    return stage(
-        inspection.model,
-        bucket=storage.bucket,
-        s3=aws_of(environment).client("s3"),
-        token=hub_token(),
-        reporter=RunReporter("staging"),
-        kms_key_arn=storage.kms_key_arn,
-    )
+    s3, reporter = aws_of(environment).client("s3"), RunReporter("staging")
+    with told_retries(s3, reporter.say):
+        return stage(
+            inspection.model,
+            bucket=storage.bucket,
+            s3=s3,
+            token=hub_token(),
+            reporter=reporter,
+            kms_key_arn=storage.kms_key_arn,
+        )
 
 
 @task(task_run_name="inspect {release.repo} in {environment.name}", **SETTINGS)
@@ -85,13 +88,17 @@ def inspect_proven(
     return inspection, manifests.staged_model(storage.bucket, prefix, stored, reused=True)
 
 
-@task(task_run_name="copy {staged.repo}", **SETTINGS)
+@task(
+    task_run_name="copy {staged.repo}",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=transient,
+    **SETTINGS,
+)
 def copy_model(staged: StagedModel, storage: StorageOutputs, environment: Environment) -> StagedModel:
     """From the bucket it was proven in, by S3 itself; the credentials are those of `environment`."""
-    return promote_copy(
-        staged,
-        bucket=storage.bucket,
-        s3=aws_of(environment).client("s3"),
-        reporter=RunReporter("staging"),
-        kms_key_arn=storage.kms_key_arn,
-    )
+    s3, reporter = aws_of(environment).client("s3"), RunReporter("staging")
+    with told_retries(s3, reporter.say):
+        return promote_copy(
+            staged, bucket=storage.bucket, s3=s3, reporter=reporter, kms_key_arn=storage.kms_key_arn
+        )

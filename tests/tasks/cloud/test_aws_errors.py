@@ -1,10 +1,16 @@
 from __future__ import annotations
 
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
 
 from tasks.cloud.aws import Aws, aws_errors
-from tasks.spec.errors import AccessDenied, CapacityUnavailable, CloudError, QuotaExceeded
+from tasks.spec.errors import AccessDenied, CapacityUnavailable, CloudError, CloudUnavailable, QuotaExceeded
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,9 @@ def test_what_aws_refuses_for_now_is_to_be_asked_again_later(code: str) -> None:
     ("error", "kind"),
     [
         (NoCredentialsError(), AccessDenied),
-        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), CloudError),
+        (EndpointConnectionError(endpoint_url="http://127.0.0.1:1"), CloudUnavailable),
+        (ReadTimeoutError(endpoint_url="http://127.0.0.1:1"), CloudUnavailable),
+        (ConnectionClosedError(endpoint_url="http://127.0.0.1:1"), CloudUnavailable),
     ],
 )
 def test_what_boto_itself_says_is_an_error_of_the_tree(error: Exception, kind: type[CloudError]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from sandbox.faults import Faults
@@ -24,7 +26,7 @@ from tasks.staging.hub import read_head, resolve
 from tasks.staging.inspection import read_safetensors_header
 from tasks.staging.session import HubSession
 from tasks.staging.stop import Stop
-from tests.tasks.staging.conftest import MIB, REPO, SECOND, Clock
+from tests.tasks.staging.conftest import MIB, REPO, SECOND, Clock, Heard
 
 TINY = Source(repo="slipway/tiny-llama")
 READER, STRANGER = "hf_sandbox_reader", "hf_sandbox_stranger"
@@ -112,10 +114,16 @@ def test_a_hub_that_stays_down_ends_as_unavailable(settings: Settings, faults: F
         ask(settings, TINY)
 
 
-def test_no_hub_at_all_ends_as_unavailable() -> None:
+def test_no_hub_at_all_ends_as_unavailable_and_each_retry_is_told(heard: Heard) -> None:
+    clock = Clock()
     with pytest.raises(HubUnavailable):
-        clock = Clock()
-        resolve(TINY, token=None, endpoint="http://127.0.0.1:9", clock=clock, sleep=clock.sleep)
+        resolve(
+            TINY, token=READER, endpoint="http://127.0.0.1:9", reporter=heard, clock=clock, sleep=clock.sleep
+        )
+    assert len(heard.lines) == 7
+    for number, line in enumerate(heard.lines, start=2):
+        assert re.fullmatch(rf"GET revision main: .*refused.*: attempt {number} of 8 in \S+ m?s", line)
+    assert READER not in "".join(heard.lines)
 
 
 def test_a_licence_that_is_asked_for_and_a_token_nobody_knows_are_told_apart(

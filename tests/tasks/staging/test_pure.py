@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.spec.errors import HubUnavailable, SlipwayError, StagingFailed
 from tasks.spec.model import Source
 from tasks.spec.records import HubFile, HubModel, Manifest, StagedFile
 from tasks.staging.arrivals import Arrivals
-from tasks.staging.backoff import LONGEST_PAUSE, Backoff, asked_pause, own_pause
+from tasks.staging.backoff import LONGEST_PAUSE, Backoff, asked_pause, own_pause, told
 from tasks.staging.buffers import BufferPool
 from tasks.staging.hashes import FileHash, SerialHash, combined, crc64nvme, decoded, encoded
 from tasks.staging.journal import Found, Step, decide
@@ -153,6 +154,52 @@ def test_a_pause_ends_when_the_transfer_does() -> None:
     backoff.heed(429, {"Retry-After": "300"})
     with pytest.raises(Stopped):
         backoff.wait()
+
+
+GONE = HubUnavailable("the hub answered 503 to the end of the retries", evidence=["GET f: 503"])
+
+
+@pytest.mark.parametrize(
+    ("problem", "failed", "line"),
+    [
+        (GONE, 1, "GET f: 503: attempt 2 of 8"),
+        (GONE, 0, "GET f: 503: attempt 1 of 8"),
+        (StagingFailed("f: another range", evidence=["asked"]), 7, "f: another range: attempt 8 of 8"),
+    ],
+)
+def test_a_retry_is_told_by_what_and_why(problem: SlipwayError, failed: int, line: str) -> None:
+    assert told(problem, failed) == line
+
+
+def test_each_retry_says_when_it_comes_and_after_the_last_nobody_waits() -> None:
+    clock, lines = Clock(), list[str]()
+    backoff = Backoff(Stop(), say=lines.append, clock=clock, sleep=clock.sleep, chance=lambda: 1.0)
+    for failed in range(1, 9):
+        backoff.again(failed, GONE)
+    assert len(lines) == 7
+    assert (lines[0], lines[-1]) == (
+        "GET f: 503: attempt 2 of 8 in 500 ms",
+        "GET f: 503: attempt 8 of 8 in 8.0 s",
+    )
+    assert clock.now == pytest.approx(0.5 + 1 + 2 + 4 + 8 + 8 + 8)
+
+
+def test_what_several_workers_meet_at_once_is_said_once_and_later_again() -> None:
+    clock, lines = Clock(), list[str]()
+    backoff = Backoff(Stop(), say=lines.append, clock=clock, sleep=lambda seconds: None, chance=lambda: 1.0)
+    clock.sleep(1)
+    for worker in range(3):
+        assert backoff._is_news("GET f: 503: attempt 2 of 8", 2.0 + worker) is (worker == 0)
+    clock.sleep(2)
+    assert backoff._is_news("GET f: 503: attempt 2 of 8", 9.0)
+
+
+def test_an_answer_that_allows_no_more_is_told_once() -> None:
+    clock, lines = Clock(), list[str]()
+    backoff = Backoff(Stop(), say=lines.append, clock=clock, sleep=clock.sleep)
+    for _ in range(3):
+        backoff.heed(200, {"RateLimit": '"resolvers";r=0;t=55'})
+    assert lines == ["the hub allows no request for 55.0 s: waiting"]
 
 
 def test_a_buffer_comes_back_when_its_last_holder_lets_go() -> None:

@@ -17,7 +17,14 @@ import pytest
 
 from sandbox.faults import Faults
 from sandbox.settings import ACCESS_KEY, SECRET_KEY, Settings
-from tasks.spec.errors import AccessDenied, ChecksumMismatch, HubUnavailable, SlipwayError
+from tasks.cloud.aws import Aws, told_retries
+from tasks.spec.errors import (
+    AccessDenied,
+    ChecksumMismatch,
+    CloudUnavailable,
+    HubUnavailable,
+    SlipwayError,
+)
 from tasks.spec.model import Source
 from tasks.spec.records import HubModel, StagedModel
 from tasks.staging import manifest as manifests
@@ -196,6 +203,42 @@ def test_a_hub_that_stays_down_ends_with_a_next_command(run: Stager, faults: Fau
     with pytest.raises(HubUnavailable) as caught:
         run()
     assert caught.value.next_command
+
+
+@pytest.mark.parametrize("fault", ["hub-5xx", "hub-reset", "hub-truncated", "hub-expired-url", "hub-429"])
+def test_what_is_asked_for_again_is_told_without_what_gives_access(
+    run: Stager, faults: Faults, fault: str
+) -> None:
+    faults.set(fault, count=2, value=3)
+    run()
+    told = [line for line in run.heard.lines if " of 8 in " in line]
+    assert told
+    assert not [line for line in told if "Signature" in line or "?" in line.replace("?…", "")]
+
+
+def test_requests_s3_is_asked_for_again_are_told(run: Stager, faults: Faults) -> None:
+    faults.set("s3-503", target="UploadPart", count=1)
+    with told_retries(run.s3, run.heard.say):
+        run()
+    run()
+    told = [line for line in run.heard.lines if line.startswith("S3 ")]
+    assert told == ["S3 UploadPart: 503 SlowDown: attempt 2 of 4 follows"]
+
+
+def test_an_s3_that_is_not_there_is_told_at_each_attempt_and_ends_as_such(
+    run: Stager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    run.s3 = Aws("us-east-1").client("s3")
+    with told_retries(run.s3, run.heard.say), pytest.raises(CloudUnavailable) as caught:
+        run()
+    assert "AWS cannot be reached" in caught.value.cause
+    assert caught.value.next_command
+    assert [line.rpartition(": ")[2] for line in run.heard.lines] == [
+        f"attempt {number} of 6 follows" for number in range(2, 7)
+    ]
 
 
 def test_wrong_bytes_leave_nothing_of_that_file(run: Stager, faults: Faults) -> None:
