@@ -11,8 +11,8 @@ from flows.timeline import tell_timeline
 from flows.turn import turn
 from tasks.addons.catalogue import load_addons
 from tasks.addons.task import install_addon
+from tasks.cache.task import end_fast_restores, warm_cache
 from tasks.cache.task import preview as preview_of_warming
-from tasks.cache.task import warm_cache
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes
 from tasks.preflight.task import check_feasible
 from tasks.rollout.ledger import ReleaseRecord
@@ -88,7 +88,9 @@ def take_through(
             except SlipwayError as second:
                 raise both(failure, second) from failure
             raise
-        return mark_proven(what, where, storage.result(), rolled.result(), report)
+        proven_now = mark_proven(what, where, storage.result(), rolled.result(), report)
+        end_fast_restores(what, where, cluster.result(), cache.result())
+        return proven_now
 
 
 def both(failure: BaseException, second: SlipwayError) -> SlipwayError:

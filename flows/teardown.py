@@ -17,6 +17,7 @@ from tasks.infra.task import (
     delete_volumes,
     destroy_cluster,
     destroy_storage,
+    end_fast_restores,
     list_inventory,
     price_storage,
     read_remains,
@@ -69,6 +70,8 @@ def teardown(
         left = destroy_cluster(where, storage) if storage else []
         if volumes == "delete":
             delete_volumes(where)
+        else:
+            end_fast_restores(where)
         if models == "delete" and not left and state_bucket_is_there(where):
             left += destroy_storage(where)
         remaining = list_inventory(where)

@@ -14,7 +14,9 @@ class Action(Enum):
 
     REUSE = "reuse"  # the claim holds this very manifest
     CREATE_CLAIM = "create claim"
-    REPLACE_CLAIM = "replace claim"  # too small, and nothing is bound to it: such a claim cannot be expanded
+    REPLACE_CLAIM = (
+        "replace claim"  # too small or of another class, and not bound: neither can be changed then
+    )
     AWAIT_BINDING = "await binding"  # too small, and its volume is named but not bound yet
     EXPAND_CLAIM = "expand claim"
     AWAIT_GROWTH = "await growth"  # the larger size was asked for, the volume does not have it yet
@@ -30,7 +32,7 @@ class Action(Enum):
 @dataclass(frozen=True)
 class ClaimSeen:
     """`requested_bytes` is what it asks for, `volume_bytes` what its volume has; `warm_manifest` the sha256 of the manifest
-    it holds whole; `names_volume`: it is for one volume and no other."""
+    it holds whole; `names_volume`: it is for one volume and no other; `other_class`: a new one would get another."""
 
     phase: str
     requested_bytes: int
@@ -39,6 +41,7 @@ class ClaimSeen:
     deleting: bool = False
     volume_bytes: int | None = None
     names_volume: bool = False
+    other_class: bool = False
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def decide(
         return Action.FAIL_CLAIM
     if claim.phase == "Bound" and (claim.warm_commit, claim.warm_manifest) == (commit, manifest):
         return Action.REUSE
+    if claim.other_class and claim.phase != "Bound" and not claim.names_volume:
+        return Action.REPLACE_CLAIM
     if claim.requested_bytes < needed_bytes:
         return _for_small(claim)
     if claim.volume_bytes is not None and claim.volume_bytes < needed_bytes:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from tasks.cache.kept import KeptVolume
+from tasks.cache.kept import KeptSnapshot, KeptVolume
 from tasks.cache.volume import Volume
 from tasks.spec.catalogue import project_root
 from tasks.spec.environment import Environment
@@ -21,9 +21,6 @@ HELD = "slipway.dev/held"  # every commit on the volume and its bytes, as JSON
 MANIFEST = "slipway.dev/manifest"
 REPO = "slipway.dev/repo"
 COMMIT_LABEL = "slipway.dev/commit"
-FAST_ZONES = (
-    "slipway.dev/fast-restore"  # zones a snapshot's fast restore is switched on in, with commas between
-)
 SCRIPT_CONFIG_MAP = "model-cache-warm"
 CONTAINER = "warm"
 
@@ -37,9 +34,9 @@ def job_name(model: Model, commit: str) -> str:
     return f"warm-{model.name}-{commit[:12]}"
 
 
-def snapshot_name(model: Model, staged: StagedModel) -> str:
-    """Another choice of files of the same commit is another snapshot."""
-    return f"{claim_name(model)}-{staged.commit[:12]}-{staged.manifest_sha256[:8]}"
+def snapshot_name(model: Model, commit: str, manifest: str) -> str:
+    """Another choice of files of the same commit is another snapshot. `manifest`: its sha256."""
+    return f"{claim_name(model)}-{commit[:12]}-{manifest[:8]}"
 
 
 def labels_of(model: Model) -> str:
@@ -64,13 +61,28 @@ def storage_class(volume: Volume, environment: Environment, folder: Path | None 
     return _class("storageclass", volume.storage_class, volume, environment, folder)
 
 
+def restored_class(
+    volume: Volume, cache: Cache, environment: Environment, folder: Path | None = None
+) -> Object:
+    """The class of a claim that is made of a snapshot: retained as any, its blocks there as `cache.restore` says."""
+    return _initialized(storage_class(volume, environment, folder), cache)
+
+
+def classes_of(volume: Volume, cache: Cache) -> tuple[str, str]:
+    """Names of the classes a claim made now would get: empty, and of a snapshot."""
+    rate = f"-init{cache.initialization_rate}" if cache.restore == "initialization-rate" else ""
+    return volume.storage_class, f"{volume.storage_class}{rate}"
+
+
 def clone_class(volume: Volume, cache: Cache, environment: Environment, folder: Path | None = None) -> Object:
     """The class of the replicas' clones: as fast as the volume they are of, and gone with their pods."""
-    if cache.restore != "initialization-rate":
-        return _class("storageclass-clone", volume.clone_class, volume, environment, folder)
-    rate = cache.initialization_rate
-    document = _class("storageclass-clone", f"{volume.clone_class}-init{rate}", volume, environment, folder)
-    document["parameters"]["volumeInitializationRate"] = str(rate)
+    return _initialized(_class("storageclass-clone", volume.clone_class, volume, environment, folder), cache)
+
+
+def _initialized(document: Object, cache: Cache) -> Object:
+    if cache.restore == "initialization-rate":
+        document["metadata"]["name"] += f"-init{cache.initialization_rate}"
+        document["parameters"]["volumeInitializationRate"] = str(cache.initialization_rate)
     return document
 
 
@@ -94,7 +106,7 @@ def snapshot(
 ) -> list[Object]:
     """The class of the snapshot, with the tags its EC2 snapshot gets, and the snapshot, in the order they are applied.
     `fast_zones`: where its fast restore is switched on."""
-    name = snapshot_name(model, staged)
+    name = snapshot_name(model, staged.commit, staged.manifest_sha256)
     its_class, taken = load("volumesnapshotclass", folder), load("volumesnapshot", folder)
     for document in (its_class, taken):
         document["metadata"]["name"] = name
@@ -104,15 +116,32 @@ def snapshot(
         "tagSpecification_2": f"slipway:model={model.name}",
         "tagSpecification_3": f"slipway:repo={staged.repo}",
         "tagSpecification_4": f"slipway:commit={staged.commit}",
+        "tagSpecification_5": f"slipway:manifest={staged.manifest_sha256}",
     }
     notes = {REPO: staged.repo, MANIFEST: staged.manifest_sha256}
     if fast_zones:
         its_class["parameters"]["fastSnapshotRestoreAvailabilityZones"] = ",".join(fast_zones)
-        notes[FAST_ZONES] = ",".join(fast_zones)
     taken["metadata"] |= {"namespace": environment.namespace, "annotations": notes}
     taken["spec"]["volumeSnapshotClassName"] = name
     taken["spec"]["source"]["persistentVolumeClaimName"] = claim_name(model)
     return [its_class, taken]
+
+
+def kept_snapshot(
+    kept: KeptSnapshot, model: Model, environment: Environment, folder: Path | None = None
+) -> list[Object]:
+    """An EC2 snapshot of an earlier cluster as this one knows it: its content, and the snapshot bound to it."""
+    name = snapshot_name(model, kept.commit, kept.manifest)
+    content, snapshot = load("volumesnapshotcontent", folder), load("volumesnapshot", folder)
+    for document in (content, snapshot):
+        document["metadata"]["name"] = name
+        document["metadata"]["labels"] |= {"model": model.name, COMMIT_LABEL: kept.commit}
+    content["spec"]["source"]["snapshotHandle"] = kept.identity
+    content["spec"]["volumeSnapshotRef"] |= {"namespace": environment.namespace, "name": name}
+    notes = {REPO: kept.repo, MANIFEST: kept.manifest}
+    snapshot["metadata"] |= {"namespace": environment.namespace, "annotations": notes}
+    snapshot["spec"] = {"source": {"volumeSnapshotContentName": name}}
+    return [content, snapshot]
 
 
 def claim(model: Model, environment: Environment, volume: Volume, folder: Path | None = None) -> Object:
@@ -122,6 +151,16 @@ def claim(model: Model, environment: Environment, volume: Volume, folder: Path |
     document["spec"]["storageClassName"] = volume.storage_class
     document["spec"]["resources"]["requests"]["storage"] = f"{volume.size_gib}Gi"
     return document
+
+
+def restored_claim(claim: Object, of: str, least_gib: int, its_class: Object) -> Object:
+    """`claim` as one that is made of the VolumeSnapshot `of`, which is of a volume of `least_gib` GiB."""
+    spec = claim["spec"]
+    asked = max(least_gib, int(str(spec["resources"]["requests"]["storage"]).removesuffix("Gi")))
+    source = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": of}
+    spec |= {"storageClassName": its_class["metadata"]["name"], "dataSource": source}
+    spec["resources"] = {"requests": {"storage": f"{asked}Gi"}}
+    return claim
 
 
 def kept_volume(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -54,8 +54,11 @@ class ClusterVerbs(Protocol):
     ) -> str: ...
 
 
-def claim_seen(claim: Object | None, volume: Object | None = None) -> ClaimSeen | None:
-    """`volume`: the persistent volume it is bound to. Its capacity is the disk's; the file system follows at the mount."""
+def claim_seen(
+    claim: Object | None, volume: Object | None = None, classes: Collection[str] = ()
+) -> ClaimSeen | None:
+    """`volume`: the persistent volume it is bound to. Its capacity is the disk's; the file system follows at the mount.
+    `classes`: those a new claim could get; none for any."""
     if claim is None:
         return None
     metadata = claim["metadata"]
@@ -68,6 +71,7 @@ def claim_seen(claim: Object | None, volume: Object | None = None) -> ClaimSeen 
         warm_manifest=annotations.get(WARM_MANIFEST),
         deleting=bool(metadata.get("deletionTimestamp")),
         names_volume=bool(claim["spec"].get("volumeName")),
+        other_class=bool(classes) and claim["spec"].get("storageClassName") not in classes,
         volume_bytes=int(parse_quantity(volume["spec"]["capacity"]["storage"])) if volume else None,
     )
 

@@ -13,6 +13,7 @@ from enum import Enum
 from pathlib import Path
 
 from tasks.cache import failures, manifests
+from tasks.cache.fast_restore import FastRestore
 from tasks.cache.observe import ClusterVerbs, Object
 from tasks.cache.volume import GIB, Volume, transfer_seconds
 from tasks.cloud.ebs import Ebs
@@ -32,14 +33,13 @@ class Step(Enum):
 
     TAKE = "take"
     WAIT = "wait"  # it is being taken, or an earlier one of its name is going
-    SWITCH = "switch"  # its fast restore is on where it should not be, or off where it should
     DONE = "done"
 
 
 @dataclass(frozen=True)
 class SnapshotSeen:
     """`cut`: its point in time is fixed; `size` is the least a clone may have; `error` what its controller last said;
-    `fast`: zones its fast restore is on in; `content` the object that knows its EC2 id."""
+    `content` the object that knows its EC2 id; `adopted`: an earlier cluster took it."""
 
     name: str
     commit: str
@@ -48,19 +48,15 @@ class SnapshotSeen:
     deleting: bool = False
     size: str = ""
     error: str = ""
-    fast: frozenset[str] = frozenset()
     content: str = ""
+    adopted: bool = False
 
 
-def decide(seen: SnapshotSeen | None, fast: Collection[str] = ()) -> Step:
+def decide(seen: SnapshotSeen | None) -> Step:
     """An error is waited out: the snapshot-controller tries again by itself, and the deadline ends it."""
     if seen is None:
         return Step.TAKE
-    if seen.deleting:
-        return Step.WAIT
-    if not seen.ready:
-        return Step.WAIT
-    return Step.DONE if seen.fast == set(fast) else Step.SWITCH
+    return Step.DONE if seen.ready and not seen.deleting else Step.WAIT
 
 
 def superseded(seen: Sequence[SnapshotSeen], needed: Collection[str]) -> list[str]:
@@ -70,17 +66,17 @@ def superseded(seen: Sequence[SnapshotSeen], needed: Collection[str]) -> list[st
 
 def snapshot_seen(document: Object) -> SnapshotSeen:
     metadata, status = document["metadata"], document.get("status") or {}
-    notes = metadata.get("annotations") or {}
+    adopted = "volumeSnapshotContentName" in document["spec"]["source"]
     return SnapshotSeen(
         name=metadata["name"],
         commit=(metadata.get("labels") or {}).get(manifests.COMMIT_LABEL, ""),
         ready=bool(status.get("readyToUse")),
-        cut=bool(status.get("creationTime")),
+        cut=adopted or bool(status.get("creationTime")),
         deleting=bool(metadata.get("deletionTimestamp")),
         size=str(status.get("restoreSize") or ""),
         error=str((status.get("error") or {}).get("message") or ""),
-        fast=frozenset(filter(None, notes.get(manifests.FAST_ZONES, "").split(","))),
         content=str(status.get("boundVolumeSnapshotContentName") or ""),
+        adopted=adopted,
     )
 
 
@@ -88,6 +84,29 @@ def snapshots_of(cluster: ClusterVerbs, model: Model, namespace: str) -> list[Sn
     """All of the model's, by their labels; none where the cluster does not know the kind."""
     found = cluster.list(API, "VolumeSnapshot", namespace, label_selector=manifests.labels_of(model))
     return [snapshot_seen(document) for document in found]
+
+
+def missing_definitions(cluster: ClusterVerbs) -> list[str]:
+    """The definitions of DEFINITIONS the cluster does not have."""
+    names = [f"{kind}.{API.partition('/')[0]}" for kind in DEFINITIONS]
+    kind = ("apiextensions.k8s.io/v1", "CustomResourceDefinition")
+    return [name for name in names if not cluster.get(*kind, name)]
+
+
+def ec2_id(cluster: ClusterVerbs, seen: SnapshotSeen) -> str:
+    """The EC2 snapshot of one that is bound; empty where its content does not say."""
+    content = cluster.get(API, "VolumeSnapshotContent", seen.content) or {}
+    return str((content.get("status") or {}).get("snapshotHandle", ""))
+
+
+def end_fast_restores(
+    cluster: ClusterVerbs, model: Model, namespace: str, ebs: Ebs, reporter: Reporter, keep: str | None
+) -> None:
+    """Of every snapshot of the model but `keep`: the clones of what serves are of that one. Raises CloudError."""
+    fast = FastRestore(ebs, reporter)
+    for seen in snapshots_of(cluster, model, namespace):
+        if seen.name != keep and (handle := ec2_id(cluster, seen)):
+            fast.end(seen.name, handle)
 
 
 def drop_uncut(cluster: ClusterVerbs, model: Model, namespace: str, reporter: Reporter) -> None:
@@ -114,9 +133,11 @@ class Snapshots:
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
     place: failures.Place = field(init=False)
+    fast: FastRestore = field(init=False)
 
     def __post_init__(self) -> None:
-        self.name = manifests.snapshot_name(self.model, self.staged)
+        self.name = manifests.snapshot_name(self.model, self.staged.commit, self.staged.manifest_sha256)
+        self.fast = FastRestore(self.ebs, self.reporter, self.clock, self.sleep)
         self.namespace = self.environment.namespace
         self.place = failures.place_of(self.model, self.environment, self.staged.commit)
 
@@ -152,7 +173,9 @@ class Snapshots:
             )
         fast = [cache.zone] if self.model.cache.restore == "fast-snapshot-restore" else []
         seen = self._until_ready(fast)
-        size = max(math.ceil(parse_quantity(seen.size) / GIB), self.volume.least_gib)
+        gib = math.ceil(parse_quantity(seen.size) / GIB)
+        self.fast.converge(seen.name, ec2_id(self.cluster, seen), gib, fast)
+        size = max(gib, self.volume.least_gib)
         return cache.model_copy(
             update={
                 "snapshot": seen.name,
@@ -162,14 +185,7 @@ class Snapshots:
         )
 
     def _check_definitions(self) -> None:
-        missing = [
-            f"{kind}.{API.partition('/')[0]}"
-            for kind in DEFINITIONS
-            if not self.cluster.get(
-                "apiextensions.k8s.io/v1", "CustomResourceDefinition", f"{kind}.{API.partition('/')[0]}"
-            )
-        ]
-        if missing:
+        if missing := missing_definitions(self.cluster):
             raise failures.no_snapshots(missing, self.place)
 
     def _until_ready(self, fast: Sequence[str]) -> SnapshotSeen:
@@ -179,14 +195,12 @@ class Snapshots:
         end, taken = self.clock() + seconds, False
         while True:
             seen = self._look()
-            step = decide(seen, fast)
+            step = decide(seen)
             if step is Step.DONE and seen is not None:
                 self.reporter.say(f"snapshot {seen.name} is ready{'' if taken else ' already'}")
                 return seen
             if step is Step.TAKE:
                 self._take(seconds, fast)
-            elif step is Step.SWITCH and seen is not None:
-                self._switch(seen, fast)
             taken = True
             if self.clock() >= end:
                 raise failures.snapshot_overdue(
@@ -204,29 +218,10 @@ class Snapshots:
         self.reporter.say(
             f"snapshot {self.name} is taken (at most {human_seconds(seconds)} and, for what is written, {usd})"
         )
-        self._tell_price(fast)
+        if fast:
+            self.fast.tell_price(self.name, fast)
         for document in manifests.snapshot(self.staged, self.model, self.environment, fast, self.folder):
             self.cluster.apply(document)
-
-    def _switch(self, seen: SnapshotSeen, fast: Sequence[str]) -> None:
-        """Fast restore of a snapshot that is there; noted on it after, so that a killed run does it again."""
-        content = self.cluster.get(API, "VolumeSnapshotContent", seen.content) or {}
-        handle = str((content.get("status") or {}).get("snapshotHandle", ""))
-        on, off = sorted(set(fast) - seen.fast), sorted(seen.fast - set(fast))
-        self._tell_price(on)
-        if off:
-            self.reporter.say(f"fast restore of {seen.name} in {', '.join(off)} is switched off")
-        self.ebs.set_fast_restore(handle, on, off)
-        notes = {manifests.FAST_ZONES: ",".join(fast) or None}
-        body = {"metadata": {"annotations": notes}}
-        self.cluster.patch(API, "VolumeSnapshot", seen.name, body, self.namespace)
-
-    def _tell_price(self, zones: Sequence[str]) -> None:
-        if zones:
-            usd = self.ebs.prices.told(self.ebs.prices.fast_restore(len(zones)))
-            self.reporter.say(
-                f"fast restore of {self.name} in {', '.join(zones)} is switched on: {usd}, as long as it is"
-            )
 
     def _look(self) -> SnapshotSeen | None:
         found = snapshots_of(self.cluster, self.model, self.namespace)

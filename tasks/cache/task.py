@@ -8,9 +8,9 @@ from typing import Any
 
 from prefect import task
 
-from tasks.cache import manifests
+from tasks.cache import manifests, snapshots
 from tasks.cache.warming import warm
-from tasks.cloud.ebs import Ebs
+from tasks.cloud.ebs import Ebs, EbsPrices
 from tasks.cloud.interruption import nap
 from tasks.spec.environment import Environment
 from tasks.spec.errors import ClusterError
@@ -39,6 +39,22 @@ def warm_cache(
         ebs=Ebs.of(aws_of(environment), environment.cluster.gpu.instance_type),
         needed=needed,
         sleep=nap,
+    )
+
+
+@task(task_run_name="fast restores of {model.name} end", **SETTINGS)
+def end_fast_restores(
+    model: Model, environment: Environment, infrastructure: Infrastructure, cache: WarmCache
+) -> None:
+    """Once `cache` serves: fast restore of the model's other snapshots would only cost. What goes back to one of them
+    starts lazily."""
+    snapshots.end_fast_restores(
+        cluster_of(infrastructure),
+        model,
+        environment.namespace,
+        Ebs(aws_of(environment), EbsPrices(), None),
+        RunReporter("warming"),
+        keep=cache.snapshot,
     )
 
 

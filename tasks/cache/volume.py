@@ -77,6 +77,24 @@ def throughput_for(
     return max(LEAST_THROUGHPUT, min(most, stepped))
 
 
+def differences(has: Volume, wanted: Volume, volume_id: str, *, asked: bool) -> list[str]:
+    """Lines for what a volume has otherwise than a new one would get, with the command where there is one. `asked`: the
+    size was given, not derived: one that is larger only holds what an earlier commit needed."""
+    lines = []
+    if (has.iops, has.throughput) != (wanted.iops, wanted.throughput):
+        lines.append(
+            f"its volume keeps {has.iops} IOPS and {has.throughput} MiB/s, as a class cannot be changed; asked for are "
+            f"{wanted.iops} and {wanted.throughput}. To change it, also while it serves: aws ec2 modify-volume --volume-id "
+            f"{volume_id} --iops {wanted.iops} --throughput {wanted.throughput}"
+        )
+    if asked and has.size_gib > wanted.size_gib:
+        lines.append(
+            f"its volume keeps {has.size_gib} GiB, asked for are {wanted.size_gib}: a volume cannot shrink. A smaller one is "
+            "a new one: delete the claim at zero replicas, then deploy again"
+        )
+    return lines
+
+
 def transfer_seconds(total_bytes: int, mib_s: float) -> float:
     """The longest a warming of so many bytes may take: twice what `mib_s` gives, and a minute to start."""
     return 60.0 + 2 * total_bytes / (mib_s * MIB)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tasks.cache import failures, manifests, observe
+from tasks.cache.claims import Claims
 from tasks.cache.decide import Action, decide
-from tasks.cache.kept import KeptVolume, choose, kept_volumes, known_elsewhere
 from tasks.cache.observe import ClusterVerbs, Object
 from tasks.cache.snapshots import Snapshots, drop_uncut
 from tasks.cache.volume import GIB, Volume, transfer_seconds, volume_for
@@ -72,6 +72,7 @@ def warm(
     run = _Warming(
         cluster, staged, model, environment, reporter, region, ebs, needed, manifests_folder, clock, sleep
     )
+    run.claims.adoption.take_up()
     end = clock() + (deadline if deadline is not None else sum(run.limits.values()))
     while clock() < end:
         action = run.next_action()
@@ -114,6 +115,16 @@ class _Warming:
         self.needed = {*self.needed, *observe.served_commits([*workloads, *pods])}
         self.limits = limits(self.staged, self._volume().throughput, self.environment)
         self.place = failures.place_of(self.model, self.environment, self.staged.commit)
+        self.claims = Claims(
+            self.cluster,
+            self.staged,
+            self.model,
+            self.environment,
+            self.ebs,
+            self.needed,
+            self.reporter,
+            self.folder,
+        )
 
     def next_action(self) -> Action:
         """Read the claim and the job, then decide."""
@@ -121,9 +132,11 @@ class _Warming:
         job = self.cluster.get("batch/v1", "Job", self.job, self.namespace)
         self.pods = self._pods() if job else []
         seen = observe.job_seen(job, self.pods, self.watched)
-        needed = self._volume().size_gib * GIB
+        volume = self._volume()
+        needed = volume.size_gib * GIB
+        classes = manifests.classes_of(volume, self.model.cache)
         action = decide(
-            observe.claim_seen(self.claim, self._persistent_volume()),
+            observe.claim_seen(self.claim, self._persistent_volume(), classes),
             seen,
             commit=self.staged.commit,
             manifest=self.staged.manifest_sha256,
@@ -135,7 +148,7 @@ class _Warming:
 
     def take(self, action: Action) -> None:
         steps: dict[Action, Callable[[], None]] = {
-            Action.CREATE_CLAIM: self._create_claim,
+            Action.CREATE_CLAIM: lambda: self.claims.create(self._volume(), self._gpu_nodes()),
             Action.EXPAND_CLAIM: self._expand_claim,
             Action.START_JOB: self._start_job,
             Action.REPLACE_JOB: self._delete_job,
@@ -178,40 +191,6 @@ class _Warming:
             self.sleep,
         )
 
-    def _create_claim(self) -> None:
-        """On a volume an earlier cluster left for it, where there is one; what lacks in size it is grown by later."""
-        volume = self._volume()
-        self.cluster.apply(manifests.storage_class(volume, self.environment, self.folder))
-        claim = manifests.claim(self.model, self.environment, volume, self.folder)
-        kept = self._kept_volume()
-        if kept is None:
-            self._tell_figures(volume)
-        else:
-            self.reporter.say(
-                f"claim {self.name} takes up {kept.identity}, which an earlier cluster left in {kept.zone}: "
-                f"{kept.gib} GiB, {kept.iops} IOPS, {kept.mib_s} MiB/s"
-            )
-            document = manifests.kept_volume(kept, self.model, self.environment, volume, self.folder)
-            self.cluster.apply(document)
-            claim["spec"]["volumeName"] = document["metadata"]["name"]
-            claim["spec"]["resources"]["requests"]["storage"] = f"{kept.gib}Gi"
-        self.cluster.apply(claim)
-
-    def _kept_volume(self) -> KeptVolume | None:
-        known = known_elsewhere(self.cluster.list("v1", "PersistentVolume"), self.namespace, self.name)
-        found = kept_volumes(self.ebs.aws, self.environment, self.name)
-        return choose(found, zones=observe.zones_of(self._gpu_nodes()), known=known)
-
-    def _tell_figures(self, volume: Volume) -> None:
-        prices = self.ebs.prices
-        usd = prices.told(prices.volume(volume.size_gib, volume.iops, volume.throughput))
-        self.reporter.say(
-            f"claim {self.name}: {volume.size_gib} GiB gp3, {volume.iops} IOPS, {volume.throughput} MiB/s: {usd}"
-        )
-        if self.ebs.ceiling and volume.throughput > self.ebs.ceiling:
-            kind = self.environment.cluster.gpu.instance_type
-            self.reporter.say(f"{kind} reads at most {self.ebs.ceiling:.0f} MiB/s of it")
-
     def _expand_claim(self) -> None:
         size = f"{self._volume().size_gib}Gi"
         self.reporter.say(f"claim {self.name} grows to {size}")
@@ -244,7 +223,9 @@ class _Warming:
         self.reporter.say(f"job {self.job} copies {human_bytes(self.staged.total_bytes)} to {self.name}")
 
     def _delete_claim(self) -> None:
-        self.reporter.say(f"claim {self.name} is too small and has no volume yet: it is made anew")
+        self.reporter.say(
+            f"claim {self.name} is too small or of another class, and has no volume yet: it is made anew"
+        )
         self.cluster.delete("v1", "PersistentVolumeClaim", self.name, self.namespace)
 
     def _delete_job(self) -> None:
@@ -383,6 +364,7 @@ class _Warming:
         if self.claim is None:
             raise failures.lost(self.place)
         volume_id, zone = self._volume_place(self.claim["spec"]["volumeName"])
+        self.claims.tell_differences(volume_id, self._volume())
         if reused:
             self.reporter.say(f"{self.name} holds {self.staged.commit[:12]} already")
         return WarmCache(

@@ -8,7 +8,7 @@ gp3 is billed by GiB, by IOPS above 3,000 and by MiB/s above 125: https://aws.am
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.cloud.aws import Aws, aws_errors
+from tasks.spec.errors import CloudError
 
 PRICING_REGION = "us-east-1"
 FREE_IOPS, FREE_MIB_S = 3000, 125
@@ -115,6 +116,15 @@ def read_ceiling(aws: Aws, instance_type: str) -> float | None:
     return float(megabytes) * 1e6 / 2**20 if megabytes else None
 
 
+def volume_figures(aws: Aws, volume: str) -> tuple[int, int, int] | None:
+    """(GiB, IOPS, MiB/s) of an EBS volume; None where EC2 has none of that id. Raises CloudError."""
+    with aws_errors(f"describing {volume}"):
+        answer = aws.client("ec2").describe_volumes(Filters=[{"Name": "volume-id", "Values": [volume]}])
+    for found in answer["Volumes"]:
+        return found["Size"], found.get("Iops") or FREE_IOPS, found.get("Throughput") or FREE_MIB_S
+    return None
+
+
 @dataclass(frozen=True)
 class Ebs:
     """EBS as one instance type in one region has it; `ceiling` is `read_ceiling`."""
@@ -131,13 +141,57 @@ class Ebs:
     def set_fast_restore(self, snapshot: str, on: Sequence[str], off: Sequence[str]) -> None:
         set_fast_restore(self.aws, snapshot, on, off)
 
+    def fast_restores(self, snapshot: str) -> dict[str, str]:
+        return fast_restores(self.aws, [snapshot]).get(snapshot, {})
+
+
+def fast_restores(aws: Aws, snapshots: Sequence[str]) -> dict[str, dict[str, str]]:
+    """By EC2 snapshot and zone the state of its fast restore: enabling, optimizing, enabled, disabling. Raises CloudError.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeFastSnapshotRestores.html
+    """
+    found: dict[str, dict[str, str]] = {}
+    if not snapshots:
+        return found
+    with aws_errors("reading fast snapshot restores"):
+        paginator = aws.client("ec2").get_paginator("describe_fast_snapshot_restores")
+        for page in paginator.paginate(Filters=[{"Name": "snapshot-id", "Values": list(snapshots)}]):
+            for each in page["FastSnapshotRestores"]:
+                if each["State"] != "disabled":
+                    found.setdefault(each["SnapshotId"], {})[each["AvailabilityZone"]] = each["State"]
+    return found
+
 
 def set_fast_restore(aws: Aws, snapshot: str, on: Sequence[str], off: Sequence[str]) -> None:
     """Switch fast restore of an EC2 snapshot on and off in zones. The EBS CSI driver only switches it on, and only for a
     snapshot it makes. Raises CloudError."""
-    ec2 = aws.client("ec2")
-    with aws_errors(f"switching fast snapshot restore of {snapshot}"):
+    ec2, doing = aws.client("ec2"), f"switching fast snapshot restore of {snapshot}"
+    with aws_errors(doing):
+        answers = []
         if on:
-            ec2.enable_fast_snapshot_restores(AvailabilityZones=list(on), SourceSnapshotIds=[snapshot])
+            answers.append(
+                ec2.enable_fast_snapshot_restores(AvailabilityZones=list(on), SourceSnapshotIds=[snapshot])
+            )
         if off:
-            ec2.disable_fast_snapshot_restores(AvailabilityZones=list(off), SourceSnapshotIds=[snapshot])
+            answers.append(
+                ec2.disable_fast_snapshot_restores(AvailabilityZones=list(off), SourceSnapshotIds=[snapshot])
+            )
+    refused = [line for answer in answers for line in unsuccessful(answer)]
+    if refused:
+        raise CloudError(
+            f"{doing}: EC2 refuses it",
+            evidence=refused,
+            next_command="aws ec2 describe-fast-snapshot-restores; or another cache.restore in the model's file",
+        )
+
+
+def unsuccessful(answer: Mapping[str, Any]) -> list[str]:
+    """EC2 answers 200 and lists what it refused, a line for each zone. Pure.
+
+    https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableFastSnapshotRestores.html
+    """
+    return [
+        f"{each.get('AvailabilityZone', '')}: {each['Error'].get('Code', '')}: {each['Error'].get('Message', '')}"
+        for item in answer.get("Unsuccessful") or ()
+        for each in item.get("FastSnapshotRestoreStateErrors") or ()
+    ]

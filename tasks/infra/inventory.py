@@ -9,7 +9,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
-from tasks.cloud.ebs import FREE_IOPS, FREE_MIB_S, EbsPrices
+from tasks.cloud.ebs import FREE_IOPS, FREE_MIB_S, EbsPrices, fast_restores, set_fast_restore
 from tasks.spec.environment import Environment
 
 GONE = {"terminated", "shutting-down", "deleted", "deleting", "PendingDeletion"}
@@ -62,6 +62,20 @@ def delete_volumes(environment: Environment, aws: Aws) -> list[str]:
         for identity in made:
             ec2.delete_volume(VolumeId=identity)
     return [*taken, *made]
+
+
+def end_fast_restores(environment: Environment, aws: Aws) -> list[str]:
+    """Switch off fast restore of the environment's snapshots: they are kept, and no cluster is there to clone them. A line
+    for each; raises CloudError."""
+    with aws_errors("listing snapshots"):
+        taken = [str(snapshot["SnapshotId"]) for snapshot in _snapshots(environment, aws)]
+    lines = []
+    for snapshot, states in sorted(fast_restores(aws, taken).items()):
+        zones = sorted(zone for zone, state in states.items() if state != "disabling")
+        if zones:
+            set_fast_restore(aws, snapshot, (), zones)
+            lines.append(f"fast restore of {snapshot} in {', '.join(zones)} is switched off: it was billed")
+    return lines
 
 
 def storage_costs(environment: Environment, aws: Aws, prices: EbsPrices) -> list[str]:

@@ -171,6 +171,15 @@ def delete_volumes(environment: Environment) -> list[str]:
     return deleted
 
 
+@task(task_run_name="fast restores of {environment.name} end", **SETTINGS)
+def end_fast_restores(environment: Environment) -> list[str]:
+    """Of snapshots that are kept: without a cluster they would only cost. A line for each."""
+    lines = inventory.end_fast_restores(environment, aws_of(environment))
+    for line in lines:
+        RunReporter("teardown").say(line)
+    return lines
+
+
 @task(task_run_name="what stays of {environment.name} costs", **SETTINGS)
 def price_storage(environment: Environment) -> list[str]:
     """What each cache volume and snapshot that is there costs a month, as lines; none where none is there."""

@@ -25,7 +25,7 @@ from tasks.cache.observe import (
 )
 from tasks.cache.snapshots import SnapshotSeen, Step, superseded
 from tasks.cache.snapshots import decide as decide_snapshot
-from tasks.cache.volume import Volume, throughput_for, transfer_seconds, volume_for
+from tasks.cache.volume import Volume, differences, throughput_for, transfer_seconds, volume_for
 from tasks.cache.warm import BAD_DATA, DENIED, NO_SPACE, NOT_FOUND, Revision, to_evict
 from tasks.spec.model import Cache, Model
 from tests.tasks.builders import a_model, an_environment
@@ -52,6 +52,10 @@ WARM = ClaimSeen("Bound", 20 * GIB, C, OURS)
         (ClaimSeen("Bound", 20 * GIB, C, OTHER), None, Action.START_JOB),
         (ClaimSeen("Bound", 9 * GIB), None, Action.EXPAND_CLAIM),
         (ClaimSeen("Pending", 9 * GIB), None, Action.REPLACE_CLAIM),
+        (ClaimSeen("Pending", 20 * GIB, other_class=True), None, Action.REPLACE_CLAIM),
+        (ClaimSeen("Pending", 20 * GIB, other_class=True, names_volume=True), None, Action.START_JOB),
+        (ClaimSeen("Bound", 20 * GIB, other_class=True), None, Action.START_JOB),
+        (ClaimSeen("Bound", 20 * GIB, C, OURS, other_class=True), None, Action.REUSE),
         (ClaimSeen("Pending", 9 * GIB, names_volume=True), None, Action.AWAIT_BINDING),
         (ClaimSeen("Bound", 20 * GIB, volume_bytes=9 * GIB), None, Action.AWAIT_GROWTH),
         (ClaimSeen("Bound", 20 * GIB, volume_bytes=10 * GIB), None, Action.START_JOB),
@@ -304,7 +308,6 @@ def test_a_driver_that_is_denied_is_told_from_one_that_is_slow() -> None:
     ("seen", "step"),
     [
         (None, Step.TAKE),
-        (SnapshotSeen("s", C, ready=True, fast=frozenset({"z"})), Step.SWITCH),
         (SnapshotSeen("s", C), Step.WAIT),
         (SnapshotSeen("s", C, error="no credentials"), Step.WAIT),
         (SnapshotSeen("s", C, cut=True), Step.WAIT),
@@ -314,13 +317,6 @@ def test_a_driver_that_is_denied_is_told_from_one_that_is_slow() -> None:
 )
 def test_a_snapshot_is_taken_once_and_waited_for(seen: SnapshotSeen | None, step: Step) -> None:
     assert decide_snapshot(seen) is step
-
-
-def test_fast_restore_is_switched_where_it_is_not_as_wished() -> None:
-    fast = SnapshotSeen("s", C, ready=True, fast=frozenset({"z"}))
-    assert decide_snapshot(fast, ["z"]) is Step.DONE
-    assert decide_snapshot(fast, []) is Step.SWITCH
-    assert decide_snapshot(SnapshotSeen("s", C, ready=True), ["z"]) is Step.SWITCH
 
 
 @pytest.mark.parametrize(
@@ -408,3 +404,24 @@ def test_a_volume_the_cluster_knows_is_taken_up_only_where_it_waits_for_this_cla
     spec = {"csi": {"volumeHandle": "v1"}} | ({"claimRef": claim} if claim else {})
     volume = {"spec": spec, "status": {"phase": phase}}
     assert known_elsewhere([volume], "llm", "c") == ({"v1"} if spoken_for else set())
+
+
+@pytest.mark.parametrize(
+    ("has", "wanted", "asked", "words"),
+    [
+        (Volume(20, 3000, 125), Volume(20, 3000, 125), True, []),
+        (Volume(20, 3000, 125), Volume(30, 3000, 125), True, []),
+        (Volume(30, 3000, 125), Volume(20, 3000, 125), False, []),
+        (Volume(30, 3000, 125), Volume(20, 3000, 125), True, ["cannot shrink"]),
+        (Volume(20, 3000, 125), Volume(20, 4000, 500), False, ["--iops 4000 --throughput 500"]),
+        (Volume(20, 8000, 125), Volume(20, 3000, 125), False, ["--iops 3000 --throughput 125"]),
+        (Volume(30, 8000, 125), Volume(20, 3000, 125), True, ["--iops 3000", "cannot shrink"]),
+    ],
+)
+def test_what_a_volume_has_otherwise_is_told_with_the_command(
+    has: Volume, wanted: Volume, asked: bool, words: list[str]
+) -> None:
+    lines = differences(has, wanted, "vol-1", asked=asked)
+    assert len(lines) == len(words)
+    for line, word in zip(lines, words, strict=True):
+        assert word in line

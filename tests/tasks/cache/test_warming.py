@@ -172,6 +172,26 @@ def test_what_a_new_claim_costs_is_said(warmer: Warmer) -> None:
     assert warmer.claim()["spec"]["storageClassName"] == "gp3-retain-4000-500"
 
 
+def test_a_claim_keeps_its_volume_and_is_told_what_would_change_it(warmer: Warmer) -> None:
+    cache = warmer()
+    assert not any("its volume keeps" in line for line in warmer.heard.lines)
+    warmer.more = {"cache": {"throughput": 500, "iops": 4000}}
+    assert warmer().volume_id == cache.volume_id
+    [line] = [line for line in warmer.heard.lines if "its volume keeps" in line]
+    command = f"aws ec2 modify-volume --volume-id {cache.volume_id} --iops 4000 --throughput 500"
+    assert "keeps 3000 IOPS and 125 MiB/s" in line
+    assert line.endswith(command)
+    assert any("now 0.24 USD a month, then 20.24 USD a month" in line for line in warmer.heard.lines)
+
+
+def test_a_volume_that_was_changed_in_ec2_is_not_told_of_again(warmer: Warmer) -> None:
+    cache = warmer()
+    Aws("us-east-1").client("ec2").modify_volume(VolumeId=cache.volume_id, Iops=4000, Throughput=500)
+    warmer.more = {"cache": {"throughput": 500, "iops": 4000}}
+    warmer()
+    assert not any("its volume keeps" in line for line in warmer.heard.lines)
+
+
 def test_the_job_asks_for_no_gpu_and_tolerates_the_gpu_nodes_taint(warmer: Warmer) -> None:
     warmer()
     job = warmer.job()

@@ -7,8 +7,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws
-from tasks.cloud.ebs import EbsPrices
-from tasks.infra.inventory import delete_volumes, inventory, storage_costs
+from tasks.cloud.ebs import EbsPrices, fast_restores
+from tasks.infra.inventory import delete_volumes, end_fast_restores, inventory, storage_costs
 from tasks.infra.state import backend, ensure_state_bucket, remove_state_bucket, state_exists
 from tasks.spec.environment import Environment
 from tests.tasks.builders import an_environment
@@ -141,3 +141,17 @@ def test_what_aws_keeps_a_while_after_its_deletion_is_not_left_over(
     kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
     secrets.delete_secret(SecretId=secret, RecoveryWindowInDays=7)
     assert inventory(where, stage_aws) == []
+
+
+def test_fast_restores_of_kept_snapshots_end_with_the_cluster(stage_aws: Aws, where: Environment) -> None:
+    ec2 = stage_aws.client("ec2")
+    kept = made_snapshot(stage_aws, where, made_volume(stage_aws, where))
+    elsewhere = an_environment(name="another")
+    other = made_snapshot(stage_aws, elsewhere, made_volume(stage_aws, elsewhere))
+    for snapshot in (kept, other):
+        ec2.enable_fast_snapshot_restores(AvailabilityZones=["us-east-1a"], SourceSnapshotIds=[snapshot])
+    assert end_fast_restores(where, stage_aws) == [
+        f"fast restore of {kept} in us-east-1a is switched off: it was billed"
+    ]
+    assert fast_restores(stage_aws, [kept, other]).keys() == {other}
+    assert end_fast_restores(where, stage_aws) == []
