@@ -175,6 +175,12 @@ def from_client_error(doing: str, error: ClientError) -> CloudError:
             evidence=evidence,
             next_command="aws sts get-caller-identity, then give that identity the action",
         )
+    if code == "NoSuchBucket":
+        return CloudError(
+            f"{doing}: there is no such bucket",
+            evidence=evidence,
+            next_command="aws s3 ls, with storage.model_bucket of the environment's file; a deploy makes the bucket it names",
+        )
     if code in _CAPACITY:
         return CapacityUnavailable(f"{doing}: AWS has no capacity for it now", evidence=evidence)
     if code in _QUOTA:

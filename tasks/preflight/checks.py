@@ -188,6 +188,17 @@ def _repo(inspection: HubInspection) -> Check:
             f"{model.repo} has no weights among the files chosen",
             "check source.allow and ignore",
         )
+    if pickles := model.only_pickles:
+        # Sizes and dtypes are read from safetensors headers, so nothing here could tell whether it fits.
+        more = f" and {len(pickles) - 1} more" if len(pickles) > 1 else ""
+        return Check(
+            "repo",
+            "fail",
+            f"{model.repo}@{model.commit[:12]} has its weights in pickles only ({pickles[0]}{more}): reading one can run code, "
+            "and what is in it cannot be judged",
+            "take a revision with safetensors: https://huggingface.co/spaces/safetensors/convert opens one as a pull request, "
+            "then deploy with --revision refs/pr/N",
+        )
     skipped = f", {len(model.skipped)} left out" if model.skipped else ""
     gated = ", gated: your token is accepted" if model.gated else ""
     return Check(

@@ -12,6 +12,14 @@ from pydantic import Field
 from tasks.spec.model import Engine, Record
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+PICKLES = (
+    ".bin",
+    ".pt",
+    ".pth",
+    ".pkl",
+    ".pickle",
+    ".ckpt",
+)  # how names of files end whose reading can run code
 
 
 class HubFile(Record):
@@ -39,6 +47,13 @@ class HubModel(Record):
     @property
     def weight_bytes(self) -> int:
         return sum(file.size for file in self.files if file.path.endswith((".safetensors", ".bin", ".gguf")))
+
+    @property
+    def only_pickles(self) -> tuple[str, ...]:
+        """Paths of the pickles where the weights are in nothing else; none where they are."""
+        if any(file.path.endswith((".safetensors", ".gguf")) for file in self.files):
+            return ()
+        return tuple(file.path for file in self.files if file.path.endswith(PICKLES))
 
 
 class HubInspection(Record):

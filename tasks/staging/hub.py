@@ -107,7 +107,7 @@ def _model_info(source: Source, token: str | None, endpoint: str, backoff: Backo
     api = HfApi(
         endpoint=endpoint, token=token or False
     )  # False: never the token of whoever is logged in here
-    doing = f"GET revision {source.revision}"
+    doing = f"GET revision {source.revision} of {source.repo}"
     problem: HubError = HubUnavailable("the hub was not asked")
     for failed in range(1, ATTEMPTS + 1):
         backoff.wait()

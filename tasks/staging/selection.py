@@ -6,10 +6,9 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
 from tasks.spec.model import Source
-from tasks.spec.records import HubFile
+from tasks.spec.records import PICKLES, HubFile
 
 # Formats vLLM does not read where safetensors are there, by how their names end.
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".ot", ".mlmodel")
 _OWN_FOLDER = ".slipway/"
 
@@ -44,7 +43,7 @@ def _left_out(path: str, source: Source, *, has_safetensors: bool) -> str | None
         return "no allow pattern matches it"
     if matches(path, source.ignore):
         return "an ignore pattern matches it"
-    if has_safetensors and path.endswith(_PICKLES):
+    if has_safetensors and path.endswith(PICKLES):
         return "a pickle, and the repo has safetensors"
     if has_safetensors and path.endswith(_OTHER_FRAMEWORKS):
         return "another framework's weights, and the repo has safetensors"

@@ -22,6 +22,10 @@ def answers(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Mapping
     """Every command of this file, all at the same time: each has to do with itself alone."""
     a_type, a_key = broken(region, "max_model_len", "long"), broken(region, "max_model_length", 8)
     a_flag = broken(region, "extra_args", ["--disable-log-requests"])
+    no_repo = choosing(region, "no-repo", repo="slipway/no-such-model")
+    no_files = choosing(region, "no-files", repo="slipway/tiny-llama", allow=["*.gguf"])
+    no_weights = choosing(region, "no-weights", repo="slipway/tiny-llama", allow=["*.json"])
+    pickles = choosing(region, "pickles", repo="slipway/pickle-llama", ignore=["*.safetensors"])
     without_terraform = programs_but(region, "terraform", tmp_path_factory.mktemp("bin"))
     deploys: dict[str, tuple[str, str, tuple[str, ...], dict[str, str]]] = {
         "model": ("tiny-lama", ENVIRONMENT, (), {}),
@@ -30,6 +34,10 @@ def answers(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Mapping
         "key": (a_key, ENVIRONMENT, (), {}),
         "flag": (a_flag, ENVIRONMENT, (), {}),
         "revision": ("tiny-llama", ENVIRONMENT, ("--revision", "v9"), {}),
+        "no repo": (no_repo, ENVIRONMENT, (), {}),
+        "no files": (no_files, ENVIRONMENT, (), {}),
+        "no weights": (no_weights, ENVIRONMENT, (), {}),
+        "pickles": (pickles, ENVIRONMENT, (), {}),
         "no token": ("tiny-llama-gated", ENVIRONMENT, (), {"HF_TOKEN": ""}),
         "unknown token": ("tiny-llama-gated", ENVIRONMENT, (), {"HF_TOKEN": "hf_nobody"}),
         "stranger": ("tiny-llama-gated", ENVIRONMENT, (), {"HF_TOKEN": "hf_sandbox_stranger"}),
@@ -51,6 +59,15 @@ def broken(region: Region, key: str, value: object) -> str:
     original = (region.home / "models" / "tiny-llama.yaml").read_text()
     file.write_text(original.replace("name: tiny-llama", f"name: {name}"))
     edit(file, {"engine": {key: value}})
+    return name
+
+
+def choosing(region: Region, name: str, **source: object) -> str:
+    """A model whose file has this `source`; its name."""
+    file = region.home / "models" / f"{name}.yaml"
+    original = (region.home / "models" / "tiny-llama.yaml").read_text()
+    file.write_text(original.replace("name: tiny-llama", f"name: {name}"))
+    edit(file, {"source": source})
     return name
 
 
@@ -80,6 +97,14 @@ def programs_but(region: Region, left_out: str, folder: Path) -> str:
             "error: .*engine flags: --disable-log-requests is not known to vLLM 0.32.0: .*--enable-log-requests",
         ),
         ("revision", FAILED, r"error: .*no such revision\n.*v9"),
+        ("no repo", FAILED, r"error: the hub has no model slipway/no-such-model .*\n.*RepoNotFound"),
+        ("no files", FAILED, r"error: .* has no file to stage\n.*no allow pattern matches it"),
+        ("no weights", PREFLIGHT, "error: .*has no weights among the files chosen"),
+        (
+            "pickles",
+            PREFLIGHT,
+            r"error: .*in pickles only \(pytorch_model\.bin\)(.*\n)*.*--revision refs/pr/",
+        ),
         ("no token", FAILED, "error: .*gated"),
         ("unknown token", FAILED, "error: .*token"),
         ("stranger", FAILED, r"next: accept the licence"),

@@ -65,8 +65,10 @@ def a_cache(**over: Any) -> WarmCache:
     return WarmCache.model_validate(base | over)
 
 
-def an_inspection(config: dict[str, Any] | None = None, weight_bytes: int = WEIGHTS) -> HubInspection:
-    files = (HubFile(path="model.safetensors", size=weight_bytes),) if weight_bytes else ()
+def an_inspection(
+    config: dict[str, Any] | None = None, weight_bytes: int = WEIGHTS, weights: str = "model.safetensors"
+) -> HubInspection:
+    files = (HubFile(path=weights, size=weight_bytes),) if weight_bytes else ()
     return HubInspection(
         model=HubModel(
             repo="meta-llama/Llama-3.1-8B-Instruct",

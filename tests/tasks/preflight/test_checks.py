@@ -41,6 +41,7 @@ def test_a_run_that_can_succeed_passes_every_check() -> None:
     ("case", "failing"),
     [
         ({"inspection": an_inspection(weight_bytes=0)}, "repo"),
+        ({"inspection": an_inspection(weights="pytorch_model.bin")}, "repo"),
         ({"inspection": an_inspection(weight_bytes=30 * GIB)}, "GPU memory"),
         ({"engine": {"max_model_len": 100_000}}, "GPU memory"),
         ({"engine": {"tensor_parallel_size": 2}}, "ranks"),

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from tasks.spec.environment import Cluster
 from tasks.spec.model import Engine
 from tasks.spec.progress import Pace
-from tasks.spec.records import Release
+from tasks.spec.records import HubFile, HubModel, Release
 from tests.tasks.builders import COMMIT, a_model, an_environment
 
 
@@ -129,3 +129,20 @@ def test_what_a_load_could_never_tell_is_refused_in_the_file(over: dict[str, Any
 def test_answers_in_one_piece_may_have_objectives_on_the_whole() -> None:
     model = a_model(objectives={"e2e_p95_ms": 900, "max_error_rate": 0.1}, load={"streaming": False})
     assert model.objectives.of_streams() == []
+
+
+@pytest.mark.parametrize(
+    ("paths", "pickles"),
+    [
+        (["config.json"], ()),
+        (["model.safetensors", "training_args.bin"], ()),
+        (["model.gguf"], ()),
+        (["pytorch_model.bin", "config.json"], ("pytorch_model.bin",)),
+        (["a.pt", "b.pth"], ("a.pt", "b.pth")),
+    ],
+)
+def test_a_repo_whose_weights_are_in_pickles_only_is_known_as_such(
+    paths: list[str], pickles: tuple[str, ...]
+) -> None:
+    files = tuple(HubFile(path=path, size=1) for path in paths)
+    assert HubModel(repo="a/b", commit="c" * 40, gated=False, files=files).only_pickles == pickles
