@@ -294,7 +294,7 @@ class Source:
             attempt = 1 if taken + got > before else attempt + 1
             if attempt >= ATTEMPTS:
                 raise Failure(NO_ANSWER, f"S3 does not deliver {path}: {problem}") from problem
-            time.sleep(min(8.0, 0.2 * 2**attempt))
+            wait_again(path, problem, attempt)
 
     def _key(self, path: str) -> str:
         return f"{self._options.prefix}/{path}"
@@ -306,7 +306,7 @@ class Source:
             except (BotoCoreError, OSError) as error:
                 if attempt == ATTEMPTS:
                     raise Failure(NO_ANSWER, f"S3 does not deliver {path}: {error}") from error
-                time.sleep(min(8.0, 0.2 * 2**attempt))
+                wait_again(path, error, attempt)
             else:
                 return body
         raise AssertionError("every way out is above")
@@ -322,6 +322,13 @@ class Source:
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             raise refused(code, where, str(error)) from error
+
+
+def wait_again(path: str, problem: Exception, attempt: int) -> None:
+    """After `attempt` attempts without a byte: say that there is another and why, and wait for it."""
+    seconds = min(8.0, 0.2 * 2**attempt)
+    tell("note", text=f"{path}: S3: {problem}: attempt {attempt + 1} of {ATTEMPTS} in {seconds:.1f} s")
+    time.sleep(seconds)
 
 
 def _checksums(parts: Sequence[str]) -> tuple[int, ...]:

@@ -220,7 +220,8 @@ class _Warming:
         )
         self.watched.add(self.cluster.apply(job)["metadata"]["uid"])
         self._enter("creating")
-        self.reporter.say(f"job {self.job} copies {human_bytes(self.staged.total_bytes)} to {self.name}")
+        whole = human_bytes(self.staged.total_bytes)
+        self.reporter.say(f"job {self.job} sees to {whole} on {self.name}, and copies what is not there")
 
     def _delete_claim(self) -> None:
         self.reporter.say(
@@ -314,6 +315,9 @@ class _Warming:
             )
         self._tell(said)
         self.copied = int(said.done["bytes_copied"])
+        self.reporter.say(
+            f"{human_bytes(self.copied) if self.copied else 'nothing'} was copied to {self.name}"
+        )
         marks = {
             manifests.WARM: self.staged.commit,
             manifests.WARM_MANIFEST: self.staged.manifest_sha256,

@@ -218,6 +218,9 @@ def test_a_body_cut_short_by_s3_is_read_on(script: Script, faults: Faults) -> No
     assert outcome.code == 0, outcome.lines
     assert faults.active() == []
     script.assert_whole()
+    again = [line["text"] for line in outcome.lines if " of 6 in " in line.get("text", "")]
+    assert again, outcome.lines
+    assert "Signature" not in "".join(again)
 
 
 def test_a_volume_another_warming_holds_ends_with_75(script: Script, faults: Faults) -> None:

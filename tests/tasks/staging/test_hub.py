@@ -122,7 +122,9 @@ def test_no_hub_at_all_ends_as_unavailable_and_each_retry_is_told(heard: Heard) 
         )
     assert len(heard.lines) == 7
     for number, line in enumerate(heard.lines, start=2):
-        assert re.fullmatch(rf"GET revision main of slipway/tiny-llama: .*refused.*: attempt {number} of 8 in \S+ m?s", line)
+        assert re.fullmatch(
+            rf"GET revision main of slipway/tiny-llama: .*refused.*: attempt {number} of 8 in \S+ m?s", line
+        )
     assert READER not in "".join(heard.lines)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sandbox.faults import Faults
 from sandbox.settings import Settings
-from tasks.spec.errors import AccessDenied, SlipwayError, StagingFailed
+from tasks.spec.errors import AccessDenied, CloudError, SlipwayError, StagingFailed
 from tasks.spec.records import HubModel, StagedModel
 from tasks.staging.inspection import inspect_staged
 from tasks.staging.objects import Bucket
@@ -60,6 +60,19 @@ def test_what_is_staged_says_what_the_hub_said(staged: StagedModel, s3: Any, mod
 def test_what_is_not_whole_cannot_be_promoted(s3: Any, bucket: str, staged: StagedModel) -> None:
     with pytest.raises(StagingFailed, match="is not whole"):
         inspect_staged(Bucket(s3, bucket), staged.repo, staged.commit)
+
+
+def test_a_bucket_that_is_not_there_is_told_as_that_and_nothing_is_made(
+    staged: StagedModel, s3: Any, bucket: str, heard: Heard
+) -> None:
+    gone = staged.model_copy(update={"bucket": f"gone-{uuid.uuid4().hex[:12]}"})
+    with pytest.raises(CloudError, match="there is no such bucket") as caught:
+        promote(gone, s3, bucket, heard)
+    assert gone.bucket in caught.value.cause
+    assert "storage.model_bucket" in str(caught.value.next_command)
+    with pytest.raises(CloudError, match="there is no such bucket"):
+        promote(staged, s3, gone.bucket, heard)
+    assert "Contents" not in s3.list_objects_v2(Bucket=bucket)
 
 
 def test_a_bucket_that_may_not_be_read_says_who_needs_what(
