@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import re
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -46,6 +49,8 @@ _SLOW_DOWN = {
 _CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacity"}
 _QUOTA = {"VcpuLimitExceeded", "LimitExceeded", "ResourceLimitExceeded", "ServiceQuotaExceededException"}
 
+SAID_AGAIN_SECONDS = 1.0
+_ATTEMPT = re.compile(r"attempt=(\d+); max=(\d+)")  # botocore's own count, in what it sends
 EKS_TOKEN_SECONDS = 60  # the URL's own lifetime; EKS accepts the token for 15 minutes from X-Amz-Date
 EKS_TOKEN_REFRESH_SECONDS = 600.0
 
@@ -131,26 +136,41 @@ def aws_errors(doing: str) -> Iterator[None]:
 
 
 @contextmanager
-def told_retries(client: Any, say: Callable[[str], None]) -> Iterator[None]:
-    """Inside the block `say` hears of each request of `client` that botocore makes again: it does so without a word.
+def told_retries(
+    client: Any, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
+) -> Iterator[None]:
+    """Inside the block `say` hears of each request of `client` that botocore makes again: it does so without a word, and
+    not as often as its most where many fail (its retry quota). What several threads meet within a second is said once.
 
     https://docs.aws.amazon.com/boto3/latest/guide/retries.html. The pauses are botocore's own, of a second at most unless
     AWS says that it is asked too much.
     """
-    most = int(client.meta.config.retries["total_max_attempts"])
     service = client.meta.service_model.service_id
+    here = threading.local()  # an attempt and the one before it are of one thread
+    said: dict[tuple[str, str], float] = {}  # bounded by the service's operations times its attempts
 
-    def hear(operation: Any, attempts: int, response: Any, caught_exception: Any, **_: Any) -> None:
-        why = _why_again(response, caught_exception)
-        if why and attempts < most:
-            say(f"{service} {operation.name}: {redacted(why)}: attempt {attempts + 1} of {most} follows")
+    def ended(response: Any, caught_exception: Any, **_: Any) -> None:
+        here.why = _why_again(response, caught_exception)
 
-    name = f"told-retries-{id(hear)}"
-    client.meta.events.register("needs-retry", hear, unique_id=name)
+    def begins(request: Any, event_name: str, **_: Any) -> None:
+        header = request.headers.get("amz-sdk-request", b"")
+        found = _ATTEMPT.search(header.decode() if isinstance(header, bytes) else header)
+        why = getattr(here, "why", None)
+        if not why or not found or found[1] == "1":
+            return
+        operation, now = event_name.rpartition(".")[2], clock()
+        if now - said.get((operation, found[1]), float("-inf")) >= SAID_AGAIN_SECONDS:
+            said[operation, found[1]] = now
+            say(f"{service} {operation}: {redacted(why)}: attempt {found[1]} of {found[2]} begins")
+
+    events, name = client.meta.events, f"told-retries-{id(here)}"
+    events.register("needs-retry", ended, unique_id=name)
+    events.register("before-send", begins, unique_id=f"{name}-send")
     try:
         yield
     finally:
-        client.meta.events.unregister("needs-retry", unique_id=name)
+        events.unregister("needs-retry", unique_id=name)
+        events.unregister("before-send", unique_id=f"{name}-send")
 
 
 def _why_again(response: Any, problem: BaseException | None) -> str | None:

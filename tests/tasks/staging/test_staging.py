@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 import signal
@@ -222,7 +223,7 @@ def test_requests_s3_is_asked_for_again_are_told(run: Stager, faults: Faults) ->
         run()
     run()
     told = [line for line in run.heard.lines if line.startswith("S3 ")]
-    assert told == ["S3 UploadPart: 503 SlowDown: attempt 2 of 4 follows"]
+    assert told == ["S3 UploadPart: 503 SlowDown: attempt 2 of 4 begins"]
 
 
 def test_an_s3_that_is_not_there_is_told_at_each_attempt_and_ends_as_such(
@@ -232,12 +233,16 @@ def test_an_s3_that_is_not_there_is_told_at_each_attempt_and_ends_as_such(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     run.s3 = Aws("us-east-1").client("s3")
-    with told_retries(run.s3, run.heard.say), pytest.raises(CloudUnavailable) as caught:
+    clock = itertools.count()  # a second passes between any two lines
+    with (
+        told_retries(run.s3, run.heard.say, clock=lambda: float(next(clock))),
+        pytest.raises(CloudUnavailable) as caught,
+    ):
         run()
     assert "AWS cannot be reached" in caught.value.cause
     assert caught.value.next_command
     assert [line.rpartition(": ")[2] for line in run.heard.lines] == [
-        f"attempt {number} of 6 follows" for number in range(2, 7)
+        f"attempt {number} of 6 begins" for number in range(2, 7)
     ]
 
 
