@@ -16,7 +16,7 @@ from sandbox.controllers.events import Recorder
 from sandbox.controllers.objects import Key, Object, Resource, controller_of, key_of, uid_of
 from sandbox.controllers.store import Store
 from sandbox.controllers.workqueue import WorkQueue
-from sandbox.controllers.writes import Decision, Delete, Note, Patch, Update, Write, send
+from sandbox.controllers.writes import Create, Decision, Delete, Note, Patch, Update, Write, send
 
 log = logging.getLogger(__name__)
 
@@ -145,19 +145,37 @@ class Controller(ABC):
         self.watch(resource, owner)
 
     async def act(self, key: Key, decision: Decision) -> None:
-        """Carry a decision out, in order. Raises ApiError at the first write that is refused."""
+        """Carry a decision out, in order. Raises ApiError for a write that is refused: at once, but where it is a
+        creation whose refusal is to be said, after the status has been written.
+        """
         fresh: dict[str, Object] = {}
+        refusal: ApiError | None = None
         for write in decision.writes:
+            if refusal is not None and getattr(write, "sub", "") != "status":
+                continue
             if isinstance(write, Update) and (newer := fresh.get(uid_of(write.body))):
                 # The version moved by our own earlier write: still nobody else's change is overwritten.
                 version = newer["metadata"]["resourceVersion"]
                 metadata = write.body["metadata"] | {"resourceVersion": version}
                 write = replace(write, body=write.body | {"metadata": metadata})
-            answer = await self.world.write(self.component, write)
+            try:
+                answer = await self.world.write(self.component, write)
+            except ApiError as error:
+                if not isinstance(write, Create) or write.refused is None or namespace_ends(error):
+                    raise
+                if error.code != 409:  # somebody made it: the next look takes it in
+                    note = replace(write.refused, message=write.refused.message + error.message)
+                    self.world.recorder.note(self.component, note)
+                refusal = error
+                continue
+            if isinstance(write, Create) and write.made is not None:
+                self.world.recorder.note(self.component, write.made)
             if answer is not None and isinstance(write, Update | Patch):
                 fresh[uid_of(answer)] = answer
         if decision.again_in is not None:
             self.queue.add_after(key, decision.again_in)
+        if refusal is not None:
+            raise refusal
 
     async def _work(self) -> None:
         while True:

@@ -19,6 +19,7 @@ from sandbox.controllers.objects import (
     REVISIONS,
     Key,
     Object,
+    annotations_of,
     is_deleting,
     key_of,
     labels_of,
@@ -32,10 +33,12 @@ from sandbox.controllers.pods import (
     is_ready,
     is_terminal,
     next_availability,
+    phase,
 )
 from sandbox.controllers.revisions import HASH_LABEL, sync_revisions
 from sandbox.controllers.writes import Create, Decision, Delete, Note, Write, update_status
 
+_GENERATION = "deprecated.daemonset.template.generation"  # the API server counts the template's changes in it
 _AUTOMATIC = (  # util.AddOrUpdateDaemonPodTolerations
     ("node.kubernetes.io/not-ready", "NoExecute"),
     ("node.kubernetes.io/unreachable", "NoExecute"),
@@ -112,7 +115,7 @@ def decide_daemon_set(
     for node in nodes:
         _place(plan, daemon_set, node, there.pop(name_of(node), []), suffix)
     for strays in there.values():  # their node is gone
-        plan.deletes += [Delete(PODS, pod) for pod in strays if not is_deleting(pod)]
+        plan.deletes += _drop(daemon_set, [pod for pod in strays if not is_deleting(pod)])
     if not plan.creates and not plan.deletes:
         plan.deletes = _roll(daemon_set, nodes, pods_by_node(pods), suffix, now)
     min_ready = int(daemon_set["spec"].get("minReadySeconds") or 0)
@@ -124,14 +127,12 @@ def _place(plan: Plan, daemon_set: Object, node: Object, pods: Sequence[Object],
     runs, stays = should_run(daemon_set, node)
     alive = [pod for pod in pods if not is_deleting(pod)]
     if not stays:
-        plan.deletes += [Delete(PODS, pod) for pod in alive]
+        plan.deletes += _drop(daemon_set, alive)
         return
-    failed = [pod for pod in alive if is_terminal(pod)]
-    for pod in failed:
-        message = f"Found failed daemon pod {key_of(pod)[0]}/{name_of(pod)} on node {name_of(node)}, will try to kill it"
-        plan.deletes += [Note(daemon_set, "DaemonSet", "FailedDaemonPod", message, True), Delete(PODS, pod)]
+    for pod in [pod for pod in alive if is_terminal(pod)]:
+        plan.deletes += [_found_ended(daemon_set, node, pod), *_drop(daemon_set, [pod])]
     running = [pod for pod in alive if not is_terminal(pod)]
-    plan.deletes += [Delete(PODS, pod) for pod in running[1:]]
+    plan.deletes += _drop(daemon_set, running[1:])
     if runs and not pods:  # while one is terminating the node is taken, unless a surge is allowed
         plan.creates.append(Create(PODS, _pod(daemon_set, node, suffix)))
 
@@ -139,6 +140,8 @@ def _place(plan: Plan, daemon_set: Object, node: Object, pods: Sequence[Object],
 def _pod(daemon_set: Object, node: Object, suffix: str) -> Object:
     pod = from_template(pod_template(daemon_set), daemon_set, DAEMON_SETS)
     pod["metadata"]["labels"][HASH_LABEL] = suffix
+    if generation := annotations_of(daemon_set).get(_GENERATION):
+        pod["metadata"]["labels"]["pod-template-generation"] = generation
     requirement = {"key": "metadata.name", "operator": "In", "values": [name_of(node)]}
     affinity = pod["spec"].setdefault("affinity", {}).setdefault("nodeAffinity", {})
     required = affinity.setdefault("requiredDuringSchedulingIgnoredDuringExecution", {})
@@ -174,15 +177,32 @@ def _roll(
             if is_available(pod, min_ready, now):
                 old_available.append(pod)
             else:
-                writes.append(Delete(PODS, pod))
-    return writes + [Delete(PODS, pod) for pod in old_available[: max(budget, 0)]]
+                writes += _drop(daemon_set, [pod])
+    return writes + _drop(daemon_set, old_available[: max(budget, 0)])
+
+
+def _found_ended(daemon_set: Object, node: Object, pod: Object) -> Note:
+    where = f"daemon pod {key_of(pod)[0]}/{name_of(pod)} on node {name_of(node)}"
+    if phase(pod) == "Failed":
+        message = f"Found failed {where}, will try to kill it"
+        return Note(daemon_set, "DaemonSet", "FailedDaemonPod", message, warning=True)
+    message = f"Found succeeded {where}, will try to delete it"
+    return Note(daemon_set, "DaemonSet", "SucceededDaemonPod", message)
+
+
+def _drop(daemon_set: Object, pods: Sequence[Object]) -> list[Write]:
+    writes: list[Write] = []
+    for pod in pods:
+        note = Note(daemon_set, "DaemonSet", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}")
+        writes += [Delete(PODS, pod), note]
+    return writes
 
 
 def decide_status(
     daemon_set: Object, nodes: Sequence[Object], pods: Sequence[Object], suffix: str, now: datetime
 ) -> list[Write]:
     min_ready = int(daemon_set["spec"].get("minReadySeconds") or 0)
-    there = pods_by_node([pod for pod in pods if not is_deleting(pod)])
+    there = pods_by_node([pod for pod in pods if not (is_deleting(pod) and is_terminal(pod))])
     counts = {"desired": 0, "current": 0, "misplaced": 0, "ready": 0, "updated": 0, "available": 0}
     for node in nodes:
         on_node = there.get(name_of(node), [])

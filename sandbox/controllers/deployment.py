@@ -247,7 +247,10 @@ class Rollout:
         if changed:
             item = edited(self.new)
             item["metadata"]["annotations"] = wants
-            item["spec"]["minReadySeconds"] = min_ready
+            if min_ready:
+                item["spec"]["minReadySeconds"] = min_ready
+            else:  # left out where it is 0: written, it would be a new generation
+                item["spec"].pop("minReadySeconds", None)
             self.decision.writes.append(Update(REPLICA_SETS, item))
         self._sync_own_revision(wants[REVISION])
         return changed

@@ -39,7 +39,6 @@ def decide_status(
         "observedGeneration": deployment["metadata"].get("generation"),
         **{name: value or None for name, value in counts.items()},
         "unavailableReplicas": max(_asked(replica_sets) - counts["availableReplicas"], 0) or None,
-        "terminatingReplicas": sum(_count(item, "terminatingReplicas") for item in replica_sets) or None,
         "collisionCount": old.get("collisionCount"),
         "conditions": conditions or None,
     }

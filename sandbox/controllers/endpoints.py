@@ -85,6 +85,13 @@ def _port_object(port: Port) -> Object:
     return body | ({"appProtocol": app_protocol} if app_protocol else {})
 
 
+def _hostname(service: Object, pod: Object) -> Object:
+    """The name of its own that a pod has under a headless service."""
+    spec = pod["spec"]
+    named = spec.get("hostname") and spec.get("subdomain") == name_of(service)
+    return {"hostname": spec["hostname"]} if named else {}
+
+
 def publishes_unready(service: Object) -> bool:
     annotations = service["metadata"].get("annotations") or {}
     flag = service["spec"].get("publishNotReadyAddresses")
@@ -108,6 +115,7 @@ def decide_endpoints(service: Object, pods: Sequence[Object], present: Object | 
             continue
         address = {
             "ip": status_of(pod)["podIP"],
+            **_hostname(service, pod),
             "nodeName": pod["spec"].get("nodeName"),
             "targetRef": _reference(pod),
         }
@@ -123,11 +131,12 @@ def decide_endpoints(service: Object, pods: Sequence[Object], present: Object | 
     if present is None:
         namespace, name = key_of(service)
         metadata = {"name": name, "namespace": namespace, "labels": labels}
-        return [Create(ENDPOINTS, {"metadata": metadata, "subsets": subsets})]
+        return [Create(ENDPOINTS, {"metadata": metadata, **({"subsets": subsets} if subsets else {})})]
     if (present.get("subsets") or []) == subsets and labels_of(present) == labels:
         return []
-    metadata = {**present["metadata"], "labels": labels}
-    return [Update(ENDPOINTS, {**present, "metadata": metadata, "subsets": subsets})]
+    kept = {name: value for name, value in present.items() if name != "subsets"}
+    body = {**kept, "metadata": {**present["metadata"], "labels": labels}}
+    return [Update(ENDPOINTS, {**body, **({"subsets": subsets} if subsets else {})})]
 
 
 def decide_slices(
@@ -153,12 +162,12 @@ def decide_slices(
     for number, (ports, endpoints) in enumerate(wanted):
         body: Object = {
             "addressType": "IPv4",
-            "endpoints": endpoints,
-            "ports": [_port_object(port) for port in ports],
+            "endpoints": endpoints or None,
+            "ports": [_port_object(port) for port in ports] or None,
         }
         if left:
             old = left.pop(0)
-            same = all((old.get(name) or []) == value for name, value in body.items())
+            same = all((old.get(name) or []) == (value or []) for name, value in body.items())
             if not same or labels_of(old) != labels:
                 metadata = {**old["metadata"], "labels": labels}
                 writes.append(Update(ENDPOINT_SLICES, {**old, **body, "metadata": metadata}))
@@ -171,6 +180,7 @@ def _slice_metadata(service: Object, labels: dict[str, str], number: int) -> Obj
     return {
         # A name of its own rather than generateName: a create repeated after a lost answer is a 409, not a twin.
         "name": f"{name_of(service)}-{short_hash([uid_of(service), number], 5)}",
+        "generateName": f"{name_of(service)}-",
         "namespace": service["metadata"]["namespace"],
         "labels": labels,
         "ownerReferences": [controller_reference(service, SERVICES)],
@@ -185,6 +195,7 @@ def _endpoint(service: Object, pod: Object, zone: Callable[[str], str | None]) -
     endpoint: Object = {
         "addresses": [status_of(pod)["podIP"]],
         "conditions": {"ready": ready, "serving": serving, "terminating": terminating},
+        **_hostname(service, pod),
         "targetRef": _reference(pod),
         "nodeName": node,
     }

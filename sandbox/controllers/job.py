@@ -176,7 +176,7 @@ def _once(conditions: list[Object], new: Object) -> list[Object]:
 def _suspend(
     plan: JobPlan, job: Object, conditions: list[Object], status: Object, tally: Tally, now: datetime
 ) -> list[Object]:
-    plan.writes += _drop(job, tally.active)
+    plan.writes += _dismiss(job, tally.active)
     status.pop("startTime", None)
     old = next((c for c in conditions if c["type"] == "Suspended"), None)
     if old is not None and old["status"] == "True":
@@ -191,6 +191,11 @@ def _drop(job: Object, pods: Sequence[Object]) -> list[Write]:
         writes.append(Delete(PODS, pod))
         writes.append(Note(job, "Job", "SuccessfulDelete", f"Deleted pod: {name_of(pod)}"))
     return writes
+
+
+def _dismiss(job: Object, pods: Sequence[Object]) -> list[Write]:
+    """Pods the job needs no longer: without their finalizer, so that they do not count as failed (deleteJobPods)."""
+    return [*releases(pods), *_drop(job, pods)]
 
 
 def _run(
@@ -215,7 +220,7 @@ def _run(
     plan.again_in = left
     surplus, doubles = len(tally.active) - wanted, _doubles(job, tally)
     if surplus > 0 or doubles:
-        plan.writes += _drop(job, doubles or deletion_order(tally.active)[:surplus])
+        plan.writes += _dismiss(job, doubles or deletion_order(tally.active)[:surplus])
         return
     ending = len(tally.terminating) if only_failed_are_replaced(job) else 0
     missing = wanted - len(tally.active) - ending

@@ -152,5 +152,5 @@ def releases(pods: Iterable[Object]) -> list[Write]:
         if FINALIZER in present:
             kept = [name for name in present if name != FINALIZER]
             # With the uid: a 409 where a namesake has taken the pod's place.
-            writes.append(Patch(PODS, pod, {"metadata": {"uid": uid_of(pod), "finalizers": kept}}))
+            writes.append(Patch(PODS, pod, {"metadata": {"uid": uid_of(pod), "finalizers": kept or None}}))
     return writes

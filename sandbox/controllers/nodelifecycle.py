@@ -23,9 +23,10 @@ from sandbox.controllers.objects import (
     uid_of,
     with_condition,
 )
-from sandbox.controllers.pods import is_terminal
+from sandbox.controllers.pods import is_ready, is_terminal
 from sandbox.controllers.writes import Decision, Delete, Note, Patch, Update, Write, edited, update_status
 
+_EVICTOR = "taint-eviction-controller"
 _LEASES_OF_NODES = "kube-node-lease"
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -39,7 +40,9 @@ _PRESSURE = {
 _OURS = {NOT_READY, UNREACHABLE, UNSCHEDULABLE, *_PRESSURE.values()}
 
 
-def decide_node(node: Object, lease: Object | None, now: datetime, grace: float) -> Decision:
+def decide_node(
+    node: Object, lease: Object | None, pods: Sequence[Object], now: datetime, grace: float
+) -> Decision:
     """Ready becomes Unknown when the lease is `grace` seconds old; taints follow the conditions.
 
     A node that keeps no lease is taken at its word: only a kubelet that renewed one can be seen to have stopped.
@@ -59,12 +62,29 @@ def decide_node(node: Object, lease: Object | None, now: datetime, grace: float)
             status = {**status_of(node), "conditions": conditions}
             decision.writes += update_status(NODES, node, status)
             message = f"Node {name_of(node)} status is now: NodeNotReady"
-            decision.writes.append(Note(node, "Node", "NodeNotReady", message))
+            decision.writes.append(Note(_by_uid(node), "Node", "NodeNotReady", message))
+            decision.writes += [write for pod in pods for write in _not_ready(pod, now)]
             node = {**node, "status": status}
         else:
             decision.again(left)
     decision.writes += _taint(node, now)
     return decision
+
+
+def _by_uid(node: Object) -> Object:
+    """A node as its controller speaks of it in events: whatever its version."""
+    return {"metadata": {"name": name_of(node), "uid": uid_of(node)}}
+
+
+def _not_ready(pod: Object, now: datetime) -> list[Write]:
+    """A pod nobody hears of any more gets no traffic (MarkPodsNotReady)."""
+    if not is_ready(pod):
+        return []
+    ready = {**(condition_of(pod, "Ready") or {}), "status": "False", "lastTransitionTime": timestamp(now)}
+    conditions = with_condition(status_of(pod).get("conditions") or [], ready)
+    body = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": conditions}}
+    note = Note(pod, "Pod", "NodeNotReady", "Node is not ready", warning=True)
+    return [Patch(PODS, pod, body, "status"), note]
 
 
 def _unknown(node: Object, kind: str, now: datetime) -> Object:
@@ -127,7 +147,9 @@ def decide_eviction(node: Object, pods: Sequence[Object], now: datetime) -> Deci
             continue
         message = f"Marking for deletion Pod {'/'.join(key_of(pod))}"
         why = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
-        decision.writes += [Note(pod, "Pod", "TaintManagerEviction", message)]
+        namespace, name = key_of(pod)
+        known = {"metadata": {"namespace": namespace, "name": name}}
+        decision.writes.append(Note(known, "Pod", "TaintManagerEviction", message, component=_EVICTOR))
         decision.writes += [disrupted(pod, why, now), Delete(PODS, pod)]
     return decision
 
@@ -175,18 +197,35 @@ class NodeLifecycleController(Controller):
         self.watch(LEASES, _node_of)
         self.world.store(PODS).listen(self._pod_changed)
         self._vanished: dict[str, datetime] = {}
+        self._registered: dict[str, Object] = {}
 
     async def reconcile(self, key: Key) -> None:
         node = self.world.store(NODES).get(*key)
         pods = [pod for pod in self.world.store(PODS) if pod["spec"].get("nodeName") == key[1]]
         now = self.world.now()
         if node is None:
+            self._say_removed(key[1])
             await self._collect(key, pods, now)
             return
+        self._say_registered(node)
         self._vanished.pop(key[1], None)
         lease = self.world.store(LEASES).get(_LEASES_OF_NODES, key[1])
-        await self.act(key, decide_node(node, lease, now, self.world.timing.node_grace))
+        await self.act(key, decide_node(node, lease, pods, now, self.world.timing.node_grace))
         await self.act(key, decide_eviction(node, pods, now))
+
+    def _say_registered(self, node: Object) -> None:
+        if name_of(node) not in self._registered:
+            self._registered[name_of(node)] = _by_uid(node)
+            self._say(name_of(node), "RegisteredNode", f"Registered Node {name_of(node)} in Controller")
+
+    def _say_removed(self, name: str) -> None:
+        if name in self._registered:
+            self._say(name, "RemovingNode", f"Removing Node {name} from Controller")
+            del self._registered[name]
+
+    def _say(self, name: str, reason: str, what: str) -> None:
+        note = Note(self._registered[name], "Node", reason, f"Node {name} event: {what}")
+        self.world.recorder.note(self.component, note)
 
     async def _collect(self, key: Key, pods: Sequence[Object], now: datetime) -> None:
         """Pods of a node that is gone have no kubelet to end them: removed by force after a grace."""

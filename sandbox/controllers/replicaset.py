@@ -59,7 +59,6 @@ def decide_status(
 ) -> Decision:
     """The status the pods amount to. `refused` is why a pod could not be made."""
     active = [pod for pod in pods if is_active(pod)]
-    terminating = [pod for pod in pods if is_deleting(pod)]
     min_ready = int(replica_set["spec"].get("minReadySeconds") or 0)
     template_labels = (replica_set["spec"]["template"].get("metadata") or {}).get("labels") or {}
     conditions = [c for c in status_of(replica_set).get("conditions") or [] if c["type"] != "ReplicaFailure"]
@@ -77,7 +76,6 @@ def decide_status(
         "fullyLabeledReplicas": sum(has_labels(pod, template_labels) for pod in active) or None,
         "readyReplicas": sum(is_ready(pod) for pod in active) or None,
         "availableReplicas": sum(is_available(pod, min_ready, now) for pod in active) or None,
-        "terminatingReplicas": len(terminating) or None,
         "observedGeneration": replica_set["metadata"].get("generation"),
         "conditions": conditions or None,
     }

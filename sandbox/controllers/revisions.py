@@ -6,8 +6,10 @@ from collections.abc import Collection, Sequence
 
 from sandbox.controllers.objects import (
     REVISIONS,
+    STATEFUL_SETS,
     Object,
     Resource,
+    annotations_of,
     controller_reference,
     labels_of,
     name_of,
@@ -16,10 +18,14 @@ from sandbox.controllers.objects import (
 from sandbox.controllers.writes import Create, Delete, Update, Write, edited
 
 HASH_LABEL = "controller-revision-hash"
+_OF_STATEFUL_SETS = (
+    "controller.kubernetes.io/hash"  # their revisions are labelled so; pods and DaemonSets' as above
+)
 
 
 def hash_of(revision: Object) -> str:
-    return labels_of(revision).get(HASH_LABEL, "")
+    labels = labels_of(revision)
+    return labels.get(_OF_STATEFUL_SETS) or labels.get(HASH_LABEL, "")
 
 
 def sync_revisions(
@@ -60,13 +66,16 @@ def template_of(known: Sequence[Object], suffix: str) -> Object | None:
 
 def _revision(owner: Object, resource: Resource, suffix: str, number: int) -> Object:
     labels = (owner["spec"]["template"].get("metadata") or {}).get("labels") or {}
+    metadata: Object = {
+        "name": f"{name_of(owner)}-{suffix}",
+        "namespace": owner["metadata"]["namespace"],
+        "labels": {**labels, (_OF_STATEFUL_SETS if resource is STATEFUL_SETS else HASH_LABEL): suffix},
+        "ownerReferences": [controller_reference(owner, resource)],
+    }
+    if annotations_of(owner):
+        metadata["annotations"] = annotations_of(owner)
     return {
-        "metadata": {
-            "name": f"{name_of(owner)}-{suffix}",
-            "namespace": owner["metadata"]["namespace"],
-            "labels": {**labels, HASH_LABEL: suffix},
-            "ownerReferences": [controller_reference(owner, resource)],
-        },
+        "metadata": metadata,
         "revision": number,
         "data": {"spec": {"template": {**owner["spec"]["template"], "$patch": "replace"}}},
     }

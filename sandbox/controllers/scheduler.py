@@ -161,9 +161,8 @@ class Scheduler:
             return
         pod = min(waiting, key=_turn)
         self._active.discard(key_of(pod))
-        gates = pod["spec"].get("schedulingGates")
-        if gates:
-            message = f"Scheduling is blocked due to non-empty scheduling gates: {[g['name'] for g in gates]}"
+        if pod["spec"].get("schedulingGates"):
+            message = "Scheduling is blocked due to non-empty scheduling gates"
             group.create_task(self._say_unscheduled(pod, "SchedulingGated", message))
             return
         try:
@@ -173,14 +172,14 @@ class Scheduler:
         ) as error:  # a pod that cannot be judged must not stop the others: logged, and retried
             log.exception("%s: %s/%s", NAME, *key_of(pod))
             self._park(pod)
-            self._note(pod, "FailedScheduling", f"running scheduler: {error!r}", warning=True)
+            self._note(pod, "FailedScheduling", f"running scheduler: {error!r}")
             return
         if isinstance(verdict, Placed):
             self._assumed[uid_of(pod)] = verdict.node
             group.create_task(self._place(pod, verdict), name=f"bind {name_of(pod)}")
             return
         self._park(pod)
-        self._note(pod, "FailedScheduling", verdict.message, warning=True)
+        self._note(pod, "FailedScheduling", verdict.message)
         group.create_task(self._say_unscheduled(pod, "Unschedulable", verdict.message))
 
     def _snapshot(self) -> Snapshot:
@@ -196,8 +195,10 @@ class Scheduler:
             namespaces=store(NAMESPACES),
         )
 
-    def _note(self, pod: Object, reason: str, message: str, *, warning: bool = False) -> None:
-        self._world.recorder.note(NAME, Note(pod, "Pod", reason, message, warning))
+    def _note(self, pod: Object, reason: str, message: str) -> None:
+        placed = reason == "Scheduled"
+        action = "Binding" if placed else "Scheduling"
+        self._world.recorder.note(NAME, Note(pod, "Pod", reason, message, not placed, action))
 
     async def _say_unscheduled(self, pod: Object, reason: str, message: str) -> None:
         old = condition_of(pod, "PodScheduled")
@@ -251,7 +252,7 @@ class Scheduler:
             return
         log.warning("%s: binding %s/%s to %s: %s", NAME, *key_of(pod), node, error)
         if isinstance(error, _BindingFailed):
-            self._note(pod, "FailedScheduling", str(error), warning=True)
+            self._note(pod, "FailedScheduling", str(error))
         self._park(pod)
         self._retry_parked()
 

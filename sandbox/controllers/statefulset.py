@@ -95,7 +95,7 @@ def _converge(seen: Observed, own: Sequence[Object], current: str, update: str, 
             old = number - first < _partition(item) and current != update
             writes += _make(seen, number, current if old else update)
         elif is_terminal(pod) and not is_deleting(pod):
-            writes.append(Delete(PODS, pod))
+            writes += [Delete(PODS, pod), _deleted(item, pod)]
         elif not is_deleting(pod) and is_available(pod, min_ready, now):
             continue
         if not parallel:
@@ -132,7 +132,6 @@ def _make(seen: Observed, number: int, suffix: str) -> list[Write]:
     template = copy.deepcopy(template_of(seen.revisions, suffix) or item["spec"]["template"])
     template.pop("$patch", None)
     pod = from_template(template, item, STATEFUL_SETS)
-    del pod["metadata"]["generateName"]
     pod["metadata"]["name"] = name
     pod["metadata"]["labels"] |= {
         HASH_LABEL: f"{name_of(item)}-{suffix}",
@@ -147,13 +146,19 @@ def _make(seen: Observed, number: int, suffix: str) -> list[Write]:
         claim_name = f"{name_of(claim)}-{name}"
         volumes.append({"name": name_of(claim), "persistentVolumeClaim": {"claimName": claim_name}})
         if claim_name not in seen.claims:
-            writes.append(Create(CLAIMS, _claim(item, claim, claim_name)))
+            subject = f"Claim {claim_name} Pod {name} in StatefulSet {name_of(item)}"
+            made = Note(item, "StatefulSet", "SuccessfulCreate", f"Create {subject} success")
+            failed = f"Create Claim {claim_name} for Pod {name} in StatefulSet {name_of(item)} failed error: "
+            refused = Note(item, "StatefulSet", "FailedCreate", failed, warning=True)
+            writes.append(Create(CLAIMS, _claim(item, claim, claim_name), made, refused))
     replaced = {volume["name"] for volume in volumes}
     kept = [volume for volume in pod["spec"].get("volumes") or [] if volume["name"] not in replaced]
     if volumes or kept:
         pod["spec"]["volumes"] = [*volumes, *kept]
-    message = f"create Pod {name} in StatefulSet {name_of(item)} successful"
-    return [*writes, Create(PODS, pod), Note(item, "StatefulSet", "SuccessfulCreate", message)]
+    subject = f"Create Pod {name} in StatefulSet {name_of(item)}"
+    made = Note(item, "StatefulSet", "SuccessfulCreate", f"{subject} successful")
+    refused = Note(item, "StatefulSet", "FailedCreate", f"{subject} failed error: ", warning=True)
+    return [*writes, Create(PODS, pod, made, refused)]
 
 
 def _retain(seen: Observed, own: Sequence[Object]) -> list[Write]:
@@ -201,7 +206,7 @@ def _claim(item: Object, template: Object, name: str) -> Object:
 
 
 def _deleted(item: Object, pod: Object) -> Note:
-    message = f"delete Pod {name_of(pod)} in StatefulSet {name_of(item)} successful"
+    message = f"Delete Pod {name_of(pod)} in StatefulSet {name_of(item)} successful"
     return Note(item, "StatefulSet", "SuccessfulDelete", message)
 
 

@@ -60,7 +60,7 @@ class VolumeController(Controller):
     async def reconcile(self, key: Key) -> None:
         volume = self.world.store(VOLUMES).get(*key)
         if volume is not None:
-            await self.act(key, decide_volume(volume, self.world.store(CLAIMS)))
+            await self.act(key, decide_volume(volume, self.world.store(CLAIMS), self.world.now()))
 
     def _volumes_of(self, claim: Object) -> list[Key]:
         name = claim["spec"].get("volumeName")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 from sandbox.controllers.objects import (
@@ -17,6 +18,7 @@ from sandbox.controllers.objects import (
     name_of,
     quantity,
     status_of,
+    timestamp,
     uid_of,
 )
 from sandbox.controllers.writes import Decision, Note, Patch, Update, Write, edited, update_status
@@ -179,7 +181,9 @@ def _check_bound(claim: Object, volumes: Sequence[Object]) -> list[Write]:
 
 
 def _lost(claim: Object) -> list[Write]:
-    return update_status(CLAIMS, claim, {**status_of(claim), "phase": "Lost"})
+    # What the volume had given it goes with the volume.
+    gone = {"phase": "Lost", "accessModes": None, "capacity": None}
+    return update_status(CLAIMS, claim, {**status_of(claim), **gone})
 
 
 def _bind_named(claim: Object, volumes: Sequence[Object]) -> list[Write]:
@@ -229,7 +233,7 @@ def _provision(claim: Object, storage_class: Object | None) -> list[Write]:
     ]
 
 
-def decide_volume(volume: Object, claims: Iterable[Object]) -> Decision:
+def decide_volume(volume: Object, claims: Iterable[Object], now: datetime) -> Decision:
     """Phase and protection of a volume. What is Released under the Delete policy is the CSI driver's to remove."""
     reference = volume["spec"].get("claimRef")
     claim = next((c for c in claims if reference and claims_volume(volume, c)), None)
@@ -246,6 +250,8 @@ def decide_volume(volume: Object, claims: Iterable[Object]) -> Decision:
     else:
         phase = "Available"
     status: dict[str, Any] = {**status_of(volume), "phase": phase}
+    if phase != status_of(volume).get("phase") or "lastPhaseTransitionTime" not in status:
+        status["lastPhaseTransitionTime"] = timestamp(now)
     return Decision(update_status(VOLUMES, volume, status))
 
 

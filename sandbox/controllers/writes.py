@@ -12,8 +12,12 @@ from sandbox.controllers.objects import Object, Resource, key_of
 
 @dataclass(frozen=True)
 class Create:
+    """`made` is said when it is done; `refused`, with the server's words after its own, when it is not."""
+
     resource: Resource
     body: Object
+    made: Note | None = None
+    refused: Note | None = None
 
 
 @dataclass(frozen=True)
@@ -46,13 +50,18 @@ class Delete:
 
 @dataclass(frozen=True)
 class Note:
-    """An Event about `about`."""
+    """An Event about `about`, by the controller whose decision it is, or by `component`.
+
+    One with an `action` is written as the scheduler writes its events: in series, with the moment to the microsecond.
+    """
 
     about: Object
     kind: str
     reason: str
     message: str
     warning: bool = False
+    action: str = ""
+    component: str = ""
 
 
 Write = Create | Update | Patch | Delete | Note

@@ -32,15 +32,16 @@ class Admission:
         self._last = ipaddress.IPv4Address(f"{network}.199.254")
         self._create: dict[tuple[str, str], Callable[[Resource, Object], None]] = {
             ("", "services"): self._service,
-            ("", "pods"): self._pod,
             ("", "persistentvolumeclaims"): self._claim,
             ("", "namespaces"): self._namespace,
             ("batch", "jobs"): self._job,
             ("apps", "daemonsets"): self._daemon_set,
         }
 
-    def create(self, resource: Resource, object_: Object) -> None:
-        """Complete a new object, in place. Raises ApiStatus 403 or 422."""
+    def create(self, resource: Resource, object_: Object, asked: str) -> None:
+        """Complete a new object, in place. `asked`: the name it came with, or its prefix. Raises ApiStatus 403 or 422."""
+        if resource.key == ("", "pods"):
+            self._pod(resource, object_, asked)
         plugin = self._create.get(resource.key)
         if plugin is not None:
             plugin(resource, object_)
@@ -153,7 +154,7 @@ class Admission:
 
     # ------------------------------------------------------------------------------------------ pods
 
-    def _pod(self, resource: Resource, pod: Object) -> None:
+    def _pod(self, resource: Resource, pod: Object, asked: str) -> None:
         spec, metadata = pod["spec"], pod["metadata"]
         spec.setdefault("serviceAccountName", "default")
         spec.setdefault("serviceAccount", spec["serviceAccountName"])
@@ -164,8 +165,8 @@ class Admission:
             and self._store.get(("", "serviceaccounts"), metadata["namespace"], account) is None
         ):
             why = f'error looking up service account {metadata["namespace"]}/{account}: serviceaccount "{account}" not found'
-            raise errors.forbidden(resource, metadata["name"], why)
-        self._priority(resource, pod)
+            raise errors.forbidden(resource, asked, why)
+        self._priority(resource, pod, asked)
         self._tolerations(spec)
         if spec.get("schedulingGates"):
             gated = {"type": "PodScheduled", "status": "False", "lastProbeTime": None}
@@ -173,16 +174,14 @@ class Admission:
             gated["message"] = "Scheduling is blocked due to non-empty scheduling gates"
             pod["status"]["conditions"] = [gated]
 
-    def _priority(self, resource: Resource, pod: Object) -> None:
+    def _priority(self, resource: Resource, pod: Object, asked: str) -> None:
         spec = pod["spec"]
         name = spec.get("priorityClassName")
         classes = {
             c.metadata["name"]: c.object for c in self._store.all(("scheduling.k8s.io", "priorityclasses"))
         }
         if name and name not in classes:
-            raise errors.forbidden(
-                resource, pod["metadata"]["name"], f"no PriorityClass with name {name} was found"
-            )
+            raise errors.forbidden(resource, asked, f"no PriorityClass with name {name} was found")
         chosen = (
             classes[name] if name else next((c for c in classes.values() if c.get("globalDefault")), None)
         )
@@ -196,13 +195,13 @@ class Admission:
                 f"the integer value of priority ({given}) must not be provided in pod spec; "
                 f"priority admission controller computed {priority} {computed}"
             )
-            raise errors.forbidden(resource, pod["metadata"]["name"], why)
+            raise errors.forbidden(resource, asked, why)
         if (wanted := spec.get("preemptionPolicy", policy)) != policy:
             why = (
                 f"the string value of PreemptionPolicy ({wanted}) must not be provided in pod spec; "
                 f"priority admission controller computed {policy} {computed}"
             )
-            raise errors.forbidden(resource, pod["metadata"]["name"], why)
+            raise errors.forbidden(resource, asked, why)
         spec["priority"], spec["preemptionPolicy"] = priority, policy
 
     @staticmethod

@@ -83,6 +83,8 @@ class Objects:
         object_ = decode(resource, body, write)
         metadata = object_["metadata"]
         self._check_namespace(resource, namespace, metadata)
+        # Who refuses it before it is stored knows it by the name it came with: events about that stay alike.
+        asked = metadata.get("name") or metadata.get("generateName", "")
         self._set_name(resource, metadata)
         for key in (
             "uid",
@@ -95,7 +97,7 @@ class Objects:
         metadata.pop("generation", None)
         if metadata.pop("resourceVersion", ""):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
-        self._require_namespace(resource, namespace, metadata["name"])
+        self._require_namespace(resource, namespace, asked)
         if resource.terminating:
             raise errors.not_while_terminating(resource, metadata["name"])
         if self.store.get(resource.key, namespace, metadata["name"]) is not None:
@@ -109,7 +111,7 @@ class Objects:
             if resource.custom is None:
                 object_["status"] = schema.empty_status(resource)
         self._complete(resource, object_)
-        self.admit.create(resource, object_)
+        self.admit.create(resource, object_, asked)
         self._check(resource, object_, None, write.missing)
         if owners is None:
             self._own(resource, object_, None, write, "")

@@ -1,8 +1,12 @@
-"""A control plane over HTTP with the controllers on it; the tests play kubelet themselves."""
+"""A control plane over HTTP with the controllers on it; the tests play kubelet themselves.
+
+Or, by SLIPWAY_CONFORMANCE_KUBECONFIG, somebody else's: see control_plane.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +17,16 @@ import pytest
 from sandbox.apiclient import STRATEGIC, ApiClient, ApiError
 from sandbox.controllers import Timing, run_controllers
 from sandbox.controllers.controller import utc_now
+from sandbox.controllers.nodelifecycle import NOT_READY
 from sandbox.controllers.objects import Object, Resource, is_deleting, timestamp
 from sandbox.faults import Faults
 from sandbox.kubernetes.errors import Unauthorized
 from sandbox.kubernetes.server import ApiServer
+from tests.sandbox.controllers.control_plane import THEIRS, theirs
 
 TOKEN = "test"
-DEADLINE_SECONDS = 10.0
+# A real scheduler backs off for up to ten seconds, a real job controller for ten after the first failed pod.
+DEADLINE_SECONDS = 60.0 if THEIRS else 10.0
 PAUSE = "registry.k8s.io/pause:3.10"
 
 
@@ -80,15 +87,20 @@ class Kubelet:
         ready = "True" if self.ready and phase == "Running" else "False"
         return {
             "phase": phase,
-            "podIP": f"127.9.1.{number}",
-            "podIPs": [{"ip": f"127.9.1.{number}"}],
-            "hostIP": "127.9.251.1",
+            "podIP": _address(number),
+            "podIPs": [{"ip": _address(number)}],
+            "hostIP": "198.18.251.1",
             "startTime": now,
             "conditions": [
                 {"type": kind, "status": ready, "lastTransitionTime": now}
                 for kind in ("Ready", "ContainersReady")
             ],
         }
+
+
+def _address(number: int) -> str:
+    """Not loopback, which a real API server refuses in endpoints."""
+    return f"198.18.{1 + number // 250}.{1 + number % 250}"
 
 
 @dataclass
@@ -145,10 +157,22 @@ class Cluster:
             "capacity": amounts,
             "allocatable": amounts,
             "nodeInfo": info,
-            "conditions": [{"type": "Ready", "status": "True", "reason": "KubeletReady"}],
+            # The moment too: a real node controller that has seen none takes the node for a lost namesake.
+            "conditions": [
+                {
+                    "type": "Ready",
+                    "status": "True",
+                    "reason": "KubeletReady",
+                    "lastHeartbeatTime": timestamp(utc_now()),
+                }
+            ],
         }
         await self.create(NODES, node | {"status": status})
-        return await self.patch(NODES, name, {"status": status}, "status")
+        await self.patch(NODES, name, {"status": status}, "status")
+        # Every node begins tainted as not ready where that is taken off by a controller.
+        return await self.until_that(
+            NODES, name, lambda n: all(t["key"] != NOT_READY for t in n["spec"].get("taints") or [])
+        )
 
     async def until(self, probe: Callable[[], Awaitable[Any]], what: str) -> Any:
         """The probe's first true answer; AssertionError when it has none within DEADLINE_SECONDS."""
@@ -206,22 +230,28 @@ def deployment(name: str, replicas: int = 1, image: str = PAUSE, **spec: Any) ->
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
+    faults = Faults(tmp_path / "faults.json")
+    async with theirs(Path(THEIRS)) if THEIRS else _ours(faults) as client:
+        kubelet = Kubelet(client)
+        running = [asyncio.create_task(kubelet.run())]
+        if not THEIRS:
+            timing = Timing(job_backoff=0.05, orphan_pod_grace=0.2)
+            running.append(asyncio.create_task(run_controllers(client, faults, timing=timing)))
+        yield Cluster(client, faults, kubelet, running[-1])
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def _ours(faults: Faults) -> AsyncIterator[ApiClient]:
     async def authenticate(token: str | None) -> str:
         if token != TOKEN:
             raise Unauthorized
         return "system:kube-controller-manager"
 
-    faults = Faults(tmp_path / "faults.json")
     server = ApiServer(name="test", authenticate=authenticate, faults=faults)
     port = await server.start("127.0.0.1", 0, None)
     async with ApiClient(f"http://127.0.0.1:{port}", TOKEN, None) as client:
-        kubelet = Kubelet(client)
-        controllers = asyncio.create_task(
-            run_controllers(client, faults, timing=Timing(job_backoff=0.05, orphan_pod_grace=0.2))
-        )
-        playing = asyncio.create_task(kubelet.run())
-        yield Cluster(client, faults, kubelet, controllers)
-        for task in (controllers, playing):
-            task.cancel()
-        await asyncio.gather(controllers, playing, return_exceptions=True)
+        yield client
     await server.stop()

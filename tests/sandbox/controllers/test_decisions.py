@@ -256,7 +256,7 @@ def test_the_phase_of_a_volume(reference: Object | None, claims: list[Object], p
     item = volume("pv", "5Gi") | {"status": {}}
     if reference:
         item["spec"]["claimRef"] = reference
-    (write,) = decide_volume(item, claims).writes
+    (write,) = decide_volume(item, claims, NOW).writes
     assert isinstance(write, Update)
     assert write.body["status"]["phase"] == phase
 
