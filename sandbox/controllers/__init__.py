@@ -23,6 +23,7 @@ from sandbox.controllers.nodelifecycle import NodeLifecycleController
 from sandbox.controllers.replicaset import ReplicaSetController
 from sandbox.controllers.scheduler import Scheduler
 from sandbox.controllers.statefulset import StatefulSetController
+from sandbox.controllers.tainteviction import TaintEvictionController
 from sandbox.controllers.volume_controllers import ClaimController, VolumeController
 from sandbox.faults import Faults
 
@@ -42,6 +43,7 @@ CONTROLLERS: tuple[type[Controller], ...] = (
     VolumeController,
     EphemeralVolumeController,
     NodeLifecycleController,
+    TaintEvictionController,
 )
 
 

@@ -86,7 +86,7 @@ def _remarks(budget: Object, pods: Sequence[Object]) -> list[Write]:
 
 
 def _note(budget: Object, reason: str, message: str, *, warning: bool = False) -> Note:
-    return Note(budget, "PodDisruptionBudget", reason, message, warning, component="controllermanager")
+    return Note(budget, "PodDisruptionBudget", reason, message, warning)
 
 
 def _printed(selector: Object | None) -> str:
@@ -132,7 +132,7 @@ def _expectation(
 
 
 class DisruptionController(Controller):
-    component = "disruption-controller"
+    component = "controllermanager"  # as upstream's events call it
     needs = (DISRUPTION_BUDGETS, PODS, REPLICA_SETS, DEPLOYMENTS, STATEFUL_SETS, JOBS)
 
     def wire(self) -> None:

@@ -162,12 +162,12 @@ def decide_slices(
     for number, (ports, endpoints) in enumerate(wanted):
         body: Object = {
             "addressType": "IPv4",
-            "endpoints": endpoints or None,
-            "ports": [_port_object(port) for port in ports] or None,
+            "endpoints": endpoints,
+            "ports": [_port_object(port) for port in ports],
         }
         if left:
             old = left.pop(0)
-            same = all((old.get(name) or []) == (value or []) for name, value in body.items())
+            same = all((old.get(name) or []) == value for name, value in body.items())
             if not same or labels_of(old) != labels:
                 metadata = {**old["metadata"], "labels": labels}
                 writes.append(Update(ENDPOINT_SLICES, {**old, **body, "metadata": metadata}))

@@ -30,7 +30,7 @@ class Recorder:
 
     def note(self, component: str, note: Note) -> None:
         try:
-            self._backlog.put_nowait((note.component or component, note, self._now()))
+            self._backlog.put_nowait((component, note, self._now()))
         except asyncio.QueueFull:
             log.warning("event dropped, %d are waiting: %s %s", _BACKLOG, note.reason, note.message)
 

@@ -1,4 +1,4 @@
-"""Nodes that stop answering: taints, the pods on them, and pods of nodes that are gone (pkg/controller/nodelifecycle, podgc)."""
+"""Nodes that stop answering: their taints, and pods of nodes that are gone (pkg/controller/nodelifecycle, podgc)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sandbox.controllers.controller import Controller
-from sandbox.controllers.node_fit import taints_of, tolerates
+from sandbox.controllers.node_fit import taints_of
 from sandbox.controllers.objects import (
     LEASES,
     NODES,
@@ -14,8 +14,6 @@ from sandbox.controllers.objects import (
     Key,
     Object,
     condition_of,
-    is_deleting,
-    key_of,
     name_of,
     parse_time,
     status_of,
@@ -24,9 +22,9 @@ from sandbox.controllers.objects import (
     with_condition,
 )
 from sandbox.controllers.pods import is_ready, is_terminal
+from sandbox.controllers.tainteviction import disrupted
 from sandbox.controllers.writes import Decision, Delete, Note, Patch, Update, Write, edited, update_status
 
-_EVICTOR = "taint-eviction-controller"
 _LEASES_OF_NODES = "kube-node-lease"
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
@@ -105,8 +103,7 @@ def _taint(node: Object, now: datetime) -> list[Write]:
     kept = [t for t in present if t["key"] not in _OURS or (t["key"], t["effect"]) in wanted]
     added: list[Object] = []
     for key, effect in sorted(wanted - known):
-        taint = {"key": key, "effect": effect}
-        added.append(taint | ({"timeAdded": timestamp(now)} if effect == "NoExecute" else {}))
+        added.append({"key": key, "effect": effect, "timeAdded": timestamp(now)})
     if not added and len(kept) == len(present):
         return []
     changed = edited(node)
@@ -128,60 +125,6 @@ def wanted_taints(node: Object) -> set[tuple[str, str]]:
     if node["spec"].get("unschedulable"):
         wanted.add((UNSCHEDULABLE, "NoSchedule"))
     return wanted
-
-
-def decide_eviction(node: Object, pods: Sequence[Object], now: datetime) -> Decision:
-    """Pods that do not tolerate the node's NoExecute taints go, at once or when tolerationSeconds are over."""
-    decision = Decision()
-    taints = [taint for taint in taints_of(node) if taint["effect"] == "NoExecute"]
-    if not taints:
-        return decision
-    for pod in pods:
-        if is_deleting(pod) or is_terminal(pod):
-            continue
-        left = seconds_tolerated(pod, taints, now)
-        if left is None:
-            continue
-        if left > 0:
-            decision.again(left)
-            continue
-        message = f"Marking for deletion Pod {'/'.join(key_of(pod))}"
-        why = ("DeletionByTaintManager", "Taint manager: deleting due to NoExecute taint")
-        namespace, name = key_of(pod)
-        known = {"metadata": {"namespace": namespace, "name": name}}
-        decision.writes.append(Note(known, "Pod", "TaintManagerEviction", message, component=_EVICTOR))
-        decision.writes += [disrupted(pod, why, now), Delete(PODS, pod)]
-    return decision
-
-
-def disrupted(pod: Object, why: tuple[str, str], now: datetime) -> Patch:
-    """The pod ends by no fault of its own: what a job's podFailurePolicy asks for."""
-    condition = {
-        "type": "DisruptionTarget",
-        "status": "True",
-        "reason": why[0],
-        "message": why[1],
-        "lastTransitionTime": timestamp(now),
-    }
-    conditions = with_condition(status_of(pod).get("conditions") or [], condition)
-    body = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": conditions}}
-    return Patch(PODS, pod, body, "status")
-
-
-def seconds_tolerated(pod: Object, taints: Sequence[Object], now: datetime) -> float | None:
-    """How long the pod may stay: None for ever, 0 not at all."""
-    left: float | None = None
-    for taint in taints:
-        toleration = tolerates(pod["spec"].get("tolerations") or [], taint)
-        if toleration is None:
-            return 0.0
-        seconds = toleration.get("tolerationSeconds")
-        if seconds is None:
-            continue
-        since = parse_time(taint["timeAdded"]) if taint.get("timeAdded") else now
-        rest = max((since + timedelta(seconds=seconds) - now).total_seconds(), 0.0)
-        left = rest if left is None else min(left, rest)
-    return left
 
 
 def _node_of(lease: Object) -> list[Key]:
@@ -211,7 +154,6 @@ class NodeLifecycleController(Controller):
         self._vanished.pop(key[1], None)
         lease = self.world.store(LEASES).get(_LEASES_OF_NODES, key[1])
         await self.act(key, decide_node(node, lease, pods, now, self.world.timing.node_grace))
-        await self.act(key, decide_eviction(node, pods, now))
 
     def _say_registered(self, node: Object) -> None:
         if name_of(node) not in self._registered:

@@ -288,7 +288,10 @@ class Scheduler:
             if current is None or uid_of(current) != uid_of(pod) or not is_pending(current):
                 raise _BindingFailed("the pod is gone")
             if self._world.store(NODES).get("", node) is None:
-                raise _BindingFailed(f'node "{node}" not found')
+                raise _BindingFailed(
+                    f'running PreBind plugin "VolumeBinding": binding volumes: failed to get node "{node}": '
+                    f'node "{node}" not found'
+                )
             found = [claims.get(namespace, name) for name in claim_names(pod)]
             if all(claim is not None and is_bound(claim) for claim in found):
                 return

@@ -46,9 +46,6 @@ class Snapshot:
     classes: Mapping[str, Object] = field(default_factory=dict)
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
-    def node(self, name: str) -> NodeInfo | None:
-        return next((info for info in self.nodes if info.name == name), None)
-
     def users_of(self, claim: Key) -> list[tuple[str, Object]]:
         """(node, pod) of the pods that mount the claim."""
         return [

@@ -82,7 +82,9 @@ class VolumeFit:
         taken: set[str] = set()
         for claim in self.late:
             selected = annotations_of(claim).get(SELECTED_NODE)
-            if selected and selected != info.name and snapshot.node(selected) is not None:
+            if (
+                selected and selected != info.name
+            ):  # even of a node that is gone: it is the provisioner's to take away
                 return None
             volume = _static(claim, info, snapshot, taken)
             if volume is not None:

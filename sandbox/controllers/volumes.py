@@ -218,7 +218,8 @@ def _provision(claim: Object, storage_class: Object | None) -> list[Write]:
         return [_note(claim, "WaitForFirstConsumer", message)]
     driver = storage_class["provisioner"]
     if driver == "kubernetes.io/no-provisioner":
-        return [_note(claim, "FailedBinding", "no persistent volumes available for this claim")]
+        message = f"no volume plugin matched name: {driver}"
+        return [_note(claim, "ProvisioningFailed", message, warning=True)]
     if annotations_of(claim).get(PROVISIONER) == driver:
         return []
     annotations = {PROVISIONER: driver, OLD_PROVISIONER: driver}

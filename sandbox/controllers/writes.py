@@ -50,7 +50,7 @@ class Delete:
 
 @dataclass(frozen=True)
 class Note:
-    """An Event about `about`, by the controller whose decision it is, or by `component`.
+    """An Event about `about`.
 
     One with an `action` is written as the scheduler writes its events: in series, with the moment to the microsecond.
     """
@@ -61,7 +61,6 @@ class Note:
     message: str
     warning: bool = False
     action: str = ""
-    component: str = ""
 
 
 Write = Create | Update | Patch | Delete | Note

@@ -53,11 +53,20 @@ def decode(resource: Resource, body: Any, write: Write, *, whole: bool = True) -
         raise errors.Undecodable(resource, f"strict decoding error: {yaml}{', '.join(problems)}")
     if write.field_validation == "Warn":
         write.warnings.extend(problem for problem in problems if problem not in write.warnings)
-    object_.setdefault("metadata", {})
+    metadata = object_.setdefault("metadata", {})
+    for key in _OMITTED if whole else ():  # an apply owns also what it leaves empty
+        if key in metadata and not metadata[key]:
+            del metadata[key]
     typed: Object = {"apiVersion": resource.api_version, "kind": resource.kind} | object_
     return typed
 
 
+_OMITTED = (
+    "labels",
+    "annotations",
+    "finalizers",
+    "ownerReferences",
+)  # ObjectMeta leaves them out where they are empty
 _SUMMARY = 30  # bytes of a body that are shown where it has no kind
 
 

@@ -115,6 +115,9 @@ class Provisioner:
         volume_path = client.path("v1", "persistentvolumes", None, f"pvc-{metadata['uid']}")
         if await client.get(volume_path):
             return False  # made by an earlier round, and about to be bound
+        if node and await client.get(client.path("v1", "nodes", None, node)) is None:
+            await self._give_up(claim, node)
+            return False
         self._note(
             claim,
             "Normal",
@@ -137,6 +140,16 @@ class Provisioner:
             return True
         self._note(claim, "Normal", "ProvisioningSucceeded", f"Successfully provisioned volume {volume}")
         return False
+
+    async def _give_up(self, claim: Object, node: str) -> None:
+        """The node chosen is gone: without it in its annotations the scheduler chooses anew for the claim's pod."""
+        self._note(claim, "Warning", "ProvisioningFailed", f'node "{node}" not found')
+        metadata, client = claim["metadata"], self._platform.client
+        path = client.path("v1", "persistentvolumeclaims", metadata["namespace"], metadata["name"])
+        version = metadata["resourceVersion"]
+        await client.patch(
+            path, {"metadata": {"resourceVersion": version, "annotations": {SELECTED_NODE: None}}}
+        )
 
     async def _provision(self, claim: Object, storage_class: Object, node: str | None) -> str:
         """The new PersistentVolume's name. Raises ProvisioningFailed, RpcError."""

@@ -207,6 +207,25 @@ class Cluster:
 
         await self.until(probe, f"{resource.kind} {name} is gone")
 
+    async def said(self, kind: str, *reasons: str) -> set[tuple[str, str, str, str]]:
+        """(type, reason, who says so, message) of every event about objects of a kind, or of these reasons alone."""
+        return {
+            (event["type"], event["reason"], event.get("reportingComponent", ""), event["message"])
+            for event in await self.all(EVENTS)
+            if event["involvedObject"]["kind"] == kind and (not reasons or event["reason"] in reasons)
+        }
+
+    async def until_said(self, kind: str, *wanted: tuple[str, str, str, str]) -> None:
+        """Wait until all of these events about an object of the kind are there."""
+
+        async def probe() -> bool:
+            return set(wanted) <= await self.said(kind)
+
+        try:
+            await self.until(probe, f"events about {kind}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; said: {sorted(await self.said(kind))}") from None
+
     async def events(self, reason: str) -> list[Object]:
         return [event for event in await self.all(EVENTS) if event["reason"] == reason]
 

@@ -27,6 +27,7 @@ from sandbox.controllers.objects import (
     status_of,
 )
 from tests.sandbox.controllers.conftest import Cluster, deployment, pod_spec
+from tests.sandbox.controllers.control_plane import ours_only
 
 CONFIG_MAPS = Resource("v1", "configmaps", "ConfigMap")
 WIDGETS = Resource("example.com/v1", "widgets", "Widget")
@@ -211,14 +212,21 @@ async def test_custom_resources_are_collected_too(cluster: Cluster) -> None:
     await cluster.until_gone(CONFIG_MAPS, "c")
 
 
-async def test_a_node_whose_lease_is_old_is_unreachable(cluster: Cluster) -> None:
+@ours_only(
+    "a real node controller goes by its own clock: a lease is old when it has seen nothing new of it for 50 s"
+)
+async def test_a_node_whose_lease_is_old_is_unreachable_and_its_pods_not_ready(cluster: Cluster) -> None:
     await cluster.node("a")
+    await cluster.create(PODS, {"metadata": {"name": "p", "namespace": "default"}, "spec": pod_spec()})
+    await cluster.until_that(PODS, "p", lambda p: condition_is(p, "Ready"))
     renewed = precise_timestamp(utc_now() - timedelta(seconds=60))
     spec = {"holderIdentity": "a", "leaseDurationSeconds": 40, "renewTime": renewed}
     await cluster.create(LEASES, {"metadata": {"name": "a", "namespace": "kube-node-lease"}, "spec": spec})
     lost = await cluster.until_that(NODES, "a", lambda n: len(n["spec"].get("taints") or []) == 2)
     assert condition_of(lost, "Ready")["status"] == "Unknown"  # type: ignore[index]
     assert {t["key"] for t in lost["spec"]["taints"]} == {"node.kubernetes.io/unreachable"}
+    await cluster.until_that(PODS, "p", lambda p: condition_is(p, "Ready", "False"))
+    await cluster.until_said("Pod", ("Warning", "NodeNotReady", "node-controller", "Node is not ready"))
 
 
 async def test_a_pod_leaves_a_node_whose_taint_it_does_not_tolerate(cluster: Cluster) -> None:

@@ -14,7 +14,6 @@ from sandbox.controllers.disruption import decide_budget
 from sandbox.controllers.garbage import Owners, decide_dependent
 from sandbox.controllers.job import decide_job
 from sandbox.controllers.node_fit import tolerates
-from sandbox.controllers.nodelifecycle import seconds_tolerated
 from sandbox.controllers.objects import (
     CLAIMS,
     PODS,
@@ -33,9 +32,10 @@ from sandbox.controllers.rolling import (
     shrink_old_sets,
     spread_scale,
 )
+from sandbox.controllers.tainteviction import decide_eviction
 from sandbox.controllers.volumes import decide_claim, decide_volume
-from sandbox.controllers.writes import Create, Delete, Patch, Update
-from tests.sandbox.controllers.builders import CLASS, LATE, NOW, claim, meta, pod, volume
+from sandbox.controllers.writes import Create, Delete, Note, Patch, Update
+from tests.sandbox.controllers.builders import CLASS, LATE, NOW, claim, meta, node, pod, volume
 
 READY = [{"type": "Ready", "status": "True", "lastTransitionTime": timestamp(NOW - timedelta(hours=1))}]
 
@@ -202,6 +202,8 @@ def test_restarts_in_place_count_against_the_limit_of_a_job_that_restarts() -> N
 )
 def test_a_budget_allows_what_is_healthy_beyond_its_minimum(spec: Object, allowed: int) -> None:
     pods = [pod(str(i), "a", conditions=READY) for i in range(3)]
+    for item in pods:
+        item["metadata"]["ownerReferences"] = [REFERENCE | {"controller": True}]
     budget = {"metadata": meta("b", generation=1), "spec": spec}
     (write,) = decide_budget(budget, pods, lambda _: 3, NOW).writes
     assert isinstance(write, Update)
@@ -289,10 +291,25 @@ def test_a_dependent_goes_only_with_its_last_owner(owners: Owners, expected: typ
     assert [type(write) for write in writes] == ([expected] if expected else [])
 
 
-@pytest.mark.parametrize(("seconds", "left"), [(None, None), (300, 240.0), (30, 0.0)])
+@pytest.mark.parametrize(
+    ("seconds", "waited", "left", "said"),
+    [
+        (None, None, None, ""),
+        (None, 60, None, "Cancelling deletion of Pod default/p"),
+        (300, None, 300.0, ""),
+        (300, 60, 240.0, ""),
+        (30, 60, None, "Marking for deletion Pod default/p"),
+    ],
+)
 def test_a_pod_stays_on_a_tainted_node_as_long_as_it_tolerates(
-    seconds: int | None, left: float | None
+    seconds: int | None, waited: int | None, left: float | None, said: str
 ) -> None:
-    taint = {"key": "k", "effect": "NoExecute", "timeAdded": timestamp(NOW - timedelta(seconds=60))}
+    tainted = node("a", taints=[{"key": "k", "effect": "NoExecute"}])
     toleration = {"key": "k", "operator": "Exists"} | ({"tolerationSeconds": seconds} if seconds else {})
-    assert seconds_tolerated(pod("p", tolerations=[toleration]), [taint], NOW) == left
+    item = pod("p", "a", tolerations=[toleration])
+    waiting = {"uid-p": NOW - timedelta(seconds=waited)} if waited else {}
+    decision, still = decide_eviction(tainted, [item], waiting, NOW)
+    assert decision.again_in == left
+    assert [w.message for w in decision.writes if isinstance(w, Note)] == ([said] if said else [])
+    assert any(isinstance(w, Delete) for w in decision.writes) == said.startswith("Marking")
+    assert list(still) == (["uid-p"] if left else [])

@@ -23,6 +23,7 @@ from sandbox.controllers.objects import (
     status_of,
 )
 from tests.sandbox.controllers.conftest import PAUSE, Cluster, deployment, pod_spec
+from tests.sandbox.controllers.control_plane import ours_only
 
 
 def complete(item: Object) -> bool:
@@ -111,6 +112,7 @@ async def test_a_deployment_scaled_to_zero_has_no_pods(cluster: Cluster) -> None
     await cluster.until_that(DEPLOYMENTS, "web", lambda d: not status_of(d).get("replicas"))
 
 
+@ours_only("a real control plane has no fault switches")
 async def test_conflicts_of_the_api_do_not_stop_a_rollout(cluster: Cluster) -> None:
     await cluster.node("a")
     cluster.faults.set("api-conflict", count=10)
@@ -354,6 +356,7 @@ async def test_old_sets_beyond_the_history_limit_go(cluster: Cluster) -> None:
     await cluster.until(trimmed, "one old set is left")
 
 
+@ours_only("a real control plane has no fault switches")
 async def test_failures_of_the_api_are_outlived(cluster: Cluster) -> None:
     await cluster.node("a")
     cluster.faults.set("api-500", count=15, probability=0.3)

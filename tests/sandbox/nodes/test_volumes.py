@@ -190,6 +190,22 @@ async def test_a_volume_lies_in_the_zone_of_the_selected_node(region: Region, dr
     assert ec2_volume(region, volume)["AvailabilityZone"] == zone
 
 
+async def test_a_node_that_is_gone_is_taken_back_from_the_claim_it_was_chosen_for(
+    region: Region, driver: str
+) -> None:
+    name = await claim(region, node="gone")
+    deadline = time.monotonic() + 10
+    while True:
+        found = await region.client.get(region.path("persistentvolumeclaims", name)) or {}
+        chosen = "volume.kubernetes.io/selected-node" in (found["metadata"].get("annotations") or {})
+        said = await region.events(name)
+        if not chosen and said:
+            break
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.05)
+    assert said == [("ProvisioningFailed", 'node "gone" not found')]
+
+
 async def test_what_one_pod_writes_the_next_one_reads(region: Region, driver: str) -> None:
     name = await claim(region)
     await volume_of(region, name)
