@@ -178,7 +178,7 @@ class Cluster:
             for event in self.list("v1", "Event", namespace)
             if event.get("involvedObject", {}).get("name") == involved_name
         ]
-        found.sort(key=lambda e: str(e.get("lastTimestamp") or e.get("eventTime") or ""))
+        found.sort(key=last_seen)
         return [f"{e.get('type')} {e.get('reason')}: {e.get('message')}" for e in found]
 
     def logs(
@@ -299,6 +299,12 @@ def _reason(error: ApiException) -> str:
         return str(json.loads(error.body)["message"])
     except (TypeError, ValueError, KeyError):
         return str(error.body or error.reason)
+
+
+def last_seen(event: Mapping[str, Any]) -> str:
+    """When an event last happened: the controllers' count it, the scheduler's are a series."""
+    series = event.get("series") or {}
+    return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
 
 
 def _plain(answer: Any) -> Object:

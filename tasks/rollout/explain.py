@@ -271,6 +271,9 @@ MATCHERS: tuple[Matcher, ...] = (
 )  # fmt: skip
 
 
+_SCHEDULERS = r"Warning FailedScheduling: (0/\d+ nodes|no nodes) "  # Karpenter's own FailedScheduling says something else
+
+
 def container_states(pod: Mapping[str, Any]) -> list[str]:
     """ "REASON exit N" lines of the containers' present and last states."""
     lines = []
@@ -284,11 +287,22 @@ def container_states(pod: Mapping[str, Any]) -> list[str]:
 
 
 def current_events(scene: Scene) -> list[str]:
-    """The event lines that still tell something: events stay for an hour, whatever came of them."""
+    """The event lines that still tell something: events stay for an hour, whatever came of them.
+
+    What the scheduler says now is in the pod's condition. Its events keep what it said before, and a series of them its
+    first message (k8s.io/client-go/tools/events), so a new reason may not be among them.
+    """
     status = scene.pod.get("status", {})
     over: set[str] = set()
-    if any(c["type"] == "PodScheduled" and c["status"] == "True" for c in status.get("conditions") or ()):
+    scheduled: Mapping[str, Any] = next(
+        (c for c in status.get("conditions") or () if c["type"] == "PodScheduled"), {}
+    )
+    if scheduled.get("status") == "True":
         over.add("FailedScheduling")
+    elif scheduled.get("reason") == "Unschedulable" and scheduled.get("message"):
+        now = f"Warning FailedScheduling: {scheduled['message']}"
+        lines = [line for line in scene.events if not re.match(_SCHEDULERS, line)]
+        return [*lines, now]
     if any("running" in (s.get("state") or {}) for s in status.get("containerStatuses") or ()):
         over |= {"FailedAttachVolume", "FailedMount", "Failed", "ErrImagePull"}
     return [line for line in scene.events if line.partition(":")[0].rpartition(" ")[2] not in over]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from kubernetes import client
 
@@ -208,3 +209,19 @@ def test_the_dynamic_client_finds_and_writes_resources(cluster: Cluster, namespa
     deployments = cluster.dynamic().resources.get(api_version="apps/v1", kind="Deployment")
     deployments.create(body=deployment(), namespace=namespace)
     assert deployments.get(name="web", namespace=namespace).spec.replicas == 1
+
+
+def test_empty_lists_and_maps_of_metadata_are_left_out(cluster: Cluster, namespace: str) -> None:
+    empty: dict[str, Any] = {"labels": {}, "annotations": {}, "finalizers": [], "ownerReferences": []}
+    path = f"/api/v1/namespaces/{namespace}/configmaps"
+    body = config_map()
+    made = cluster.raw("POST", path, body | {"metadata": body["metadata"] | empty})
+    assert made.status == 201
+    assert not set(empty) & set(made.json["metadata"])
+    held = {"metadata": {"finalizers": ["example.com/held"]}}
+    changed = cluster.raw("PATCH", f"{path}/settings", held, content_type="application/merge-patch+json")
+    assert changed.json["metadata"]["finalizers"] == ["example.com/held"]
+    freed = cluster.raw(
+        "PATCH", f"{path}/settings", {"metadata": empty}, content_type="application/merge-patch+json"
+    )
+    assert not set(empty) & set(freed.json["metadata"])

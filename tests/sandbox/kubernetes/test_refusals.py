@@ -213,3 +213,23 @@ def test_the_slow_fault_holds_back_its_method_and_resource_and_nothing_else(
     cluster.core.create_namespaced_config_map(namespace, config_map(a="1"))
     assert time.monotonic() - began >= 0.2
     assert fault.active() == []
+
+
+@pytest.mark.parametrize(
+    ("metadata", "called"),
+    [
+        ({"name": "one"}, "one"),
+        ({"generateName": "web-", "name": "web-0"}, "web-0"),
+        ({"generateName": "web-"}, "web-"),
+    ],
+)
+def test_a_pod_is_refused_by_the_name_it_came_with(
+    cluster: Cluster, namespace: str, metadata: dict[str, str], called: str
+) -> None:
+    body = pod(serviceAccountName="nope") | {"metadata": metadata}
+    answer = _posted(cluster, namespace, "pods", body)
+    assert answer.status == 403
+    assert answer.json["message"] == (
+        f'pods "{called}" is forbidden: error looking up service account {namespace}/nope: serviceaccount "nope" not found'
+    )
+    assert answer.json["details"]["name"] == called

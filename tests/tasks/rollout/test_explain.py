@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.rollout.explain import MATCHERS, Scene, container_states, explain
+from tasks.rollout.explain import MATCHERS, Scene, container_states, current_events, explain
 
 
 def a_pod(
@@ -93,6 +93,16 @@ EVENTS = [
         UNSCHEDULED,
         "Warning FailedScheduling: 0/1 nodes are available: 1 node(s) had untolerated taint {nvidia.com/gpu: true}.",
         "taints", False,
+    ),
+    (
+        UNSCHEDULED,  # by 1.36
+        "Warning FailedScheduling: 0/1 nodes are available: 1 node(s) had untolerated taint(s). no new claims to deallocate",
+        "taints", False,
+    ),
+    (
+        UNSCHEDULED,  # by 1.36
+        "Warning FailedScheduling: 0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity.",
+        "another zone", False,
     ),
     (
         UNSCHEDULED,
@@ -182,6 +192,25 @@ def test_a_missing_gpu_goes_before_the_other_nodes_taints() -> None:
     found = explain(Scene(UNSCHEDULED, events=(line,)))
     assert found
     assert "free GPU" in found.cause
+
+
+def test_what_the_scheduler_says_now_goes_before_what_it_said() -> None:
+    """A series of its events keeps its first message, and events stay for an hour: the condition is what holds."""
+    now = "0/1 nodes are available: 1 node(s) didn't match PersistentVolume's node affinity."
+    pod = a_pod()
+    pod["status"]["conditions"] = [
+        {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": now}
+    ]
+    said = (
+        "Warning FailedScheduling: no nodes available to schedule pods",
+        "Warning FailedScheduling: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
+        "Warning FailedScheduling: Failed to schedule pod, incompatible with nodepool",
+    )
+    found = explain(Scene(pod, events=said))
+    assert found
+    assert "another zone" in found.cause
+    assert found.evidence[1:] == (f"Warning FailedScheduling: {now}",)
+    assert current_events(Scene(pod, events=said)) == [said[2], f"Warning FailedScheduling: {now}"]
 
 
 @pytest.mark.parametrize(
