@@ -55,8 +55,7 @@ def decide_node(
             unknown = True
             conditions = status_of(node).get("conditions") or []
             for kind in ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure"):
-                if condition_of(node, kind) is not None:
-                    conditions = with_condition(conditions, _unknown(node, kind, now))
+                conditions = with_condition(conditions, _unknown(node, kind, now))
             status = {**status_of(node), "conditions": conditions}
             decision.writes += update_status(NODES, node, status)
             message = f"Node {name_of(node)} status is now: NodeNotReady"
@@ -86,12 +85,18 @@ def _not_ready(pod: Object, now: datetime) -> list[Write]:
 
 
 def _unknown(node: Object, kind: str, now: datetime) -> Object:
+    posted = condition_of(node, kind)
+    if posted is None:
+        why = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
+        posted = {"lastHeartbeatTime": node["metadata"].get("creationTimestamp")}
+    else:
+        why = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
     return {
-        **(condition_of(node, kind) or {}),
+        **posted,
         "type": kind,
         "status": "Unknown",
-        "reason": "NodeStatusUnknown",
-        "message": "Kubelet stopped posting node status.",
+        "reason": why[0],
+        "message": why[1],
         "lastTransitionTime": timestamp(now),
     }
 
@@ -102,7 +107,8 @@ def _taint(node: Object, now: datetime) -> list[Write]:
     known = {(taint["key"], taint["effect"]) for taint in present}
     kept = [t for t in present if t["key"] not in _OURS or (t["key"], t["effect"]) in wanted]
     added: list[Object] = []
-    for key, effect in sorted(wanted - known):
+    # NoSchedule first: upstream has a loop for it, and another one for NoExecute.
+    for key, effect in sorted(wanted - known, key=lambda taint: (taint[1] == "NoExecute", taint[0])):
         added.append({"key": key, "effect": effect, "timeAdded": timestamp(now)})
     if not added and len(kept) == len(present):
         return []

@@ -223,8 +223,16 @@ async def test_a_node_whose_lease_is_old_is_unreachable_and_its_pods_not_ready(c
     spec = {"holderIdentity": "a", "leaseDurationSeconds": 40, "renewTime": renewed}
     await cluster.create(LEASES, {"metadata": {"name": "a", "namespace": "kube-node-lease"}, "spec": spec})
     lost = await cluster.until_that(NODES, "a", lambda n: len(n["spec"].get("taints") or []) == 2)
-    assert condition_of(lost, "Ready")["status"] == "Unknown"  # type: ignore[index]
-    assert {t["key"] for t in lost["spec"]["taints"]} == {"node.kubernetes.io/unreachable"}
+    assert [(c["type"], c["status"], c["reason"]) for c in status_of(lost)["conditions"]] == [
+        ("Ready", "Unknown", "NodeStatusUnknown"),
+        ("MemoryPressure", "Unknown", "NodeStatusNeverUpdated"),
+        ("DiskPressure", "Unknown", "NodeStatusNeverUpdated"),
+        ("PIDPressure", "Unknown", "NodeStatusNeverUpdated"),
+    ]
+    assert [(t["key"], t["effect"]) for t in lost["spec"]["taints"]] == [
+        ("node.kubernetes.io/unreachable", "NoSchedule"),
+        ("node.kubernetes.io/unreachable", "NoExecute"),
+    ]
     await cluster.until_that(PODS, "p", lambda p: condition_is(p, "Ready", "False"))
     await cluster.until_said("Pod", ("Warning", "NodeNotReady", "node-controller", "Node is not ready"))
 
