@@ -287,7 +287,8 @@ class Clusters:
             "computeConfig": {"enabled": False},  # Auto Mode, which the sandbox does not have
             "storageConfig": {"blockStorage": {"enabled": False}},
             "controlPlaneScalingConfig": {"tier": "standard"},
-            "zonalShiftConfig": parameters.get("zonalShiftConfig") or {"enabled": False},
+            # only where it was asked for: hashicorp/aws would take a given one for a change to be undone
+            "zonalShiftConfig": parameters.get("zonalShiftConfig"),
             "deletionProtection": parameters.get("deletionProtection", False),
         }
 

@@ -47,6 +47,16 @@ def test_describe_shows_what_was_asked_for(eks: Any, make_cluster: Callable[...,
     assert shown["tags"] == {"team": "ml"}
 
 
+def test_zonal_shift_is_shown_only_where_it_was_asked_for(eks: Any, make_cluster: Callable[..., str]) -> None:
+    # hashicorp/aws does not compute the block: shown unasked, every plan would take it away
+    silent = make_cluster()
+    assert "zonalShiftConfig" not in eks.describe_cluster(name=silent)["cluster"]
+    eks.update_cluster_config(name=silent, zonalShiftConfig={"enabled": True})
+    assert eks.describe_cluster(name=silent)["cluster"]["zonalShiftConfig"] == {"enabled": True}
+    asked = make_cluster(zonalShiftConfig={"enabled": False})
+    assert eks.describe_cluster(name=asked)["cluster"]["zonalShiftConfig"] == {"enabled": False}
+
+
 def test_the_cluster_security_group_exists_in_ec2(aws: Aws, eks: Any, cluster: str) -> None:
     group = eks.describe_cluster(name=cluster)["cluster"]["resourcesVpcConfig"]["clusterSecurityGroupId"]
     found = aws.client("ec2").describe_security_groups(GroupIds=[group])["SecurityGroups"][0]

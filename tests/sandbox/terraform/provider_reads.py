@@ -177,7 +177,7 @@ EKS = [
          "cluster.accessConfig.authenticationMode": "API", "cluster.upgradePolicy.supportType": ..., "cluster.deletionProtection": False,
          "cluster.computeConfig.enabled": False, "cluster.storageConfig.blockStorage.enabled": False,
          "cluster.kubernetesNetworkConfig.elasticLoadBalancing.enabled": False, "cluster.kubernetesNetworkConfig.ipFamily": "ipv4",
-         "cluster.controlPlaneScalingConfig.tier": "standard", "cluster.zonalShiftConfig.enabled": False,
+         "cluster.controlPlaneScalingConfig.tier": "standard",
          "cluster.encryptionConfig.0.provider.keyArn": "{key}", "cluster.logging.clusterLogging.0.types": ["api", "audit"],
          "cluster.resourcesVpcConfig.vpcId": "{vpc}", "cluster.resourcesVpcConfig.clusterSecurityGroupId": ..., "cluster.tags": TAGS},
     ),

@@ -135,7 +135,12 @@ def _read_group(session: Session, state: State) -> State | None:
         "update_config": [{ours: settings.get(theirs, 0) for ours, theirs in _UPDATE.items()}]
         if settings
         else [],
-        "resources": [{"autoscaling_groups": groups}],
+        "resources": [
+            {
+                "autoscaling_groups": groups,
+                "remote_access_security_group_id": resources.get("remoteAccessSecurityGroup", ""),
+            }
+        ],
         "tags": shown.get("tags") or {},
     }
 
@@ -222,7 +227,13 @@ NODE_GROUP = resource(
         "force_update_version": optional(BOOL),
         "arn": computed(STRING),
         "status": computed(STRING),
-        "resources": computed(list_of(object_of(autoscaling_groups=list_of(object_of(name=STRING))))),
+        "resources": computed(
+            list_of(
+                object_of(
+                    autoscaling_groups=list_of(object_of(name=STRING)), remote_access_security_group_id=STRING
+                )
+            )
+        ),
     },
     blocks={
         "scaling_config": only({name: required(NUMBER) for name in _SCALING}, min_items=1),
