@@ -51,7 +51,8 @@ class PullThroughCache:
                 "upstreamRegistryUrl": upstream,
                 "upstreamRegistry": parameters.get("upstreamRegistry") or (PUBLIC | NEEDS_SECRET)[upstream],
                 "registryId": ACCOUNT_ID,
-                "upstreamRepositoryPrefix": parameters.get("upstreamRepositoryPrefix") or "ROOT",
+                # left out, it is ROOT unsaid: hashicorp/aws replaces a rule that tells a prefix its configuration does not
+                "upstreamRepositoryPrefix": parameters.get("upstreamRepositoryPrefix"),
                 "credentialArn": parameters.get("credentialArn"),
                 "customRoleArn": parameters.get("customRoleArn"),
                 "createdAt": now,

@@ -25,9 +25,9 @@ IDENTITIES: dict[str, Callable[[State], str]] = {
 # What no API tells: after an import the provider plans to note it, and changes nothing in AWS.
 UNTOLD = {
     "aws_eks_addon": {"resolve_conflicts_on_create", "resolve_conflicts_on_update", "preserve"},
-    "aws_kms_key": {"deletion_window_in_days"},
+    "aws_kms_key": {"deletion_window_in_days", "bypass_policy_lockout_safety_check"},
     "aws_s3_bucket": {"force_destroy"},
-    "aws_secretsmanager_secret": {"recovery_window_in_days"},
+    "aws_secretsmanager_secret": {"recovery_window_in_days", "force_overwrite_replica_secret"},
     "aws_launch_template": {"update_default_version"},
 }
 LOCAL = 'terraform {\n  backend "local" {}\n}\n'
@@ -69,6 +69,11 @@ def test_a_type_is_imported_and_left_as_it_is(changes: list[State], kind: str) -
     for change in mine:
         assert change["change"].get("importing"), change["address"]
         before, after = change["change"]["before"], change["change"]["after"]
-        differing = {name for name in after if after[name] != before.get(name)}
+        # hashicorp/aws reads "" where nothing is set, and plans null: no change to Terraform
+        differing = {
+            name
+            for name in after
+            if (after[name], before.get(name)) != (None, "") and after[name] != before.get(name)
+        }
         assert differing <= UNTOLD.get(kind, set()), change["address"]
         assert change["change"]["actions"] in (["no-op"], ["update"]), change["address"]

@@ -65,7 +65,9 @@ class Session:
         options = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=32)
         if self._config.get("s3_use_path_style"):
             options = options.merge(Config(s3={"addressing_style": "path"}))
-        return self._boto.client(service, region_name=region, config=options)
+        client = self._boto.client(service, region_name=region, config=options)
+        client.meta.events.register("after-call", _note_service)
+        return client
 
     @property
     def account(self) -> str:
@@ -134,14 +136,27 @@ def unless_gone(call: Callable[[], T], *codes: str) -> T | None:
         raise
 
 
+def _note_service(parsed: dict[str, Any], model: Any, **_others: Any) -> None:
+    """Into an error's metadata: whose it is, and whether the service's model knows its code. botocore tells neither."""
+    if "Error" in parsed:
+        known = {shape.metadata.get("error", {}).get("code", shape.name) for shape in model.error_shapes}
+        parsed["ResponseMetadata"] |= {
+            "Service": model.service_model.service_id,
+            "Modeled": parsed["Error"].get("Code") in known,
+        }
+
+
 def explain(error: BaseException) -> str:
-    """An error as hashicorp/aws words it, so that what reads its diagnostics finds operation, status and code."""
+    """An error as hashicorp/aws words it, so that what reads its diagnostics finds service, operation, status and code."""
     response = getattr(error, "response", None)
     operation = getattr(error, "operation_name", None)
     if not response or not operation:
         return f"{type(error).__name__}: {error}"
     meta, details = response.get("ResponseMetadata", {}), response.get("Error", {})
+    called = f"{meta['Service']}: {operation}" if meta.get("Service") else operation
+    host = f"HostID: {meta['HostId']}, " if meta.get("HostId") else ""  # S3's
+    kind = "" if meta.get("Modeled") else "api error "
     return (
-        f"operation error {operation}, https response error StatusCode: {meta.get('HTTPStatusCode')}, "
-        f"RequestID: {meta.get('RequestId', '')}, api error {details.get('Code')}: {details.get('Message')}"
+        f"operation error {called}, https response error StatusCode: {meta.get('HTTPStatusCode')}, "
+        f"RequestID: {meta.get('RequestId', '')}, {host}{kind}{details.get('Code')}: {details.get('Message')}"
     )

@@ -141,6 +141,9 @@ def test_a_pull_through_cache_rule_lives_its_life(aws: Aws) -> None:
         ecr.create_pull_through_cache_rule(ecrRepositoryPrefix="quay", upstreamRegistryUrl="quay.io")
     rules = ecr.describe_pull_through_cache_rules(ecrRepositoryPrefixes=["quay"])["pullThroughCacheRules"]
     assert rules[0]["upstreamRegistryUrl"] == "quay.io"
+    assert (
+        "upstreamRepositoryPrefix" not in rules[0]
+    )  # ROOT told unasked would be a replacement in every plan
     ecr.delete_pull_through_cache_rule(ecrRepositoryPrefix="quay")
     with pytest.raises(ecr.exceptions.PullThroughCacheRuleNotFoundException):
         ecr.describe_pull_through_cache_rules(ecrRepositoryPrefixes=["quay"])

@@ -151,7 +151,7 @@ ACCOUNT = [
     Read("aws_cloudwatch_log_group", "logs", "list_tags_for_resource", {"resourceArn": f"arn:aws:logs:us-east-1:{ACCOUNT_ID}:log-group:/aws/eks/probe/cluster"}, {"tags": TAGS}),
     Read("aws_secretsmanager_secret", "secretsmanager", "describe_secret", {"SecretId": "probe/hub-token"}, {"KmsKeyId": "{key}", "Description": "d", "ARN": ..., "Tags": [{"Key": "Name", "Value": "probe"}]}),
     Read("aws_secretsmanager_secret", "secretsmanager", "get_resource_policy", {"SecretId": "probe/hub-token"}),
-    Read("aws_ecr_pull_through_cache_rule", "ecr", "describe_pull_through_cache_rules", {"ecrRepositoryPrefixes": ["probe"]}, {"pullThroughCacheRules.0.registryId": ACCOUNT_ID, "pullThroughCacheRules.0.upstreamRepositoryPrefix": "ROOT"}),
+    Read("aws_ecr_pull_through_cache_rule", "ecr", "describe_pull_through_cache_rules", {"ecrRepositoryPrefixes": ["probe"]}, {"pullThroughCacheRules.0.registryId": ACCOUNT_ID}),
     Read("aws_s3_bucket", "s3", "head_bucket", {"Bucket": BUCKET}, {"BucketRegion": "us-east-1"}),
     Read("aws_s3_bucket", "s3", "get_bucket_acl", {"Bucket": BUCKET}, {"Grants.0.Permission": "FULL_CONTROL", "Owner.ID": ...}),
     Read("aws_s3_bucket", "s3", "get_bucket_request_payment", {"Bucket": BUCKET}, {"Payer": "BucketOwner"}),

@@ -149,8 +149,8 @@ def test_a_route_table_association_is_imported_by_subnet_and_table(
 def test_a_name_that_is_taken_is_reported_in_awss_words(configured: Configured, aws: Cloud) -> None:
     aws.client("logs").create_log_group(logGroupName="/taken")
     text = configured(log_group("/taken")).run("apply", "-auto-approve", "-no-color", code=1).text
-    assert "operation error CreateLogGroup" in text
-    assert "ResourceAlreadyExistsException" in text
+    assert "operation error CloudWatch Logs: CreateLogGroup, https response error StatusCode: 400" in text
+    assert ", ResourceAlreadyExistsException: " in text  # a code the service models: no "api error" before it
 
 
 def test_a_failure_after_creation_keeps_the_id(configured: Configured, aws: Cloud) -> None:
@@ -163,7 +163,7 @@ def test_a_failure_after_creation_keeps_the_id(configured: Configured, aws: Clou
         text = workspace.run("apply", "-auto-approve", "-no-color", code=1).text
     finally:
         faults.clear()
-    assert "operation error PutBucketTagging" in text
+    assert "operation error S3: PutBucketTagging" in text
     bucket = workspace.state()["aws_s3_bucket.this"]
     assert (bucket["id"], bucket["__tainted"]) == ("half-made", True)
     workspace.apply()  # replaced, not "already exists"
