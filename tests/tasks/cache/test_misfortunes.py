@@ -118,6 +118,7 @@ def test_a_claim_in_another_zone_than_every_gpu_node_is_named_with_both_zones(
         labels={"workload": "elsewhere"},
         taints=[{"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"}],
     )
+    until(lambda: bool(warmer.cluster.list("v1", "Node", label_selector="workload=elsewhere")), 60.0)
     warmer.gpu = {"label_value": "elsewhere"}
     cache = warmer()
     assert cache.zone == "us-east-1b"
@@ -131,13 +132,16 @@ def test_a_claim_in_another_zone_than_every_gpu_node_is_named_with_both_zones(
     assert "cluster.gpu.zone: us-east-1b" in str(caught.value.next_command)
 
 
-def forget(warmer: Warmer) -> None:
-    """The cluster is as new to the model: no job, no claim, no PersistentVolume; EC2 still has the volume."""
+def forget(warmer: Warmer, volume_id: str) -> None:
+    """The cluster is as new to the model: no job, no claim, no PersistentVolume; EC2 still has the volume, and no instance
+    holds it any more."""
     cluster, claim = warmer.cluster, claim_name(warmer.model)
     volume = warmer.claim()["spec"]["volumeName"]
     cluster.delete("batch/v1", "Job", job_name(warmer.model, warmer.staged.commit), "llm")
     cluster.delete("v1", "PersistentVolumeClaim", claim, "llm")
     until(lambda: cluster.get("v1", "PersistentVolumeClaim", claim, "llm") is None)
+    ec2 = Aws("us-east-1").client("ec2")
+    until(lambda: ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["State"] == "available", 60.0)
     cluster.patch("v1", "PersistentVolume", volume, {"metadata": {"finalizers": None}})
     cluster.delete("v1", "PersistentVolume", volume)
     until(lambda: cluster.get("v1", "PersistentVolume", volume) is None)
@@ -145,7 +149,7 @@ def forget(warmer: Warmer) -> None:
 
 def test_a_volume_an_earlier_cluster_left_is_taken_up_and_nothing_is_copied_again(warmer: Warmer) -> None:
     first = warmer()
-    forget(warmer)
+    forget(warmer, first.volume_id)
     again = warmer()
     assert (again.volume_id, again.bytes_copied) == (first.volume_id, 0)
     assert any(f"takes up {first.volume_id}" in line for line in warmer.heard.lines)
@@ -153,7 +157,7 @@ def test_a_volume_an_earlier_cluster_left_is_taken_up_and_nothing_is_copied_agai
 
 def test_a_kept_volume_that_is_too_small_grows(warmer: Warmer) -> None:
     first = warmer()
-    forget(warmer)
+    forget(warmer, first.volume_id)
     warmer.more = {"cache": {"size": "9Gi"}}
     assert warmer().volume_id == first.volume_id
     assert warmer.claim()["spec"]["resources"]["requests"]["storage"] == "9Gi"

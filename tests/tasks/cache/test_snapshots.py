@@ -240,7 +240,7 @@ def test_without_a_kept_volume_the_claim_is_made_of_the_kept_snapshot_and_nothin
     first = warmer()
     [made] = ec2_snapshots(warmer)
     forget_snapshots(warmer)
-    forget(warmer)
+    forget(warmer, first.volume_id)
     Aws("us-east-1").client("ec2").delete_volume(VolumeId=first.volume_id)
     again = warmer()
     assert again.bytes_copied == 0

@@ -371,8 +371,10 @@ def test_vllm_dies_while_it_loads(release: Make, faulty: Faults) -> None:
     assert "CUDA error: an illegal memory access" in told(failure)
 
 
-def test_the_device_plugin_finds_no_gpu(release: Make, faulty: Faults) -> None:
+def test_the_device_plugin_finds_no_gpu(release: Make, place: Cluster, faulty: Faults) -> None:
     faulty.set("gpu-missing")
+    node = gpu_node(place)
+    wait(lambda: (place.get("v1", "Node", node) or {})["status"]["allocatable"].get("nvidia.com/gpu") == "0")
     failure = release().failure()
     assert failure.cause == "no node has a free GPU for it"
 
