@@ -106,6 +106,14 @@ def cluster(settings: Settings) -> Iterator[Cluster]:
         yield _make_cluster(Aws(settings.region))
 
 
+@pytest.fixture(autouse=True)
+def this_region(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process's variables name this folder's AWS again: a file elsewhere may have made a cluster of its own since."""
+    if "cluster" in request.fixturenames:
+        for name, value in request.getfixturevalue("settings").aws_environment().items():
+            monkeypatch.setenv(name, value)
+
+
 def _make_cluster(aws: Aws) -> Cluster:
     ec2, eks = aws.client("ec2"), aws.client("eks")
     role = aws.client("iam").create_role(RoleName="cache-test", AssumeRolePolicyDocument="{}")["Role"]["Arn"]
