@@ -55,6 +55,7 @@ MEMORY = 256 << 20  # of all buffers together; larger parts make them fewer
 FEWEST_BUFFERS = 3
 ATTEMPTS = 6
 READ_SECONDS, URL_SECONDS = 60.0, 900
+_SPEAKING = threading.Lock()
 _S3_CODE = re.compile(r"<Code>(\w+)</Code>")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -153,7 +154,9 @@ class Options:
 
 
 def tell(event: str, **fields: Any) -> None:
-    print("SLIPWAY " + json.dumps({"event": event, **fields}), flush=True)
+    """One line, whole: several threads speak, and print() writes a line's end apart from the line."""
+    with _SPEAKING:
+        print("SLIPWAY " + json.dumps({"event": event, **fields}), flush=True)
 
 
 def disk_failure(error: OSError, doing: str, root: Path) -> Failure:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,6 +24,7 @@ from tasks.cache.warm import (
     _check_space,
     client,
     disk_failure,
+    tell,
 )
 from tests.tasks.cache.conftest import MIB, Script
 
@@ -55,6 +57,20 @@ def test_a_file_that_went_missing_comes_back_alone(script: Script) -> None:
     (script.folder / "second.safetensors").unlink()
     assert script().last("done")["bytes_copied"] == 4 * MIB
     script.assert_whole()
+
+
+def test_lines_of_several_threads_stay_whole(capfd: pytest.CaptureFixture[str]) -> None:
+    def speak() -> None:
+        for _ in range(500):
+            tell("note", text="x")
+
+    speakers = [threading.Thread(target=speak) for _ in range(8)]
+    for speaker in speakers:
+        speaker.start()
+    for speaker in speakers:
+        speaker.join()
+    lines = capfd.readouterr().out.splitlines()
+    assert lines == ['SLIPWAY {"event": "note", "text": "x"}'] * 4000
 
 
 def test_progress_ends_at_the_total(script: Script) -> None:
