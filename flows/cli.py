@@ -15,6 +15,7 @@ from uuid import UUID
 
 import click
 
+from flows.lifecycle import ENVIRONMENT as SANDBOX
 from tasks.cloud.interruption import STOP
 from tasks.spec.catalogue import load_environment, load_model, project_root
 from tasks.spec.errors import InputError, Interrupted, SlipwayError, ValidationFailed
@@ -22,7 +23,6 @@ from tasks.spec.errors import InputError, Interrupted, SlipwayError, ValidationF
 INTERRUPT_SECONDS = 60.0  # how long Ctrl-C lets terraform and the like end in order
 
 ENVIRONMENT = click.option("-e", "--environment", required=True, help="a file of environments/, by its name")
-SANDBOX = "sandbox"  # environments/sandbox.yaml
 KEEP = click.Choice(["keep", "delete"])
 
 

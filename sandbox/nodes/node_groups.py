@@ -179,15 +179,8 @@ class NodeGroups:
         except (*PASSING, UnknownInstanceType, AddressesExhausted) as error:
             log.warning("node group %s: no node: %s", member.group, error)
             await self._give_back(instance)
-            self._try_later(member)
-        except Exception:  # a defect: the group must not count a node that never comes
-            log.exception("node group %s: no node", member.group)
-            await self._give_back(instance)
-            self._try_later(member)
-
-    def _try_later(self, member: Member) -> None:
-        self._retry_at[member.group] = asyncio.get_running_loop().time() + LAUNCH_RETRY_SECONDS
-        self._members.remove(member)
+            self._retry_at[member.group] = asyncio.get_running_loop().time() + LAUNCH_RETRY_SECONDS
+            self._members.remove(member)
 
     async def _run_instance(self, member: Member, group: Group) -> Any:
         """The instance, of the first of the group's types that EC2 has. Raises botocore's errors, UnknownInstanceType."""
