@@ -65,6 +65,7 @@ def lifecycle(model: str, *, keep: bool, kubeconfig: Path | None, listen: Callab
     answer = wake(model, ENVIRONMENT)
     heading("tear down")
     torn_down = teardown(ENVIRONMENT, models="delete", volumes="delete")
+    send_logs()
     stop_sandbox(folder)
     heading("what happened")
     for line in timeline:
@@ -116,6 +117,14 @@ def start_sandbox(folder: Path, kubeconfig: Path | None) -> None:
         say(f"AWS, hub, Kubernetes and Prefect on loopback, ready in {time.monotonic() - began:.1f} s")
     os.environ.update(read_variables(folder / "env"))
     say(f"Prefect's UI: {os.environ['PREFECT_API_URL'].removesuffix('/api')}")
+
+
+def send_logs() -> None:
+    """What Prefect has gathered of the runs' logs goes to its server now, 5 s at most: it sends every two seconds, and what is
+    left once the server has ended is tried for a minute at the exit, with an error at its end."""
+    from prefect.logging.handlers import APILogHandler
+
+    APILogHandler().flush()
 
 
 def stop_sandbox(folder: Path) -> None:
