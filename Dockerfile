@@ -7,13 +7,12 @@ FROM python:3.11-slim-bookworm
 COPY --from=terraform /bin/terraform /usr/local/bin/terraform
 COPY --from=helm /usr/bin/helm /usr/local/bin/helm
 WORKDIR /slipway
-COPY pyproject.toml requirements.lock README.md LICENSE ./
+COPY requirements.lock ./
+RUN pip install --no-cache-dir --require-hashes --requirement requirements.lock
+COPY pyproject.toml README.md LICENSE ./
 COPY flows flows
 COPY tasks tasks
-COPY sandbox sandbox
-# the lock's versions for what the product itself needs; the sandbox's and the tests' extras stay out
-RUN sed -E 's/ *\\$//; /^ +--hash/d; /^ +#/d; /^#/d' requirements.lock > constraints.txt \
- && pip install --no-cache-dir --constraint constraints.txt . && rm constraints.txt
+RUN pip install --no-cache-dir --no-deps .
 COPY infra infra
 COPY k8s k8s
 COPY models models

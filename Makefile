@@ -6,22 +6,35 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test lint types imports terraform pytest lock clean
+.PHONY: run test check acceptance lint types imports unit lock clean install
 
 run: $(STAMP)
-	$(BIN)/slipway run $(if $(KEEP),--keep)
+	$(BIN)/slipway sandbox demo $(if $(KEEP),--keep)
 
-test: lint types imports terraform pytest
+test: check acceptance
+	$(MAKE) -C sandbox test
+
+# the ring for every save: no process is started
+check: lint types imports unit
+
+unit: $(STAMP)
+	$(BIN)/pytest -n 2 tests/unit
+
+# the product over the sandbox
+acceptance: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadfile tests/acceptance
+
+install: $(STAMP)
 
 # uv installs from the lock in seconds where pip takes minutes; it is itself pinned and comes by pip. Compiled now, or every
 # process of the sandbox compiles what it imports where PYTHONDONTWRITEBYTECODE is set, as it is in many containers
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements-dev.lock pyproject.toml sandbox/pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv==0.13.8'
-	$(BIN)/uv pip sync --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
-	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-deps --editable .
-	$(BIN)/python -m compileall -q flows sandbox tasks
-	$(BIN)/python -m sandbox.prefect_store
+	$(BIN)/uv pip sync --quiet --system-certs --compile-bytecode --python $(BIN)/python --require-hashes requirements-dev.lock
+	$(BIN)/uv pip install --quiet --system-certs --python $(BIN)/python --no-deps --editable . --editable sandbox
+	$(BIN)/python -m compileall -q flows tasks sandbox/slipway_sandbox
+	$(BIN)/python -m slipway_sandbox.prefect_store
 	touch $@
 
 lint: $(STAMP)
@@ -34,16 +47,12 @@ types: $(STAMP)
 imports: $(STAMP)
 	$(BIN)/lint-imports
 
-# terraform from PATH, or the one the sandbox supplies
-terraform: $(STAMP)
-	$(BIN)/python -m tests.terraform_check
-
-pytest: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile
-
+# requirements-dev.lock: product, sandbox and the tools of both, for this checkout. requirements.lock: the product alone at
+# the same versions, for the image
+COMPILE = $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11
 lock: $(STAMP)
-	$(BIN)/uv pip compile --quiet --system-certs --all-extras --generate-hashes --no-emit-index-url --no-emit-find-links \
-	  --python-version 3.11 pyproject.toml -o requirements.lock
+	$(COMPILE) --all-extras pyproject.toml sandbox/pyproject.toml -o requirements-dev.lock
+	$(COMPILE) --constraint requirements-dev.lock pyproject.toml -o requirements.lock
 
 clean:
 	-$(BIN)/slipway sandbox down

@@ -58,7 +58,7 @@ def server() -> Iterator[Server]:
         command = [
             sys.executable,
             "-m",
-            "sandbox.kubernetes",
+            "slipway_sandbox.kubernetes",
             "--token",
             TOKEN,
             "--kubeconfig",

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from tasks.spec.catalogue import load_environment, load_model
-from tasks.spec.environment import Environment
-from tasks.spec.model import Model
+from tasks.records.catalogue import load_environment, load_model
+from tasks.records.environment import Environment
+from tasks.records.model import Model
 
 MODEL_NAME = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
 ENVIRONMENT_NAME = r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$"

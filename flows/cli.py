@@ -17,8 +17,8 @@ import click
 
 from flows.lifecycle import ENVIRONMENT as SANDBOX
 from tasks.cloud.interruption import STOP
-from tasks.spec.catalogue import load_environment, load_model, project_root
-from tasks.spec.errors import InputError, Interrupted, SlipwayError, ValidationFailed
+from tasks.records.catalogue import load_environment, load_model, project_root
+from tasks.records.errors import InputError, Interrupted, SlipwayError, ValidationFailed
 
 INTERRUPT_SECONDS = 60.0  # how long Ctrl-C lets terraform and the like end in order
 

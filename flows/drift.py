@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.choices import EnvironmentName
 from flows.graph import runbook
 from tasks.infra.task import find_drift
-from tasks.spec.catalogue import load_environment
+from tasks.records.catalogue import load_environment
 from tasks.task import show_table
 
 

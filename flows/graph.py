@@ -14,7 +14,7 @@ from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from tasks.cloud.interruption import STOP
-from tasks.spec.errors import SlipwayError
+from tasks.records.errors import SlipwayError
 from tasks.task import show_markdown
 
 _started: deque[PrefectFuture[Any]] = deque(maxlen=256)  # what `settle` waits for

@@ -20,10 +20,10 @@ from uuid import UUID
 import click
 
 from tasks.cloud.interruption import nap
-from tasks.spec.catalogue import load_environment, load_model, project_root
-from tasks.spec.errors import InputError, ToolFailed
-from tasks.spec.quantities import human_seconds
-from tasks.spec.records import LoadReport
+from tasks.records.catalogue import load_environment, load_model, project_root
+from tasks.records.errors import InputError, ToolFailed
+from tasks.records.quantities import human_seconds
+from tasks.records.results import LoadReport
 
 ENVIRONMENT = "sandbox"
 SANDBOX_SECONDS = 180.0

@@ -8,10 +8,10 @@ from flows.choices import EnvironmentName, ModelName, read_choice
 from flows.graph import runbook
 from flows.stages import take_through
 from tasks.infra.task import read_infrastructure
+from tasks.records.catalogue import load_environment
+from tasks.records.errors import InputError
 from tasks.rollout.ledger import ReleaseRecord
 from tasks.rollout.task import proven_release
-from tasks.spec.catalogue import load_environment
-from tasks.spec.errors import InputError
 from tasks.staging.task import inspect_proven
 from tasks.validation.task import check_load
 

@@ -8,9 +8,9 @@ from flows.choices import EnvironmentName, ModelName, read_choice
 from flows.graph import runbook
 from flows.turn import turn
 from tasks.infra.task import gpu_nodes, read_infrastructure, read_remains
+from tasks.records.environment import Environment
+from tasks.records.model import Model
 from tasks.rollout.task import confirm, is_unfinished, put_back, undo
-from tasks.spec.environment import Environment
-from tasks.spec.model import Model
 
 
 @runbook(name="rollback", run_name="roll {model} back in {environment}")

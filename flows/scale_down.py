@@ -7,7 +7,7 @@ from flows.graph import runbook
 from flows.turn import turn
 from tasks.idle.task import judge_idle, replicas_to_zero
 from tasks.infra.task import no_gpu_nodes, read_infrastructure
-from tasks.spec.records import IdleDecision
+from tasks.records.results import IdleDecision
 
 
 @runbook(name="scale-down", run_name="is {model} idle in {environment}")

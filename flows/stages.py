@@ -15,6 +15,11 @@ from tasks.cache.task import end_fast_restores, warm_cache
 from tasks.cache.task import preview as preview_of_warming
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes
 from tasks.preflight.task import check_feasible
+from tasks.records.catalogue import project_root
+from tasks.records.environment import Environment
+from tasks.records.errors import RolloutFailed, SlipwayError, ValidationFailed
+from tasks.records.model import Model
+from tasks.records.results import HubInspection, LoadReport, StagedModel
 from tasks.rollout.ledger import ReleaseRecord
 from tasks.rollout.task import (
     keep_evidence,
@@ -29,11 +34,6 @@ from tasks.rollout.task import (
     served_at,
     undo,
 )
-from tasks.spec.catalogue import project_root
-from tasks.spec.environment import Environment
-from tasks.spec.errors import RolloutFailed, SlipwayError, ValidationFailed
-from tasks.spec.model import Model
-from tasks.spec.records import HubInspection, LoadReport, StagedModel
 from tasks.staging.task import copy_model, stage_model
 from tasks.validation.task import draw_page, validate
 

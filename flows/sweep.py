@@ -8,8 +8,8 @@ from flows.choices import EnvironmentName, ModelName, read_choice
 from flows.graph import runbook
 from flows.turn import turn
 from tasks.infra.task import read_infrastructure
+from tasks.records.results import Sweep
 from tasks.rollout.task import keep_page, keep_sweep, ready_replicas, served_at, serving_release
-from tasks.spec.records import Sweep
 from tasks.validation.sweep import sweepable
 from tasks.validation.task import check_load, draw_page, find_knee, read_knee
 

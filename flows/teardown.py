@@ -23,11 +23,11 @@ from tasks.infra.task import (
     read_remains,
     state_bucket_is_there,
 )
+from tasks.records.catalogue import load_environment, project_root
+from tasks.records.environment import Environment
+from tasks.records.errors import InputError, TeardownIncomplete
+from tasks.records.model import Record
 from tasks.rollout.task import remove_serving
-from tasks.spec.catalogue import load_environment, project_root
-from tasks.spec.environment import Environment
-from tasks.spec.errors import InputError, TeardownIncomplete
-from tasks.spec.model import Record
 
 Keep = Literal["keep", "delete"]
 SAID = {"slipway": True}  # shown on the terminal too

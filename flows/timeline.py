@@ -14,7 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.runtime import flow_run
 
-from tasks.spec.quantities import human_seconds
+from tasks.records.quantities import human_seconds
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from prefect.runtime import flow_run
 from prefect.states import Crashed
 
 from tasks.infra.locks import is_alive, this_run
-from tasks.spec.environment import Environment
-from tasks.spec.errors import StateLocked
+from tasks.records.environment import Environment
+from tasks.records.errors import StateLocked
 
 LEASE_SECONDS = 60.0  # the shortest Prefect allows
 PATIENCE_SECONDS = 3600.0

@@ -26,11 +26,11 @@ from prefect.exceptions import MissingContextError
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster, connect
-from tasks.spec.environment import Environment
-from tasks.spec.errors import CloudUnavailable, ClusterError, HubUnavailable, SlipwayError
-from tasks.spec.progress import Pace
-from tasks.spec.quantities import human_seconds
-from tasks.spec.records import Infrastructure
+from tasks.records.environment import Environment
+from tasks.records.errors import CloudUnavailable, ClusterError, HubUnavailable, SlipwayError
+from tasks.records.progress import Pace
+from tasks.records.quantities import human_seconds
+from tasks.records.results import Infrastructure
 
 PROGRESS_SECONDS = 2.0  # at most so often a progress artifact is written and a line is said
 TRANSIENT = (ClusterError, CloudUnavailable, HubUnavailable)

@@ -24,10 +24,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from slipway_sandbox.hub.models import make_all
+
 from bench.load.tools import PATIENCE, PROJECT, TOOLS, Ask, Told, Tool
 from bench.load.truth import SOURCE, Truth, kolmogorov_smirnov, serving
 from bench.programs import compiled
-from sandbox.hub.models import make_all
 
 RATE, FIRST_MS, GAP_MS, TOKENS = 200.0, 50.0, 10.0, 16
 PACED_FIRST_MS, PACED_GAP_MS = 1.0, 1.0

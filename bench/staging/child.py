@@ -32,8 +32,8 @@ Said = dict[str, Any]
 def slipway(bucket: str) -> Callable[[], Said]:
     """As `stage_model` calls it."""
     from tasks.cloud.aws import Aws
-    from tasks.spec.model import Source
-    from tasks.spec.progress import Silent
+    from tasks.records.model import Source
+    from tasks.records.progress import Silent
     from tasks.staging.hub import resolve
     from tasks.staging.staging import stage
 

@@ -8,10 +8,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from tasks.spec.catalogue import read_document
-from tasks.spec.environment import Environment
-from tasks.spec.errors import InvalidDocument
-from tasks.spec.model import Record
+from tasks.records.catalogue import read_document
+from tasks.records.environment import Environment
+from tasks.records.errors import InvalidDocument
+from tasks.records.model import Record
 
 Proof = Literal[
     "gpus-allocatable", "metrics-answer", "gpu-metrics", "scaling-works", "claim-binds", "snapshots-served"

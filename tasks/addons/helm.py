@@ -11,7 +11,7 @@ from typing import Any, Literal
 from tasks.addons.catalogue import Addon
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.processes import TOOLS, Finished, executable, run
-from tasks.spec.errors import ToolFailed
+from tasks.records.errors import ToolFailed
 
 
 @dataclass(frozen=True)

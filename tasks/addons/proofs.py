@@ -15,10 +15,10 @@ from tasks.addons.catalogue import Addon
 from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.prometheus import prometheus_of
-from tasks.spec.environment import Environment
-from tasks.spec.errors import AddonNotReady, MetricsUnavailable
-from tasks.spec.progress import Reporter
-from tasks.spec.quantities import parse_quantity
+from tasks.records.environment import Environment
+from tasks.records.errors import AddonNotReady, MetricsUnavailable
+from tasks.records.progress import Reporter
+from tasks.records.quantities import parse_quantity
 
 GPU = "nvidia.com/gpu"
 PROBE_CLAIM = "slipway-verify-ebs"

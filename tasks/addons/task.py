@@ -12,9 +12,9 @@ from prefect import task
 from tasks.addons.catalogue import Addon, chart_source, placement_values, values_files
 from tasks.addons.helm import Helm
 from tasks.addons.proofs import prove
-from tasks.spec.catalogue import project_root
-from tasks.spec.environment import Environment
-from tasks.spec.records import Infrastructure
+from tasks.records.catalogue import project_root
+from tasks.records.environment import Environment
+from tasks.records.results import Infrastructure
 from tasks.task import SETTINGS, RunReporter, cluster_of, transient
 
 

@@ -12,10 +12,10 @@ from tasks.cache.observe import ClusterVerbs, Object
 from tasks.cache.snapshots import API, SnapshotSeen, missing_definitions, snapshots_of
 from tasks.cache.volume import Volume
 from tasks.cloud.ebs import Ebs
-from tasks.spec.environment import Environment
-from tasks.spec.model import Model
-from tasks.spec.progress import Reporter
-from tasks.spec.records import StagedModel
+from tasks.records.environment import Environment
+from tasks.records.model import Model
+from tasks.records.progress import Reporter
+from tasks.records.results import StagedModel
 
 
 @dataclass

@@ -12,10 +12,10 @@ from tasks.cache.kept import KeptVolume, choose, kept_volumes, known_elsewhere
 from tasks.cache.observe import ClusterVerbs, Object
 from tasks.cache.volume import Volume, differences
 from tasks.cloud.ebs import Ebs, volume_figures
-from tasks.spec.environment import Environment
-from tasks.spec.model import Model
-from tasks.spec.progress import Reporter
-from tasks.spec.records import StagedModel
+from tasks.records.environment import Environment
+from tasks.records.model import Model
+from tasks.records.progress import Reporter
+from tasks.records.results import StagedModel
 
 
 @dataclass

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.cache import manifests
-from tasks.spec.environment import Environment
-from tasks.spec.errors import WarmingFailed
-from tasks.spec.model import Model
-from tasks.spec.quantities import human_seconds
+from tasks.records.environment import Environment
+from tasks.records.errors import WarmingFailed
+from tasks.records.model import Model
+from tasks.records.quantities import human_seconds
 
 # How the EBS CSI driver words it in ProvisioningFailed: a role without the action, or no role at all.
 _NO_IDENTITY = ("UnauthorizedOperation", "AccessDenied", "get credentials", "NoCredentialProviders")

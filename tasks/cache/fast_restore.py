@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 
 from tasks.cloud.ebs import Ebs
-from tasks.spec.progress import Reporter
-from tasks.spec.quantities import human_seconds
+from tasks.records.progress import Reporter
+from tasks.records.quantities import human_seconds
 
 LOOK_SECONDS = 1.0
 ON = frozenset({"enabling", "optimizing", "enabled"})

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from tasks.cloud.aws import Aws, aws_errors
-from tasks.spec.environment import Environment
+from tasks.records.environment import Environment
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ import yaml
 
 from tasks.cache.kept import KeptSnapshot, KeptVolume
 from tasks.cache.volume import Volume
-from tasks.spec.catalogue import project_root
-from tasks.spec.environment import Environment
-from tasks.spec.model import Cache, Model
-from tasks.spec.records import StagedModel
+from tasks.records.catalogue import project_root
+from tasks.records.environment import Environment
+from tasks.records.model import Cache, Model
+from tasks.records.results import StagedModel
 
 Object = dict[str, Any]
 WARM, WARM_MANIFEST = "slipway.dev/warm", "slipway.dev/warm-manifest"

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from tasks.cache.decide import ClaimSeen, JobSeen, JobState
 from tasks.cache.manifests import MANIFEST, WARM, WARM_MANIFEST
-from tasks.spec.quantities import parse_quantity
+from tasks.records.quantities import parse_quantity
 
 Object = dict[str, Any]
 Objects = list[Object]

@@ -17,11 +17,11 @@ from tasks.cache.fast_restore import FastRestore
 from tasks.cache.observe import ClusterVerbs, Object
 from tasks.cache.volume import GIB, Volume, transfer_seconds
 from tasks.cloud.ebs import Ebs
-from tasks.spec.environment import Environment
-from tasks.spec.model import Model
-from tasks.spec.progress import Reporter
-from tasks.spec.quantities import human_seconds, parse_quantity
-from tasks.spec.records import StagedModel, WarmCache
+from tasks.records.environment import Environment
+from tasks.records.model import Model
+from tasks.records.progress import Reporter
+from tasks.records.quantities import human_seconds, parse_quantity
+from tasks.records.results import StagedModel, WarmCache
 
 API = "snapshot.storage.k8s.io/v1"
 DEFINITIONS = ("volumesnapshots", "volumesnapshotclasses", "volumesnapshotcontents")

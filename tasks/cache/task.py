@@ -12,10 +12,10 @@ from tasks.cache import manifests, snapshots
 from tasks.cache.warming import warm
 from tasks.cloud.ebs import Ebs, EbsPrices
 from tasks.cloud.interruption import nap
-from tasks.spec.environment import Environment
-from tasks.spec.errors import ClusterError
-from tasks.spec.model import Model
-from tasks.spec.records import HubInspection, Infrastructure, StagedModel, WarmCache
+from tasks.records.environment import Environment
+from tasks.records.errors import ClusterError
+from tasks.records.model import Model
+from tasks.records.results import HubInspection, Infrastructure, StagedModel, WarmCache
 from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from tasks.spec.model import Cache
-from tasks.spec.quantities import parse_quantity
+from tasks.records.model import Cache
+from tasks.records.quantities import parse_quantity
 
 GIB, MIB = 1 << 30, 1 << 20
 LEAST_IOPS = 3000

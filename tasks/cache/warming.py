@@ -15,12 +15,12 @@ from tasks.cache.observe import ClusterVerbs, Object
 from tasks.cache.snapshots import Snapshots, drop_uncut
 from tasks.cache.volume import GIB, Volume, transfer_seconds, volume_for
 from tasks.cloud.ebs import Ebs
-from tasks.spec.environment import Environment
-from tasks.spec.errors import ClusterError, WarmingFailed
-from tasks.spec.model import Model
-from tasks.spec.progress import Reporter
-from tasks.spec.quantities import human_bytes, human_seconds
-from tasks.spec.records import StagedModel, WarmCache
+from tasks.records.environment import Environment
+from tasks.records.errors import ClusterError, WarmingFailed
+from tasks.records.model import Model
+from tasks.records.progress import Reporter
+from tasks.records.quantities import human_bytes, human_seconds
+from tasks.records.results import StagedModel, WarmCache
 
 LOOK_SECONDS = 1.0
 LOG_LINES = 100

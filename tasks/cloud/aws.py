@@ -22,8 +22,14 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.signers import RequestSigner
 
-from tasks.spec.errors import AccessDenied, CapacityUnavailable, CloudError, CloudUnavailable, QuotaExceeded
-from tasks.spec.redacted import redacted
+from tasks.records.errors import (
+    AccessDenied,
+    CapacityUnavailable,
+    CloudError,
+    CloudUnavailable,
+    QuotaExceeded,
+)
+from tasks.records.redacted import redacted
 
 _DENIED = {
     "AccessDenied",

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.cloud.aws import Aws, aws_errors
-from tasks.spec.errors import CloudError
+from tasks.records.errors import CloudError
 
 PRICING_REGION = "us-east-1"
 FREE_IOPS, FREE_MIB_S = 3000, 125

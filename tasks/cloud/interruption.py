@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from tasks.spec.errors import Interrupted
+from tasks.records.errors import Interrupted
 
 STOP = threading.Event()
 

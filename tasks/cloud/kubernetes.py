@@ -19,8 +19,8 @@ from kubernetes.client.exceptions import ApiException
 from kubernetes.dynamic.exceptions import ResourceNotFoundError
 
 from tasks.cloud.aws import EKS_TOKEN_REFRESH_SECONDS, Aws
-from tasks.spec.errors import ClusterError
-from tasks.spec.records import Infrastructure
+from tasks.records.errors import ClusterError
+from tasks.records.results import Infrastructure
 
 FIELD_MANAGER = "slipway"
 Object = dict[str, Any]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TextIO
 
 from tasks.cloud.interruption import check
-from tasks.spec.errors import ToolFailed, ToolMissing, ToolTimedOut
+from tasks.records.errors import ToolFailed, ToolMissing, ToolTimedOut
 
 TOOLS = {
     "terraform": "install terraform >= 1.10 (https://developer.hashicorp.com/terraform/install)",

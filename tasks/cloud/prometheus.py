@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 
 from tasks.cloud.kubernetes import Cluster
-from tasks.spec.environment import Environment
-from tasks.spec.errors import ClusterError, MetricsUnavailable
+from tasks.records.environment import Environment
+from tasks.records.errors import ClusterError, MetricsUnavailable
 
 MONITORING_NAMESPACE = "monitoring"
 PROMETHEUS_SERVICE = "kube-prometheus-stack-prometheus"

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tasks.cloud.prometheus import Series
-from tasks.spec.model import Scaling
-from tasks.spec.quantities import human_seconds
-from tasks.spec.records import IdleDecision
+from tasks.records.model import Scaling
+from tasks.records.quantities import human_seconds
+from tasks.records.results import IdleDecision
 
 REQUESTS = "vllm:request_success_total"
 RUNNING = "vllm:num_requests_running"

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.prometheus import Prometheus, Series
 from tasks.idle.decide import REQUESTS, RUNNING, UTILIZATION, WAITING, Signals
-from tasks.spec.environment import Environment
-from tasks.spec.model import Model
+from tasks.records.environment import Environment
+from tasks.records.model import Model
 
 MODEL_LABEL = "slipway.dev/model"
 

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.scaling import pause_at, resume
-from tasks.spec.environment import Environment
-from tasks.spec.errors import ClusterError
-from tasks.spec.model import Model
-from tasks.spec.progress import Reporter
+from tasks.records.environment import Environment
+from tasks.records.errors import ClusterError
+from tasks.records.model import Model
+from tasks.records.progress import Reporter
 
 
 def to_zero(

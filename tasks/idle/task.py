@@ -10,10 +10,10 @@ from tasks.cloud.prometheus import prometheus_of
 from tasks.idle import scale
 from tasks.idle.decide import decide
 from tasks.idle.observe import observe
-from tasks.spec.environment import Environment
-from tasks.spec.errors import MetricsUnavailable
-from tasks.spec.model import Model
-from tasks.spec.records import IdleDecision, Infrastructure
+from tasks.records.environment import Environment
+from tasks.records.errors import MetricsUnavailable
+from tasks.records.model import Model
+from tasks.records.results import IdleDecision, Infrastructure
 from tasks.task import SETTINGS, RunReporter, cluster_of, show_table
 
 

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError, WaiterError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.infra.plan import Change
-from tasks.spec.errors import CloudError
+from tasks.records.errors import CloudError
 
 Planned = Mapping[str, Any]
 Finder = Callable[[Aws, Planned], str | None]

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.ebs import FREE_IOPS, FREE_MIB_S, EbsPrices, fast_restores, set_fast_restore
-from tasks.spec.environment import Environment
+from tasks.records.environment import Environment
 
 GONE = {"terminated", "shutting-down", "deleted", "deleting", "PendingDeletion"}
 

@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import aws_errors, error_code
 from tasks.cloud.interruption import nap
-from tasks.spec.errors import CloudError, StateLocked
+from tasks.records.errors import CloudError, StateLocked
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 8 * HEARTBEAT_SECONDS

@@ -11,10 +11,10 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
-from tasks.spec.environment import Environment
-from tasks.spec.errors import CapacityUnavailable, CloudError
-from tasks.spec.progress import Reporter
-from tasks.spec.records import Infrastructure
+from tasks.records.environment import Environment
+from tasks.records.errors import CapacityUnavailable, CloudError
+from tasks.records.progress import Reporter
+from tasks.records.results import Infrastructure
 
 ISSUE_SHARE = 1 / 6  # of the time a node may take: so long a health issue may stand before it ends the run
 

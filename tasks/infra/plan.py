@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.spec.errors import PlanRefused
+from tasks.records.errors import PlanRefused
 
 # What holds data or everything else: destroyed or replaced only when a person names it.
 HOLDS_DATA = frozenset(

@@ -12,8 +12,8 @@ from tasks.infra.locks import StateLock
 from tasks.infra.plan import Plan, check_plan
 from tasks.infra.state import backend, state_key
 from tasks.infra.terraform import TerraformRoot
-from tasks.spec.environment import Environment
-from tasks.spec.progress import Reporter
+from tasks.records.environment import Environment
+from tasks.records.progress import Reporter
 
 StackName = Literal["storage", "cluster"]
 LOCK_PATIENCE_SECONDS = 900.0

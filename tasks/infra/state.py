@@ -7,9 +7,9 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
-from tasks.spec.environment import Environment
-from tasks.spec.errors import AccessDenied
-from tasks.spec.progress import Reporter
+from tasks.records.environment import Environment
+from tasks.records.errors import AccessDenied
+from tasks.records.progress import Reporter
 
 
 def state_key(environment: Environment, stack: str) -> str:

@@ -14,10 +14,10 @@ from tasks.infra.plan import Plan, plan_table
 from tasks.infra.stacks import Stack, StackName
 from tasks.infra.state import ensure_state_bucket, remove_state_bucket, state_exists
 from tasks.infra.variables import cluster_variables, infrastructure, storage_outputs, storage_variables
-from tasks.spec.catalogue import project_root
-from tasks.spec.environment import Environment
-from tasks.spec.errors import AccessDenied, InputError
-from tasks.spec.records import Infrastructure, StorageOutputs
+from tasks.records.catalogue import project_root
+from tasks.records.environment import Environment
+from tasks.records.errors import AccessDenied, InputError
+from tasks.records.results import Infrastructure, StorageOutputs
 from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of, show_table
 
 

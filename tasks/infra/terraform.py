@@ -18,8 +18,8 @@ from python_terraform import Terraform as CommandLines
 
 from tasks.cloud.processes import TOOLS, Finished, executable, run
 from tasks.infra.plan import Plan, read_plan
-from tasks.spec.errors import CapacityUnavailable, ToolFailed
-from tasks.spec.progress import Reporter
+from tasks.records.errors import CapacityUnavailable, ToolFailed
+from tasks.records.progress import Reporter
 
 logging.getLogger("python_terraform").setLevel(logging.WARNING)  # its debug lines hold sensitive outputs
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.spec.environment import Environment
-from tasks.spec.records import Infrastructure, StorageOutputs
+from tasks.records.environment import Environment
+from tasks.records.results import Infrastructure, StorageOutputs
 
 
 def storage_variables(environment: Environment) -> dict[str, Any]:

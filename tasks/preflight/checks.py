@@ -16,11 +16,11 @@ from tasks.preflight.memory import architecture, attention_heads, fit
 from tasks.preflight.nodes import MIB, InstanceType, allocatable, shortages
 from tasks.preflight.paths import needed_paths
 from tasks.preflight.quota import QuotaNeed, quota_code
-from tasks.spec.environment import Environment
-from tasks.spec.errors import PreflightFailed
-from tasks.spec.model import Model
-from tasks.spec.quantities import human_bytes
-from tasks.spec.records import HubInspection
+from tasks.records.environment import Environment
+from tasks.records.errors import PreflightFailed
+from tasks.records.model import Model
+from tasks.records.quantities import human_bytes
+from tasks.records.results import HubInspection
 
 Status = Literal["ok", "fail", "warn"]
 

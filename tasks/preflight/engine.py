@@ -9,7 +9,7 @@ from tasks.preflight import capability as gpus
 from tasks.preflight.capability import Verdict
 from tasks.preflight.flags import FlagTable, Given, flags_of, given, lint, versions
 from tasks.preflight.images import vllm_version
-from tasks.spec.model import Model
+from tasks.records.model import Model
 
 Document = Mapping[str, Any]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.spec.environment import Environment, Taint
+from tasks.records.environment import Environment, Taint
 
 Document = Mapping[str, Any]
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.spec.model import Engine
-from tasks.spec.quantities import human_bytes
+from tasks.records.model import Engine
+from tasks.records.quantities import human_bytes
 
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2, "fp8": 1}
 # What a start takes beside weights and KV cache: CUDA context and graphs, and activations of one prefill

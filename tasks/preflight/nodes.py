@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tasks.spec.model import Resources
-from tasks.spec.quantities import human_bytes, parse_quantity
+from tasks.records.model import Resources
+from tasks.records.quantities import human_bytes, parse_quantity
 
 MIB = 2**20
 # What DaemonSets take on a GPU node: aws-node 50m, kube-proxy 100m, ebs-csi-node 30m, eks-pod-identity-agent,

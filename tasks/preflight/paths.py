@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from tasks.cloud.reachability import Address, End, Path, Pod
-from tasks.spec.environment import Environment
+from tasks.records.environment import Environment
 
 Document = Mapping[str, Any]
 

@@ -9,9 +9,9 @@ from prefect import task
 
 from tasks.cloud.processes import TOOLS, executable
 from tasks.preflight.checks import judge, observe, require, table
-from tasks.spec.environment import Environment
-from tasks.spec.model import Model
-from tasks.spec.records import HubInspection
+from tasks.records.environment import Environment
+from tasks.records.model import Model
+from tasks.records.results import HubInspection
 from tasks.task import SETTINGS, RunReporter, aws_of, show_table
 
 

@@ -12,10 +12,10 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+from tasks.records.model import Model
 from tasks.rollout.gateway import is_complete
 from tasks.rollout.manifests import MODEL_LABEL, deployment_strategy, green_label, workload_name
 from tasks.rollout.place import Place
-from tasks.spec.model import Model
 
 Document = dict[str, Any]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import httpx
 
-from tasks.spec.records import Endpoint
+from tasks.records.results import Endpoint
 
 EVERY_SECONDS = 0.25
 TIMEOUT_SECONDS = 30.0  # an answer that queues is one: only what the gateway refuses is a gap

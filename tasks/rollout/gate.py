@@ -15,12 +15,12 @@ import httpx
 
 from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
+from tasks.records.errors import RolloutFailed
+from tasks.records.progress import Reporter
 from tasks.rollout.explain import Explanation, Scene, explain
 from tasks.rollout.gateway import is_complete
 from tasks.rollout.manifests import RELEASE_ANNOTATION
 from tasks.rollout.start import LOADING, loading_phase
-from tasks.spec.errors import RolloutFailed
-from tasks.spec.progress import Reporter
 
 
 def release_pods(pods: Sequence[dict[str, Any]], release_id: str) -> list[dict[str, Any]]:

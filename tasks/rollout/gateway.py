@@ -14,11 +14,11 @@ from typing import Any
 
 from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
+from tasks.records.environment import Environment
+from tasks.records.errors import RolloutFailed
+from tasks.records.model import Model
+from tasks.records.results import Endpoint
 from tasks.rollout.manifests import KEY_SECRET, load
-from tasks.spec.environment import Environment
-from tasks.spec.errors import RolloutFailed
-from tasks.spec.model import Model
-from tasks.spec.records import Endpoint
 
 GATEWAY = "llm-gateway"
 ROUTES = "gateway-models"

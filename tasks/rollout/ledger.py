@@ -15,10 +15,10 @@ from botocore.exceptions import ClientError
 from pydantic import Field
 
 from tasks.cloud.aws import aws_errors, error_code
+from tasks.records.errors import UnknownName
+from tasks.records.model import Record
+from tasks.records.results import LoadPage, LoadReport, Release, Rollout, Sweep
 from tasks.rollout.start import Start
-from tasks.spec.errors import UnknownName
-from tasks.spec.model import Record
-from tasks.spec.records import LoadPage, LoadReport, Release, Rollout, Sweep
 
 MOST_STARTS = 20  # kept with a release, the newest
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import yaml
 
-from tasks.spec.environment import Environment
-from tasks.spec.errors import InputError
-from tasks.spec.model import Engine, Model
-from tasks.spec.quantities import parse_quantity
-from tasks.spec.records import Release, WarmCache
+from tasks.records.environment import Environment
+from tasks.records.errors import InputError
+from tasks.records.model import Engine, Model
+from tasks.records.quantities import parse_quantity
+from tasks.records.results import Release, WarmCache
 
 Document = dict[str, Any]
 Strategy = Literal["RollingUpdate", "Recreate"]

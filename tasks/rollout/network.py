@@ -6,8 +6,8 @@ from typing import Any
 
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.reachability import Path, Pod, shutters
+from tasks.records.errors import RolloutFailed
 from tasks.rollout.gateway import GATEWAY
-from tasks.spec.errors import RolloutFailed
 
 
 def explain(cluster: Cluster, namespace: str, workload: str, cut: RolloutFailed) -> RolloutFailed:

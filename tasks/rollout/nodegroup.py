@@ -6,8 +6,8 @@ import time
 from collections.abc import Callable
 
 from tasks.cloud.aws import Aws, aws_errors
-from tasks.spec.errors import CloudError
-from tasks.spec.records import Infrastructure
+from tasks.records.errors import CloudError
+from tasks.records.results import Infrastructure
 
 EVERY_SECONDS = 10.0  # EKS throttles who asks more often; a gate looks four times a second
 

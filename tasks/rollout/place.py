@@ -10,11 +10,11 @@ from typing import Any
 
 from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
+from tasks.records.environment import Environment
+from tasks.records.errors import RolloutFailed
+from tasks.records.progress import Reporter
 from tasks.rollout import gate
 from tasks.rollout.ledger import Ledger
-from tasks.spec.environment import Environment
-from tasks.spec.errors import RolloutFailed
-from tasks.spec.progress import Reporter
 
 
 def show_nothing(key: str, rows: Sequence[Mapping[str, Any]], title: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tasks.records.model import HowToRollOut, Model
 from tasks.rollout import gate
 from tasks.rollout.ledger import ReleaseRecord
 from tasks.rollout.manifests import (
@@ -14,7 +15,6 @@ from tasks.rollout.manifests import (
 )
 from tasks.rollout.place import Place
 from tasks.rollout.strategy import Plan, Present, choose, free_gpus
-from tasks.spec.model import HowToRollOut, Model
 
 
 def observe(place: Place, model: Model) -> Present:

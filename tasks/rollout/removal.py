@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
-from tasks.spec.environment import Environment
-from tasks.spec.errors import RolloutFailed
-from tasks.spec.progress import Reporter
+from tasks.records.environment import Environment
+from tasks.records.errors import RolloutFailed
+from tasks.records.progress import Reporter
 
 
 def remove(

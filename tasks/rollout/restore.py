@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.cloud.scaling import resume
+from tasks.records.errors import SlipwayError
+from tasks.records.model import HowToRollOut, Model
 from tasks.rollout import bluegreen, gate, starts
 from tasks.rollout.ledger import Failure, Serving
 from tasks.rollout.manifests import deployment_strategy, workload_name
 from tasks.rollout.place import Place
 from tasks.rollout.planning import plan_rollout
-from tasks.spec.errors import SlipwayError
-from tasks.spec.model import HowToRollOut, Model
 
 
 @dataclass(frozen=True)

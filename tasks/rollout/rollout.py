@@ -9,6 +9,10 @@ from typing import Any
 
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.scaling import resume
+from tasks.records.environment import Environment
+from tasks.records.model import Model
+from tasks.records.quantities import human_seconds
+from tasks.records.results import Endpoint, Release, Rollout, WarmCache
 from tasks.rollout import bluegreen, gap, gate, gateway, network, restore, starts
 from tasks.rollout.ledger import ReleaseRecord, Serving
 from tasks.rollout.manifests import (
@@ -25,10 +29,6 @@ from tasks.rollout.manifests import (
 from tasks.rollout.place import Place
 from tasks.rollout.planning import plan_rollout
 from tasks.rollout.strategy import Plan
-from tasks.spec.environment import Environment
-from tasks.spec.model import Model
-from tasks.spec.quantities import human_seconds
-from tasks.spec.records import Endpoint, Release, Rollout, WarmCache
 
 Document = dict[str, Any]
 

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tasks.spec.model import Record
-from tasks.spec.quantities import human_seconds
+from tasks.records.model import Record
+from tasks.records.quantities import human_seconds
 
 # what has ended when the line is there -> the phase; in the order they come
 MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (

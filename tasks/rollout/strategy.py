@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tasks.spec.errors import RolloutFailed
-from tasks.spec.model import HowToRollOut
-from tasks.spec.quantities import human_seconds, parse_quantity
+from tasks.records.errors import RolloutFailed
+from tasks.records.model import HowToRollOut
+from tasks.records.quantities import human_seconds, parse_quantity
 
 GPU = "nvidia.com/gpu"
 

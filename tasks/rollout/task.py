@@ -7,17 +7,11 @@ from typing import Any
 
 from prefect import task
 
-from tasks.rollout import gate, gateway, removal, restore, starts
-from tasks.rollout import rollout as steps
-from tasks.rollout.ledger import Failure, Ledger, ReleaseRecord
-from tasks.rollout.manifests import KEY_SECRET, RELEASE_ANNOTATION, serving, workload_name
-from tasks.rollout.nodegroup import NodeGroupHealth
-from tasks.rollout.place import Place
-from tasks.spec.catalogue import project_root
-from tasks.spec.environment import Environment
-from tasks.spec.errors import InputError, RolloutFailed
-from tasks.spec.model import Model
-from tasks.spec.records import (
+from tasks.records.catalogue import project_root
+from tasks.records.environment import Environment
+from tasks.records.errors import InputError, RolloutFailed
+from tasks.records.model import Model
+from tasks.records.results import (
     Endpoint,
     HubInspection,
     Infrastructure,
@@ -28,6 +22,12 @@ from tasks.spec.records import (
     Sweep,
     WarmCache,
 )
+from tasks.rollout import gate, gateway, removal, restore, starts
+from tasks.rollout import rollout as steps
+from tasks.rollout.ledger import Failure, Ledger, ReleaseRecord
+from tasks.rollout.manifests import KEY_SECRET, RELEASE_ANNOTATION, serving, workload_name
+from tasks.rollout.nodegroup import NodeGroupHealth
+from tasks.rollout.place import Place
 from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of, show_markdown, show_table
 
 

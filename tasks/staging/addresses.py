@@ -8,8 +8,8 @@ from urllib.parse import urljoin
 
 import urllib3
 
-from tasks.spec.errors import SlipwayError, StagingFailed
-from tasks.spec.records import HubFile
+from tasks.records.errors import SlipwayError, StagingFailed
+from tasks.records.results import HubFile
 from tasks.staging.backoff import ATTEMPTS, Backoff
 from tasks.staging.refusals import is_transient, refusal, unreachable
 from tasks.staging.session import HubSession

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from tasks.spec.progress import Pace, Reporter
+from tasks.records.progress import Pace, Reporter
 
 TOLD_EVERY = 0.5  # seconds; bytes come a thousand times a second, from every worker
 

@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 
-from tasks.spec.errors import HubUnavailable, SlipwayError
-from tasks.spec.quantities import human_seconds
+from tasks.records.errors import HubUnavailable, SlipwayError
+from tasks.records.quantities import human_seconds
 from tasks.staging.stop import Stop
 
 ATTEMPTS = 8

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 import urllib3
 from urllib3.response import BaseHTTPResponse
 
-from tasks.spec.errors import HubUnavailable, SlipwayError, StagingFailed
+from tasks.records.errors import HubUnavailable, SlipwayError, StagingFailed
 from tasks.staging.addresses import FileAddress
 from tasks.staging.backoff import ATTEMPTS, Backoff
 from tasks.staging.refusals import refusal, unreachable

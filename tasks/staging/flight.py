@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from tasks.spec.errors import ChecksumMismatch, SlipwayError
-from tasks.spec.records import HubFile, StagedFile
+from tasks.records.errors import ChecksumMismatch, SlipwayError
+from tasks.records.results import HubFile, StagedFile
 from tasks.staging.addresses import FileAddress
 from tasks.staging.buffers import Buffer
 from tasks.staging.hashes import SerialHash, combined, crc64nvme, encoded

@@ -14,7 +14,7 @@ from typing import cast
 
 from awscrt import checksums
 
-from tasks.spec.records import HubFile
+from tasks.records.results import HubFile
 from tasks.staging.stop import Stop, Stopped
 
 

@@ -11,10 +11,10 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.hf_api import ModelInfo
 
-from tasks.spec.errors import HubError, HubUnavailable, RepoNotFound, StagingFailed
-from tasks.spec.model import Source
-from tasks.spec.progress import Reporter, Silent
-from tasks.spec.records import HubFile, HubModel
+from tasks.records.errors import HubError, HubUnavailable, RepoNotFound, StagingFailed
+from tasks.records.model import Source
+from tasks.records.progress import Reporter, Silent
+from tasks.records.results import HubFile, HubModel
 from tasks.staging.addresses import FileAddress
 from tasks.staging.backoff import ATTEMPTS, Backoff
 from tasks.staging.download import Downloader

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tasks.spec.errors import StagingFailed
-from tasks.spec.records import HubFile, HubInspection, HubModel
+from tasks.records.errors import StagingFailed
+from tasks.records.results import HubFile, HubInspection, HubModel
 from tasks.staging import manifest as manifests
 from tasks.staging.objects import Bucket
 

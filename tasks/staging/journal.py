@@ -13,7 +13,7 @@ from enum import Enum
 
 from pydantic import ValidationError
 
-from tasks.spec.records import HubFile, HubModel, StagedFile
+from tasks.records.results import HubFile, HubModel, StagedFile
 from tasks.staging.hashes import FileHash, combined, crc64nvme, encoded
 from tasks.staging.objects import AlreadyThere, Bucket, SentPart, UploadGone
 from tasks.staging.parts import cut

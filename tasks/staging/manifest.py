@@ -11,8 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from pydantic import ValidationError
 
-from tasks.spec.errors import StagingFailed
-from tasks.spec.records import HubModel, Manifest, StagedFile, StagedModel
+from tasks.records.errors import StagingFailed
+from tasks.records.results import HubModel, Manifest, StagedFile, StagedModel
 from tasks.staging.hashes import crc64nvme
 from tasks.staging.journal import OWN_FOLDER
 from tasks.staging.objects import AlreadyThere, Bucket

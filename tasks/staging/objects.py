@@ -10,7 +10,7 @@ from typing import Any
 from botocore.exceptions import ClientError, IncompleteReadError, ReadTimeoutError, ResponseStreamingError
 
 from tasks.cloud.aws import aws_errors, error_code
-from tasks.spec.errors import CloudError
+from tasks.records.errors import CloudError
 from tasks.staging.hashes import encoded
 
 BODY_ATTEMPTS = 5

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
-from tasks.spec.errors import AccessDenied, ChecksumMismatch, StagingFailed
-from tasks.spec.progress import Reporter
-from tasks.spec.quantities import human_bytes
-from tasks.spec.records import StagedFile, StagedModel
+from tasks.records.errors import AccessDenied, ChecksumMismatch, StagingFailed
+from tasks.records.progress import Reporter
+from tasks.records.quantities import human_bytes
+from tasks.records.results import StagedFile, StagedModel
 from tasks.staging import manifest as manifests
 from tasks.staging.objects import AlreadyThere, Bucket, UploadGone
 from tasks.staging.parts import MIB, Part, cut

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tasks.spec.errors import (
+from tasks.records.errors import (
     HubError,
     HubUnavailable,
     LicenceNotAccepted,
@@ -17,7 +17,7 @@ from tasks.spec.errors import (
     TokenMissing,
     TokenRejected,
 )
-from tasks.spec.redacted import redacted
+from tasks.records.redacted import redacted
 
 _BAD_TOKEN = ("Invalid credentials in Authorization header", "Invalid user token", "User Access Token")
 _STORE_TOKEN = "export HF_TOKEN=…, or make the Prefect Secret block hub-token"  # noqa: S105

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from tasks.spec.model import Source
-from tasks.spec.records import PICKLES, HubFile
+from tasks.records.model import Source
+from tasks.records.results import PICKLES, HubFile
 
 # Formats vLLM does not read where safetensors are there, by how their names end.
 _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".ot", ".mlmodel")

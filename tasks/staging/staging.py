@@ -8,10 +8,10 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.spec.errors import StagingFailed
-from tasks.spec.progress import Reporter
-from tasks.spec.quantities import human_bytes
-from tasks.spec.records import HubModel, StagedFile, StagedModel
+from tasks.records.errors import StagingFailed
+from tasks.records.progress import Reporter
+from tasks.records.quantities import human_bytes
+from tasks.records.results import HubModel, StagedFile, StagedModel
 from tasks.staging import manifest as manifests
 from tasks.staging.addresses import FileAddress
 from tasks.staging.backoff import Backoff

@@ -8,9 +8,9 @@ from prefect import task
 from prefect.blocks.system import Secret
 
 from tasks.cloud.aws import told_retries
-from tasks.spec.environment import Environment
-from tasks.spec.model import Model
-from tasks.spec.records import HubInspection, Release, StagedModel, StorageOutputs
+from tasks.records.environment import Environment
+from tasks.records.model import Model
+from tasks.records.results import HubInspection, Release, StagedModel, StorageOutputs
 from tasks.staging import manifest as manifests
 from tasks.staging.hub import read_head, resolve
 from tasks.staging.inspection import inspect, inspect_staged

@@ -11,8 +11,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 
-from tasks.spec.progress import Reporter
-from tasks.spec.records import StagedFile
+from tasks.records.progress import Reporter
+from tasks.records.results import StagedFile
 from tasks.staging.arrivals import Arrivals
 from tasks.staging.buffers import Buffer, BufferPool
 from tasks.staging.download import Downloader

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urljoin
 
-from tasks.spec.errors import SlipwayError, StagingFailed
+from tasks.records.errors import SlipwayError, StagingFailed
 from tasks.staging.refusals import unreachable
 from tasks.staging.session import HubSession
 from tasks.staging.stop import Stop

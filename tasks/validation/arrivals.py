@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from tasks.spec.model import LengthDistribution, Load
+from tasks.records.model import LengthDistribution, Load
 from tasks.validation.sources import TraceRow
 
 TEMPLATE_TOKENS = 32  # left for what a chat template adds to a prompt

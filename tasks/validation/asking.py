@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import httpx
 
-from tasks.spec.model import Load
+from tasks.records.model import Load
 from tasks.validation.prompts import Prompts
 from tasks.validation.sources import GivenPrompt
 

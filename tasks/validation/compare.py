@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import statistics
 
-from tasks.spec.records import Comparison, Figure, LoadReport
+from tasks.records.results import Comparison, Figure, LoadReport
 
 SIGMAS = 3.0  # of the difference: a run as good as the last is called worse about once in 700 figures
 ENOUGH_BLOCKS = 5

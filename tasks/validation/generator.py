@@ -26,8 +26,8 @@ from typing import Any
 import httpx
 import uvloop
 
-from tasks.spec.model import Load, Objectives, Record
-from tasks.spec.records import LoadReport
+from tasks.records.model import Load, Objectives, Record
+from tasks.records.results import LoadReport
 from tasks.validation.alarm import Alarm
 from tasks.validation.arrivals import Arrival, arrivals, cut_to_context, fitted, lengths
 from tasks.validation.asking import Asking

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tasks.spec.records import SweepStep
+from tasks.records.results import SweepStep
 
 FACTOR = 2.0
 TOLERANCE = 1.15  # the lowest rate that broke over the highest that held: near enough

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from itertools import accumulate
 
-from tasks.spec.model import Load, Objectives
-from tasks.spec.records import Block, Distribution, LoadReport, ObjectiveResult, Verdict
+from tasks.records.model import Load, Objectives
+from tasks.records.results import Block, Distribution, LoadReport, ObjectiveResult, Verdict
 from tasks.validation.tally import GAP_SECONDS, Tally
 
 PER_REQUEST = ("ttft", "tpot", "e2e")

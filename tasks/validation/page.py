@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 
-from tasks.spec.model import Objectives
-from tasks.spec.records import Distribution, LoadPage, LoadReport, Release, Sweep
+from tasks.records.model import Objectives
+from tasks.records.results import Distribution, LoadPage, LoadReport, Release, Sweep
 from tasks.validation.charts import Chart, Mark, Series, draw, number
 from tasks.validation.measure import describe
 

@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tasks.spec.errors import InvalidDocument
-from tasks.spec.model import Load
+from tasks.records.errors import InvalidDocument
+from tasks.records.model import Load
 
 LARGEST_FILE = 512 * 2**20
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tasks.spec.errors import InputError
-from tasks.spec.model import Load, Model
-from tasks.spec.progress import Reporter
-from tasks.spec.quantities import human_seconds
-from tasks.spec.records import LoadReport, Sweep, SweepStep
+from tasks.records.errors import InputError
+from tasks.records.model import Load, Model
+from tasks.records.progress import Reporter
+from tasks.records.quantities import human_seconds
+from tasks.records.results import LoadReport, Sweep, SweepStep
 from tasks.validation.knee import Limits, Refused, find, next_rate, proposals
 from tasks.validation.measure import ENOUGH_REQUESTS
 

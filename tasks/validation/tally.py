@@ -9,7 +9,7 @@ import math
 from array import array
 from collections import Counter
 
-from tasks.spec.model import Objectives
+from tasks.records.model import Objectives
 from tasks.validation.wire import Outcome
 
 GAP_SECONDS = 10e-6  # gaps between tokens are counted in steps of this

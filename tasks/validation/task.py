@@ -7,11 +7,11 @@ import base64
 from prefect import task
 
 from tasks.cloud.kubernetes import Cluster
-from tasks.spec.catalogue import project_root
-from tasks.spec.environment import Environment
-from tasks.spec.errors import ValidationFailed
-from tasks.spec.model import Load, Model
-from tasks.spec.records import Endpoint, Infrastructure, LoadPage, LoadReport, Release, Sweep
+from tasks.records.catalogue import project_root
+from tasks.records.environment import Environment
+from tasks.records.errors import ValidationFailed
+from tasks.records.model import Load, Model
+from tasks.records.results import Endpoint, Infrastructure, LoadPage, LoadReport, Release, Sweep
 from tasks.task import SETTINGS, RunReporter, cluster_of, show_table
 from tasks.validation.compare import compare, with_comparison
 from tasks.validation.page import page

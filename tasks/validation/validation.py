@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 
 from tasks.cloud.processes import run
-from tasks.spec.errors import ValidationFailed
-from tasks.spec.model import Model
-from tasks.spec.progress import Reporter
-from tasks.spec.records import Distribution, Endpoint, LoadReport
+from tasks.records.errors import ValidationFailed
+from tasks.records.model import Model
+from tasks.records.progress import Reporter
+from tasks.records.results import Distribution, Endpoint, LoadReport
 from tasks.validation.generator import Job
 from tasks.validation.measure import describe
 

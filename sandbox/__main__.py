@@ -1,5 +1,0 @@
-"""`python -m sandbox` is `slipway sandbox`."""
-
-from sandbox.cli import sandbox
-
-sandbox()

@@ -1,5 +1,0 @@
-"""A Hugging Face Hub on loopback that the real huggingface_hub client accepts."""
-
-from sandbox.hub.server import Hub, start_hub
-
-__all__ = ["Hub", "start_hub"]

@@ -1,0 +1,5 @@
+"""`python -m sandbox` is `slipway sandbox`."""
+
+from slipway_sandbox.cli import sandbox
+
+sandbox()

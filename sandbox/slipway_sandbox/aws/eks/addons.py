@@ -1,0 +1,276 @@
+"""EKS add-ons: their catalogue of versions and configuration schemas, and their life in a cluster."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from slipway_sandbox.aws.eks import network
+from slipway_sandbox.aws.eks.clusters import CATALOGUE, KUBERNETES
+from slipway_sandbox.aws.eks.pod_identity import associate
+from slipway_sandbox.aws.eks.state import (
+    GONE,
+    Addon,
+    Cluster,
+    State,
+    in_use,
+    invalid,
+    not_found,
+    require_active,
+)
+from slipway_sandbox.aws.wire import Caller, Document, page
+
+ADDONS: dict[str, Document] = CATALOGUE["addons"]
+# Deployments: they serve nobody where no node takes their pods. The others are DaemonSets, whole on no node at all.
+DEPLOYED = ("aws-ebs-csi-driver", "coredns", "snapshot-controller")
+REPELS = ("NO_SCHEDULE", "NO_EXECUTE")
+KINDS = {"object": dict, "array": list, "string": str, "integer": int, "boolean": bool}
+
+
+def versions_for(addon: str, kubernetes: str) -> list[str]:
+    """Versions of an add-on that run on a Kubernetes minor version, newest first."""
+    entry = ADDONS[addon]
+    if not entry.get("follows_kubernetes"):
+        return list(entry["versions"])
+    return [v for v in entry["versions"] if v.startswith(f"v{kubernetes}.")]
+
+
+class Addons:
+    """Create/Describe/Update/Delete/ListAddon(s), DescribeAddonVersions and DescribeAddonConfiguration."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def create_addon(self, parameters: Document, caller: Caller) -> Document:
+        state = self._state
+        with state.lock:
+            cluster = state.cluster(parameters["clusterName"])
+            require_active(cluster, state.clock)
+            name = parameters["addonName"]
+            if name in state.addons(cluster):
+                raise in_use("Addon already exists.", clusterName=cluster.name, addonName=name)
+            version = self._version(cluster, name, parameters.get("addonVersion"))
+            _check_configuration(name, parameters.get("configurationValues"))
+            now = state.clock.now()
+            document = {
+                "addonName": name,
+                "clusterName": cluster.name,
+                "addonVersion": version,
+                "addonArn": state.arn("addon", cluster.name, name, str(uuid.uuid4())),
+                "createdAt": now,
+                "modifiedAt": now,
+                "serviceAccountRoleArn": parameters.get("serviceAccountRoleArn"),
+                "tags": dict(parameters.get("tags") or {}),
+                "configurationValues": parameters.get("configurationValues"),
+            }
+            self._associate(cluster, document, parameters.get("podIdentityAssociations") or [])
+            addon = Addon(document, state.until("CREATING", "ACTIVE", state.settings.addon_seconds))
+            state.addons(cluster)[name] = addon
+            return {"addon": self._show(cluster, addon)}
+
+    def describe_addon(self, parameters: Document, caller: Caller) -> Document:
+        with self._state.lock:
+            return {"addon": self._show(*self._addon(parameters))}
+
+    def list_addons(self, parameters: Document, caller: Caller) -> Document:
+        with self._state.lock:
+            names, token = page(
+                list(self._state.addons(self._state.cluster(parameters["clusterName"]))), parameters
+            )
+        return {"addons": names, "nextToken": token}
+
+    def update_addon(self, parameters: Document, caller: Caller) -> Document:
+        state = self._state
+        with state.lock:
+            cluster, addon = self._addon(parameters)
+            name = parameters["addonName"]
+            status = addon.transition.status(state.clock)
+            if status != "ACTIVE":
+                raise in_use(
+                    f"Addon {name} cannot be updated as it is currently in {status} state",
+                    clusterName=cluster.name,
+                    addonName=name,
+                )
+            changes: Document = {}
+            if wanted := parameters.get("addonVersion"):
+                addon.document["addonVersion"] = self._version(cluster, name, wanted)
+                changes["AddonVersion"] = wanted
+            if "configurationValues" in parameters:
+                _check_configuration(name, parameters["configurationValues"])
+                addon.document["configurationValues"] = parameters["configurationValues"] or None
+                changes["ConfigurationValues"] = parameters["configurationValues"]
+            if "serviceAccountRoleArn" in parameters:
+                addon.document["serviceAccountRoleArn"] = parameters["serviceAccountRoleArn"]
+                changes["ServiceAccountRoleArn"] = parameters["serviceAccountRoleArn"]
+            if "podIdentityAssociations" in parameters:
+                self._forget_associations(cluster, addon)
+                self._associate(cluster, addon.document, parameters["podIdentityAssociations"])
+                changes["PodIdentityAssociations"] = parameters["podIdentityAssociations"]
+            if resolve := parameters.get("resolveConflicts"):
+                changes["ResolveConflicts"] = resolve
+            update = state.update("AddonUpdate", changes, state.settings.addon_seconds)
+            addon.updates[update.document["id"]] = update
+            addon.document["modifiedAt"] = state.clock.now()
+            addon.transition = state.until("UPDATING", "ACTIVE", state.settings.addon_seconds)
+            return {"update": update.show(state.clock)}
+
+    def delete_addon(self, parameters: Document, caller: Caller) -> Document:
+        with self._state.lock:
+            cluster, addon = self._addon(parameters)
+            shown = self._show(cluster, addon)
+            self._forget_associations(cluster, addon)
+            addon.transition = self._state.until("DELETING", GONE, self._state.settings.addon_seconds)
+            return {"addon": {**shown, "status": "DELETING"}}
+
+    def describe_addon_versions(self, parameters: Document, caller: Caller) -> Document:
+        name, kubernetes = parameters.get("addonName"), parameters.get("kubernetesVersion")
+        if name and name not in ADDONS:
+            raise not_found(f"Addon {name} does not exist", addonName=name)
+        if kubernetes and kubernetes not in KUBERNETES:
+            raise invalid("unsupported Kubernetes version")
+        names, token = page([name] if name else list(ADDONS), parameters)
+        wanted = [kubernetes] if kubernetes else list(KUBERNETES)
+        return {"addons": [_offer(n, wanted) for n in names], "nextToken": token}
+
+    def describe_addon_configuration(self, parameters: Document, caller: Caller) -> Document:
+        name, version = parameters["addonName"], parameters["addonVersion"]
+        if name not in ADDONS or version not in ADDONS[name]["versions"]:
+            raise not_found(f"Addon version specified is not supported: {name} {version}", addonName=name)
+        schema = {
+            "$schema": "http://json-schema.org/draft-06/schema#",
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {key: {"type": kind} for key, kind in ADDONS[name]["configuration"].items()},
+        }
+        identity = ADDONS[name].get("identity")
+        return {
+            "addonName": name,
+            "addonVersion": version,
+            "configurationSchema": json.dumps(schema),
+            "podIdentityConfiguration": [identity] if identity else [],
+        }
+
+    def _addon(self, parameters: Document) -> tuple[Cluster, Addon]:
+        cluster, name = self._state.cluster(parameters["clusterName"]), parameters["addonName"]
+        addon = self._state.addons(cluster).get(name)
+        if addon is None:
+            raise not_found(
+                f"No addon: {name} found in cluster: {cluster.name}", clusterName=cluster.name, addonName=name
+            )
+        return cluster, addon
+
+    def _version(self, cluster: Cluster, name: str, wanted: str | None) -> str:
+        if name not in ADDONS:
+            raise invalid(
+                f"Addon {name} specified is not supported", clusterName=cluster.name, addonName=name
+            )
+        offered = versions_for(name, cluster.document["version"])
+        if wanted is not None and wanted not in offered:
+            raise invalid(
+                "Addon version specified is not supported", clusterName=cluster.name, addonName=name
+            )
+        return wanted or offered[0]
+
+    def _associate(self, cluster: Cluster, document: Document, wanted: list[Document]) -> None:
+        for association in wanted:
+            namespace = ADDONS[document["addonName"]]["namespace"]
+            associate(
+                self._state, cluster, {**association, "namespace": namespace}, owner=document["addonArn"]
+            )
+
+    def _forget_associations(self, cluster: Cluster, addon: Addon) -> None:
+        for key, association in list(cluster.associations.items()):
+            if association["ownerArn"] == addon.document["addonArn"]:
+                del cluster.associations[key]
+
+    def _show(self, cluster: Cluster, addon: Addon) -> Document:
+        owned = [
+            a["associationArn"]
+            for a in cluster.associations.values()
+            if a["ownerArn"] == addon.document["addonArn"]
+        ]
+        status = addon.transition.status(self._state.clock)
+        issues = self._issues(cluster, addon) if status == "ACTIVE" else []
+        return {
+            **addon.document,
+            "status": "DEGRADED" if issues else status,
+            "health": {"issues": issues},
+            "podIdentityAssociations": owned or None,
+        }
+
+    def _issues(self, cluster: Cluster, addon: Addon) -> list[Document]:
+        """What EKS reports of an add-on whose pods have nowhere to run (AddonIssueCode InsufficientNumberOfReplicas)."""
+        if addon.document["addonName"] not in DEPLOYED or self._has_nodes(cluster):
+            return []
+        message = "The add-on is unhealthy because it doesn't have the desired number of replicas."
+        return [{"code": "InsufficientNumberOfReplicas", "message": message, "resourceIds": []}]
+
+    def _has_nodes(self, cluster: Cluster) -> bool:
+        """Whether a node group has nodes, or instances have joined, that the add-ons' pods may run on.
+
+        The add-ons tolerate CriticalAddonsOnly. What others' instances are tainted with is not known here.
+        """
+        for group in self._state.nodegroups(cluster).values():
+            taints = group.document.get("taints") or []
+            repels = any(t["effect"] in REPELS and t["key"] != "CriticalAddonsOnly" for t in taints)
+            if group.document["scalingConfig"]["desiredSize"] and not group.failed and not repels:
+                return True
+        return network.has_joined(self._state.region, cluster.name)
+
+
+def _offer(name: str, kubernetes: list[str]) -> Document:
+    """One AddonInfo. The version AWS would install is marked per Kubernetes version."""
+    by_version: dict[str, list[Document]] = {}
+    for minor in kubernetes:
+        for index, version in enumerate(versions_for(name, minor)):
+            by_version.setdefault(version, []).append(
+                {"clusterVersion": minor, "platformVersions": ["*"], "defaultVersion": index == 0}
+            )
+    entry = ADDONS[name]
+    return {
+        "addonName": name,
+        "type": entry["type"],
+        "owner": "aws",
+        "publisher": "eks",
+        "defaultNamespace": entry["namespace"],
+        "addonVersions": [
+            {
+                "addonVersion": version,
+                "architecture": ["amd64", "arm64"],
+                "computeTypes": ["ec2"],
+                "compatibilities": compatibilities,
+                "requiresConfiguration": False,
+                "requiresIamPermissions": "identity" in entry,
+            }
+            for version, compatibilities in by_version.items()
+        ],
+    }
+
+
+def _check_configuration(name: str, text: str | None) -> None:
+    """Raises InvalidParameterException for values that are no JSON (or YAML) object or that the schema does not have."""
+    if not text:
+        return
+    try:
+        values: Any = json.loads(text)
+    except ValueError as error:
+        raise invalid(
+            f"ConfigurationValue is not in valid JSON or YAML format: {error}", addonName=name
+        ) from error
+    if not isinstance(values, dict):
+        raise invalid("ConfigurationValue is not in valid JSON or YAML format.", addonName=name)
+    schema = ADDONS[name]["configuration"]
+    for key, value in values.items():
+        if key not in schema:
+            problem = (
+                f"$.{key}: is not defined in the schema and the schema does not allow additional properties"
+            )
+        elif not isinstance(value, KINDS[schema[key]]):
+            problem = f"$.{key}: {type(value).__name__} found, {schema[key]} expected"
+        else:
+            continue
+        raise invalid(
+            f"ConfigurationValue provided in request is not supported: Json schema validation failed with error: [{problem}]",
+            addonName=name,
+        )

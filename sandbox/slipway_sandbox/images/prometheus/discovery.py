@@ -1,0 +1,257 @@
+"""From PodMonitor and ServiceMonitor objects to targets, as the Prometheus operator and Prometheus make them.
+
+Which monitors count is said by the Prometheus object itself: its selectors, where null selects nothing and {}
+selects all (https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PrometheusSpec).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from slipway_sandbox.images.prometheus.lexer import duration_seconds
+from slipway_sandbox.images.prometheus.relabel import relabel
+
+Object = dict[str, Any]
+DEFAULT_INTERVAL = "30s"
+
+
+@dataclass
+class Cluster:
+    """What discovery looks at: the objects that are there now."""
+
+    prometheus: Object | None = None
+    pod_monitors: list[Object] = field(default_factory=list)
+    service_monitors: list[Object] = field(default_factory=list)
+    pods: list[Object] = field(default_factory=list)
+    services: list[Object] = field(default_factory=list)
+    slices: list[Object] = field(default_factory=list)
+    namespaces: list[Object] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Target:
+    """One page to scrape. `interval` and `timeout` in seconds; `labels` go onto every sample."""
+
+    pool: str
+    url: str
+    interval: float
+    timeout: float
+    labels: tuple[tuple[str, str], ...]
+    discovered: tuple[tuple[str, str], ...]
+    honor_labels: bool
+    metric_rules: str  # repr of the rules: a changed rule makes another target
+    rules: tuple[Mapping[str, Any], ...] = field(compare=False, hash=False, default=())
+
+
+def targets(cluster: Cluster, fastest: float) -> list[Target]:
+    """Every target, once each; no interval is below `fastest` seconds. Raises ValueError for a bad duration or rule."""
+    if cluster.prometheus is None:
+        return []
+    found: dict[Target, None] = {}
+    for monitor, kind in _selected_monitors(cluster):
+        endpoints = monitor["spec"].get("podMetricsEndpoints" if kind == "podMonitor" else "endpoints", [])
+        for index, endpoint in enumerate(endpoints):
+            metadata = monitor["metadata"]
+            pool = f"{kind}/{metadata['namespace']}/{metadata['name']}/{index}"
+            addresses = _pod_addresses if kind == "podMonitor" else _service_addresses
+            for meta in addresses(cluster, monitor, endpoint):
+                target = _target(pool, endpoint, meta, cluster.prometheus["spec"], fastest)
+                if target is not None:
+                    found[target] = None
+    return list(found)
+
+
+def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
+    """Whether a label selector accepts these labels: null accepts nothing, {} everything."""
+    if selector is None:
+        return False
+    if any(labels.get(name) != value for name, value in (selector.get("matchLabels") or {}).items()):
+        return False
+    for rule in selector.get("matchExpressions") or []:
+        value, values = labels.get(rule["key"]), rule.get("values") or []
+        holds = {
+            "In": value is not None and value in values,
+            "NotIn": value not in values,
+            "Exists": value is not None,
+            "DoesNotExist": value is None,
+        }
+        if not holds.get(rule["operator"], False):
+            return False
+    return True
+
+
+def _selected_monitors(cluster: Cluster) -> Iterator[tuple[Object, str]]:
+    assert cluster.prometheus is not None
+    spec, home = cluster.prometheus["spec"], cluster.prometheus["metadata"]["namespace"]
+    labels = {n["metadata"]["name"]: n["metadata"].get("labels") or {} for n in cluster.namespaces}
+    for kind, monitors in (
+        ("podMonitor", cluster.pod_monitors),
+        ("serviceMonitor", cluster.service_monitors),
+    ):
+        where = spec.get(f"{kind}NamespaceSelector")
+        for monitor in sorted(monitors, key=_name):
+            namespace = monitor["metadata"]["namespace"]
+            near = namespace == home if where is None else selects(where, labels.get(namespace, {}))
+            if near and selects(spec.get(f"{kind}Selector"), monitor["metadata"].get("labels") or {}):
+                yield monitor, kind
+
+
+def _name(item: Object) -> tuple[str, str]:
+    return item["metadata"].get("namespace", ""), item["metadata"]["name"]
+
+
+def _reachable(monitor: Object, item: Object) -> bool:
+    """Whether the monitor looks into this object's namespace, and selects it."""
+    where = monitor["spec"].get("namespaceSelector") or {}
+    names = where.get("matchNames") or [monitor["metadata"]["namespace"]]
+    if not where.get("any") and item["metadata"]["namespace"] not in names:
+        return False
+    return selects(monitor["spec"].get("selector") or {}, item["metadata"].get("labels") or {})
+
+
+def _pod_addresses(cluster: Cluster, monitor: Object, endpoint: Object) -> Iterator[dict[str, str]]:
+    job_label = monitor["spec"].get("jobLabel")
+    for pod in sorted(cluster.pods, key=_name):
+        status = pod.get("status") or {}
+        if status.get("phase") != "Running" or not status.get("podIP") or not _reachable(monitor, pod):
+            continue
+        for container, port in _container_ports(pod):
+            if not _is_port(endpoint, port):
+                continue
+            labels = pod["metadata"].get("labels") or {}
+            meta = _pod_meta(pod, container, port) | {
+                "__address__": f"{status['podIP']}:{port['containerPort']}",
+                "namespace": pod["metadata"]["namespace"],
+                "pod": pod["metadata"]["name"],
+                "container": container,
+                "endpoint": str(
+                    endpoint.get("port") or endpoint.get("portNumber") or endpoint.get("targetPort")
+                ),
+                "job": labels.get(job_label, "") or "/".join(_name(monitor)),
+            }
+            yield meta | _copied(monitor, "podTargetLabels", labels)
+
+
+def _service_addresses(cluster: Cluster, monitor: Object, endpoint: Object) -> Iterator[dict[str, str]]:
+    pods = {_name(pod): pod for pod in cluster.pods}
+    for service in sorted(cluster.services, key=_name):
+        if not _reachable(monitor, service):
+            continue
+        namespace, name = _name(service)
+        labels = service["metadata"].get("labels") or {}
+        base = {
+            "namespace": namespace,
+            "service": name,
+            "job": labels.get(monitor["spec"].get("jobLabel"), "") or name,
+            "endpoint": str(endpoint.get("port") or endpoint.get("targetPort")),
+            "__meta_kubernetes_namespace": namespace,
+            "__meta_kubernetes_service_name": name,
+        }
+        base |= {f"__meta_kubernetes_service_label_{_plain(k)}": v for k, v in labels.items()}
+        base |= _copied(monitor, "targetLabels", labels)
+        for entry, port in _slice_entries(cluster.slices, namespace, name):
+            reference = entry.get("targetRef") or {}
+            pod = pods.get((namespace, reference.get("name", ""))) if reference.get("kind") == "Pod" else None
+            for number, container, meta in _slice_ports(endpoint, port, pod):
+                if reference.get("kind") == "Node":
+                    meta["node"] = reference["name"]
+                if pod is not None:
+                    meta |= {"pod": pod["metadata"]["name"], "container": container}
+                    meta |= _copied(monitor, "podTargetLabels", pod["metadata"].get("labels") or {})
+                for address in entry["addresses"]:
+                    yield base | meta | {"__address__": f"{address}:{number}"}
+
+
+def _slice_entries(slices: list[Object], namespace: str, service: str) -> Iterator[tuple[Object, Object]]:
+    for each in sorted(slices, key=_name):
+        owner = (each["metadata"].get("labels") or {}).get("kubernetes.io/service-name")
+        if (each["metadata"]["namespace"], owner) == (namespace, service):
+            for entry in each.get("endpoints") or []:
+                for port in each.get("ports") or []:
+                    yield entry, port
+
+
+def _slice_ports(
+    endpoint: Object, port: Object, pod: Object | None
+) -> Iterator[tuple[int, str, dict[str, str]]]:
+    """The port number, container and meta labels where the endpoint means this port of the slice."""
+    ports = list(_container_ports(pod)) if pod else []
+    backing = next(((c, p) for c, p in ports if p["containerPort"] == port.get("port")), None)
+    if endpoint.get("port") is not None:
+        wanted = port.get("name", "") == endpoint["port"]
+    else:
+        wanted = backing is not None and _is_port(endpoint, backing[1])
+    if wanted:
+        meta = _pod_meta(pod, *backing) if pod and backing else {}
+        yield port["port"], backing[0] if backing else "", meta
+
+
+def _container_ports(pod: Object) -> Iterator[tuple[str, Object]]:
+    for container in pod["spec"].get("containers", []):
+        for port in container.get("ports") or []:
+            yield container["name"], port
+
+
+def _is_port(endpoint: Object, port: Object) -> bool:
+    if endpoint.get("port") is not None:
+        return bool(port.get("name") == endpoint["port"])
+    wanted = endpoint.get("portNumber", endpoint.get("targetPort"))
+    return wanted is not None and str(wanted) in (str(port["containerPort"]), port.get("name"))
+
+
+def _pod_meta(pod: Object, container: str, port: Object) -> dict[str, str]:
+    prefix = "__meta_kubernetes_pod"
+    metadata = pod["metadata"]
+    meta = {
+        "__meta_kubernetes_namespace": metadata["namespace"],
+        f"{prefix}_name": metadata["name"],
+        f"{prefix}_ip": (pod.get("status") or {}).get("podIP", ""),
+        f"{prefix}_uid": metadata.get("uid", ""),
+        f"{prefix}_node_name": pod["spec"].get("nodeName", ""),
+        f"{prefix}_phase": (pod.get("status") or {}).get("phase", ""),
+        f"{prefix}_container_name": container,
+        f"{prefix}_container_port_name": port.get("name", ""),
+        f"{prefix}_container_port_number": str(port["containerPort"]),
+    }
+    for kind in ("label", "annotation"):
+        values = metadata.get(f"{kind}s") or {}
+        meta |= {f"{prefix}_{kind}_{_plain(name)}": value for name, value in values.items()}
+    return meta
+
+
+def _copied(monitor: Object, which: str, labels: Mapping[str, str]) -> dict[str, str]:
+    names = monitor["spec"].get(which) or []
+    return {_plain(name): labels[name] for name in names if labels.get(name)}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_]", "_", name)
+
+
+def _target(pool: str, endpoint: Object, meta: dict[str, str], spec: Object, fastest: float) -> Target | None:
+    scheme = str(endpoint.get("scheme") or "http").lower()
+    meta |= {"__scheme__": scheme, "__metrics_path__": endpoint.get("path") or "/metrics"}
+    labels = relabel(meta, endpoint.get("relabelings") or [])
+    if labels is None:
+        return None
+    url = f"{labels['__scheme__']}://{labels['__address__']}{labels['__metrics_path__']}"
+    query = "&".join(f"{k}={v}" for k, values in (endpoint.get("params") or {}).items() for v in values)
+    interval = duration_seconds(endpoint.get("interval") or spec.get("scrapeInterval") or DEFAULT_INTERVAL)
+    timeout = duration_seconds(endpoint.get("scrapeTimeout") or spec.get("scrapeTimeout") or "10s")
+    labels.setdefault("instance", labels["__address__"])
+    rules: Sequence[Mapping[str, Any]] = endpoint.get("metricRelabelings") or []
+    interval = max(interval, fastest)
+    return Target(
+        pool=pool,
+        url=f"{url}?{query}" if query else url,
+        interval=interval,
+        timeout=min(timeout, interval) if interval >= 1 else 1.0,
+        labels=tuple(sorted((k, v) for k, v in labels.items() if v and not k.startswith("__"))),
+        discovered=tuple(sorted(meta.items())),
+        honor_labels=bool(endpoint.get("honorLabels")),
+        metric_rules=repr(rules),
+        rules=tuple(rules),
+    )

@@ -1,0 +1,399 @@
+"""What a query says at one time, or at every step of a range. Times are seconds since 1970."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from slipway_sandbox.images.prometheus import functions
+from slipway_sandbox.images.prometheus.storage import Labels, Series, Storage
+from slipway_sandbox.images.prometheus.syntax import (
+    COMPARISONS,
+    RANGE,
+    SETS,
+    Aggregate,
+    Binary,
+    Call,
+    Negate,
+    Node,
+    Number,
+    Selector,
+    Text,
+    type_of,
+)
+
+SAMPLE_LIMIT = 50_000_000  # samples one query may load, Prometheus's own default
+_NOTHING = "__name__"
+
+
+class QueryError(Exception):
+    """The query is well formed but cannot be answered (422 execution)."""
+
+
+@dataclass(frozen=True)
+class Point:
+    labels: Mapping[str, str]
+    value: float
+    time: float  # of the sample itself; only timestamp() looks at it
+
+
+@dataclass(frozen=True)
+class Window:
+    """One series of a range vector: its samples in (start, end]."""
+
+    labels: Mapping[str, str]
+    samples: list[functions.Sample]
+    start: float
+    end: float
+
+
+Vector = list[Point]
+Value = float | str | Vector | list[Window]
+
+
+def key(labels: Mapping[str, str]) -> Labels:
+    return tuple(sorted(labels.items()))
+
+
+def instant(storage: Storage, node: Node, time: float) -> Value:
+    """The value of a query at `time`. Raises QueryError."""
+    value = _Evaluation(storage, time).value(node)
+    if isinstance(value, list) and type_of(node) != RANGE:
+        _refuse_duplicates(cast(Vector, value))
+    return value
+
+
+def over_range(
+    storage: Storage, node: Node, start: float, end: float, step: float
+) -> list[tuple[Mapping[str, str], list[functions.Sample]]]:
+    """Every series of the query at start, start + step, … end. Raises QueryError."""
+    series: dict[Labels, tuple[Mapping[str, str], list[functions.Sample]]] = {}
+    for number in range(math.floor((end - start) / step + 1e-9) + 1):
+        time = start + number * step
+        value = instant(storage, node, time)
+        points = [Point({}, value, time)] if isinstance(value, float) else cast(Vector, value)
+        for point in points:
+            entry = series.setdefault(key(point.labels), (point.labels, []))
+            entry[1].append((time, point.value))
+    return [series[labels] for labels in sorted(series)]
+
+
+class _Evaluation:
+    """One query at one time."""
+
+    def __init__(self, storage: Storage, time: float) -> None:
+        self._storage, self._time = storage, time
+        self._loaded = 0
+
+    def value(self, node: Node) -> Value:
+        match node:
+            case Number(value=number):
+                return number
+            case Text(value=text):
+                return text
+            case Selector(seconds=None):
+                return self._points(node)
+            case Selector():
+                return self._windows(node)
+            case Negate(expr=expr):
+                inner = self.value(expr)
+                if isinstance(inner, float):
+                    return -inner
+                return [Point(_unnamed(p.labels), -p.value, self._time) for p in cast(Vector, inner)]
+            case Aggregate():
+                return self._aggregate(node)
+            case Call():
+                return self._call(node)
+            case Binary():
+                return self._binary(node)
+
+    def _load(self, count: int) -> None:
+        self._loaded += count
+        if self._loaded > SAMPLE_LIMIT:
+            raise QueryError("query processing would load too many samples into memory in query execution")
+
+    def _points(self, node: Selector) -> Vector:
+        found = [(series, series.at(self._time)) for series in self._storage.select(node.matchers)]
+        points = [Point(series.labels, at[1], at[0]) for series, at in found if at is not None]
+        self._load(len(points))
+        return points
+
+    def _windows(self, node: Selector) -> list[Window]:
+        start = self._time - (node.seconds or 0)
+
+        def window(series: Series) -> Window:
+            return Window(series.labels, series.within(start, self._time), start, self._time)
+
+        windows = [found for found in map(window, self._storage.select(node.matchers)) if found.samples]
+        self._load(sum(len(found.samples) for found in windows))
+        return windows
+
+    def _aggregate(self, node: Aggregate) -> Vector:
+        groups: dict[Labels, list[float]] = {}
+        for point in cast(Vector, self.value(node.expr)):
+            if node.without:
+                kept = {k: v for k, v in point.labels.items() if k not in node.labels and k != _NOTHING}
+            else:
+                kept = {k: point.labels[k] for k in node.labels if k in point.labels}
+            groups.setdefault(key(kept), []).append(point.value)
+        fold: dict[str, Callable[[Sequence[float]], float]] = {
+            "sum": functions.total,
+            "avg": lambda values: functions.total(values) / len(values),
+            "max": functions.largest,
+            "min": functions.smallest,
+            "count": lambda values: float(len(values)),
+        }
+        return [Point(dict(labels), fold[node.op](values), self._time) for labels, values in groups.items()]
+
+    def _call(self, node: Call) -> Value:
+        name = node.function
+        args = [self.value(arg) for arg in node.args]
+        match name:
+            case "time":
+                return self._time
+            case "vector":
+                return [Point({}, cast(float, args[0]), self._time)]
+            case "scalar":
+                points = cast(Vector, args[0])
+                return points[0].value if len(points) == 1 else math.nan
+            case "absent" | "absent_over_time":
+                if args[0]:
+                    return []
+                return [Point(_named_by(node.args[0]), 1.0, self._time)]
+            case "histogram_quantile":
+                return self._histogram_quantile(cast(float, args[0]), cast(Vector, args[1]))
+            case "quantile_over_time":
+                q = cast(float, args[0])
+                return self._each_window(
+                    cast(list[Window], args[1]),
+                    lambda window: functions.quantile(q, [value for _, value in window.samples]),
+                )
+            case _ if isinstance(args[0], list) and type_of(node.args[0]) == RANGE:
+                return self._over(name, cast(list[Window], args[0]))
+            case _:
+                return self._simple(name, cast(Vector, args[0]), [cast(float, arg) for arg in args[1:]])
+
+    def _over(self, name: str, windows: list[Window]) -> Vector:
+        def value(window: Window) -> float | None:
+            if name in ("rate", "increase", "delta"):
+                grown = functions.extrapolated(
+                    window.samples, window.start, window.end, counter=name != "delta"
+                )
+                if grown is not None and name == "rate":
+                    grown /= window.end - window.start
+                return grown
+            if name == "irate":
+                return functions.instant_rate(window.samples)
+            return functions.OVER_TIME[name]([sample for _, sample in window.samples])
+
+        return self._each_window(windows, value, keep_name=name == "last_over_time")
+
+    def _each_window(
+        self,
+        windows: list[Window],
+        value: Callable[[Window], float | None],
+        keep_name: bool = False,
+    ) -> Vector:
+        results = [(window, value(window)) for window in windows]
+        return [
+            Point(window.labels if keep_name else _unnamed(window.labels), result, self._time)
+            for window, result in results
+            if result is not None
+        ]
+
+    def _simple(self, name: str, points: Vector, more: list[float]) -> Vector:
+        def value(point: Point) -> float:
+            match name:
+                case "abs":
+                    return abs(point.value)
+                case "ceil" | "floor" if not math.isfinite(point.value):
+                    return point.value
+                case "ceil":
+                    return float(math.ceil(point.value))
+                case "floor":
+                    return float(math.floor(point.value))
+                case "round":
+                    return functions.nearest(point.value, more[0] if more else 1.0)
+                case "clamp_min":
+                    return max(point.value, more[0]) if point.value == point.value else point.value
+                case "clamp_max":
+                    return min(point.value, more[0]) if point.value == point.value else point.value
+                case "timestamp":
+                    return point.time
+                case _:
+                    raise QueryError(f"function {name} is not implemented")
+
+        return [Point(_unnamed(point.labels), value(point), self._time) for point in points]
+
+    def _histogram_quantile(self, q: float, points: Vector) -> Vector:
+        groups: dict[Labels, list[tuple[float, float]]] = {}
+        for point in points:
+            try:
+                bound = float(point.labels["le"])
+            except (KeyError, ValueError):
+                continue  # as in Prometheus: what has no bound is no bucket
+            rest = {k: v for k, v in point.labels.items() if k not in ("le", _NOTHING)}
+            groups.setdefault(key(rest), []).append((bound, point.value))
+        return [
+            Point(dict(labels), functions.bucket_quantile(q, buckets), self._time)
+            for labels, buckets in groups.items()
+        ]
+
+    def _binary(self, node: Binary) -> Value:
+        left, right = self.value(node.left), self.value(node.right)
+        if isinstance(left, float) and isinstance(right, float):
+            return float(_apply(node.op, left, right))
+        if isinstance(left, list) and isinstance(right, list):
+            ours, theirs = cast(Vector, left), cast(Vector, right)
+            if node.op in SETS:
+                return self._set(node, ours, theirs)
+            return self._pairs(node, ours, theirs)
+        return self._with_scalar(node, left, right)
+
+    def _with_scalar(self, node: Binary, left: Value, right: Value) -> Vector:
+        points = cast(Vector, left if isinstance(left, list) else right)
+        result = []
+        for point in points:
+            a = point.value if isinstance(left, list) else cast(float, left)
+            b = cast(float, right) if isinstance(left, list) else point.value
+            result.extend(self._result(node, point, _apply(node.op, a, b), point.value))
+        return result
+
+    def _result(self, node: Binary, point: Point, value: float | bool, kept: float) -> Vector:
+        """A comparison without `bool` filters and keeps the sample; everything else makes a new one."""
+        if node.op in COMPARISONS and not node.as_bool:
+            return [Point(point.labels, kept, self._time)] if value else []
+        return [Point(_unnamed(point.labels), float(value), self._time)]
+
+    def _pairs(self, node: Binary, left: Vector, right: Vector) -> Vector:
+        signature = _signature(node)
+        others: dict[Labels, Point] = {}
+        for point in right:
+            mark = signature(point.labels)
+            if mark in others:
+                raise QueryError(
+                    f"found duplicate series for the match group {_braces(dict(mark))} on the right hand-side"
+                    " of the operation;many-to-many matching not allowed: matching labels must be unique on"
+                    " one side"
+                )
+            others[mark] = point
+        result: Vector = []
+        seen: set[Labels] = set()
+        for point in left:
+            mark = signature(point.labels)
+            if mark not in others:
+                continue
+            value = _apply(node.op, point.value, others[mark].value)
+            made = self._result(node, point, value, point.value)
+            if made and mark in seen:
+                raise QueryError(
+                    "multiple matches for labels: many-to-one matching must be explicit"
+                    " (group_left/group_right)"
+                )
+            if made:
+                seen.add(mark)
+            result.extend(Point(_matched_labels(node, each.labels), each.value, each.time) for each in made)
+        return result
+
+    @staticmethod
+    def _set(node: Binary, left: Vector, right: Vector) -> Vector:
+        signature = _signature(node)
+        if node.op == "or":
+            ours = {signature(point.labels) for point in left}
+            return left + [point for point in right if signature(point.labels) not in ours]
+        theirs = {signature(point.labels) for point in right}
+        wanted = node.op == "and"
+        return [point for point in left if (signature(point.labels) in theirs) == wanted]
+
+
+def _signature(node: Binary) -> Callable[[Mapping[str, str]], Labels]:
+    on, names = node.matching or (False, ())
+    if on:
+        return lambda labels: tuple(sorted((name, labels.get(name, "")) for name in names))
+    hidden = {*names, _NOTHING}
+    return lambda labels: tuple(sorted(pair for pair in labels.items() if pair[0] not in hidden))
+
+
+def _matched_labels(node: Binary, labels: Mapping[str, str]) -> Mapping[str, str]:
+    """One-to-one matching keeps the labels it matched on; a filtering comparison keeps the left side's name."""
+    on, names = node.matching or (False, ())
+    filters = node.op in COMPARISONS and not node.as_bool
+    kept = {*names, *({_NOTHING} if filters else ())}
+    if on:
+        return {k: v for k, v in labels.items() if k in kept}
+    return {k: v for k, v in labels.items() if k not in names}
+
+
+def _apply(op: str, a: float, b: float) -> float | bool:
+    match op:
+        case "+":
+            return a + b
+        case "-":
+            return a - b
+        case "*":
+            return a * b
+        case "/":
+            return _divide(a, b)
+        case "%":
+            return math.fmod(a, b) if b and math.isfinite(a) and not math.isnan(b) else math.nan
+        case "^":
+            return _power(a, b)
+        case "==":
+            return a == b
+        case "!=":
+            return a != b
+        case ">":
+            return a > b
+        case "<":
+            return a < b
+        case ">=":
+            return a >= b
+        case "<=":
+            return a <= b
+        case _:
+            raise QueryError(f"operator {op} is not implemented")
+
+
+def _divide(a: float, b: float) -> float:
+    if b:
+        return a / b
+    if a == 0 or math.isnan(a):
+        return math.nan
+    return math.copysign(math.inf, a) * math.copysign(1.0, b)
+
+
+def _power(a: float, b: float) -> float:
+    try:
+        return math.pow(a, b)
+    except ValueError:
+        return math.inf if a == 0 else math.nan
+    except OverflowError:
+        return math.inf
+
+
+def _unnamed(labels: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value for name, value in labels.items() if name != _NOTHING}
+
+
+def _named_by(node: Node) -> Mapping[str, str]:
+    """The labels absent() can know: those its selector sets with =."""
+    if not isinstance(node, Selector):
+        return {}
+    equal = [(m.label, m.value) for m in node.matchers if m.op == "=" and m.label != _NOTHING]
+    names = [m.label for m in node.matchers]
+    return {name: value for name, value in equal if value and names.count(name) == 1}
+
+
+def _refuse_duplicates(points: Vector) -> None:
+    seen = set()
+    for point in points:
+        mark = key(point.labels)
+        if mark in seen:
+            raise QueryError("vector cannot contain metrics with the same labelset")
+        seen.add(mark)
+
+
+def _braces(labels: Mapping[str, str]) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in sorted(labels.items())) + "}"

@@ -1,0 +1,138 @@
+"""Scraping: a task a target, what it stored last, and staleness when a target or a series goes away."""
+
+from __future__ import annotations
+
+import asyncio
+import time as clock_module
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+
+from slipway_sandbox.images.prometheus.discovery import Target
+from slipway_sandbox.images.prometheus.exposition import Malformed, samples
+from slipway_sandbox.images.prometheus.relabel import UnknownAction, relabel
+from slipway_sandbox.images.prometheus.storage import STALE, Labels, Storage, TooManySeries
+
+BODY_LIMIT = 16 << 20  # bytes of one page
+_ACCEPT = "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
+
+
+@dataclass
+class State:
+    """A target and how its last scrape went. Times are seconds since 1970, durations seconds."""
+
+    target: Target
+    health: str = "unknown"  # "up" or "down" once scraped
+    error: str = ""
+    last_scrape: float = 0.0
+    duration: float = 0.0
+    written: set[Labels] = field(default_factory=set)
+
+
+class Scraper:
+    """Keeps one scraping task for each of the targets it was last told of."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        session: aiohttp.ClientSession,
+        clock: Callable[[], float] = clock_module.time,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._storage, self._session, self._clock, self._sleep = storage, session, clock, sleep
+        self._tasks: dict[Target, asyncio.Task[None]] = {}
+        self.states: dict[Target, State] = {}
+
+    async def update(self, targets: Iterable[Target]) -> None:
+        """Scrape exactly these from now on; the series of a target that is gone end here.
+
+        Raises what ended a scraping task, if anything but `stop` did.
+        """
+        wanted = set(targets)
+        for task in self._tasks.values():
+            if task.done():
+                task.result()
+        for target in [known for known in self._tasks if known not in wanted]:
+            await self._stop(target)
+        for target in wanted - self._tasks.keys():
+            state = self.states[target] = State(target)
+            self._tasks[target] = asyncio.create_task(self._run(state))
+
+    async def stop(self) -> None:
+        await self.update(())
+
+    async def _stop(self, target: Target) -> None:
+        task = self._tasks.pop(target)
+        task.cancel()
+        await asyncio.wait([task])
+        state = self.states.pop(target)
+        # times are kept to the millisecond: the end must be told from the last sample
+        self._store(state, max(self._clock(), state.last_scrape + 0.001), {})
+
+    async def _run(self, state: State) -> None:
+        interval = state.target.interval
+        due = self._clock()
+        while True:
+            await self.scrape(state)
+            now = self._clock()
+            due = max(due + interval, now - interval)  # a slow target is not scraped twice at once
+            await self._sleep(max(0.0, due - now))
+
+    async def scrape(self, state: State) -> None:
+        """One scrape: store the page, or `up` 0 and the end of what the target had."""
+        target, start = state.target, self._clock()
+        scraped: dict[Labels, float] = {}
+        error = ""
+        try:
+            text = await self._fetch(target)
+            scraped = _labelled(target, text)
+        except (aiohttp.ClientError, TimeoutError, OSError, Malformed, UnknownAction) as failure:
+            error = str(failure) or type(failure).__name__
+        now = self._clock()
+        report = {"up": 0.0 if error else 1.0, "scrape_duration_seconds": now - start}
+        report["scrape_samples_scraped"] = float(len(scraped))
+        own = {tuple(sorted([("__name__", k), *target.labels])): v for k, v in report.items()}
+        try:
+            self._store(state, start, scraped | own)
+        except TooManySeries as failure:
+            error = str(failure)
+        state.health, state.error = ("down", error) if error else ("up", "")
+        state.last_scrape, state.duration = start, now - start
+
+    async def _fetch(self, target: Target) -> str:
+        timeout = aiohttp.ClientTimeout(total=target.timeout)
+        headers = {"Accept": _ACCEPT, "User-Agent": "Prometheus/3"}
+        async with self._session.get(target.url, timeout=timeout, headers=headers) as response:
+            if response.status != 200:
+                raise OSError(f"server returned HTTP status {response.status} {response.reason}")
+            body = bytearray()
+            async for chunk in response.content.iter_chunked(1 << 16):
+                body += chunk
+                if len(body) > BODY_LIMIT:
+                    raise OSError("body size limit exceeded")
+        return body.decode("utf-8", errors="replace")
+
+    def _store(self, state: State, time: float, values: Mapping[Labels, float]) -> None:
+        """Write the values, and an end mark for each series that had one before and has none now."""
+        gone = dict.fromkeys(state.written - values.keys(), STALE)
+        state.written = set(values)
+        self._storage.append(time, [*values.items(), *gone.items()])
+
+
+def _labelled(target: Target, text: str) -> dict[Labels, float]:
+    """The page's samples with the target's labels. Raises Malformed, UnknownAction."""
+    result: dict[Labels, float] = {}
+    for name, own, value in samples(text):
+        labels = {k: v for k, v in own.items() if v}
+        for label, said in target.labels:
+            if label in labels and target.honor_labels:
+                continue
+            if label in labels:
+                labels[f"exported_{label}"] = labels[label]
+            labels[label] = said
+        labels["__name__"] = name
+        kept = relabel(labels, target.rules) if target.rules else labels
+        if kept is not None:
+            result[tuple(sorted(kept.items()))] = value
+    return result

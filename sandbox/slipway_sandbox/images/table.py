@@ -1,0 +1,176 @@
+"""Which local program stands for which container image. The only place that knows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_PYTHON = (sys.executable,)
+_SHELLS: Mapping[str, tuple[str, ...]] = {"sh": ("/bin/sh",), "bash": ("/bin/bash",)}
+_PYTHONS: Mapping[str, tuple[str, ...]] = {"python3": _PYTHON, "python": _PYTHON}
+# The pause container sleeps until it is told to end, and ends well.
+_PAUSE = (*_PYTHON, "-I", "-S", "-c", "import signal as s; s.sigwait({s.SIGTERM, s.SIGINT})")
+_COREUTILS = (
+    "cat",
+    "echo",
+    "sleep",
+    "true",
+    "false",
+    "ls",
+    "env",
+    "date",
+    "touch",
+    "mkdir",
+    "rm",
+    "test",
+    "printf",
+)
+
+
+def _module(name: str) -> tuple[str, ...]:
+    return (*_PYTHON, "-m", f"slipway_sandbox.images.{name}")
+
+
+def _files(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """Programs of this machine's /bin or /usr/bin, those that are there."""
+    folders = (Path("/bin"), Path("/usr/bin"))
+    found = {name: next((f / name for f in folders if (f / name).exists()), None) for name in names}
+    return {name: (str(path),) for name, path in found.items() if path}
+
+
+@dataclass(frozen=True)
+class Image:
+    """`entrypoint` and `arguments` are ENTRYPOINT and CMD; `programs` maps a pod's argv[0] to the real argv's beginning."""
+
+    name: str
+    entrypoint: tuple[str, ...]
+    arguments: tuple[str, ...] = ()
+    programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    size_bytes: int = 50_000_000
+    # Options a program has without being told, said aloud: a mount that covers such a path is only found in arguments.
+    defaults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    stop_signal: signal.Signals = signal.SIGTERM  # the image's STOPSIGNAL, which the runtime sends first
+
+    def program(self, name: str) -> tuple[str, ...] | None:
+        """What really runs for `name`, given bare or as a path; None where the image has no such program."""
+        return self.programs.get(name) or self.programs.get(name.rpartition("/")[2])
+
+    def defaults_of(self, name: str) -> tuple[str, ...]:
+        """The options that go before a program's own arguments."""
+        return self.defaults.get(name.rpartition("/")[2], ())
+
+    def argv(self, command: list[str] | None, args: list[str] | None) -> list[str]:
+        """A pod's command and args over the image's own, by the rules of the Kubernetes API."""
+        if command:
+            return [*command, *(args or ())]
+        return [*self.entrypoint, *(args or self.arguments)]
+
+    def shims(self, folder: Path) -> Path:
+        """A folder for PATH with the image's programs, for what a shell inside the pod calls by name."""
+        shims = folder / re.sub(r"[^a-z0-9.]+", "-", self.name)
+        shims.mkdir(parents=True, exist_ok=True)
+        for name, real in self.programs.items():
+            shim = shims / name
+            # A link would not do: Python finds its virtual environment beside the path it was called by.
+            script = f'#!/bin/sh\nexec {shlex.join(real)} "$@"\n'
+            if "/" not in name and (not shim.exists() or shim.read_text() != script):
+                partial = shims / f".{name}.partial"
+                partial.write_text(script)
+                partial.chmod(0o755)
+                partial.replace(shim)
+        return shims
+
+
+_IMAGES = {
+    image.name: image
+    for image in (
+        Image(
+            "vllm/vllm-openai",
+            ("vllm", "serve"),
+            programs={"vllm": _module("vllm"), **_PYTHONS, **_SHELLS, **_files(_COREUTILS)},
+            size_bytes=10_300_000_000,
+        ),
+        *(
+            Image(
+                name,
+                ("nginx",),
+                ("-g", "daemon off;"),
+                {"nginx": _module("nginx"), **_SHELLS, **_files(_COREUTILS)},
+                72_000_000,
+                {"nginx": ("-c", "/etc/nginx/nginx.conf")},
+                signal.SIGQUIT,
+            )
+            for name in ("nginx", "nginxinc/nginx-unprivileged")
+        ),
+        Image(
+            "nvcr.io/nvidia/k8s-device-plugin",
+            ("nvidia-device-plugin",),
+            programs={"nvidia-device-plugin": _module("device_plugin")},
+            size_bytes=180_000_000,
+        ),
+        Image(
+            "nvcr.io/nvidia/k8s/dcgm-exporter",
+            ("dcgm-exporter",),
+            programs={"dcgm-exporter": _module("dcgm_exporter")},
+            size_bytes=400_000_000,
+        ),
+        Image(
+            "ghcr.io/kedacore/keda",
+            ("keda",),
+            programs={"keda": _module("keda")},
+            size_bytes=105_000_000,
+        ),
+        Image(
+            "public.ecr.aws/karpenter/controller",
+            ("controller",),
+            programs={"controller": _module("karpenter")},
+            size_bytes=60_000_000,
+        ),
+        Image(
+            "quay.io/prometheus/prometheus",
+            ("prometheus",),
+            (
+                "--config.file=/etc/prometheus/prometheus.yml",
+                "--storage.tsdb.path=/prometheus",
+            ),
+            {"prometheus": _module("prometheus")},
+            110_000_000,
+        ),
+        Image("registry.k8s.io/pause", ("pause",), programs={"pause": _PAUSE}, size_bytes=320_000),
+        Image(
+            "public.ecr.aws/docker/library/busybox",
+            (),
+            ("sh",),
+            {**_SHELLS, **_files(_COREUTILS)},
+            4_300_000,
+        ),
+    )
+}
+
+
+def repository(image: str) -> str:
+    """An image reference without tag and digest, Docker Hub's own prefixes taken off."""
+    name = image.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    name = head + slash + last.partition(":")[0]
+    for prefix in ("docker.io/library/", "index.docker.io/", "docker.io/"):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def resolve(image: str) -> Image | None:
+    """What stands for `image`, any tag or digest of it; None where no registry of the sandbox knows it."""
+    return _IMAGES.get(repository(image))
+
+
+def image_id(image: str) -> str:
+    """The digest reference a runtime reports. A tag's digest is made from its name: the same tag, the same bytes."""
+    if "@" in image:
+        return f"{repository(image)}@{image.partition('@')[2]}"
+    return f"{repository(image)}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"

@@ -1,0 +1,383 @@
+"""The scheduler: a batch of bounded size, a FIFO queue before it, and token times that do not drift.
+
+Token i of a sequence is due at `scheduled + first + i * inter`, whatever happened to token i - 1. A stream that wakes up
+late hands out everything that is due in one step, as vLLM coalesces chunks under load.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from slipway_sandbox.images.vllm.metrics import EngineMetrics
+from slipway_sandbox.images.vllm.text import Continuation, Text
+from slipway_sandbox.settings import EngineTiming
+
+PREFILL_TOKENS_PER_UNIT: Final = 8192  # a prompt of this many tokens doubles the time to first token
+BATCH_PER_UNIT: Final = 512  # so does a batch of this many sequences
+MAX_CACHED_BLOCKS: Final = 65_536  # bounds the prefix cache's own memory (about 8 MB)
+
+
+class QueueOverflow(Exception):
+    """`--max-num-queued-reqs` or `--max-num-queued-tokens` would be exceeded; the message is the client's."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The engine is currently busy and cannot accept new requests. Please try again later or on a different "
+            "instance."
+        )
+
+
+class EngineStopped(Exception):
+    """The engine is shutting down; what a real API server then answers with a 500."""
+
+    def __init__(self) -> None:
+        super().__init__("cannot schedule new futures after shutdown")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the command line bounds. Tokens, sequences, and blocks of `block_size` tokens."""
+
+    max_num_seqs: int
+    kv_tokens: int
+    block_size: int
+    prefix_caching: bool
+    max_num_queued_reqs: int | None
+    max_num_queued_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """What of a request decides when a sequence ends. `seed` and `choice` pick its content."""
+
+    max_tokens: int
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    stop: tuple[str, ...] = ()
+    stop_token_ids: frozenset[int] = frozenset()
+    include_stop_str: bool = False
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Text and tokens that are new since the last step; `finish_reason` on the last one."""
+
+    text: str
+    tokens: int
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+
+
+@dataclass(slots=True)
+class _Sequence:
+    prompt_tokens: int
+    reserved_blocks: int
+    tokens: int = 0
+    prefilled: bool = False
+
+
+class Engine:
+    """`generate` yields the steps of one sequence. Times are `clock`'s, in seconds."""
+
+    def __init__(
+        self,
+        text: Text,
+        timing: EngineTiming,
+        limits: Limits,
+        metrics: EngineMetrics,
+        clock: Callable[[], float],
+    ) -> None:
+        self.text, self.timing, self.limits, self.metrics = text, timing, limits, metrics
+        self._clock = clock
+        self._batch: dict[int, _Sequence] = {}
+        self._waiting: deque[tuple[_Sequence, asyncio.Future[None]]] = deque()
+        self._free_blocks = limits.kv_tokens // limits.block_size
+        self._all_blocks = max(self._free_blocks, 1)
+        self._prefixes: OrderedDict[int, None] = OrderedDict()
+        self._busy_since: float | None = None
+        self._busy_seconds = 0.0
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._never = asyncio.Event()
+        self.stopping = False
+        self._frozen = False
+
+    @property
+    def running(self) -> int:
+        return len(self._batch)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def kv_usage(self) -> float:
+        """The share of KV blocks that hold tokens, 0 to 1."""
+        size = self.limits.block_size
+        return sum(-(-(s.prompt_tokens + s.tokens) // size) for s in self._batch.values()) / self._all_blocks
+
+    def busy_seconds(self) -> float:
+        """Seconds so far in which at least one sequence was running."""
+        now = self._clock()
+        return self._busy_seconds + (now - self._busy_since if self._busy_since is not None else 0.0)
+
+    def check_admission(self, sequences: int) -> None:
+        """Raises EngineStopped or QueueOverflow. The limit counts waiting and running, as vLLM's does."""
+        if self.stopping:
+            raise EngineStopped
+        limits = self.limits
+        unfinished = self.running + self.waiting
+        if limits.max_num_queued_reqs is not None and unfinished + sequences > limits.max_num_queued_reqs:
+            self.metrics.count("admission_rejections", label="max_num_queued_reqs")
+            raise QueueOverflow
+        if limits.max_num_queued_tokens is not None:
+            prefilling = [s for s in self._batch.values() if not s.prefilled] + [s for s, _ in self._waiting]
+            if sum(s.prompt_tokens for s in prefilling) >= limits.max_num_queued_tokens:
+                self.metrics.count("admission_rejections", label="max_num_queued_tokens")
+                raise QueueOverflow
+
+    def refresh_gauges(self) -> None:
+        gauges = self.metrics.gauges
+        gauges["num_requests_running", ""] = self.running
+        gauges["num_requests_waiting", ""] = self.waiting
+        gauges["num_requests_waiting_by_reason", "capacity"] = self.waiting
+        gauges["kv_cache_usage_perc", ""] = self.kv_usage()
+
+    async def generate(
+        self,
+        prompt: Sequence[int],
+        sampling: Sampling,
+        *,
+        choice: int = 0,
+        n: int = 1,
+        extra_first_seconds: float = 0.0,
+    ) -> AsyncGenerator[Step, None]:
+        """The steps of one sequence, from the queue to its end. Cancelling it frees its place."""
+        arrived = self._clock()
+        blocks = -(-(len(prompt) + sampling.max_tokens) // self.limits.block_size)
+        sequence = _Sequence(len(prompt), blocks)
+        await self._admit(sequence)
+        try:
+            scheduled = self._clock()
+            cached = self._lookup_prefix(prompt)
+            first = self._first_token_seconds(len(prompt) - cached) + extra_first_seconds
+            writer = _Writer(self.text, prompt, sampling, choice)
+            due, last, started = scheduled + first, 0.0, False
+            while True:
+                await self._sleep_until(due)
+                now = self._clock()
+                count = max(1, 1 + int((now - due) / self.timing.inter_token_seconds))
+                step = writer.take(count)
+                due += step.tokens * self.timing.inter_token_seconds
+                sequence.tokens += step.tokens
+                if not started:
+                    started, sequence.prefilled, last = True, True, now
+                    first_at = now
+                    self._count_prefill(len(prompt), cached, now - arrived, step.tokens)
+                else:
+                    self._count_decode(step.tokens, now - last)
+                    last = now
+                if step.finish_reason:
+                    self._count_finished(
+                        sequence, sampling, n, step.finish_reason, arrived, scheduled, first_at, now
+                    )
+                    self._release(sequence)
+                    yield step
+                    return
+                yield step
+        finally:
+            self._release(sequence)
+
+    async def hang(self) -> None:
+        """Never returns: what a stalled stream does until its client gives up."""
+        await self._never.wait()
+
+    async def drain(self, timeout: float) -> bool:
+        """Refuse new requests and let the others finish; False when some had not after `timeout` seconds."""
+        self.stopping = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def freeze(self) -> None:
+        """The engine is gone: no stream gets another token, nor its end."""
+        self.stopping = self._frozen = True
+
+    async def _sleep_until(self, due: float) -> None:
+        await asyncio.sleep(max(due - self._clock(), 0.0))
+        if self._frozen:
+            await self.hang()
+
+    def _first_token_seconds(self, tokens: int) -> float:
+        growth = tokens / PREFILL_TOKENS_PER_UNIT + (self.running - 1) / BATCH_PER_UNIT
+        return self.timing.first_token_seconds * (1.0 + growth)
+
+    async def _admit(self, sequence: _Sequence) -> None:
+        self._idle.clear()
+        if not self._waiting and self._fits(sequence):
+            self._start(sequence)
+            return
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        entry = (sequence, place)
+        self._waiting.append(entry)
+        try:
+            await place
+        except asyncio.CancelledError:
+            if id(sequence) in self._batch:
+                self._release(sequence)
+            else:
+                self._waiting.remove(entry)
+                self._note_idle()
+            raise
+
+    def _fits(self, sequence: _Sequence) -> bool:
+        return self.running < self.limits.max_num_seqs and sequence.reserved_blocks <= self._free_blocks
+
+    def _start(self, sequence: _Sequence) -> None:
+        if not self._batch:
+            self._busy_since = self._clock()
+        self._batch[id(sequence)] = sequence
+        self._free_blocks -= sequence.reserved_blocks
+
+    def _release(self, sequence: _Sequence) -> None:
+        if self._batch.pop(id(sequence), None) is None:
+            return
+        self._free_blocks += sequence.reserved_blocks
+        while self._waiting and self._fits(self._waiting[0][0]):
+            waiter, place = self._waiting.popleft()
+            if place.cancelled():
+                continue
+            self._start(waiter)
+            place.set_result(None)
+        if not self._batch and self._busy_since is not None:
+            self._busy_seconds += self._clock() - self._busy_since
+            self._busy_since = None
+        self._note_idle()
+
+    def _note_idle(self) -> None:
+        if not self._batch and not self._waiting:
+            self._idle.set()
+
+    def _lookup_prefix(self, prompt: Sequence[int]) -> int:
+        """How many tokens of the prompt are cached in full blocks; the last token is always computed."""
+        if not self.limits.prefix_caching:
+            return 0
+        size, chain, hits, matching = self.limits.block_size, 0, 0, True
+        for start in range(0, len(prompt) - size + 1, size):
+            chain = hash((chain, tuple(prompt[start : start + size])))
+            matching = matching and chain in self._prefixes and start + size < len(prompt)
+            hits += size if matching else 0
+            self._prefixes[chain] = None
+            self._prefixes.move_to_end(chain)
+        while len(self._prefixes) > min(self._all_blocks, MAX_CACHED_BLOCKS):
+            self._prefixes.popitem(last=False)
+        return hits
+
+    def _count_prefill(self, prompt: int, cached: int, seconds: float, tokens: int) -> None:
+        metrics = self.metrics
+        metrics.count("prompt_tokens", prompt)
+        metrics.count("prompt_tokens_by_source", prompt - cached, "local_compute")
+        metrics.count("prompt_tokens_by_source", cached, "local_cache_hit")
+        metrics.count("prompt_tokens_cached", cached)
+        metrics.count("prompt_tokens_cached_by_source", cached, "device")
+        if self.limits.prefix_caching:
+            metrics.count("prefix_cache_queries", prompt)
+            metrics.count("prefix_cache_hits", cached)
+        metrics.count("generation_tokens", tokens)
+        metrics.observe("time_to_first_token_seconds", seconds)
+        metrics.observe("request_prefill_kv_computed_tokens", prompt - cached)
+        metrics.observe("iteration_tokens_total", prompt - cached + tokens)
+
+    def _count_decode(self, tokens: int, gap: float) -> None:
+        self.metrics.count("generation_tokens", tokens)
+        self.metrics.observe("inter_token_latency_seconds", gap / tokens, tokens)
+        self.metrics.observe("iteration_tokens_total", 1, tokens)
+
+    def _count_finished(
+        self,
+        sequence: _Sequence,
+        sampling: Sampling,
+        n: int,
+        reason: str,
+        arrived: float,
+        scheduled: float,
+        first_at: float,
+        now: float,
+    ) -> None:
+        observe = self.metrics.observe
+        self.metrics.count("request_success", label=reason)
+        observe("request_prompt_tokens", sequence.prompt_tokens)
+        observe("request_generation_tokens", sequence.tokens)
+        observe("request_max_num_generation_tokens", sequence.tokens)
+        observe("request_params_n", n)
+        observe("request_params_max_tokens", sampling.max_tokens)
+        observe("request_num_preemptions", 0)
+        observe("e2e_request_latency_seconds", now - arrived)
+        observe("request_queue_time_seconds", scheduled - arrived)
+        observe("request_inference_time_seconds", now - scheduled)
+        observe("request_prefill_time_seconds", first_at - scheduled)
+        observe("request_decode_time_seconds", now - first_at)
+        gaps = sequence.tokens - 1
+        observe("request_time_per_output_token_seconds", (now - first_at) / gaps if gaps else 0.0)
+
+
+class _Writer:
+    """Turns tokens into text: stop strings, the end of sequence, and what is held back until it is certain."""
+
+    def __init__(self, text: Text, prompt: Sequence[int], sampling: Sampling, choice: int) -> None:
+        self._sampling = sampling
+        self._continuation = Continuation(text, prompt, sampling.seed, choice)
+        self._eos = text.eos_token_id
+        self._tokens = 0
+        self._output, self._sent = "", 0
+        # a stop string may be half written: its beginning must not go out
+        held = max(map(len, sampling.stop), default=1) - 1
+        self._held = 0 if sampling.include_stop_str else held
+        natural = max(self._continuation.natural_length, sampling.min_tokens + 1)
+        self._natural = None if sampling.ignore_eos or self._eos is None else natural
+
+    def take(self, count: int) -> Step:
+        """Up to `count` tokens; fewer when the sequence ends."""
+        for taken in range(1, count + 1):
+            if ended := self._advance():
+                reason, why = ended
+                return Step(self._emit(final=True), taken, reason, why)
+        return Step(self._emit(final=False), count)
+
+    def _advance(self) -> tuple[str, str | int | None] | None:
+        self._tokens += 1
+        sampling = self._sampling
+        if self._natural is not None and self._tokens >= self._natural:
+            return "stop", None
+        token, text = self._continuation.next()
+        before = len(self._output)
+        self._output += text
+        if self._tokens > sampling.min_tokens:
+            if token in sampling.stop_token_ids:
+                return "stop", token
+            if (stop := self._stop_string(before)) is not None:
+                return "stop", stop
+        return ("length", None) if self._tokens >= sampling.max_tokens else None
+
+    def _stop_string(self, before: int) -> str | None:
+        best: tuple[int, str] | None = None
+        for stop in self._sampling.stop:
+            found = self._output.find(stop, max(before - len(stop) + 1, 0))
+            if found >= 0 and (best is None or found < best[0]):
+                best = found, stop
+        if best is None:
+            return None
+        found, stop = best
+        self._output = self._output[: found + (len(stop) if self._sampling.include_stop_str else 0)]
+        return stop
+
+    def _emit(self, *, final: bool) -> str:
+        end = len(self._output) if final else max(len(self._output) - self._held, self._sent)
+        text, self._sent = self._output[self._sent : end], max(end, self._sent)
+        return text

@@ -1,0 +1,88 @@
+"""How a stored object leaves the server: in the version and the form (object, Table, metadata alone) asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from slipway_sandbox.kubernetes import events, tables
+from slipway_sandbox.kubernetes.listing import Page
+from slipway_sandbox.kubernetes.resources import Resource
+from slipway_sandbox.kubernetes.store import Object, Stored, encode
+
+
+def convert(resource: Resource, object_: Object) -> Object:
+    """The object in the version it was asked in. Custom resources differ between versions in nothing else."""
+    if object_["apiVersion"] == resource.api_version:
+        return object_
+    if resource.group == "events.k8s.io":
+        return events.from_core(object_)
+    return object_ | {"apiVersion": resource.api_version}
+
+
+@dataclass(frozen=True)
+class Presenter:
+    """`form` is "", `Table` or `PartialObjectMetadata(List)`; `include` is a Table's includeObject."""
+
+    resource: Resource
+    form: str
+    include: str
+    age_of: Callable[[str], str]
+
+    def one(self, stored: Stored) -> bytes:
+        if self.form == "Table":
+            return encode(self._table([stored], stored.metadata.get("resourceVersion", "")))
+        if self.form:
+            return encode(partial(stored.object))
+        if stored.object["apiVersion"] == self.resource.api_version:
+            return stored.encoded
+        return encode(convert(self.resource, stored.object))
+
+    def list(self, page: Page) -> bytes:
+        metadata: Object = {"resourceVersion": str(page.revision)}
+        if page.continue_token or (self.resource.custom is not None and not self.form):
+            metadata["continue"] = page.continue_token
+        if page.remaining is not None:
+            metadata["remainingItemCount"] = page.remaining
+        if self.form == "Table":
+            table = self._table(page.items, str(page.revision))
+            table["metadata"] = metadata
+            return encode(table)
+        if self.form:
+            head = {"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}
+            return encode(head | {"items": [partial(stored.object) for stored in page.items]})
+        head = {
+            "kind": self.resource.list_kind,
+            "apiVersion": self.resource.api_version,
+            "metadata": metadata,
+        }
+        return encode(head)[:-1] + b',"items":[' + b",".join(self._items(page.items)) + b"]}"
+
+    def _items(self, items: Iterable[Stored]) -> Iterable[bytes]:
+        if self.resource.custom is not None:  # untyped: every item says what it is
+            return (self.one(stored) for stored in items)
+        if self.resource.group == "events.k8s.io":
+            return (Stored(events.from_core(stored.object)).encoded_item for stored in items)
+        return (stored.encoded_item for stored in items)
+
+    def _table(self, items: Iterable[Stored], revision: str) -> Object:
+        columns, cells = tables.layout(self.resource, self.age_of)
+        rows = []
+        for stored in items:
+            row: Object = {"cells": cells(stored.object)}
+            if self.include == "Object":
+                row["object"] = convert(self.resource, stored.object)
+            elif self.include != "None":
+                row["object"] = partial(stored.object)
+            rows.append(row)
+        return {
+            "kind": "Table",
+            "apiVersion": "meta.k8s.io/v1",
+            "metadata": {"resourceVersion": revision},
+            "columnDefinitions": columns,
+            "rows": rows,
+        }
+
+
+def partial(object_: Object) -> Object:
+    return {"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object_["metadata"]}

@@ -1,0 +1,242 @@
+"""Forwarding: container logs from the node's kubelet, and HTTP to services, pods and nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import aiohttp
+from aiohttp import web
+
+from slipway_sandbox.kubernetes import errors
+from slipway_sandbox.kubernetes.objects import Objects
+from slipway_sandbox.kubernetes.store import Object
+
+CONNECT_SECONDS = 10.0
+_LOG_OPTIONS = ("tailLines", "previous", "follow", "timestamps", "limitBytes", "sinceSeconds", "sinceTime")
+# Meant for one connection, not for the message (RFC 9110, 7.6.1); the caller's credentials are the server's alone.
+NOT_FORWARDED = frozenset(
+    [
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "host",
+        "authorization",
+    ]
+)
+
+
+class Reader(Protocol):
+    """Where the objects are read that say where to connect to."""
+
+    async def read(self, plural: str, namespace: str | None, name: str) -> Object:
+        """One pod, service or node. Raises ApiStatus."""
+
+    async def slices(self, namespace: str, service: str) -> list[Object]:
+        """The EndpointSlices of one service."""
+
+
+class StoredObjects:
+    """The embedded server's own."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+
+    async def read(self, plural: str, namespace: str | None, name: str) -> Object:
+        return self._objects.get(self._objects.registry.core(plural), namespace, name).object
+
+    async def slices(self, namespace: str, service: str) -> list[Object]:
+        return [
+            stored.object
+            for stored in self._objects.store.all(("discovery.k8s.io", "endpointslices"))
+            if stored.metadata["namespace"] == namespace
+            and (stored.metadata.get("labels") or {}).get("kubernetes.io/service-name") == service
+        ]
+
+
+class Proxy:
+    """`start` and `stop` open and close the pool of outgoing connections."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._session: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+        self._session = aiohttp.ClientSession(
+            timeout=timeout, auto_decompress=False, connector=aiohttp.TCPConnector(limit=0)
+        )
+
+    async def stop(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    # ------------------------------------------------------------------------------------------ logs
+
+    async def log(self, request: web.Request, namespace: str | None, name: str) -> web.StreamResponse:
+        """`GET pods/NAME/log`. Raises ApiStatus 400 (which container?), 404, 500 where the kubelet is silent."""
+        pod = await self._reader.read("pods", namespace, name)
+        container = _container(pod, request.query.get("container"))
+        node_name = pod["spec"].get("nodeName")
+        if not node_name:
+            return web.Response(status=204)
+        root = await self._kubelet(node_name)
+        metadata = pod["metadata"]
+        url = f"{root}/containerLogs/{metadata['namespace']}/{metadata['name']}/{container}"
+        options = {key: request.query[key] for key in _LOG_OPTIONS if key in request.query}
+        return await self._forward(request, "GET", url, options, kubelet=True)
+
+    async def _kubelet(self, node_name: str) -> str:
+        status = (await self._reader.read("nodes", None, node_name)).get("status", {})
+        port = ((status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}).get("Port")
+        address = next(
+            (a["address"] for a in status.get("addresses") or [] if a["type"] == "InternalIP"), None
+        )
+        if not address or not port:
+            raise errors.internal(
+                f"no preferred addresses found; known addresses: {status.get('addresses') or []}"
+            )
+        return f"http://{address}:{port}"
+
+    # ------------------------------------------------------------------------------------------ proxies
+
+    async def forward(
+        self, request: web.Request, plural: str, namespace: str | None, target: str, rest: str
+    ) -> web.StreamResponse:
+        """`…/proxy/REST` of a service, a pod or a node, `target` as [scheme:]name[:port]. Raises ApiStatus 404 or 503."""
+        scheme, name, port = _split(target)
+        if scheme not in ("", "http"):
+            raise errors.bad_request(f'invalid scheme "{scheme}": only http is forwarded')
+        if plural == "services":
+            root = await self._service(str(namespace), name, port)
+        elif plural == "pods":
+            root = await self._pod(namespace, name, port)
+        else:
+            root = await self._kubelet(name)
+        return await self._forward(request, request.method, f"{root}/{rest}", dict(request.query))
+
+    async def _pod(self, namespace: str | None, name: str, port: str) -> str:
+        pod = await self._reader.read("pods", namespace, name)
+        address = (pod.get("status") or {}).get("podIP")
+        if not address:
+            raise errors.bad_request(f'address not allowed: pod "{name}" has no address yet')
+        declared = [p for c in pod["spec"]["containers"] for p in c.get("ports") or []]
+        if not port:
+            port = str(declared[0]["containerPort"]) if declared else "80"
+        elif not port.isdigit():
+            named = [p["containerPort"] for p in declared if p.get("name") == port]
+            if not named:
+                raise errors.unavailable(f'no port named "{port}" in pod "{name}"')
+            port = str(named[0])
+        return f"http://{address}:{port}"
+
+    async def _service(self, namespace: str, name: str, port: str) -> str:
+        service = await self._reader.read("services", namespace, name)
+        ports = service["spec"].get("ports") or []
+        if not port:
+            if len(ports) != 1:
+                raise errors.unavailable(
+                    f'service "{name}" has {len(ports)} ports: name one, as in {name}:PORT'
+                )
+            chosen = ports[0]
+        else:
+            found = [p for p in ports if port in (p.get("name"), str(p["port"]))]
+            if not found:
+                raise errors.unavailable(f'no service port "{port}" found for service "{name}"')
+            chosen = found[0]
+        slices = await self._reader.slices(namespace, name)
+        for address, number in _endpoints(slices, chosen.get("name", "")):
+            return f"http://{address}:{number}"
+        raise errors.unavailable(f'no endpoints available for service "{name}"')
+
+    # ------------------------------------------------------------------------------------------ the wire
+
+    async def _forward(
+        self, request: web.Request, method: str, url: str, query: dict[str, str], *, kubelet: bool = False
+    ) -> web.StreamResponse:
+        """Send the request on and stream the answer back. Raises ApiStatus where nobody answers."""
+        assert self._session is not None, "the proxy was not started"
+        headers = {k: v for k, v in request.headers.items() if k.lower() not in NOT_FORWARDED}
+        body = request.content if request.can_read_body else None
+        try:
+            upstream = await self._session.request(
+                method, url, params=query, headers=headers, data=body, allow_redirects=False
+            )
+        except (aiohttp.ClientError, TimeoutError) as failure:
+            if kubelet:
+                raise errors.internal(f'Get "{url}": {failure}') from None
+            raise errors.unavailable(f"error trying to reach service: {failure}") from None
+        try:
+            if kubelet and upstream.status >= 400:
+                raise _kubelet_refusal(upstream.status, await upstream.text())
+            return await self._stream(request, upstream)
+        finally:
+            upstream.close()
+
+    async def _stream(self, request: web.Request, upstream: aiohttp.ClientResponse) -> web.StreamResponse:
+        headers = {k: v for k, v in upstream.headers.items() if k.lower() not in NOT_FORWARDED}
+        response = web.StreamResponse(status=upstream.status, headers=headers)
+        await response.prepare(request)
+        try:
+            async for chunk in upstream.content.iter_any():
+                await response.write(chunk)
+            await response.write_eof()
+        except (ConnectionResetError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+            # One side hung up in the middle: cut the other off too, so that it cannot take this for the end.
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+
+def _endpoints(slices: Iterable[Object], port: str) -> list[tuple[str, int]]:
+    """Ready addresses behind one port of a service."""
+    found = []
+    for one in slices:
+        numbers = [p["port"] for p in one.get("ports") or [] if (p.get("name") or "") == port]
+        for endpoint in one.get("endpoints") or []:
+            if (endpoint.get("conditions") or {}).get("ready", True):
+                found += [(address, number) for address in endpoint["addresses"] for number in numbers]
+    return sorted(found)
+
+
+def _split(name: str) -> tuple[str, str, str]:
+    """[scheme:]name[:port] -> (scheme, name, port)."""
+    parts = name.split(":")
+    if len(parts) == 3:
+        return parts[0], parts[1], parts[2]
+    return "", parts[0], parts[1] if len(parts) == 2 else ""
+
+
+def _container(pod: Object, wanted: str | None) -> str:
+    spec = pod["spec"]
+    names = [c["name"] for c in spec["containers"]]
+    inits = [c["name"] for c in spec.get("initContainers") or []]
+    name = pod["metadata"]["name"]
+    if not wanted:
+        if len(names) == 1:
+            return str(names[0])
+        listed = " ".join(names) + (f"] or one of the init containers: [{' '.join(inits)}" if inits else "")
+        raise errors.bad_request(
+            f"a container name must be specified for pod {name}, choose one of: [{listed}]"
+        )
+    if wanted not in names + inits:
+        raise errors.bad_request(f"container {wanted} is not valid for pod {name}")
+    return wanted
+
+
+def _kubelet_refusal(code: int, text: str) -> errors.ApiStatus:
+    details: dict[str, Any] = {"causes": [{"reason": "UnexpectedServerResponse", "message": text}]}
+    reasons = {400: "BadRequest", 404: "NotFound"}
+    if code in reasons:
+        return errors.ApiStatus(code, reasons[code], text.strip(), details=details)
+    return errors.ApiStatus(
+        500,
+        "InternalError",
+        f"an error on the server ({text.strip()!r}) has prevented the request from succeeding",
+        details=details,
+    )

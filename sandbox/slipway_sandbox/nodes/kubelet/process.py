@@ -1,0 +1,155 @@
+"""Local processes standing for containers: each its own group, its output to a log, its end never missed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+from slipway_sandbox.nodes import guard
+from slipway_sandbox.nodes.kubelet.logs import ContainerLog
+
+# How long after a process's end its pipes may still deliver what it wrote: only a stray child could hold them longer.
+DRAIN_SECONDS = 0.5
+
+
+class ProcessGuard:
+    """The process that kills every pod process when this one dies by kill -9 (see `slipway_sandbox.nodes.guard`)."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+        self.groups: set[int] = set()
+
+    def open(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", guard.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+            env={},
+        )
+
+    def close(self) -> None:
+        """End the guard; what is still registered dies with it."""
+        if self._process and self._process.stdin:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+            self._process.wait(timeout=5)
+
+    def add(self, group: int) -> None:
+        self.groups.add(group)
+        self._tell(f"+{group}\n")
+
+    def remove(self, group: int) -> None:
+        self.groups.discard(group)
+        self._tell(f"-{group}\n")
+
+    def _tell(self, line: str) -> None:
+        """Raises BrokenPipeError when someone killed the guard: no pod may start unguarded."""
+        if self._process is None or self._process.stdin is None or self._process.stdin.closed:
+            raise BrokenPipeError("the process guard does not run")
+        os.write(self._process.stdin.fileno(), line.encode())
+
+
+class ContainerProcess(asyncio.SubprocessProtocol):
+    """One started process. `exited` resolves to its return code, -N after signal N, once its output is in the log too."""
+
+    def __init__(self, guard: ProcessGuard, log: ContainerLog) -> None:
+        self._guard = guard
+        self._log = log
+        self._transport: asyncio.SubprocessTransport | None = None
+        self._code: int | None = None
+        self.pid = 0
+        self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.SubprocessTransport, transport)
+        self.pid = self._transport.get_pid()
+
+    def watch(self) -> None:
+        """Tell the guard of a process that still runs. Raises BrokenPipeError."""
+        if self._code is None:
+            self._guard.add(self.pid)
+
+    def pipe_data_received(self, fd: int, data: bytes) -> None:
+        self._log.feed(fd, data)
+
+    def process_exited(self) -> None:
+        assert self._transport is not None
+        self._code = self._transport.get_returncode()
+        self.kill_group(signal.SIGKILL)  # a container ends with its first process, whatever that one started
+        with contextlib.suppress(BrokenPipeError):  # a dead guard stops the next start, and no end
+            self._guard.remove(self.pid)
+        asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._finish)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Process ended and both pipes are at their end."""
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.exited.done() or self._code is None:
+            return
+        self._log.end()
+        self.exited.set_result(self._code)
+        if self._transport:
+            self._transport.close()
+
+    def signal(self, number: int) -> None:
+        """To the container's first process only, as a runtime does."""
+        if self._code is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    def kill_group(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, number)
+
+
+async def start(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    directory: Path,
+    log: ContainerLog,
+    guard: ProcessGuard,
+) -> ContainerProcess:
+    """Start `argv` in its own session. Raises OSError when the program cannot be run."""
+    loop = asyncio.get_running_loop()
+    _, process = await loop.subprocess_exec(
+        lambda: ContainerProcess(guard, log),
+        *argv,
+        stdin=asyncio.subprocess.DEVNULL,
+        env=dict(env),
+        cwd=directory,
+        start_new_session=True,
+    )
+    try:
+        process.watch()
+    except BrokenPipeError:
+        process.kill_group(signal.SIGKILL)
+        raise
+    return process
+
+
+async def run_briefly(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str],
+    directory: Path,
+    guard: ProcessGuard,
+    timeout: float,
+) -> tuple[int, str]:
+    """Exit code and output of a hook or probe command. Raises TimeoutError after `timeout` seconds, OSError as `start`."""
+    log = ContainerLog(limit=64 * 1024)
+    process = await start(argv, env=env, directory=directory, log=log, guard=guard)
+    try:
+        code = await asyncio.wait_for(asyncio.shield(process.exited), timeout)
+    finally:
+        process.kill_group(signal.SIGKILL)
+    return code, log.tail_text(10 * 1024)

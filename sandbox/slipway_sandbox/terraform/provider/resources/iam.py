@@ -1,0 +1,186 @@
+"""Roles and what they may do."""
+
+from __future__ import annotations
+
+import json
+
+from slipway_sandbox.terraform.provider.resources.shapes import (
+    compact,
+    split_id,
+    tag_changes,
+    tag_list,
+    tag_map,
+)
+from slipway_sandbox.terraform.provider.schema import (
+    BOOL,
+    NUMBER,
+    STRING,
+    State,
+    computed,
+    optional,
+    required,
+    resource,
+)
+from slipway_sandbox.terraform.provider.session import Session, unless_gone
+
+# ------------------------------------------------------------------ role
+
+
+def _create_role(session: Session, planned: State) -> State:
+    made = session.client("iam").create_role(
+        **compact(
+            {
+                "RoleName": planned["name"],
+                "AssumeRolePolicyDocument": planned["assume_role_policy"],
+                "Path": planned["path"],
+                "Description": planned["description"],
+                "MaxSessionDuration": planned["max_session_duration"],
+                "PermissionsBoundary": planned["permissions_boundary"],
+                "Tags": tag_list(planned["tags_all"]),
+            }
+        )
+    )["Role"]
+    return {"id": made["RoleName"], "name": made["RoleName"], "arn": made["Arn"]}
+
+
+def _read_role(session: Session, state: State) -> State | None:
+    shown = unless_gone(lambda: session.client("iam").get_role(RoleName=state["id"])["Role"])
+    if shown is None:
+        return None
+    return {
+        "id": shown["RoleName"],
+        "name": shown["RoleName"],
+        "arn": shown["Arn"],
+        "unique_id": shown["RoleId"],
+        "path": shown["Path"],
+        "description": shown.get("Description") or "",
+        "create_date": shown["CreateDate"].isoformat(),
+        "max_session_duration": shown.get("MaxSessionDuration", 3600),
+        "permissions_boundary": shown.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") or "",
+        "assume_role_policy": json.dumps(shown["AssumeRolePolicyDocument"]),
+        "tags": tag_map(shown.get("Tags")),
+    }
+
+
+def _update_role(session: Session, prior: State, planned: State) -> None:
+    iam, name = session.client("iam"), planned["id"]
+    if prior["assume_role_policy"] != planned["assume_role_policy"]:
+        iam.update_assume_role_policy(RoleName=name, PolicyDocument=planned["assume_role_policy"])
+    if any(prior[key] != planned[key] for key in ("description", "max_session_duration")):
+        iam.update_role(
+            RoleName=name,
+            Description=planned["description"] or "",
+            MaxSessionDuration=planned["max_session_duration"],
+        )
+    removed, added = tag_changes(prior, planned)
+    if removed:
+        iam.untag_role(RoleName=name, TagKeys=removed)
+    if added:
+        iam.tag_role(RoleName=name, Tags=tag_list(added))
+
+
+def _delete_role(session: Session, state: State) -> None:
+    iam, name = session.client("iam"), state["id"]
+    if state.get("force_detach_policies"):
+        attached = unless_gone(lambda: iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"])
+        for policy in attached or []:
+            iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
+    unless_gone(lambda: iam.delete_role(RoleName=name))
+
+
+ROLE = resource(
+    {
+        "name": optional(STRING, computed=True, forces_new=True),
+        "assume_role_policy": required(STRING, document=True),
+        "description": optional(STRING),
+        "path": optional(STRING, default="/", forces_new=True),
+        "max_session_duration": optional(NUMBER, default=3600),
+        "permissions_boundary": optional(STRING),
+        "force_detach_policies": optional(BOOL, default=False),
+        "arn": computed(STRING),
+        "unique_id": computed(STRING),
+        "create_date": computed(STRING),
+    },
+    tags=True,
+    create=_create_role,
+    read=_read_role,
+    update=_update_role,
+    delete=_delete_role,
+)
+
+# ------------------------------------------------------------------ inline policy
+
+
+def _put_role_policy(session: Session, planned: State) -> State:
+    session.client("iam").put_role_policy(
+        RoleName=planned["role"], PolicyName=planned["name"], PolicyDocument=planned["policy"]
+    )
+    return {"id": f"{planned['role']}:{planned['name']}"}
+
+
+def _read_role_policy(session: Session, state: State) -> State | None:
+    names = split_id(state["id"], ":", "role", "name")
+    iam = session.client("iam")
+    shown = unless_gone(lambda: iam.get_role_policy(RoleName=names["role"], PolicyName=names["name"]))
+    return None if shown is None else names | {"policy": json.dumps(shown["PolicyDocument"])}
+
+
+def _delete_role_policy(session: Session, state: State) -> None:
+    iam = session.client("iam")
+    unless_gone(lambda: iam.delete_role_policy(RoleName=state["role"], PolicyName=state["name"]))
+
+
+ROLE_POLICY = resource(
+    {
+        "name": optional(STRING, computed=True, forces_new=True),
+        "role": required(STRING, forces_new=True),
+        "policy": required(STRING, document=True),
+    },
+    create=_put_role_policy,
+    read=_read_role_policy,
+    update=lambda session, _prior, planned: void_state(_put_role_policy(session, planned)),
+    delete=_delete_role_policy,
+    importer=lambda identity: split_id(identity, ":", "role", "name"),
+)
+
+
+def void_state(_state: State) -> None:
+    return None
+
+
+# ------------------------------------------------------------------ attachment
+
+
+def _attach(session: Session, planned: State) -> State:
+    session.client("iam").attach_role_policy(RoleName=planned["role"], PolicyArn=planned["policy_arn"])
+    return {"id": f"{planned['role']}/{planned['policy_arn']}"}
+
+
+def _read_attachment(session: Session, state: State) -> State | None:
+    names = split_id(state["id"], "/", "role", "policy_arn")
+    iam = session.client("iam")
+    attached = unless_gone(
+        lambda: iam.list_attached_role_policies(RoleName=names["role"])["AttachedPolicies"]
+    )
+    found = any(policy["PolicyArn"] == names["policy_arn"] for policy in attached or [])
+    return names if found else None
+
+
+def _detach(session: Session, state: State) -> None:
+    iam = session.client("iam")
+    unless_gone(lambda: iam.detach_role_policy(RoleName=state["role"], PolicyArn=state["policy_arn"]))
+
+
+ATTACHMENT = resource(
+    {"role": required(STRING, forces_new=True), "policy_arn": required(STRING, forces_new=True)},
+    create=_attach,
+    read=_read_attachment,
+    delete=_detach,
+    importer=lambda identity: split_id(identity, "/", "role", "policy_arn"),
+)
+
+RESOURCES = {
+    "aws_iam_role": ROLE,
+    "aws_iam_role_policy": ROLE_POLICY,
+    "aws_iam_role_policy_attachment": ATTACHMENT,
+}

@@ -1,0 +1,189 @@
+"""Prometheus's HTTP API as a client sees it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from slipway_sandbox.faults import Faults
+from slipway_sandbox.images.prometheus.http import Api, number
+from slipway_sandbox.images.prometheus.scrape import Scraper
+from slipway_sandbox.images.prometheus.storage import Storage
+from tests.prometheus.conftest import serve
+
+NOW = 1_700_000_000.0
+
+
+@pytest.fixture
+async def url(session: aiohttp.ClientSession, faults: Faults) -> AsyncIterator[str]:
+    storage = Storage()
+    for n in range(10):
+        labels = (("__name__", "requests_total"), ("pod", "a"))
+        storage.append(NOW - 9 + n + 0.1234, [(labels, 10.0 * n)])
+    api = Api(storage, Scraper(storage, session), faults, lambda: NOW + 1)
+    runner, port = await serve(api.application())
+    yield f"http://127.0.0.1:{port}"
+    await runner.cleanup()
+
+
+async def ask(session: aiohttp.ClientSession, url: str, **parameters: str) -> tuple[int, Any]:
+    async with session.get(url, params=parameters) as answer:
+        return answer.status, await answer.json()
+
+
+async def test_an_instant_query(session: aiohttp.ClientSession, url: str) -> None:
+    status, body = await ask(session, url + "/api/v1/query", query="requests_total", time=str(NOW + 0.5))
+    assert status == 200
+    assert body == {
+        "status": "success",
+        "data": {
+            "resultType": "vector",
+            "result": [
+                {"metric": {"__name__": "requests_total", "pod": "a"}, "value": [NOW + 0.5, "90"]},
+            ],
+        },
+    }
+
+
+async def test_a_range_selector_answers_a_matrix_of_raw_samples(
+    session: aiohttp.ClientSession, url: str
+) -> None:
+    _, body = await ask(session, url + "/api/v1/query", query="requests_total[2s]")
+    assert body["data"]["resultType"] == "matrix"
+    assert body["data"]["result"][0]["values"] == [[NOW - 1 + 0.123, "80"], [NOW + 0.123, "90"]]
+
+
+async def test_a_form_by_post(session: aiohttp.ClientSession, url: str) -> None:
+    async with session.post(url + "/api/v1/query", data={"query": "vector(1)"}) as answer:
+        assert (await answer.json())["data"]["result"][0]["value"][1] == "1"
+
+
+async def test_a_range_query(session: aiohttp.ClientSession, url: str) -> None:
+    _, body = await ask(
+        session,
+        url + "/api/v1/query_range",
+        query="requests_total * 2",
+        start=str(NOW - 4),
+        end=str(NOW),
+        step="2",
+    )
+    assert body["data"]["resultType"] == "matrix"
+    assert [value for _, value in body["data"]["result"][0]["values"]] == ["80", "120", "160"]
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "status", "kind", "message"),
+    [
+        ("query", {"query": "sum("}, 400, "bad_data", 'invalid parameter "query": 1:5: parse error'),
+        (
+            "query",
+            {"query": "up", "time": "soon"},
+            400,
+            "bad_data",
+            'cannot parse "soon" to a valid timestamp',
+        ),
+        (
+            "query_range",
+            {"query": "up", "start": "2", "end": "1", "step": "1"},
+            400,
+            "bad_data",
+            "must not be before",
+        ),
+        (
+            "query_range",
+            {"query": "up", "start": "1", "end": "2", "step": "0"},
+            400,
+            "bad_data",
+            "zero or negative",
+        ),
+        (
+            "query_range",
+            {"query": "up", "start": "1", "end": "99999", "step": "1"},
+            400,
+            "bad_data",
+            "11,000 points",
+        ),
+        (
+            "query_range",
+            {"query": "up[5m]", "start": "1", "end": "2", "step": "1"},
+            400,
+            "bad_data",
+            "range vector",
+        ),
+        ("series", {}, 400, "bad_data", "no match[] parameter provided"),
+    ],
+)
+async def test_bad_requests(
+    session: aiohttp.ClientSession, url: str, path: str, parameters: dict[str, str],
+    status: int, kind: str, message: str,
+) -> None:  # fmt: skip
+    answered, body = await ask(session, f"{url}/api/v1/{path}", **parameters)
+    assert (answered, body["status"], body["errorType"]) == (status, "error", kind)
+    assert message in body["error"]
+
+
+async def test_series_and_labels(session: aiohttp.ClientSession, url: str) -> None:
+    _, series = await ask(session, url + "/api/v1/series", **{"match[]": '{pod="a"}'})
+    assert series["data"] == [{"__name__": "requests_total", "pod": "a"}]
+    _, labels = await ask(session, url + "/api/v1/labels")
+    assert labels["data"] == ["__name__", "pod"]
+    _, values = await ask(session, url + "/api/v1/label/pod/values")
+    assert values["data"] == ["a"]
+
+
+async def test_a_time_in_rfc_3339(session: aiohttp.ClientSession, url: str) -> None:
+    _, body = await ask(session, url + "/api/v1/query", query="time()", time="2023-11-14T22:13:20Z")
+    assert body["data"]["result"] == [NOW, "1700000000"]
+
+
+async def test_fault_metrics_down(session: aiohttp.ClientSession, url: str, faults: Faults) -> None:
+    faults.set("metrics-down")
+    status, body = await ask(session, url + "/api/v1/query", query="1")
+    assert (status, body["errorType"]) == (503, "unavailable")
+
+
+async def test_fault_metrics_empty(session: aiohttp.ClientSession, url: str, faults: Faults) -> None:
+    faults.set("metrics-empty")
+    status, body = await ask(session, url + "/api/v1/query", query="requests_total")
+    assert (status, body["data"]["result"]) == (200, [])
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.0, "1"),
+        (0.5, "0.5"),
+        (1e21, "1" + "0" * 21),
+        (1e-7, "0.0000001"),
+        (float("-inf"), "-Inf"),
+        (100.0, "100"),
+    ],
+)
+def test_numbers_are_written_without_exponent(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+async def test_ready_and_healthy(session: aiohttp.ClientSession, url: str) -> None:
+    for path in ("healthy", "ready"):
+        async with session.get(f"{url}/-/{path}") as answer:
+            assert answer.status == 200
+
+
+async def test_a_large_matrix_is_answered_quickly(session: aiohttp.ClientSession, faults: Faults) -> None:
+    storage = Storage()
+    labels = [(("__name__", "m"), ("n", str(n))) for n in range(200)]
+    for n in range(600):
+        storage.append(NOW - 600 + n, [(each, float(n)) for each in labels])
+    api = Api(storage, Scraper(storage, session), faults, lambda: NOW)
+    runner, port = await serve(api.application())
+    try:
+        began = time.monotonic()
+        _, body = await ask(session, f"http://127.0.0.1:{port}/api/v1/query", query="m[10m]")
+        assert sum(len(series["values"]) for series in body["data"]["result"]) >= 119_000
+        assert time.monotonic() - began < 5
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,89 @@
+"""What replaces, what has a default and what AWS fills in, held against hashicorp/aws by aws_behaviour.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from slipway_sandbox.terraform.provider.resources import RESOURCES
+from slipway_sandbox.terraform.provider.schema import MISSING, Attribute, Block
+
+BEHAVIOUR: dict[str, Any] = json.loads(Path(__file__).with_name("aws_behaviour.json").read_text())
+NOT_THE_TYPES = ("id", "tags", "tags_all")  # the same for every type
+
+
+def attributes(block: Block, prefix: str = "") -> Iterator[tuple[str, Attribute]]:
+    """Everything a configuration can set, by path."""
+    for name, attribute in block.attributes.items():
+        if (prefix or name not in NOT_THE_TYPES) and (attribute.required or attribute.optional):
+            yield prefix + name, attribute
+    for name, nested in block.blocks.items():
+        if name != "timeouts":
+            yield from attributes(nested, f"{prefix}{name}.")
+
+
+def filled_in(block: Block, prefix: str = "") -> Iterator[str]:
+    """What is optional and, left out, comes from AWS."""
+    for name, attribute in block.attributes.items():
+        if attribute.optional and attribute.computed and attribute.default is MISSING:
+            yield prefix + name
+    for name, nested in block.blocks.items():
+        if nested.computed:
+            yield prefix + name
+        yield from filled_in(nested, f"{prefix}{name}.")
+
+
+def test_every_type_is_in_the_table() -> None:
+    assert sorted(BEHAVIOUR["resources"]) == sorted(RESOURCES)
+
+
+@pytest.mark.parametrize("name", sorted(RESOURCES))
+def test_the_same_attributes_replace(name: str) -> None:
+    ours = sorted(path for path, a in attributes(RESOURCES[name].schema) if a.forces_new)
+    assert ours == sorted(BEHAVIOUR["resources"][name]["forces_new"])
+
+
+@pytest.mark.parametrize("name", sorted(RESOURCES))
+def test_the_same_attributes_have_the_same_defaults(name: str) -> None:
+    ours = {path: a.default for path, a in attributes(RESOURCES[name].schema) if a.default is not MISSING}
+    assert ours == BEHAVIOUR["resources"][name]["defaults"]
+
+
+@pytest.mark.parametrize("name", sorted(RESOURCES))
+def test_the_same_attributes_are_filled_in_by_aws(name: str) -> None:
+    row = BEHAVIOUR["resources"][name]
+    wanted = set(row["filled_in"]) - set(row.get("not_ours", ()))
+    assert set(filled_in(RESOURCES[name].schema)) == wanted
+
+
+CONDITIONS = [
+    ("aws_vpc", {"instance_tenancy": "default"}, {"instance_tenancy": "dedicated"}, ["instance_tenancy"]),
+    ("aws_vpc", {"instance_tenancy": "dedicated"}, {"instance_tenancy": "default"}, []),
+    ("aws_eks_cluster", {"encryption_config": [{}]}, {"encryption_config": []}, ["encryption_config"]),
+    ("aws_eks_cluster", {"encryption_config": []}, {"encryption_config": [{}]}, []),
+    (
+        "aws_vpc_security_group_ingress_rule",
+        {"cidr_ipv4": "10.0.0.0/16", "referenced_security_group_id": None},
+        {"cidr_ipv4": None, "referenced_security_group_id": "sg-1"},
+        ["cidr_ipv4", "referenced_security_group_id"],
+    ),
+    (
+        "aws_vpc_security_group_ingress_rule",
+        {"cidr_ipv4": "10.0.0.0/16", "referenced_security_group_id": None},
+        {"cidr_ipv4": "10.1.0.0/16", "referenced_security_group_id": None},
+        [],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "prior", "planned", "replaced"), CONDITIONS)
+def test_what_its_customize_diff_replaces_is_replaced(
+    name: str, prior: dict[str, Any], planned: dict[str, Any], replaced: list[str]
+) -> None:
+    replaces = RESOURCES[name].replaces
+    assert replaces is not None
+    assert replaces(prior, planned) == replaced

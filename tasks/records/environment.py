@@ -1,0 +1,165 @@
+"""WHERE a model runs: region, cluster, GPU nodes, add-ons. Files: environments/*.yaml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from tasks.records.model import Record
+from tasks.records.quantities import Seconds
+
+
+class Taint(Record):
+    """One taint; `effect` in Kubernetes' spelling."""
+
+    key: str
+    value: str = ""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
+
+    @property
+    def eks_effect(self) -> str:
+        """The same effect as EKS and terraform spell it."""
+        return {
+            "NoSchedule": "NO_SCHEDULE",
+            "PreferNoSchedule": "PREFER_NO_SCHEDULE",
+            "NoExecute": "NO_EXECUTE",
+        }[self.effect]
+
+
+class GpuNodes(Record):
+    """The GPU node group. Its label and taint are the one place the pods' selector and toleration come from.
+
+    All its nodes are in one zone: a cache volume is, and a node elsewhere could never attach it.
+    """
+
+    zone: str | None = Field(None, description="one of the cluster's zones; default: the first")
+    instance_type: str = "g5.2xlarge"
+    capacity_type: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
+    min: int = Field(0, ge=0)
+    max: int = Field(2, ge=1)
+    desired: int = Field(1, ge=0, description="at creation; afterwards deploy, scale-down and wake own it")
+    label_key: str = "workload"
+    label_value: str = "inference-gpu"
+    taint: Taint = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
+    volume_gib: int = Field(100, ge=20)
+
+
+class SystemNodes(Record):
+    instance_type: str = "m6i.large"
+    count: int = Field(2, ge=1)
+
+
+PrincipalArn = Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:(user|role)/")]
+
+
+class Cluster(Record):
+    name: str = Field(pattern=r"^[a-z][-a-z0-9]{1,30}[a-z0-9]$")
+    kubernetes_version: str = Field("1.33", pattern=r"^1\.\d\d$")
+    vpc_cidr: str = Field("10.0.0.0/16", pattern=r"^\d+\.\d+\.\d+\.\d+/(1[6-9]|20)$")
+    nat: Literal["single", "per_zone"] = "single"
+    interface_endpoints: bool = Field(
+        False, description="private endpoints for ECR, STS, EC2, logs, EKS auth"
+    )
+    public_access_cidrs: tuple[str, ...] = Field(
+        (), description="who may reach the public API endpoint; none: private only"
+    )
+    admin_principal_arns: tuple[PrincipalArn, ...] = Field(
+        (), description="IAM principals that administer the cluster"
+    )
+    zones: tuple[str, ...] = Field((), description="two availability zones; default: the region's first two")
+    gpu: GpuNodes = GpuNodes()
+    system: SystemNodes = SystemNodes()
+
+    @model_validator(mode="after")
+    def _zones_that_can_be(self) -> Self:
+        """As infra/terraform/cluster/variables.tf wants them: known before anything is made."""
+        if len(self.zones) not in (0, 2):
+            raise ValueError("zones must name two availability zones, or none")
+        if self.gpu.zone and self.gpu.zone not in self.zones:
+            raise ValueError("gpu.zone must be one of zones")
+        return self
+
+
+class Storage(Record):
+    """Buckets. Names are global in AWS: keep the account or organisation in them."""
+
+    model_bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
+    state_bucket: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$")
+    force_destroy: bool = Field(False, description="teardown may delete staged models with the bucket")
+    reader_arns: tuple[str, ...] = Field(
+        (), description="IAM roles of other accounts that promote from here: they may read staged models"
+    )
+    key_deletion_days: int = Field(30, ge=7, le=30, description="KMS keeps a destroyed key this long")
+    secret_recovery_days: int = Field(7, ge=0, le=30, description="0: the hub token's secret goes at once")
+
+    @field_validator("secret_recovery_days")
+    @classmethod
+    def _as_secrets_manager_allows(cls, days: int) -> int:
+        if 0 < days < 7:
+            raise ValueError("must be 0, or between 7 and 30 (a limit of Secrets Manager)")
+        return days
+
+
+class Addons(Record):
+    """Where charts come from. Without `chart_root`, the public repositories named in k8s/addons/addons.yaml."""
+
+    chart_root: str | None = Field(None, description="a folder of charts, from the project's root")
+    extra_values: str | None = Field(
+        None, description="a folder of NAME.yaml values files laid over k8s/addons/values"
+    )
+
+
+class Gateway(Record):
+    """The one door to the models: an NGINX that checks the API key."""
+
+    image: str = "nginxinc/nginx-unprivileged:1.29-alpine"
+    replicas: int = Field(1, ge=1)
+    port: int = 8080
+    drain: Seconds = Field(
+        5.0, description="preStop: how long load balancing may take to forget a gateway pod"
+    )
+    scheme: Literal["internal", "internet-facing"] = "internal"
+
+
+class Deadlines(Record):
+    """Longest waits, in seconds, for what a cloud decides. Those that depend on bytes are derived instead."""
+
+    terraform: Seconds = 3600.0
+    node_boot: Seconds = 900.0
+    addon: Seconds = 600.0
+    volume_bind: Seconds = 300.0
+    pod_start: Seconds = 300.0
+    drain: Seconds = 300.0
+    gateway: Seconds = 600.0
+    cold_read_mib_s: float = Field(
+        100.0, gt=0, description="slowest read of weights the start-up budget allows"
+    )
+
+
+class Environment(Record):
+    """One place models run in."""
+
+    name: str = Field(pattern=r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$")
+    region: str = Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")
+    account: str | None = Field(
+        None, pattern=r"^\d{12}$", description="the only AWS account this environment may be made in"
+    )
+    aws_profile: str | None = Field(
+        None, description="profile of the AWS configuration to use; default: whatever credentials are there"
+    )
+    provider_lock: bool = Field(
+        True, description="take .terraform.lock.hcl of infra/terraform along, where one is committed"
+    )
+    cluster: Cluster
+    storage: Storage
+    namespace: str = "llm"
+    addons: Addons = Addons()
+    gateway: Gateway = Gateway()
+    prometheus_url: str | None = Field(
+        None, description="default: the cluster's own Prometheus through the Kubernetes API's service proxy"
+    )
+    scrape_interval: Seconds = Field(15.0, description="how often Prometheus reads vLLM's metrics")
+    deadlines: Deadlines = Deadlines()
+    protected: bool = Field(False, description="teardown needs the environment's name typed as confirmation")
+    promote_from: str | None = Field(None, description="only what was proven in this environment may come in")

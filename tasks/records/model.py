@@ -1,0 +1,326 @@
+"""WHAT runs: one model, its engine, its resources and the objectives it must hold. Files: models/*.yaml."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from tasks.records.quantities import Quantity, Seconds, parse_duration
+
+
+class Record(BaseModel):
+    """A frozen record that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Source(Record):
+    """Where the weights come from on the hub."""
+
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="organisation/name on the Hugging Face Hub")
+    revision: str = Field(
+        "main", description="branch, tag or commit; pinned to a commit sha before anything runs"
+    )
+    allow: tuple[str, ...] = Field((), description="only files matching one of these patterns (default: all)")
+    ignore: tuple[str, ...] = Field((), description="never files matching one of these patterns")
+
+
+class Engine(Record):
+    """vLLM's flags, under vLLM's names. https://docs.vllm.ai/en/latest/cli/serve/"""
+
+    image: str = Field("vllm/vllm-openai:v0.32.0", description="pin a tag or, better, a digest")
+    max_model_len: int = Field(8192, gt=0, description="tokens a request may use, prompt and answer")
+    gpu_memory_utilization: float = Field(0.90, gt=0, lt=1)
+    tensor_parallel_size: int = Field(1, ge=1, le=16)
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    quantization: str | None = None
+    kv_cache_dtype: Literal["auto", "fp8"] = "auto"
+    max_num_seqs: int = Field(128, ge=1)
+    trust_remote_code: bool = Field(
+        False, description="runs code from the repo: leave off unless you read it"
+    )
+    drain: Seconds = Field(5.0, description="preStop: how long load balancing may take to forget a pod")
+    shutdown_timeout: Seconds = Field(30.0, description="how long streams in flight may finish after SIGTERM")
+    extra_args: tuple[str, ...] = Field((), description="further vLLM flags, as --flag=value")
+
+
+class Resources(Record):
+    """Requests of one replica; the memory limit equals the request, and CPU has no limit."""
+
+    cpu: Quantity = "3"
+    memory: Quantity = "12Gi"
+    gpu: int = Field(1, ge=1, le=16)
+
+
+class Cache(Record):
+    """The EBS volume weights are served from. Sizes are derived from the model where they are not given."""
+
+    size: Quantity | None = Field(
+        None, description="volume size; default: 1.3 x the model + 2 GiB, whole GiB"
+    )
+    load_seconds: Seconds | None = Field(
+        None,
+        gt=0,
+        description="wished time to read the model; default: the start-up budget's (deadlines.cold_read_mib_s)",
+    )
+    throughput: int | None = Field(
+        None,
+        ge=125,
+        le=2000,
+        description="MiB/s; default: from load_seconds, within what gp3 and the instance type can",
+    )
+    iops: int | None = Field(None, ge=3000, le=80000, description="default: what the throughput asks for")
+
+    keep: int = Field(
+        1, ge=0, description="revisions nothing needs any more that stay on the volume while there is room"
+    )
+    snapshot: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="of the warmed volume, for the clones of several replicas; auto: where there may be several",
+    )
+    restore: Literal["lazy", "initialization-rate", "fast-snapshot-restore"] = Field(
+        "lazy",
+        description="how a clone comes by its blocks: as they are read; at a rate, paid for each clone; at once, paid for "
+        "as long as the snapshot is there",
+    )
+    initialization_rate: int = Field(300, ge=100, le=300, description="MiB/s of that restore")
+
+
+class Objectives(Record):
+    """What must hold under load. Latencies in milliseconds at the percentile the name says: METRIC_pPERCENT_ms."""
+
+    ttft_p50_ms: float | None = Field(None, gt=0)
+    ttft_p90_ms: float | None = Field(None, gt=0)
+    ttft_p95_ms: float | None = Field(None, gt=0)
+    ttft_p99_ms: float | None = Field(None, gt=0)
+    itl_p50_ms: float | None = Field(None, gt=0)
+    itl_p90_ms: float | None = Field(None, gt=0)
+    itl_p95_ms: float | None = Field(None, gt=0)
+    itl_p99_ms: float | None = Field(None, gt=0)
+    tpot_p50_ms: float | None = Field(None, gt=0)
+    tpot_p90_ms: float | None = Field(None, gt=0)
+    tpot_p95_ms: float | None = Field(None, gt=0)
+    tpot_p99_ms: float | None = Field(None, gt=0)
+    e2e_p50_ms: float | None = Field(None, gt=0)
+    e2e_p90_ms: float | None = Field(None, gt=0)
+    e2e_p95_ms: float | None = Field(None, gt=0)
+    e2e_p99_ms: float | None = Field(None, gt=0)
+    max_error_rate: float = Field(0.01, ge=0, le=1, description="share of requests that may fail")
+    min_goodput: float | None = Field(
+        None, ge=0, le=1, description="share of requests that meet every per-request bound below"
+    )
+    request_ttft_ms: float | None = Field(None, gt=0, description="a good request's first token, at most")
+    request_tpot_ms: float | None = Field(None, gt=0, description="a good request's time per output token")
+    request_e2e_ms: float | None = Field(None, gt=0, description="a good request's whole time, at most")
+    min_output_tokens_per_second: float | None = Field(None, gt=0)
+    min_requests_per_second: float | None = Field(None, gt=0, description="that succeeded, over the window")
+    max_regression: float | None = Field(
+        0.1,
+        gt=0,
+        description="share by which a figure may be worse than the last proven run's, beyond the measured noise; "
+        "null: not judged",
+    )
+
+    @model_validator(mode="after")
+    def _goodput_has_bounds(self) -> Self:
+        bounds = (self.request_ttft_ms, self.request_tpot_ms, self.request_e2e_ms)
+        if self.min_goodput is not None and not any(bounds):
+            raise ValueError(
+                "min_goodput counts requests that meet request_ttft_ms, request_tpot_ms or request_e2e_ms: give one"
+            )
+        return self
+
+    def of_streams(self) -> list[str]:
+        """The objectives that are set and measured on streams only."""
+        told = self.model_dump(exclude_none=True)
+        return [name for name in told if name.removeprefix("request_").startswith(("ttft_", "itl_", "tpot_"))]
+
+
+class LengthDistribution(Record):
+    """Token counts drawn from a normal distribution, cut to [minimum, maximum]."""
+
+    mean: float = Field(gt=0)
+    stdev: float = Field(0.0, ge=0)
+    minimum: int = Field(1, ge=1)
+    maximum: int = Field(8192, ge=1)
+
+    @model_validator(mode="after")
+    def _is_a_range(self) -> Self:
+        if self.minimum > self.maximum:
+            raise ValueError(f"minimum {self.minimum} is above maximum {self.maximum}")
+        return self
+
+
+MOST_REQUESTS = 2_000_000  # of one load: about 150 MiB of figures
+
+
+class Stage(Record):
+    """A part of the window at one rate."""
+
+    rate: float = Field(gt=0, le=100_000, description="requests a second")
+    seconds: Seconds = Field(gt=0)
+
+
+class Replay(Record):
+    """A trace in the Azure LLM inference format: its own arrivals and lengths, as long as warm-up and window."""
+
+    file: str = Field(min_length=1, description="CSV, relative to the project's folder")
+    speed: float = Field(1.0, gt=0, le=10_000, description="2: twice as fast as it was")
+    start: Seconds = Field(0.0, description="how far into the trace to begin")
+
+
+class Load(Record):
+    """The load a release is proven under. Open loop: arrivals do not wait for answers. Closed: `concurrency` callers
+    each wait for their answer before they ask again."""
+
+    arrivals: Literal["poisson", "constant", "closed", "trace"] = "poisson"
+    rate: float | None = Field(
+        None, gt=0, le=100_000, description="requests a second, of poisson or constant arrivals"
+    )
+    ramp_to: float | None = Field(
+        None, gt=0, le=100_000, description="the rate rises (or falls) evenly to this over the window"
+    )
+    stages: tuple[Stage, ...] = Field(
+        (), max_length=100, description="instead of rate and window: one rate after another"
+    )
+    concurrency: int | None = Field(None, ge=1, le=4096, description="callers; with closed arrivals only")
+    trace: Replay | None = Field(None, description="with trace arrivals only")
+    warmup: Seconds = Field(5.0, description="sent at the window's first rate, not counted")
+    window: Seconds = Field(
+        60.0, gt=0, le=86_400, description="requests sent in this time are the ones counted"
+    )
+    drain: Seconds = Field(60.0, description="how long requests still running may take to end")
+    stall: Seconds = Field(20.0, gt=0, description="a stream with no bytes for this long has failed")
+    prompt_tokens: LengthDistribution = LengthDistribution(mean=256, stdev=64)
+    output_tokens: LengthDistribution = LengthDistribution(mean=128, stdev=32)
+    prompts: str | None = Field(
+        None,
+        min_length=1,
+        description="JSON lines of prompt or messages, max_tokens; relative to the project's folder",
+    )
+    endpoint: Literal["chat", "completions"] = "chat"
+    seed: int = 1
+    streaming: bool = True
+
+    @model_validator(mode="before")
+    @classmethod
+    def _stages_make_the_window(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not given.get("stages"):
+            return given
+        try:
+            whole = sum(parse_duration(stage["seconds"]) for stage in given["stages"])
+            told = parse_duration(given.get("window", whole))
+        except (TypeError, KeyError, ValueError, AttributeError):
+            return given  # the fields' own checks say what is wrong
+        if abs(told - whole) > 1e-6:
+            raise ValueError(f"the stages take {whole:g} s: leave window out")
+        return {**given, "window": whole}
+
+    @model_validator(mode="after")
+    def _has_a_size(self) -> Self:
+        if (self.arrivals == "trace") != (self.trace is not None):
+            raise ValueError("trace arrivals take trace, and no others do")
+        if self.trace and (self.prompts or self.rate or self.stages or self.concurrency):
+            raise ValueError(
+                "a trace brings its own arrivals and lengths: no rate, stages, concurrency or prompts"
+            )
+        if self.arrivals == "closed" and (self.concurrency is None or self.rate is not None):
+            raise ValueError("closed arrivals take concurrency, and no rate")
+        if self.arrivals in ("poisson", "constant"):
+            if (self.rate is None) == (not self.stages) or self.concurrency is not None:
+                raise ValueError(f"{self.arrivals} arrivals take rate or stages, and no concurrency")
+        elif self.stages:
+            raise ValueError("stages are for poisson and constant arrivals")
+        if (self.offered_rate or 0) * (self.warmup + self.window) > MOST_REQUESTS:
+            raise ValueError(f"that is more than {MOST_REQUESTS:,} requests: make it shorter or slower")
+        if self.ramp_to is not None and self.rate is None:
+            raise ValueError("ramp_to rises from rate: give rate")
+        return self
+
+    @property
+    def offered_rate(self) -> float | None:
+        """Requests a second asked for on average over the window; None where callers or a trace decide."""
+        if self.stages:
+            return sum(stage.rate * stage.seconds for stage in self.stages) / self.window
+        if self.rate is not None and self.ramp_to is not None:
+            return (self.rate + self.ramp_to) / 2
+        return self.rate
+
+    def __str__(self) -> str:
+        if self.arrivals == "closed":
+            return f"{self.concurrency} callers that wait for their answers"
+        if self.trace:
+            return f"{self.trace.file} replayed at {self.trace.speed:g} times its speed"
+        if self.stages:
+            return f"{self.arrivals} arrivals at {', '.join(f'{stage.rate:g}' for stage in self.stages)}/s"
+        if self.ramp_to is not None:
+            return f"{self.arrivals} arrivals from {self.rate:g}/s to {self.ramp_to:g}/s"
+        return f"{self.arrivals} arrivals at {self.rate:g}/s"
+
+
+class Scaling(Record):
+    """KEDA's bounds, and when nobody using it means idle."""
+
+    min_replicas: int = Field(
+        1, ge=1, description="zero is the idle flow's: KEDA could not wake it, vLLM's metrics end at zero"
+    )
+    max_replicas: int = Field(1, ge=1)
+    requests_per_replica: int = Field(
+        16, ge=1, description="KEDA target: waiting + running requests a replica"
+    )
+    cooldown: Seconds = 300.0
+    idle_after: Seconds = Field(1200.0, description="no request, no queue, GPU below the bound for this long")
+    idle_gpu_utilization: float = Field(5.0, ge=0, le=100, description="percent")
+
+
+class HowToRollOut(Record):
+    """How a new release takes over from the one that serves."""
+
+    strategy: Literal["auto", "surge", "recreate", "blue-green"] = Field(
+        "auto",
+        description="auto: surge where a GPU is free, else recreate; the others are refused where GPUs lack",
+    )
+    canary: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="share of several replicas that goes first; default: one of them, 0: none",
+    )
+
+
+class Model(Record):
+    """One model and everything said about serving it."""
+
+    name: str = Field(
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$",
+        description="the served model name, and the name of what is made for it",
+    )
+    source: Source
+    engine: Engine = Engine()
+    resources: Resources = Resources()
+    replicas: int = Field(1, ge=1)
+    cache: Cache = Cache()
+    objectives: Objectives = Objectives()
+    load: Load
+    scaling: Scaling = Scaling()
+    rollout: HowToRollOut = HowToRollOut()
+
+    @model_validator(mode="after")
+    def _restores_what_is_cloned(self) -> Self:
+        if self.cache.restore != "lazy" and not self.wants_snapshot:
+            raise ValueError(f"cache.restore: {self.cache.restore} is for clones, and no snapshot is taken")
+        return self
+
+    @model_validator(mode="after")
+    def _objectives_are_measured(self) -> Self:
+        if not self.load.streaming and (names := self.objectives.of_streams()):
+            raise ValueError(f"without load.streaming nothing is measured for {', '.join(names)}")
+        return self
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """Whether the warmed volume is snapshotted: several replicas start on a clone of it each."""
+        if self.cache.snapshot == "auto":
+            return max(self.replicas, self.scaling.max_replicas) > 1
+        return self.cache.snapshot == "always"

@@ -1,0 +1,347 @@
+"""What one stage hands the next: each a frozen record of what is really there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks.records.model import Engine, Record
+
+Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+PICKLES = (
+    ".bin",
+    ".pt",
+    ".pth",
+    ".pkl",
+    ".pickle",
+    ".ckpt",
+)  # how names of files end whose reading can run code
+
+
+class HubFile(Record):
+    """One file of a repo at one commit. `sha256` is the LFS oid; small files have only git's blob sha1."""
+
+    path: str
+    size: int = Field(ge=0)
+    sha256: str | None = None
+    git_sha1: str | None = None
+
+
+class HubModel(Record):
+    """A repo pinned to a commit: the files that will be staged."""
+
+    repo: str
+    commit: str = Field(pattern=r"^[0-9a-f]{40}$")
+    gated: bool
+    files: tuple[HubFile, ...]
+    skipped: tuple[str, ...] = Field((), description="files left out, with the reason, for people")
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(file.size for file in self.files if file.path.endswith((".safetensors", ".bin", ".gguf")))
+
+    @property
+    def only_pickles(self) -> tuple[str, ...]:
+        """Paths of the pickles where the weights are in nothing else; none where they are."""
+        if any(file.path.endswith((".safetensors", ".gguf")) for file in self.files):
+            return ()
+        return tuple(file.path for file in self.files if file.path.endswith(PICKLES))
+
+
+class HubInspection(Record):
+    """A pinned repo and what its small files say: config.json, and bytes by dtype from safetensors headers."""
+
+    model: HubModel
+    config: dict[str, Any]
+    tensor_bytes: dict[str, int] = Field(
+        description="bytes of all tensors by dtype, e.g. {'BF16': 16060522496}"
+    )
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(self.tensor_bytes.values()) or self.model.weight_bytes
+
+
+class StorageOutputs(Record):
+    """Outputs of infra/terraform/storage."""
+
+    bucket: str
+    bucket_arn: str
+    kms_key_arn: str
+    hub_token_secret_arn: str
+
+
+class Infrastructure(Record):
+    """Outputs of infra/terraform/cluster; the certificate authority is base64 PEM as EKS gives it."""
+
+    cluster_name: str
+    endpoint: str
+    certificate_authority: str
+    kubernetes_version: str
+    region: str
+    aws_profile: str | None = None
+    vpc_id: str
+    private_subnet_ids: tuple[str, ...]
+    zones: tuple[str, ...]
+    gpu_node_group: str
+    system_node_group: str
+    namespace: str
+
+
+class StagedFile(Record):
+    """One object. `part_size` and `parts` (CRC64NVME of each part, base64) let the warm job check ranges."""
+
+    path: str
+    size: int = Field(ge=0)
+    sha256: str
+    crc64nvme: str
+    part_size: int = Field(gt=0)
+    parts: tuple[str, ...]
+
+
+class Manifest(Record):
+    """Written last, beside the files: what everything after staging trusts."""
+
+    format: Literal[1] = 1
+    repo: str
+    commit: str
+    files: tuple[StagedFile, ...]
+    staged_at: datetime
+    staged_by: str = Field(description="slipway's version")
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(file.size for file in self.files)
+
+
+class StagedModel(Record):
+    """A model that is whole in S3 under `s3://bucket/prefix/`, with its manifest."""
+
+    bucket: str
+    prefix: str
+    repo: str
+    commit: str
+    total_bytes: int
+    manifest_sha256: str
+    reused: bool = Field(False, description="it was there already")
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+
+class WarmCache(Record):
+    """A claim that holds the model under `path` (below the claim's root)."""
+
+    namespace: str
+    claim: str
+    path: str
+    volume_id: str
+    zone: str
+    commit: str
+    bytes_copied: int
+    reused: bool = False
+    snapshot: str | None = Field(
+        None, description="a ready VolumeSnapshot of it: what each of several replicas gets a clone of"
+    )
+    storage_class: str = Field("gp3-clone", description="of the clones: one that deletes, they go with pods")
+    size: str = Field("", description="of a clone, as a Kubernetes quantity: not less than the snapshot's")
+
+
+class Release(Record):
+    """What is promoted, never rebuilt: the model's commit, the image, the flags, the manifests' hash."""
+
+    model: str
+    environment: str
+    repo: str
+    commit: str
+    image: str
+    engine: Engine
+    manifests_sha256: str
+
+    @property
+    def id(self) -> str:
+        """Twelve hexadecimal digits over all of it: one release in one environment."""
+        return self._digest(exclude=set())
+
+    @property
+    def bundle(self) -> str:
+        """Twelve hexadecimal digits over what is promoted; the same in every environment it comes to."""
+        return self._digest(exclude={"environment", "manifests_sha256"})
+
+    def _digest(self, exclude: set[str]) -> str:
+        document = self.model_dump(mode="json", exclude=exclude)
+        return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class Endpoint(Record):
+    """Where the model answers through the gateway. The key is a Secret's name, never its value."""
+
+    base_url: str
+    served_name: str
+    key_namespace: str
+    key_secret: str
+
+
+class Rollout(Record):
+    """A release that passed the readiness gate."""
+
+    release_id: str
+    revision: int
+    previous_release_id: str | None
+    strategy: Literal["RollingUpdate", "Recreate", "blue-green"]
+    endpoint: Endpoint
+    phases: dict[str, float] = Field(default_factory=dict, description="seconds each start-up phase took")
+    phases_before: dict[str, float] = Field(
+        default_factory=dict, description="the same of the release that served before"
+    )
+    expected_gap_seconds: float = Field(0.0, description="what was said before anything moved")
+    gap_seconds: float | None = Field(
+        None, description="how long nobody answered at the gateway, measured; None: nothing served before"
+    )
+    canary: int = Field(0, description="replicas that went first")
+    unchanged: bool = False
+
+
+class Distribution(Record):
+    """Milliseconds over the requests counted; None where there were none."""
+
+    count: int
+    mean: float | None = None
+    p50: float | None = None
+    p90: float | None = None
+    p95: float | None = None
+    p99: float | None = None
+    max: float | None = None
+
+
+class Block(Record):
+    """A part of the window, by when its requests were due: what latency over time and its noise are read from."""
+
+    start: float = Field(description="seconds since the window began")
+    seconds: float
+    requests: int
+    failed: int
+    output_tokens: int
+    ttft: Distribution
+    tpot: Distribution
+    e2e: Distribution
+
+
+class Figure(Record):
+    """One figure of two runs. A rise of more than `allowed` is a regression; for a figure that should be high, a fall."""
+
+    name: str
+    before: float
+    now: float
+    noise: float = Field(description="standard error of the difference, from the spread of both runs' blocks")
+    allowed: float
+    regressed: bool
+
+
+class Comparison(Record):
+    """This run beside the last proven one on the same profile; `compared` False: why there was nothing to compare."""
+
+    compared: bool
+    why: str
+    release: str | None = None
+    figures: tuple[Figure, ...] = ()
+
+
+class ObjectiveResult(Record):
+    """One objective: what was asked, what was measured, whether it holds."""
+
+    name: str
+    bound: float
+    measured: float | None
+    holds: bool
+
+
+class LoadReport(Record):
+    """Measured by the rules of docs/measuring.md."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    objectives: tuple[ObjectiveResult, ...]
+    started_at: datetime
+    window_seconds: float
+    offered_rate: float | None = Field(description="None where callers wait for their answers")
+    achieved_rate: float
+    requests: int
+    succeeded: int
+    failures: dict[str, int]
+    ttft: Distribution
+    itl: Distribution
+    tpot: Distribution
+    e2e: Distribution
+    output_tokens_per_second: float
+    goodput: float | None
+    send_lateness: Distribution
+    loop_lag_p99_ms: float
+    load: str = Field("", description="what was asked for, in words")
+    profile: str = Field(
+        "", description="a digest of the load's settings and files: only equals are compared"
+    )
+    in_flight: float | None = Field(None, description="requests under way on average: Little's law")
+    prompt_tokens_per_second: float | None = None
+    warmup_failures: int = 0
+    cut_to_context: int = Field(0, description="requests shortened to what the model can take")
+    blocks: tuple[Block, ...] = ()
+    quantiles: dict[str, tuple[float, ...]] = Field(
+        default_factory=dict, description="milliseconds of ttft, itl, tpot, e2e at each percent from 0 to 100"
+    )
+    comparison: Comparison | None = None
+
+
+class SweepStep(Record):
+    """One rate for one window, judged by the model's objectives. Latencies in milliseconds."""
+
+    rate: float
+    verdict: Verdict
+    reason: str
+    requests: int
+    in_flight: float
+    ttft_p50: float | None
+    ttft_p95: float | None
+    tpot_p95: float | None
+    e2e_p50: float | None
+    e2e_p95: float | None
+    output_tokens_per_second: float
+    error_rate: float
+
+
+class Sweep(Record):
+    """The highest rate at which the objectives hold, or why it is not known; and what follows from it for one replica."""
+
+    started_at: datetime
+    replicas: int
+    steps: tuple[SweepStep, ...]
+    knee: float | None = Field(None, description="requests a second of all replicas")
+    refused: str | None = Field(None, description="why there is no knee")
+    in_flight: float | None = Field(None, description="requests under way at the knee, of all replicas")
+    requests_per_replica: int | None = Field(None, description="proposed for scaling.requests_per_replica")
+    max_num_seqs: int | None = Field(None, description="proposed for engine.max_num_seqs")
+    why: str = ""
+
+
+class LoadPage(Record):
+    """A load report for people and for machines, to keep beside its release."""
+
+    html: str
+    document: str = Field(description="JSON")
+
+
+class IdleDecision(Record):
+    """Whether the GPUs may go, and the evidence for it."""
+
+    act: bool
+    reason: str
+    evidence: tuple[str, ...]

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tasks.cloud.aws import Aws
+from tasks.cloud.ebs import EbsPrices, fast_restores
+from tasks.infra.inventory import delete_volumes, end_fast_restores, inventory, storage_costs
+from tasks.infra.state import ensure_state_bucket, remove_state_bucket, state_exists
+from tasks.records.environment import Environment
+from tests.support.builders import an_environment
+from tests.support.heard import Heard
+
+
+@pytest.fixture
+def where() -> Environment:
+    unique = uuid.uuid4().hex[:8]
+    return an_environment(name=f"e{unique}", storage={"state_bucket": f"states-{unique}"})
+
+
+def test_the_state_bucket_is_made_versioned_encrypted_and_private(
+    stage_aws: Aws, where: Environment, heard: Heard
+) -> None:
+    s3, bucket = stage_aws.client("s3"), where.storage.state_bucket
+    assert not state_exists(where, stage_aws)
+    ensure_state_bucket(where, stage_aws, heard)
+    assert state_exists(where, stage_aws)
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    assert s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"] == {
+        "BlockPublicAcls": True,
+        "IgnorePublicAcls": True,
+        "BlockPublicPolicy": True,
+        "RestrictPublicBuckets": True,
+    }
+    assert s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"]["Rules"]
+
+
+def test_a_half_made_state_bucket_is_completed(stage_aws: Aws, where: Environment, heard: Heard) -> None:
+    s3, bucket = stage_aws.client("s3"), where.storage.state_bucket
+    s3.create_bucket(Bucket=bucket)
+    ensure_state_bucket(where, stage_aws, heard)
+    ensure_state_bucket(where, stage_aws, heard)
+    assert s3.get_bucket_versioning(Bucket=bucket)["Status"] == "Enabled"
+    assert heard.lines == []
+
+
+def test_the_state_bucket_goes_with_every_version_in_it(
+    stage_aws: Aws, where: Environment, heard: Heard
+) -> None:
+    s3, bucket = stage_aws.client("s3"), where.storage.state_bucket
+    ensure_state_bucket(where, stage_aws, heard)
+    for body in (b"1", b"2"):
+        s3.put_object(Bucket=bucket, Key="a.tfstate", Body=body)
+    s3.delete_object(Bucket=bucket, Key="a.tfstate")
+    remove_state_bucket(where, stage_aws)
+    with pytest.raises(ClientError):
+        s3.head_bucket(Bucket=bucket)
+
+
+def made_volume(aws: Aws, environment: Environment) -> str:
+    tags: Any = [
+        {"Key": "slipway:environment", "Value": environment.name},
+        {"Key": "kubernetes.io/created-for/pvc/name", "Value": "model-cache-llama"},
+        {"Key": "kubernetes.io/created-for/pvc/namespace", "Value": "llm"},
+    ]
+    made = aws.client("ec2").create_volume(
+        AvailabilityZone="us-east-1a",
+        Size=22,
+        TagSpecifications=[{"ResourceType": "volume", "Tags": tags}],
+    )
+    return str(made["VolumeId"])
+
+
+def test_a_retained_volume_is_listed_with_its_claim(stage_aws: Aws, where: Environment) -> None:
+    volume = made_volume(stage_aws, where)
+    assert [str(found) for found in inventory(where, stage_aws)] == [
+        f"volume {volume} 22 GiB of claim llm/model-cache-llama"
+    ]
+
+
+def made_snapshot(aws: Aws, environment: Environment, volume: str) -> str:
+    tags = {
+        "slipway:environment": environment.name,
+        "slipway:repo": "acme/small",
+        "slipway:commit": "c" * 40,
+    }
+    given: Any = [{"Key": key, "Value": value} for key, value in tags.items()]
+    made = aws.client("ec2").create_snapshot(
+        VolumeId=volume, TagSpecifications=[{"ResourceType": "snapshot", "Tags": given}]
+    )
+    return str(made["SnapshotId"])
+
+
+def test_a_snapshot_is_listed_with_its_commit_and_priced(stage_aws: Aws, where: Environment) -> None:
+    volume = made_volume(stage_aws, where)
+    snapshot = made_snapshot(stage_aws, where, volume)
+    assert f"snapshot {snapshot} 22 GiB of acme/small cccccccccccc" in [
+        str(found) for found in inventory(where, stage_aws)
+    ]
+    prices = EbsPrices(gib_month=0.1, iops_month=0.01, mib_s_month=0.05, snapshot_gib_month=0.05)
+    assert storage_costs(where, stage_aws, prices) == [
+        f"volume {volume}: 2.20 USD a month",
+        f"snapshot {snapshot}: at most 1.10 USD a month",
+    ]
+    assert storage_costs(where, stage_aws, EbsPrices())[0] == f"volume {volume}: price unknown: not asked"
+
+
+def test_snapshots_are_deleted_with_the_volumes_they_are_of(stage_aws: Aws, where: Environment) -> None:
+    volume = made_volume(stage_aws, where)
+    snapshot = made_snapshot(stage_aws, where, volume)
+    assert delete_volumes(where, stage_aws) == [snapshot, volume]
+    assert inventory(where, stage_aws) == []
+
+
+def test_only_the_environments_own_volumes_are_deleted(stage_aws: Aws, where: Environment) -> None:
+    mine, other = made_volume(stage_aws, where), made_volume(stage_aws, an_environment(name="another"))
+    assert delete_volumes(where, stage_aws) == [mine]
+    left = [v["VolumeId"] for v in stage_aws.client("ec2").describe_volumes()["Volumes"]]
+    assert mine not in left
+    assert other in left
+
+
+def test_what_aws_keeps_a_while_after_its_deletion_is_not_left_over(
+    stage_aws: Aws, where: Environment
+) -> None:
+    kms, secrets = stage_aws.client("kms"), stage_aws.client("secretsmanager")
+    mark = {"slipway:environment": where.name}
+    key = kms.create_key(Tags=[{"TagKey": k, "TagValue": v} for k, v in mark.items()])["KeyMetadata"]["KeyId"]
+    secret = secrets.create_secret(
+        Name=where.name, SecretString="x", Tags=[{"Key": k, "Value": v} for k, v in mark.items()]
+    )["ARN"]
+    assert {found.kind for found in inventory(where, stage_aws)} == {"kms", "secretsmanager"}
+    kms.schedule_key_deletion(KeyId=key, PendingWindowInDays=7)
+    secrets.delete_secret(SecretId=secret, RecoveryWindowInDays=7)
+    assert inventory(where, stage_aws) == []
+
+
+def test_fast_restores_of_kept_snapshots_end_with_the_cluster(stage_aws: Aws, where: Environment) -> None:
+    ec2 = stage_aws.client("ec2")
+    kept = made_snapshot(stage_aws, where, made_volume(stage_aws, where))
+    elsewhere = an_environment(name="another")
+    other = made_snapshot(stage_aws, elsewhere, made_volume(stage_aws, elsewhere))
+    for snapshot in (kept, other):
+        ec2.enable_fast_snapshot_restores(AvailabilityZones=["us-east-1a"], SourceSnapshotIds=[snapshot])
+    assert end_fast_restores(where, stage_aws) == [
+        f"fast restore of {kept} in us-east-1a is switched off: it was billed"
+    ]
+    assert fast_restores(stage_aws, [kept, other]).keys() == {other}
+    assert end_fast_restores(where, stage_aws) == []

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.cloud.aws import Aws
+from tasks.preflight.capability import capability_of
+from tasks.preflight.checks import Facts, instance_type, observe, quota_need
+from tasks.preflight.nodes import InstanceType
+from tasks.preflight.quota import QuotaNeed
+from tasks.records.errors import PreflightFailed
+from tests.support.builders import an_environment
+
+GIB = 2**30
+FACTS = Facts(
+    account="123456789012",
+    instance=InstanceType("g5.2xlarge", 8, 32 * GIB, 1, 24 * GIB, "NVIDIA A10G", 58),
+    zones=("us-east-1a", "us-east-1b"),
+    zone="us-east-1a",
+    quota=QuotaNeed("L-DB2E81BA", 64, 0, 8),
+)
+
+
+# ------------------------------------------------------------------- over AWS
+
+
+def test_an_instance_type_is_read_as_ec2_describes_it(stage_aws: Aws) -> None:
+    found = instance_type(stage_aws, "g5.2xlarge")
+    assert (found.vcpus, found.memory, found.gpus, found.max_pods) == (8, 32 * GIB, 1, 58)
+    assert 22 * GIB < found.gpu_memory <= 24 * GIB
+    assert "A10G" in found.gpu_name
+
+
+@pytest.mark.parametrize(
+    ("kind", "capability"),
+    [
+        ("g4dn.xlarge", 75),
+        ("g5g.xlarge", 75),
+        ("g5.xlarge", 86),
+        ("g6.xlarge", 89),
+        ("g6e.xlarge", 89),
+        ("g7e.2xlarge", 120),
+        ("p3dn.24xlarge", 70),
+        ("p4d.24xlarge", 80),
+        ("p4de.24xlarge", 80),
+        ("p5.48xlarge", 90),
+        ("p5en.48xlarge", 90),
+        ("p6-b200.48xlarge", 100),
+    ],
+)
+def test_the_gpus_ec2_names_have_a_known_compute_capability(
+    stage_aws: Aws, kind: str, capability: int
+) -> None:
+    assert capability_of(instance_type(stage_aws, kind).gpu_name) == capability
+
+
+def test_an_instance_type_that_does_not_exist_is_told_as_that(stage_aws: Aws) -> None:
+    with pytest.raises(PreflightFailed, match=r"no instance type g99\.large in us-east-1"):
+        instance_type(stage_aws, "g99.large")
+
+
+def test_everything_is_read_without_changing_anything(stage_aws: Aws) -> None:
+    facts = observe(an_environment(), stage_aws)
+    assert facts.account == "123456789012"
+    assert facts.zones
+    assert facts.quota
+
+
+class Running:
+    """What EC2 says is running; the sandbox's EC2 leaves CpuOptions out, so it is written down here."""
+
+    def __init__(self, aws: Aws, *instances: dict[str, Any]) -> None:
+        self._aws, self._instances = aws, instances
+
+    def client(self, service: str) -> Any:
+        return self if service == "ec2" else self._aws.client(service)
+
+    def get_paginator(self, operation: str) -> Any:
+        return self
+
+    def paginate(self, **request: Any) -> list[dict[str, Any]]:
+        return [{"Reservations": [{"Instances": list(self._instances)}]}]
+
+
+def an_instance(kind: str = "g5.2xlarge", cluster: str = "", lifecycle: str = "") -> dict[str, Any]:
+    found = {
+        "InstanceType": kind,
+        "CpuOptions": {"CoreCount": 4, "ThreadsPerCore": 2},
+        "Tags": [{"Key": "eks:cluster-name", "Value": cluster}] if cluster else [],
+    }
+    return found | ({"InstanceLifecycle": lifecycle} if lifecycle else {})
+
+
+@pytest.mark.parametrize(
+    ("running", "capacity", "used", "needed"),
+    [
+        ([], "ON_DEMAND", 0, 8),
+        ([an_instance()], "ON_DEMAND", 8, 8),
+        ([an_instance(cluster="slipway-staging")], "ON_DEMAND", 8, 0),  # our node runs already
+        ([an_instance("m6i.2xlarge")], "ON_DEMAND", 0, 8),
+        ([an_instance("p4d.24xlarge")], "ON_DEMAND", 0, 8),
+        ([an_instance()], "SPOT", 0, 8),  # what runs on demand does not count against the spot quota
+        ([an_instance(lifecycle="spot")], "SPOT", 8, 8),
+        ([an_instance(lifecycle="spot")], "ON_DEMAND", 0, 8),
+    ],
+)
+def test_what_a_quota_has_left(
+    stage_aws: Aws, running: list[dict[str, Any]], capacity: str, used: float, needed: float
+) -> None:
+    environment = an_environment(cluster={"gpu": {"capacity_type": capacity}})
+    aws: Any = Running(stage_aws, *running)
+    need = quota_need(environment, aws, FACTS.instance)
+    assert need
+    assert (need.used, need.needed) == (used, needed)

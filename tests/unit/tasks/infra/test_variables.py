@@ -1,0 +1,88 @@
+"""What is passed to the terraform roots is what they ask for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.infra.variables import cluster_variables, infrastructure, storage_outputs, storage_variables
+from tasks.records.results import StorageOutputs
+from tests.support.builders import ROOT, an_environment
+
+STORAGE = StorageOutputs(
+    bucket="acme-models",
+    bucket_arn="arn:aws:s3:::acme-models",
+    kms_key_arn="arn:aws:kms:us-east-1:123456789012:key/1",
+    hub_token_secret_arn="arn:aws:secretsmanager:us-east-1:123456789012:secret:t",
+)
+OPEN = an_environment(cluster={"public_access_cidrs": ["203.0.113.0/24"]})
+
+
+def blocks(kind: str, file: Path) -> dict[str, str]:
+    """Top-level `kind "name" { … }` blocks of one HCL file, by name: our files end a block with `}` in column 0."""
+    found = re.finditer(rf'^{kind} "(\w+)" {{\n(.*?)^}}', file.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return {match[1]: match[2] for match in found}
+
+
+def root(name: str) -> Path:
+    return ROOT / "infra" / "terraform" / name
+
+
+@pytest.mark.parametrize(
+    ("stack", "passed"),
+    [
+        ("storage", storage_variables(an_environment())),
+        ("cluster", cluster_variables(an_environment(), STORAGE)),
+        ("cluster", cluster_variables(OPEN, STORAGE)),
+    ],
+)
+def test_every_variable_passed_exists_and_every_required_one_is_passed(
+    stack: str, passed: dict[str, Any]
+) -> None:
+    declared = blocks("variable", root(stack) / "variables.tf")
+    required = {name for name, body in declared.items() if not re.search(r"^  default\b", body, re.MULTILINE)}
+    assert declared and required
+    assert set(passed) <= set(declared)
+    assert required <= set(passed)
+
+
+def test_an_environment_that_names_no_network_keeps_its_api_private() -> None:
+    assert cluster_variables(an_environment(), STORAGE)["endpoint_public_access"] is False
+    opened = cluster_variables(OPEN, STORAGE)
+    assert opened["endpoint_public_access"] is True
+    assert opened["endpoint_public_access_cidrs"] == ["203.0.113.0/24"]
+
+
+@pytest.mark.parametrize(
+    ("effect", "written"),
+    [("NoSchedule", "NO_SCHEDULE"), ("PreferNoSchedule", "PREFER_NO_SCHEDULE"), ("NoExecute", "NO_EXECUTE")],
+)
+def test_a_taints_effect_is_spelt_as_eks_does(effect: str, written: str) -> None:
+    environment = an_environment(cluster={"gpu": {"taint": {"key": "k", "value": "v", "effect": effect}}})
+    assert cluster_variables(environment, STORAGE)["gpu_taint"] == {
+        "key": "k",
+        "value": "v",
+        "effect": written,
+    }
+
+
+@pytest.mark.parametrize("count", [1, 4, 7])
+def test_the_system_nodes_fit_their_own_bounds(count: int) -> None:
+    passed = cluster_variables(an_environment(cluster={"system": {"count": count}}), STORAGE)
+    assert passed["system_min_size"] <= passed["system_desired_size"] == count <= passed["system_max_size"]
+
+
+def test_gpu_nodes_start_within_their_own_bounds() -> None:
+    passed = cluster_variables(an_environment(cluster={"gpu": {"min": 0, "desired": 1, "max": 3}}), STORAGE)
+    assert passed["gpu_min_size"] <= passed["gpu_desired_size"] <= passed["gpu_max_size"]
+
+
+def test_the_outputs_that_are_read_are_written() -> None:
+    storage = dict.fromkeys(blocks("output", root("storage") / "outputs.tf"), "x")
+    assert storage_outputs(storage).bucket == "x"
+    cluster: dict[str, Any] = dict.fromkeys(blocks("output", root("cluster") / "outputs.tf"), "x")
+    made = infrastructure(cluster | {"zones": ["a", "b"], "private_subnet_ids": ["s"]}, an_environment())
+    assert (made.zones, made.private_subnet_ids, made.region) == (("a", "b"), ("s",), "us-east-1")

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from tasks.preflight.checks import Check, Facts, judge, require, table
+from tasks.preflight.nodes import InstanceType
+from tasks.preflight.quota import QuotaNeed
+from tasks.records.errors import PreflightFailed
+from tasks.rollout.manifests import serving
+from tests.support.builders import LLAMA, ROOT, WEIGHTS, a_cache, a_model, an_environment, an_inspection
+
+GIB = 2**30
+FACTS = Facts(
+    account="123456789012",
+    instance=InstanceType("g5.2xlarge", 8, 32 * GIB, 1, 24 * GIB, "NVIDIA A10G", 58),
+    zones=("us-east-1a", "us-east-1b"),
+    zone="us-east-1a",
+    quota=QuotaNeed("L-DB2E81BA", 64, 0, 8),
+)
+
+
+def judged(
+    facts: Facts = FACTS, inspection: Any = None, environment: Any = None, **model: Any
+) -> dict[str, Check]:
+    asked, where = a_model(**model), an_environment()
+    documents = serving(ROOT, asked, where, cache=a_cache(), strategy="RollingUpdate", weight_bytes=WEIGHTS)
+    checks = judge(asked, environment or where, inspection or an_inspection(), facts, documents)
+    return {check.name: check for check in checks}
+
+
+def test_a_run_that_can_succeed_passes_every_check() -> None:
+    assert {check.status for check in judged().values()} == {"ok"}
+
+
+@pytest.mark.parametrize(
+    ("case", "failing"),
+    [
+        ({"inspection": an_inspection(weight_bytes=0)}, "repo"),
+        ({"inspection": an_inspection(weights="pytorch_model.bin")}, "repo"),
+        ({"inspection": an_inspection(weight_bytes=30 * GIB)}, "GPU memory"),
+        ({"engine": {"max_model_len": 100_000}}, "GPU memory"),
+        ({"engine": {"tensor_parallel_size": 2}}, "ranks"),
+        ({"engine": {"extra_args": ["--enable-magic"]}}, "engine flags"),
+        (
+            {
+                "facts": replace(FACTS, instance=replace(FACTS.instance, gpu_name="NVIDIA T4")),
+                "engine": {"dtype": "bfloat16"},
+            },
+            "compute",
+        ),
+        ({"inspection": an_inspection({**LLAMA, "max_position_embeddings": 4096})}, "context"),
+        ({"resources": {"memory": "64Gi"}}, "node room"),
+        ({"resources": {"gpu": 2}, "engine": {"tensor_parallel_size": 2}}, "node room"),
+        ({"facts": replace(FACTS, zones=())}, "zones"),
+        ({"facts": replace(FACTS, quota=QuotaNeed("L-DB2E81BA", 0, 0, 8))}, "vCPU quota"),
+        ({"environment": an_environment(cluster={"gpu": {"label_value": "other"}})}, "placement"),
+    ],
+)
+def test_what_cannot_succeed_fails_one_check_with_a_next_step(case: dict[str, Any], failing: str) -> None:
+    found = judged(**case)
+    assert [name for name, check in found.items() if check.status == "fail"] == [failing]
+    assert found[failing].next_command
+
+
+def test_an_instance_without_gpu_is_told_as_that() -> None:
+    instance = InstanceType("m6i.2xlarge", 8, 32 * GIB, 0, 0, "no GPU", 58)
+    assert "has no GPU" in judged(replace(FACTS, instance=instance))["GPU memory"].detail
+
+
+def test_a_config_that_does_not_say_its_sizes_is_warned_about_and_not_judged() -> None:
+    found = judged(inspection=an_inspection({"model_type": "gpt2"}))
+    assert found["GPU memory"].status == "warn"
+    assert found["context"].status == "ok"
+
+
+def test_a_quota_that_nobody_knows_is_a_warning() -> None:
+    assert judged(replace(FACTS, quota=None))["vCPU quota"].status == "warn"
+
+
+def test_the_quotas_next_step_asks_for_enough() -> None:
+    found = judged(replace(FACTS, quota=QuotaNeed("L-DB2E81BA", 8, 8, 8)))["vCPU quota"]
+    assert "--quota-code L-DB2E81BA --desired-value 16" in found.next_command
+
+
+def test_warnings_do_not_end_a_run() -> None:
+    require([Check("a", "ok", "x"), Check("b", "warn", "y")])
+
+
+def test_every_failure_is_told_and_the_first_leads() -> None:
+    checks = [Check("a", "ok", "x"), Check("b", "fail", "no GPU", "buy one"), Check("c", "fail", "no zone")]
+    with pytest.raises(PreflightFailed, match="b: no GPU") as caught:
+        require(checks)
+    assert caught.value.evidence == ("c: no zone",)
+    assert caught.value.next_command == "buy one"
+
+
+def test_the_table_has_a_row_for_every_check() -> None:
+    assert [row["check"] for row in table(list(judged().values()))] == list(judged())
+
+
+# ------------------------------------------------------------------- over AWS

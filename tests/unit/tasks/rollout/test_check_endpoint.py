@@ -1,0 +1,151 @@
+"""The gate's questions against a real HTTP server."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from tasks.records.errors import RolloutFailed
+from tasks.rollout.gate import check_endpoint
+from tests.support.clock import Clock
+from tests.support.loopback import free_port
+
+KEY = "sk-test"
+MODELS = json.dumps({"object": "list", "data": [{"id": "tiny"}]})
+COMPLETION = json.dumps(
+    {"choices": [{"message": {"role": "assistant", "content": "Hi"}, "finish_reason": "length"}]}
+)
+Answer = tuple[int, str]
+GOOD: dict[str, Answer] = {"shut": (401, "no key"), "models": (200, MODELS), "chat": (200, COMPLETION)}
+Serve = Callable[..., str]
+
+
+@pytest.fixture
+def asked() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def serve(asked: list[str]) -> Iterator[Serve]:
+    """A gateway that answers `answers`; each may be a list, used up one by one to its last."""
+    servers: list[ThreadingHTTPServer] = []
+
+    def start(**over: Any) -> str:
+        answers: dict[str, Any] = GOOD | over
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_GET(self) -> None:
+                self.answer("models" if self.headers.get("Authorization") == f"Bearer {KEY}" else "shut")
+
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                self.answer("chat")
+
+            def answer(self, what: str) -> None:
+                asked.append(what)
+                found = answers[what]
+                if isinstance(found, list):
+                    found = found.pop(0) if len(found) > 1 else found[0]
+                body = found[1].encode()
+                self.send_response(found[0])
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        server.daemon_threads = True
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}/tiny/v1"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def check(url: str, clock: Clock) -> str:
+    return check_endpoint(url, KEY, "tiny", patience=3.0, clock=clock, sleep=clock.sleep)
+
+
+def test_a_good_endpoint_gives_its_completion(serve: Serve, clock: Clock, asked: list[str]) -> None:
+    assert check(serve(), clock) == "Hi"
+    assert asked == ["shut", "models", "chat"]
+    assert clock.now == 1000.0
+
+
+def test_a_door_that_is_open_without_a_key_is_final(serve: Serve, clock: Clock) -> None:
+    with pytest.raises(RolloutFailed, match="answers 200 to a request without a key"):
+        check(serve(shut=(200, MODELS)), clock)
+    assert clock.now == 1000.0
+
+
+def test_another_served_name_is_final(serve: Serve, clock: Clock) -> None:
+    with pytest.raises(RolloutFailed, match="serves another name than tiny") as caught:
+        check(serve(models=(200, MODELS.replace("tiny", "other"))), clock)
+    assert caught.value.evidence == ("/v1/models lists other",)
+    assert clock.now == 1000.0
+
+
+@pytest.mark.parametrize("what", ["shut", "models", "chat"])
+@pytest.mark.parametrize("status", [500, 502, 503, 404])
+def test_a_failing_answer_is_asked_again_until_patience_ends(
+    serve: Serve, clock: Clock, what: str, status: int
+) -> None:
+    with pytest.raises(RolloutFailed, match=str(status)):
+        check(serve(**{what: (status, "bad gateway")}), clock)
+    assert 1003.0 <= clock.now < 1003.5
+
+
+@pytest.mark.parametrize("what", ["shut", "models", "chat"])
+def test_routing_may_trail_readiness(serve: Serve, clock: Clock, what: str) -> None:
+    assert check(serve(**{what: [(502, ""), (503, ""), GOOD[what]]}), clock) == "Hi"
+    assert clock.now == pytest.approx(1000.6)
+
+
+def test_a_key_that_is_not_taken_is_told_as_that(serve: Serve, clock: Clock) -> None:
+    with pytest.raises(RolloutFailed, match="does not take the API key"):
+        check(serve(models=(401, "unauthorized")), clock)
+
+
+def test_a_completion_that_was_cut_off_does_not_pass(serve: Serve, clock: Clock) -> None:
+    cut = COMPLETION.replace('"length"', "null")
+    with pytest.raises(RolloutFailed, match="unfinished"):
+        check(serve(chat=(200, cut)), clock)
+
+
+@pytest.mark.parametrize(
+    ("what", "body"),
+    [
+        ("models", "<html>a captive portal</html>"),
+        ("models", '{"error": "starting"}'),
+        ("chat", "upstream said nothing"),
+        ("chat", '{"error": {"message": "engine dead", "code": 500}}'),
+        ("chat", '{"choices": []}'),
+    ],
+)
+def test_a_200_that_is_no_answer_is_a_failed_rollout(
+    serve: Serve, clock: Clock, what: str, body: str
+) -> None:
+    with pytest.raises(RolloutFailed) as caught:
+        check(serve(**{what: (200, body)}), clock)
+    assert body[:20] in str(caught.value)
+
+
+def test_nobody_listening_is_told_with_the_address(clock: Clock) -> None:
+    url = f"http://127.0.0.1:{free_port()}/tiny/v1"
+    with pytest.raises(RolloutFailed, match="the gateway does not answer") as caught:
+        check(url, clock)
+    assert url in caught.value.evidence[0]
+    assert clock.now >= 1003.0

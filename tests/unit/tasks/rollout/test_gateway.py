@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+
+from tasks.rollout.gateway import documents, is_complete, routes
+from tests.support.builders import ROOT, a_model, an_environment
+
+
+def made(routes: dict[str, str] | None = None, **environment: Any) -> dict[str, dict[str, Any]]:
+    return {d["kind"]: d for d in documents(ROOT, an_environment(**environment), routes or {})}
+
+
+def configuration(found: dict[str, dict[str, Any]]) -> str:
+    digest: str = found["Deployment"]["spec"]["template"]["metadata"]["annotations"][
+        "slipway.dev/configuration"
+    ]
+    return digest
+
+
+def test_a_models_route_leads_to_its_own_service() -> None:
+    files = routes(ROOT, a_model(name="tiny"), an_environment(namespace="models"))
+    assert sorted(files) == ["tiny.conf", "tiny.upstream"]
+    assert "location /tiny/v1/ {" in files["tiny.conf"]
+    assert "proxy_pass http://vllm-tiny/v1/;" in files["tiny.conf"]
+    assert "upstream vllm-tiny {" in files["tiny.upstream"]
+    assert "server vllm-tiny.models.svc.cluster.local:8000" in files["tiny.upstream"]
+    assert not any(word in text for text in files.values() for word in ("MODEL", "NAMESPACE"))
+
+
+def test_a_route_asks_for_the_key_and_passes_streams_as_they_come() -> None:
+    text = routes(ROOT, a_model(), an_environment())["llama.conf"]
+    assert text.index("return 401;") < text.index("proxy_pass")
+    assert "proxy_buffering off;" in text
+    assert text.count("{") == text.count("}")
+
+
+def test_a_request_that_was_sent_is_never_sent_twice_and_no_connection_outlives_its_request() -> None:
+    text = routes(ROOT, a_model(), an_environment())["llama.conf"]
+    assert "proxy_next_upstream error;" in text
+    assert "non_idempotent;" not in text
+    assert "proxy_set_header Connection close;" in text
+
+
+def test_the_gateways_documents_are_valid() -> None:
+    for document in documents(ROOT, an_environment(), {"a.conf": "x"}):
+        kubernetes_validate.validate(document, "1.33", strict=True)
+
+
+def test_the_gateway_is_completed_from_the_environment() -> None:
+    found = made(
+        namespace="models",
+        gateway={"image": "nginx:x", "replicas": 3, "port": 80, "scheme": "internet-facing"},
+        cluster={"vpc_cidr": "10.64.0.0/16"},
+    )
+    assert {document["metadata"]["namespace"] for document in found.values()} == {"models"}
+    spec = found["Deployment"]["spec"]
+    assert (spec["replicas"], spec["template"]["spec"]["containers"][0]["image"]) == (3, "nginx:x")
+    assert found["Service"]["spec"]["ports"][0]["port"] == 80
+    annotations = found["Service"]["metadata"]["annotations"]
+    assert annotations["service.beta.kubernetes.io/aws-load-balancer-scheme"] == "internet-facing"
+    allowed = found["NetworkPolicy"]["spec"]["ingress"][0]["from"]
+    assert allowed == [{"ipBlock": {"cidr": "10.64.0.0/16"}}]
+
+
+def test_another_route_rolls_the_gateway_out_and_the_same_one_does_not() -> None:
+    assert configuration(made({"a.conf": "1"})) == configuration(made({"a.conf": "1"}))
+    assert configuration(made({"a.conf": "1"})) != configuration(made({"a.conf": "2"}))
+    assert configuration(made({"a.conf": "1"})) != configuration(made({"b.conf": "1"}))
+
+
+def test_the_order_of_the_routes_does_not_matter() -> None:
+    assert configuration(made({"a": "1", "b": "2"})) == configuration(made({"b": "2", "a": "1"}))
+
+
+def test_no_key_is_in_any_document() -> None:
+    assert "Secret" not in made()
+
+
+def workload(**status: int) -> dict[str, Any]:
+    done = {"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+    return {"metadata": {"generation": 2}, "spec": {"replicas": 1}, "status": done | status}
+
+
+@pytest.mark.parametrize(
+    ("found", "complete"),
+    [
+        (workload(), True),
+        (workload(observedGeneration=3), True),
+        (workload(observedGeneration=1), False),  # the controller has not looked yet
+        (workload(updatedReplicas=0), False),
+        (workload(availableReplicas=0), False),
+        (workload(replicas=2), False),  # the old pod is still there
+        ({"metadata": {"generation": 1}, "spec": {}, "status": {}}, False),
+        ({}, False),
+    ],
+)
+def test_a_deployment_is_complete_when_only_its_latest_pods_are_there_and_available(
+    found: dict[str, Any], complete: bool
+) -> None:
+    assert is_complete(found) is complete
