@@ -1,6 +1,6 @@
 """vLLM's flags, version by version, and whether a command line is one of them. Pure over engine_flags/*.json.
 
-The tables were read from vLLM's own wheels (read_flags.py says how). The reading of a command line is argparse's with what
+The tables were read from vLLM's own wheels (tools/engine_flags.py). The reading of a command line is argparse's with what
 vLLM adds: `_` for `-` in names, `--config.key=value`, `32k` for sizes.
 """
 

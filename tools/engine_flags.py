@@ -1,7 +1,7 @@
-"""The flags of one vLLM version, read from its wheel: how engine_flags/*.json were made, and the next one is.
+"""Read the flags of one vLLM version from its wheel: writes tasks/preflight/engine_flags/VERSION.json.
 
     pip download --no-deps --only-binary :all: vllm==0.34.0
-    python -m tasks.preflight.read_flags vllm-0.34.0-*.whl > tasks/preflight/engine_flags/0.34.0.json
+    python -m tools.engine_flags vllm-0.34.0-*.whl > tasks/preflight/engine_flags/0.34.0.json
 
 Nothing of the wheel is run. vLLM makes most flags from the fields of its configuration classes (`get_kwargs` in
 vllm/engine/arg_utils.py), so the classes' annotations are read as that function reads them.
@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.preflight.wheel import Node, Wheel, kind_of
+from tools.wheel import Node, Wheel, kind_of
 
 ENGINE = "vllm.engine.arg_utils"
 # where `vllm serve` keeps its own flags, newest first
@@ -34,7 +34,7 @@ ENDING = re.compile(r"(?i)(is|are|been) (now )?deprecated|deprecated[:;\]]|will 
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag as argparse gets it. `choices` are for kind "choice"; `note` is what vLLM says of its end."""
+    """One flag as argparse gets it. `choices`: for kind "choice". `note`: vLLM's deprecation text."""
 
     names: tuple[str, ...]
     kind: str
@@ -43,7 +43,7 @@ class Flag:
 
 
 class Reader:
-    """Follows `vllm serve`'s parser through the functions that make it."""
+    """Collect flags from the functions that build the parser of `vllm serve`."""
 
     def __init__(self, wheel: Wheel) -> None:
         self.wheel = wheel
@@ -51,7 +51,7 @@ class Reader:
         self.sized = self._sized()
 
     def _sized(self) -> set[str]:
-        """The fields vLLM reads as `32k`: named one by one in the function that makes the flags."""
+        """Fields whose values may be written like `32k`; the function that makes the flags names them."""
         names = {"max_model_len"}
         for function in ("_compute_kwargs", "get_kwargs"):
             if found := self.wheel.find(ENGINE, function):
@@ -65,7 +65,7 @@ class Reader:
         return names
 
     def flags(self) -> list[Flag]:
-        """Every flag, each once. What a later call says of the same flag holds."""
+        """All flags, sorted. A later definition of the same flag replaces an earlier one."""
         found: dict[str, Flag] = {}
         for module, function in self._functions():
             for flag in self._of(module, function):
@@ -73,7 +73,7 @@ class Reader:
         return [found[name] for name in sorted(found)]
 
     def _functions(self) -> Iterator[tuple[str, ast.FunctionDef]]:
-        """The functions that add flags, in the order they run; a class's `_customize_cli_kwargs` goes with its own."""
+        """The functions that add flags, in the order they run."""
         for module, owner, name in (
             (SERVE, "ServeSubcommand", "subparser_init"),
             (self.frontend, None, "make_arg_parser"),
@@ -135,14 +135,14 @@ class Reader:
         return Flag(names, kind, choices, _note(words))
 
     def _all_fields(self, module: str) -> Iterator[Flag]:
-        """A flag for each field of FrontendArgs, changed as its functions change them."""
+        """One flag for each field of FrontendArgs, with the changes its functions make."""
         changed = _changes(self.wheel, module)
         for name, field in self.wheel.fields(module, "FrontendArgs").items():
             flag = self._field(name, field, (f"--{name.replace('_', '-')}",))
             yield replace(flag, kind=changed[name]) if name in changed else flag
 
     def _words(self, module: str, node: Node) -> str:
-        """A help text, also one that is kept under a name."""
+        """The help text of an argument, also where it is a module constant."""
         if isinstance(node, ast.Name) and (found := self.wheel.find(module, node.id)):
             node = getattr(found[1], "value", node)
         return str(node.value) if isinstance(node, ast.Constant) else ""
@@ -170,7 +170,7 @@ def _without_key(node: Node) -> tuple[Node, str]:
 
 
 def _overridden(flag: Flag, keywords: Sequence[ast.keyword], words: Callable[[Node], str]) -> Flag:
-    """What add_argument is told beside the field: action, type, choices, nargs, help."""
+    """Apply the keywords of add_argument that override the field: action, type, choices, nargs, help."""
     for word in keywords:
         text = ast.unparse(word.value)
         if word.arg == "action":
@@ -233,15 +233,15 @@ def _long_first(names: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _note(words: str) -> str:
-    """The sentences of a help text that tell of the flag's end."""
+    """The sentences of a help text that announce deprecation or removal."""
     sentences = " ".join(words.split()).split(". ")
     first = next((i for i, sentence in enumerate(sentences) if ENDING.search(sentence)), len(sentences))
     return ". ".join(sentences[first : first + 2]).rstrip(".")
 
 
 def quantizations(wheel: Wheel) -> dict[str, dict[str, Any]]:
-    """Method -> the compute capability it needs at least (75: 7.5) and the dtypes it computes in, as the classes that
-    `get_quantization_config` chooses from say it themselves."""
+    """Quantisation method -> least compute capability (75: 7.5) and dtypes, from the classes in
+    `get_quantization_config`."""
     found = wheel.find(QUANTIZATION, "get_quantization_config")
     chosen: dict[str, str] = {}
     for node in ast.walk(found[1]) if found else ():
@@ -273,7 +273,7 @@ def quantizations(wheel: Wheel) -> dict[str, dict[str, Any]]:
 
 
 def table(flags: Sequence[Flag], methods: dict[str, Any], version: str, source: str) -> dict[str, Any]:
-    """The document of engine_flags/VERSION.json: kind -> flags with their other names."""
+    """The document of engine_flags/VERSION.json: kind -> flags with their aliases."""
     document: dict[str, Any] = {"version": version, "source": source}
     for kind in KINDS:
         document[kind] = ["/".join(flag.names) for flag in flags if flag.kind == kind]
@@ -284,7 +284,7 @@ def table(flags: Sequence[Flag], methods: dict[str, Any], version: str, source: 
 
 
 def read(wheel: Path) -> dict[str, Any]:
-    """The table of a wheel. Raises ValueError where it is made in a way that is not known here."""
+    """The table of one wheel. Raises ValueError where a flag is built in a way this reader does not know."""
     root = Wheel(zipfile.Path(wheel) if wheel.is_file() else wheel)
     reader = Reader(root)
     version = wheel.name.split("-")[1]
@@ -293,7 +293,7 @@ def read(wheel: Path) -> dict[str, Any]:
 
 
 def written(document: dict[str, Any]) -> str:
-    """JSON with its lists filled to the line: a file of a hundred lines, not of four hundred."""
+    """Format as JSON with several list items on a line."""
     lines = []
     for key, value in document.items():
         text = json.dumps(value, indent=1).replace("\n", "\n ")

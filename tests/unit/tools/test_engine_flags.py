@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.preflight.read_flags import read, written
+from tools.engine_flags import read, written
 
 FILES = {
     "vllm/config/load.py": '''

@@ -1,4 +1,4 @@
-"""The modules of a vLLM wheel as syntax trees, and what the types in them are. Nothing of a wheel is run."""
+"""Parse the modules of a vLLM wheel and resolve names and types in them. Nothing of the wheel is run."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Wheel:
         return fields
 
     def returned(self, module: str, definition: ast.stmt, method: str) -> str | None:
-        """What a class's (or its base's) method of one `return` gives back, as it is written."""
+        """The source of the value a method returns, looked up in base classes too; None without a return."""
         if not isinstance(definition, ast.ClassDef):
             return None
         for statement in definition.body:
