@@ -26,6 +26,12 @@ class Taint(Record):
             "NoExecute": "NO_EXECUTE",
         }[self.effect]
 
+    @property
+    def toleration(self) -> dict[str, str]:
+        """The toleration that matches exactly this taint."""
+        operator = {"operator": "Equal", "value": self.value} if self.value else {"operator": "Exists"}
+        return {"key": self.key, **operator, "effect": self.effect}
+
 
 class GpuNodes(Record):
     """The GPU node group. Its label and taint are the one place the pods' selector and toleration come from.
@@ -43,6 +49,16 @@ class GpuNodes(Record):
     label_value: str = "inference-gpu"
     taint: Taint = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
     volume_gib: int = Field(100, ge=20)
+
+    @property
+    def selector(self) -> str:
+        """The label selector of the GPU nodes."""
+        return f"{self.label_key}={self.label_value}"
+
+    @property
+    def node_selector(self) -> dict[str, str]:
+        """A pod's nodeSelector for the GPU nodes."""
+        return {self.label_key: self.label_value}
 
 
 class SystemNodes(Record):

@@ -1,0 +1,59 @@
+"""Names, labels and annotations that more than one stage writes or looks for.
+
+`slipway.dev/…` are keys of Kubernetes objects; `slipway:…` are keys of AWS tags, which allow no other prefix here.
+"""
+
+from __future__ import annotations
+
+from tasks.records.model import Model
+
+GPU = "nvidia.com/gpu"  # the extended resource of NVIDIA's device plugin
+
+VLLM = "vllm"  # `app` label of serving pods, and the name of their container
+VLLM_PORT = 8000
+GATEWAY = "llm-gateway"  # Deployment, Service and `app` label of the gateway
+CACHE = "model-cache"  # `app` label of everything warming makes, and its ServiceAccount
+
+MODEL_LABEL = "slipway.dev/model"
+RELEASE_ANNOTATION = "slipway.dev/release"
+REPO_KEY = "slipway.dev/repo"
+COMMIT_KEY = "slipway.dev/commit"
+
+KEY_SECRET = "slipway-api-key"  # noqa: S105  the name of a Secret
+KEY_ENTRY = "api-key"  # of that Secret's data
+
+ENVIRONMENT_TAG = "slipway:environment"
+MODEL_TAG = "slipway:model"
+REPO_TAG = "slipway:repo"
+COMMIT_TAG = "slipway:commit"
+MANIFEST_TAG = "slipway:manifest"
+
+
+def workload(model: Model) -> str:
+    """The Deployment, the Service and the ScaledObject of a model."""
+    return f"vllm-{model.name}"
+
+
+def serving_selector(model: Model) -> str:
+    """The label selector of a model's serving pods."""
+    return f"{MODEL_LABEL}={model.name}"
+
+
+def cache_claim(model: Model) -> str:
+    """The PersistentVolumeClaim of a model's weights."""
+    return f"{CACHE}-{model.name}"
+
+
+def cache_selector(model: Model) -> str:
+    """The label selector of everything warming makes for a model."""
+    return f"app={CACHE},model={model.name}"
+
+
+def cache_path(repo: str, commit: str) -> str:
+    """Where a commit is below the cache volume's root; vLLM gets it as its model, under /models/."""
+    return f"{repo.replace('/', '--')}/{commit}"
+
+
+def staged_prefix(repo: str, commit: str) -> str:
+    """Where a commit is in the model bucket, without a slash at the end."""
+    return f"{repo}/{commit}"
