@@ -14,7 +14,6 @@ from tests.support.builders import ROOT, a_model, an_environment
     [
         ("serving/deployment.yaml", f"{names.workload(a_model(name='x'))[:-1]}MODEL"),
         ("serving/scaledobject.yaml", "name: vllm-MODEL"),
-        ("serving/service.yaml", names.MODEL_LABEL),
         ("serving/deployment.yaml", names.RELEASE_ANNOTATION),
         ("serving/deployment.yaml", f"name: {names.VLLM}"),
         ("serving/deployment.yaml", f"containerPort: {names.VLLM_PORT}"),
