@@ -2,7 +2,7 @@
 
     python -m bench.lifecycle [--rounds 3] [--json FILE]
 
-Each round starts a sandbox without Prefect and one with it, in folders of its own, then runs `slipway run`
+Each round starts a sandbox without Prefect and one with it, in folders of its own, then runs `slipway sandbox demo`
 in a copy of the catalogue, while the memory of everything it started is added up. Memory is PSS
 (/proc/PID/smaps_rollup): pages that several processes share are counted once.
 """
@@ -88,7 +88,7 @@ class Memory(threading.Thread):
 
 def sandbox(*words: str) -> None:
     subprocess.run(
-        [sys.executable, "-m", "sandbox", *words],
+        [sys.executable, "-m", "slipway_sandbox", *words],
         check=True,
         cwd=PROJECT,
         stdout=subprocess.DEVNULL,
@@ -109,12 +109,12 @@ def time_sandbox(folder: Path, *, prefect: bool) -> tuple[float, float]:
 
 
 def time_lifecycle(home: Path) -> tuple[float, float]:
-    """(seconds of `slipway run`, peak MiB of all its processes)."""
+    """(seconds of `slipway sandbox demo`, peak MiB of all its processes)."""
     for part in CATALOGUE:
         shutil.copytree(PROJECT / part, home / part)
     began = time.monotonic()
     with subprocess.Popen(
-        [sys.executable, "-c", "from flows.cli import main; main()", "run"],
+        [sys.executable, "-c", "from flows.cli import main; main()", "sandbox", "demo"],
         cwd=home,
         env={**os.environ, "SLIPWAY_HOME": str(home)},
         stdout=subprocess.DEVNULL,
@@ -125,7 +125,7 @@ def time_lifecycle(home: Path) -> tuple[float, float]:
         code = process.wait(RUN_SECONDS)
         memory.stop()
     if code:
-        raise SystemExit(f"slipway run ended with exit code {code}")
+        raise SystemExit(f"the demo ended with exit code {code}")
     return time.monotonic() - began, memory.peak
 
 
@@ -146,8 +146,8 @@ def main() -> None:
                 figures.setdefault(f"{name}_ready_s", []).append(ready)
                 figures.setdefault(f"{name}_at_rest_mib", []).append(rest)
             wall, peak = time_lifecycle(Path(scratch) / "home")
-            figures.setdefault("slipway_run_s", []).append(wall)
-            figures.setdefault("slipway_run_peak_mib", []).append(peak)
+            figures.setdefault("demo_s", []).append(wall)
+            figures.setdefault("demo_peak_mib", []).append(peak)
     summary = {name: spread(values) for name, values in figures.items()}
     for name, found in summary.items():
         print(f"{name:<30} median {found['median']:8.1f}   min {found['min']:8.1f}   max {found['max']:8.1f}")

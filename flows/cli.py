@@ -8,17 +8,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
 import click
 
-from flows.lifecycle import ENVIRONMENT as SANDBOX
 from tasks.cloud.interruption import STOP
 from tasks.records.catalogue import load_environment, load_model, project_root
-from tasks.records.errors import InputError, Interrupted, SlipwayError, ValidationFailed
+from tasks.records.errors import Interrupted, SlipwayError, ValidationFailed
+from tasks.records.results import LoadReport
 
 INTERRUPT_SECONDS = 60.0  # how long Ctrl-C lets terraform and the like end in order
 
@@ -48,6 +48,7 @@ def deploy(model: str, environment: str, revision: str | None, may_destroy: tupl
         for line in rows_of(UUID(str(state.state_details.flow_run_id))):
             click.echo(f"  {line}")
         record: Any = state.result()
+        click.echo("\n".join(verdict(record.report)))
         click.echo(f"{model} in {environment}: release {record.release.id} is proven")
 
     _call(run, model=model, environment=environment)
@@ -191,23 +192,42 @@ def drift(environment: str) -> None:
     _call(run, environment=environment)
 
 
-@main.command("run")
-@click.option("--keep", is_flag=True, help="leave everything up, with Prefect's UI and the endpoint")
-@click.option("--model", default="tiny-llama", show_default=True)
-@click.option(
-    "--kubeconfig",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="a control plane without kubelets, used instead of the sandbox's own",
-)
-def run_lifecycle(keep: bool, model: str, kubeconfig: Path | None) -> None:
-    """The whole lifecycle in a sandbox on this machine: no account, no Docker, no GPU."""
+@main.command()
+@click.argument("model")
+@ENVIRONMENT
+def endpoint(model: str, environment: str) -> None:
+    """Print the address of MODEL and a request to try; the API key goes into a file only you can read."""
 
     def run() -> None:
-        from flows.lifecycle import lifecycle
+        from flows.endpoint import find_endpoint
 
-        lifecycle(model, keep=keep, kubeconfig=kubeconfig, listen=show_progress)
+        found, key = find_endpoint(model, environment)
+        file = project_root() / ".slipway" / "keys" / environment
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        file.touch(mode=0o600)
+        file.write_text(key)
+        shown = file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file
+        body = (
+            f'{{"model": "{model}", "max_tokens": 16, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+        )
+        click.echo(f"  endpoint       {found.base_url}")
+        click.echo(f"  try            curl -s {found.base_url}/chat/completions \\")
+        click.echo(f'                   -H "Authorization: Bearer $(cat {shown})" \\')
+        click.echo("                   -H 'Content-Type: application/json' \\")
+        click.echo(f"                   -d '{body}'")
 
-    _call(run, listen=False)
+    _call(run, model=model, environment=environment)
+
+
+def verdict(report: LoadReport) -> list[str]:
+    """The load validation in two lines."""
+    ttft, tpot = report.ttft, report.tpot
+    return [
+        f"  load validation: {report.verdict}: {report.succeeded} of {report.requests} requests "
+        f"at {report.achieved_rate:.1f}/s, {report.output_tokens_per_second:.0f} tokens/s",
+        f"    first token p50 {ttft.p50 or 0:.0f} ms, p95 {ttft.p95 or 0:.0f} ms; "
+        f"time per output token p50 {tpot.p50 or 0:.1f} ms, p95 {tpot.p95 or 0:.1f} ms",
+    ]
 
 
 def _call(
@@ -215,12 +235,10 @@ def _call(
     *,
     model: str | None = None,
     environment: str | None = None,
-    listen: bool = True,
 ) -> None:
     """Run it with its progress on the terminal; a SlipwayError as cause, evidence and next command.
 
-    Names are looked up first: a mistyped one must not wait for Prefect to start. `listen=False`: what is run calls
-    `show_progress` itself, once the variables are there that Prefect reads when it is imported.
+    Names are looked up first: a mistyped one must not wait for Prefect to start.
     """
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
@@ -229,28 +247,13 @@ def _call(
         if model is not None:
             load_model(model)
         if environment is not None:
-            load_environment(environment)
-            check_sandbox(environment, os.environ, project_root())
-        if listen:
-            show_progress()
+            load_environment(environment).check_variables(os.environ)
+        show_progress()
         run()
     except SlipwayError as error:
         fail(error)
     except (KeyboardInterrupt, click.Abort):
         fail(Interrupted("interrupted", next_command="run the same command again: it continues"))
-
-
-def check_sandbox(environment: str, variables: Mapping[str, str], root: Path) -> None:
-    """The environment `sandbox` is reached by what `.sandbox/env` exports. Raises InputError in a shell that did not
-    read it: without it the command would ask AWS."""
-    if environment != SANDBOX or "AWS_ENDPOINT_URL" in variables:
-        return
-    there = (root / ".sandbox" / "env").exists()
-    raise InputError(
-        "the environment sandbox is a region on this machine, and this shell does not use one",
-        evidence=["AWS_ENDPOINT_URL is not set"],
-        next_command=". .sandbox/env" if there else "slipway sandbox up --detach && . .sandbox/env",
-    )
 
 
 def fail(error: SlipwayError) -> None:

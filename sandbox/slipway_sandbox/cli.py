@@ -10,6 +10,7 @@ from typing import NoReturn
 
 import click
 
+from slipway_sandbox.demo import CommandFailed, demo
 from slipway_sandbox.faults import CATALOGUE, Faults, UnknownFault
 from slipway_sandbox.serving import serve
 from slipway_sandbox.supervisor import SandboxError, down, read_environment, status, up
@@ -58,6 +59,29 @@ def up_command(root: Path, detach: bool, port: int | None, no_prefect: bool, kub
         click.echo("ending the sandbox")
     finally:
         down(root)
+
+
+@sandbox.command("demo")
+@ROOT
+@click.option("--keep", is_flag=True, help="stop after the deployment and leave everything up")
+@click.option("--model", default="tiny-llama", show_default=True)
+@click.option(
+    "--kubeconfig",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="a control plane without kubelets, used instead of the embedded one",
+)
+def demo_command(root: Path, keep: bool, model: str, kubeconfig: Path | None) -> None:
+    """Run the whole lifecycle: deploy, scale-down, wake, teardown."""
+    try:
+        demo(root, model, keep=keep, kubeconfig=kubeconfig)
+    except SandboxError as error:
+        _fail(error)
+    except CommandFailed as error:
+        click.secho(f"error: {error}", fg="red", err=True)
+        click.echo(
+            f"  the sandbox stays up for a look: . {root}/env; `slipway sandbox down` ends it", err=True
+        )
+        sys.exit(error.code)
 
 
 @sandbox.command("down")

@@ -34,7 +34,7 @@ def check_account(environment: Environment) -> None:
     if environment.account and environment.account != account:
         raise AccessDenied(
             f"the credentials are of account {account}, {environment.name} belongs to {environment.account}",
-            next_command="aws sts get-caller-identity; for the sandbox: . .sandbox/env",
+            next_command="aws sts get-caller-identity",
         )
 
 

@@ -173,7 +173,7 @@ def _account(environment: Environment, facts: Facts) -> Check:
             "account",
             "fail",
             f"the credentials are of account {facts.account}, {environment.name} belongs to {wanted}",
-            "aws sts get-caller-identity; use the credentials (or `. .sandbox/env`) of that environment",
+            "aws sts get-caller-identity; use the credentials of that environment",
         )
     return Check("account", "ok", f"{facts.account} in {environment.region}")
 

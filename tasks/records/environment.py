@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tasks.records.errors import InputError
 from tasks.records.model import Record
 from tasks.records.quantities import Seconds
 
@@ -161,6 +163,9 @@ class Environment(Record):
     account: str | None = Field(
         None, pattern=r"^\d{12}$", description="the only AWS account this environment may be made in"
     )
+    requires: dict[str, str] = Field(
+        {}, description="variables the shell or worker must have, each with the command that sets it"
+    )
     aws_profile: str | None = Field(
         None, description="profile of the AWS configuration to use; default: whatever credentials are there"
     )
@@ -179,3 +184,13 @@ class Environment(Record):
     deadlines: Deadlines = Deadlines()
     protected: bool = Field(False, description="teardown needs the environment's name typed as confirmation")
     promote_from: str | None = Field(None, description="only what was proven in this environment may come in")
+
+    def check_variables(self, variables: Mapping[str, str]) -> None:
+        """Raises InputError where a variable of `requires` is not set: asking AWS without it would ask another."""
+        for name, command in self.requires.items():
+            if not variables.get(name):
+                raise InputError(
+                    f"the environment {self.name} needs the variable {name}",
+                    evidence=[f"{name} is not set"],
+                    next_command=command,
+                )

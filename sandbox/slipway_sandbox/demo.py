@@ -1,0 +1,126 @@
+"""Run the product's whole lifecycle in a sandbox by its public commands: `slipway sandbox demo`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from slipway_sandbox.serving import serve
+from slipway_sandbox.supervisor import SandboxError, down, read_environment, status, up
+
+ENVIRONMENT = "sandbox"
+SLIPWAY = [sys.executable, "-c", "from flows.cli import main; main()"]
+COMMAND_SECONDS = 900.0
+# the model is idle once its `idle_after` has passed without a request; scale-down is asked again until then
+IDLE_LOOK_SECONDS = 2.0
+IDLE_SECONDS = 180.0
+
+
+class CommandFailed(Exception):
+    """A `slipway` command ended with another exit code than 0."""
+
+    def __init__(self, words: tuple[str, ...], code: int) -> None:
+        super().__init__(f"slipway {' '.join(words)} ended with exit code {code}")
+        self.code = code
+
+
+def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None) -> None:
+    """Start a sandbox, deploy, scale down, wake, tear down, end it; with `keep` stop after deploy and leave all up.
+
+    A sandbox that runs at `root` already is used. Raises SandboxError, CommandFailed; the sandbox then stays up.
+    """
+    began = time.monotonic()
+    root = root.resolve()
+    heading("sandbox")
+    start(root, kubeconfig)
+    run = Commands({**os.environ, **read_environment(root)})
+    heading(f"deploy {model}")
+    run("deploy", model, "-e", ENVIRONMENT)
+    if keep:
+        heading("serve")
+        click.echo(f"every deployment of prefect.yaml is served by worker {serve(root, Path())}")
+        heading("up, until `slipway sandbox down`")
+        say_addresses(root, model)
+        run("endpoint", model, "-e", ENVIRONMENT)
+        return
+    heading("scale down")
+    scale_down(run, model)
+    heading("wake")
+    run("wake", model, "-e", ENVIRONMENT)
+    heading("tear down")
+    run("teardown", "-e", ENVIRONMENT, "--models", "delete", "--volumes", "delete")
+    down(root)
+    click.echo("sandbox ended")
+    heading("what happened")
+    for words, seconds in run.took:
+        click.echo(f"  slipway {' '.join(words):<60} {seconds:6.1f} s")
+    click.echo(f"  {time.monotonic() - began:.1f} s in all")
+
+
+def start(root: Path, kubeconfig: Path | None) -> None:
+    if status(root).pid:
+        click.echo(f"a sandbox runs already: going on in {root}")
+    else:
+        seconds = up(root, kubeconfig=kubeconfig)
+        click.echo(f"AWS, hub, Kubernetes and Prefect on loopback, ready in {seconds:.1f} s")
+    click.echo(f"Prefect's UI: {ui(root)}")
+
+
+def scale_down(run: Commands, model: str) -> None:
+    """Ask until the model has been idle long enough. Raises SandboxError where it never was."""
+    deadline = time.monotonic() + IDLE_SECONDS
+    while "scaled to zero" not in run("scale-down", model, "-e", ENVIRONMENT):
+        if time.monotonic() >= deadline:
+            raise SandboxError(f"the idle model was not scaled down within {IDLE_SECONDS:.0f} s")
+        time.sleep(IDLE_LOOK_SECONDS)
+
+
+class Commands:
+    """Runs `slipway` commands, shows their output as it comes, and keeps how long each took."""
+
+    def __init__(self, variables: dict[str, str]) -> None:
+        self._variables = {**variables, "PYTHONUNBUFFERED": "1"}
+        self.took: list[tuple[tuple[str, ...], float]] = []
+
+    def __call__(self, *words: str) -> str:
+        """The command's output. Raises CommandFailed, subprocess.TimeoutExpired."""
+        began = time.monotonic()
+        with subprocess.Popen(
+            [*SLIPWAY, *words],
+            env=self._variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout
+            lines = []
+            for line in process.stdout:
+                click.echo(line, nl=False)
+                lines.append(line)
+            code = process.wait(COMMAND_SECONDS)
+        self.took.append((words, time.monotonic() - began))
+        if code:
+            raise CommandFailed(words, code)
+        return "".join(lines)
+
+
+def heading(text: str) -> None:
+    click.secho(f"\n== {text}", bold=True)
+
+
+def ui(root: Path) -> str:
+    return read_environment(root)["PREFECT_API_URL"].removesuffix("/api")
+
+
+def say_addresses(root: Path, model: str) -> None:
+    parameters = f'{{"model": "{model}", "environment": "{ENVIRONMENT}"}}'
+    click.echo(f"  Prefect's UI   {ui(root)}")
+    click.echo(f"  other clients  . {root}/env")
+    click.echo(f"  a run          prefect deployment run deploy/deploy --watch --params '{parameters}'")
