@@ -137,7 +137,17 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         done = subprocess.run(
-            [sys.executable, "-m", "slipway_sandbox", "up", "--root", str(tmp_path), "--detach", "--port", str(port)],
+            [
+                sys.executable,
+                "-m",
+                "slipway_sandbox",
+                "up",
+                "--root",
+                str(tmp_path),
+                "--detach",
+                "--port",
+                str(port),
+            ],
             cwd=CHECKOUT,
             capture_output=True,
             text=True,
