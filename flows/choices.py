@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
@@ -22,6 +22,13 @@ EnvironmentName = Annotated[
 ]
 
 
-def read_choice(model: str, environment: str) -> tuple[Model, Environment]:
-    """Both records. Raises UnknownName or InvalidDocument, with nothing touched."""
-    return load_model(model), load_environment(environment)
+class Choice(NamedTuple):
+    """The records that a flow's two names stand for."""
+
+    model: Model
+    environment: Environment
+
+
+def read_choice(model: str, environment: str) -> Choice:
+    """Read both files. Raises UnknownName or InvalidDocument, with nothing touched."""
+    return Choice(load_model(model), load_environment(environment))

@@ -30,11 +30,12 @@ def deploy(
         revision: Branch, tag or commit instead of the one in the model's file.
         may_destroy: Terraform addresses that hold data and may be destroyed by this run.
     """
-    what, where = read_choice(model, environment)
-    if where.promote_from:
+    choice = read_choice(model, environment)
+    if choice.environment.promote_from:
         raise InputError(
-            f"only what was proven in {where.promote_from} may come into {environment}",
+            f"only what was proven in {choice.environment.promote_from} may come into {environment}",
             next_command=f"slipway promote {model} -e {environment}",
         )
-    check_load(what)
-    return take_through(what, where, inspect_model(what, revision), may_destroy)
+    check_load(choice.model)
+    inspection = inspect_model(choice.model, revision)
+    return take_through(choice.model, choice.environment, inspection, may_destroy)

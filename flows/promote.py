@@ -31,11 +31,12 @@ def promote(
         environment: The environment to promote into.
         source: The environment it was proven in; by default the one `promote_from` names.
     """
-    what, where = read_choice(model, environment)
-    origin = source or where.promote_from
-    if where.promote_from and origin != where.promote_from:
+    choice = read_choice(model, environment)
+    allowed = choice.environment.promote_from
+    origin = source or allowed
+    if allowed and origin != allowed:
         raise InputError(
-            f"only what was proven in {where.promote_from} may come into {environment}",
+            f"only what was proven in {allowed} may come into {environment}",
             next_command=f"slipway promote {model} -e {environment}",
         )
     if not origin:
@@ -43,9 +44,8 @@ def promote(
             f"{environment} does not say where promotions come from",
             next_command=f"slipway promote {model} -e {environment} --from ENVIRONMENT",
         )
-    check_load(what)
-    proven_in = load_environment(origin)
-    storage, _ = read_infrastructure(proven_in)
-    release = proven_release(what, proven_in, storage)
-    inspection, staged = inspect_proven(release, storage, proven_in)
-    return take_through(what, where, inspection, proven=staged)
+    check_load(choice.model)
+    proven_in = read_infrastructure(load_environment(origin))
+    release = proven_release(proven_in, choice.model)
+    inspection, staged = inspect_proven(proven_in, release)
+    return take_through(choice.model, choice.environment, inspection, proven=staged)

@@ -28,25 +28,25 @@ def rollback(
         release: The release to put back; by default the one the ledger names.
         unfinished: Only undo a rollout whose run died, and touch nothing where there is none.
     """
-    what, where = read_choice(model, environment)
-    with turn(where):
+    choice = read_choice(model, environment)
+    with turn(choice.environment):
         if unfinished:
-            return undo_for_the_dead(what, where)
-        storage, cluster = read_infrastructure(where)
-        gpu_nodes(where, cluster)
-        target = put_back(what, where, storage, cluster, release)
+            return undo_for_the_dead(choice.model, choice.environment)
+        site = read_infrastructure(choice.environment)
+        gpu_nodes(site)
+        target = put_back(site, choice.model, release)
         if target:
-            confirm(what, where, storage, cluster, "rollback")
+            confirm(site, choice.model, "rollback")
         return target
 
 
-def undo_for_the_dead(what: Model, where: Environment) -> str | None:
-    """What a run that was killed in its rollout would have done itself; the release that serves again."""
-    storage, cluster = read_remains(where)
-    if storage is None or cluster is None or not is_unfinished(what, where, storage):
+def undo_for_the_dead(model: Model, environment: Environment) -> str | None:
+    """Undo the rollout of a run that was killed in it; the release that serves again."""
+    _, site = read_remains(environment)
+    if site is None or not is_unfinished(site, model):
         return None
-    gpu_nodes(where, cluster)
-    target = undo(what, where, storage, cluster)
+    gpu_nodes(site)
+    target = undo(site, model)
     if target:
-        confirm(what, where, storage, cluster, "rollback")
+        confirm(site, model, "rollback")
     return target

@@ -18,12 +18,12 @@ def scale_down(model: ModelName, environment: EnvironmentName) -> IdleDecision:
         model: A file of models/, by its name.
         environment: A file of environments/, by its name.
     """
-    what, where = read_choice(model, environment)
-    with turn(where):
-        _, cluster = read_infrastructure(where)
-        decision = judge_idle(what, where, cluster)
+    choice = read_choice(model, environment)
+    with turn(choice.environment):
+        site = read_infrastructure(choice.environment)
+        decision = judge_idle(site, choice.model)
         if decision.act:
-            others = replicas_to_zero(what, where, cluster)
+            others = replicas_to_zero(site, choice.model)
             if not others:
-                no_gpu_nodes(where, cluster)
+                no_gpu_nodes(site)
         return decision

@@ -39,57 +39,60 @@ from tasks.validation.task import draw_page, validate
 
 
 def take_through(
-    what: Model,
-    where: Environment,
+    model: Model,
+    environment: Environment,
     inspection: HubInspection,
     may_destroy: Sequence[str] = (),
     *,
     proven: StagedModel | None = None,
 ) -> ReleaseRecord:
     """What deploy and promote do alike. `proven`: what to copy inside S3 instead of asking the hub."""
-    documents = [*preview_of_warming(what, where, inspection), *preview(what, where, inspection)]
-    check_feasible(what, where, inspection, documents)
-    with turn(where), tell_timeline():
-        storage = start(apply_storage, where, may_destroy)
+    documents = [
+        *preview_of_warming(environment, model, inspection),
+        *preview(environment, model, inspection),
+    ]
+    check_feasible(environment, model, inspection, documents)
+    with turn(environment), tell_timeline():
+        storage = start(apply_storage, environment, may_destroy)
         staged = (
-            start(copy_model, proven, storage, where)
+            start(copy_model, environment, storage, proven)
             if proven
-            else start(stage_model, inspection, storage, where)
+            else start(stage_model, environment, storage, inspection)
         )
-        cluster = start(apply_cluster, where, storage, may_destroy)
-        nodes = start(gpu_nodes, where, cluster)
-        namespace = start(prepare_namespace, where, cluster)
+        site = start(apply_cluster, environment, storage, may_destroy)
+        nodes = start(gpu_nodes, site)
+        namespace = start(prepare_namespace, site)
         addons: dict[str, PrefectFuture[str]] = {}
         for addon in load_addons(project_root()):
             needs = [addons[need] for need in addon.needs]
-            addons[addon.name] = start(install_addon, addon, where, cluster, after=[nodes, *needs])
-        needed = start(needed_commits, what, where, storage)
+            addons[addon.name] = start(install_addon, site, addon, after=[nodes, *needs])
+        needed = start(needed_commits, site, model)
         volumes = [addons["aws-ebs-csi-driver"], addons["snapshot-controller"]]
-        cache = start(warm_cache, what, where, cluster, staged, needed, after=[namespace, nodes, *volumes])
-        before = start(last_proven, what, where, storage)
-        swept = start(last_swept, what, where, storage)
+        cache = start(warm_cache, site, model, staged, needed, after=[namespace, nodes, *volumes])
+        before = start(last_proven, site, model)
+        swept = start(last_swept, site, model)
         # up to here a run can be repeated as it is; from here on there is something to go back to
         wait_for_all(
-            [storage, staged, cluster, nodes, namespace, needed, *addons.values(), cache, before, swept]
+            [storage, staged, site, nodes, namespace, needed, *addons.values(), cache, before, swept]
         )
         try:
-            rolled = start(roll_out, what, where, storage, cluster, cache, inspection, after=addons.values())
+            rolled = start(roll_out, site, model, cache, inspection, after=addons.values())
             endpoint = served_at(rolled.result())
-            report = start(validate, what, where, cluster, endpoint, before, after=[rolled]).result()
-            page = draw_page(what, rolled.result().release, report, swept.result())
-            keep_page(what, where, storage.result(), rolled.result(), page, "load-report")
+            report = start(validate, site, model, endpoint, before, after=[rolled]).result()
+            page = draw_page(model, rolled.result().release, report, swept.result())
+            keep_page(site.result(), model, rolled.result(), page, "load-report")
             if report.verdict != "PASS":
-                keep_evidence(what, where, storage.result(), rolled.result(), report)
-                raise verdict_error(what.name, report)
+                keep_evidence(site.result(), model, rolled.result(), report)
+                raise verdict_error(model.name, report)
         except (Exception, KeyboardInterrupt) as failure:
             settle()
             try:
-                undo(what, where, storage.result(), cluster.result())
+                undo(site.result(), model)
             except SlipwayError as second:
                 raise both(failure, second) from failure
             raise
-        proven_now = mark_proven(what, where, storage.result(), rolled.result(), report)
-        end_fast_restores(what, where, cluster.result(), cache.result())
+        proven_now = mark_proven(site.result(), model, rolled.result(), report)
+        end_fast_restores(site.result(), model, cache.result())
         return proven_now
 
 

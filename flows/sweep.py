@@ -29,22 +29,16 @@ def sweep(
         minutes: No step begins that might end later.
         step_seconds: The window of each rate, where the model's own is longer.
     """
-    what, where = read_choice(model, environment)
-    sweepable(what)
-    check_load(what)
-    with turn(where):
-        storage, cluster = read_infrastructure(where)
-        record = serving_release(what, where, storage)
-        replicas = ready_replicas(what, where, cluster)
-        tried = find_knee(what, where, cluster, served_at(record), replicas, minutes * 60, step_seconds)
-        found = read_knee(what, where, tried, ready_replicas(what, where, cluster))
-        keep_sweep(what, where, storage, record, found)
-        keep_page(
-            what,
-            where,
-            storage,
-            record,
-            draw_page(what, record.release, record.report, (record.release.id, found)),
-            "sweep",
-        )
+    choice = read_choice(model, environment)
+    sweepable(choice.model)
+    check_load(choice.model)
+    with turn(choice.environment):
+        site = read_infrastructure(choice.environment)
+        record = serving_release(site, choice.model)
+        replicas = ready_replicas(site, choice.model)
+        tried = find_knee(site, choice.model, served_at(record), replicas, minutes * 60, step_seconds)
+        found = read_knee(site, choice.model, tried, ready_replicas(site, choice.model))
+        keep_sweep(site, choice.model, record, found)
+        page = draw_page(choice.model, record.release, record.report, (record.release.id, found))
+        keep_page(site, choice.model, record, page, "sweep")
         return found

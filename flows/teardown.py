@@ -56,26 +56,26 @@ def teardown(
         volumes: Whether the cache volumes and their snapshots go too; they outlive the cluster otherwise, and cost.
         confirm: The environment's name, where the environment is protected.
     """
-    where = load_environment(environment)
-    check_confirmed(where, confirm)
+    place = load_environment(environment)
+    check_confirmed(place, confirm)
     log = get_run_logger()
-    with turn(where):
-        before = list_inventory(where)
+    with turn(place):
+        before = list_inventory(place)
         log.info("teardown: %d things are there", len(before), extra=SAID)
-        storage, cluster = read_remains(where)
-        if cluster:
-            remove_serving(where, cluster)
-            remove_claims(where, cluster)
-            uninstall_addons(load_addons(project_root()), where, cluster)
-        left = destroy_cluster(where, storage) if storage else []
+        storage, site = read_remains(place)
+        if site:
+            remove_serving(site)
+            remove_claims(site)
+            uninstall_addons(site, load_addons(project_root()))
+        left = destroy_cluster(place, storage) if storage else []
         if volumes == "delete":
-            delete_volumes(where)
+            delete_volumes(place)
         else:
-            end_fast_restores(where)
-        if models == "delete" and not left and state_bucket_is_there(where):
-            left += destroy_storage(where)
-        remaining = list_inventory(where)
-        costs = price_storage(where) if any(is_storage(line) for line in remaining) else []
+            end_fast_restores(place)
+        if models == "delete" and not left and state_bucket_is_there(place):
+            left += destroy_storage(place)
+        remaining = list_inventory(place)
+        costs = price_storage(place) if any(is_storage(line) for line in remaining) else []
         for line in [*remaining, *costs] or ["nothing is left"]:
             log.info("teardown: %s", line, extra=SAID)
         unexpected = left + [line for line in remaining if not may_stay(line, models, volumes)]

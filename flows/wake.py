@@ -18,9 +18,9 @@ def wake(model: ModelName, environment: EnvironmentName) -> str:
         model: A file of models/, by its name.
         environment: A file of environments/, by its name.
     """
-    what, where = read_choice(model, environment)
-    with turn(where):
-        storage, cluster = read_infrastructure(where)
-        gpu_nodes(where, cluster)
-        replicas_from_zero(what, where, cluster)
-        return confirm(what, where, storage, cluster, "wake")
+    choice = read_choice(model, environment)
+    with turn(choice.environment):
+        site = read_infrastructure(choice.environment)
+        gpu_nodes(site)
+        replicas_from_zero(site, choice.model)
+        return confirm(site, choice.model, "wake")

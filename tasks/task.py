@@ -6,7 +6,6 @@ Like the `task.py` of each stage, and unlike everything beside them, this import
 from __future__ import annotations
 
 import contextvars
-import functools
 import logging
 import threading
 import time
@@ -24,13 +23,9 @@ from prefect.artifacts import (
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import MissingContextError
 
-from tasks.cloud.aws import Aws
-from tasks.cloud.kubernetes import Cluster, connect
-from tasks.records.environment import Environment
 from tasks.records.errors import CloudUnavailable, ClusterError, HubUnavailable, SlipwayError
 from tasks.records.progress import Pace
 from tasks.records.quantities import human_seconds
-from tasks.records.results import Infrastructure
 
 PROGRESS_SECONDS = 2.0  # at most so often a progress artifact is written and a line is said
 TRANSIENT = (ClusterError, CloudUnavailable, HubUnavailable)
@@ -112,20 +107,3 @@ def show_table(key: str, rows: Sequence[Mapping[str, Any]], title: str) -> None:
 
 def show_markdown(key: str, text: str, title: str) -> None:
     create_markdown_artifact(text, key=slug(key), description=title)
-
-
-@functools.lru_cache(maxsize=8)
-def _aws(region: str, profile: str | None) -> Aws:
-    """One set of clients a process."""
-    return Aws(region, profile)
-
-
-def aws_of(environment: Environment) -> Aws:
-    """The environment's region, with its credentials. Raises CloudError for a profile that is not there."""
-    return _aws(environment.region, environment.aws_profile)
-
-
-@functools.lru_cache(maxsize=8)
-def cluster_of(infrastructure: Infrastructure) -> Cluster:
-    """One connection a cluster and process; its token renews itself."""
-    return connect(infrastructure, _aws(infrastructure.region, infrastructure.aws_profile))

@@ -13,9 +13,8 @@ from tasks.addons.catalogue import Addon, chart_source, placement_values, values
 from tasks.addons.helm import Helm
 from tasks.addons.proofs import prove
 from tasks.records.catalogue import project_root
-from tasks.records.environment import Environment
-from tasks.records.results import Infrastructure
-from tasks.task import SETTINGS, RunReporter, cluster_of, transient
+from tasks.site import Site
+from tasks.task import SETTINGS, RunReporter, transient
 
 
 @task(
@@ -25,9 +24,10 @@ from tasks.task import SETTINGS, RunReporter, cluster_of, transient
     retry_condition_fn=transient,
     **SETTINGS,
 )
-def install_addon(addon: Addon, environment: Environment, infrastructure: Infrastructure) -> str:
+def install_addon(site: Site, addon: Addon) -> str:
     """helm upgrade --install, then wait for what the add-on must bring. Its name."""
-    reporter, root, cluster = RunReporter("add-ons"), project_root(), cluster_of(infrastructure)
+    reporter, root, cluster = RunReporter("add-ons"), project_root(), site.cluster()
+    environment = site.environment
     if addon.chart:
         reporter.say(f"{addon.name} {addon.version}: helm upgrade --install")
         helm = Helm(cluster, deadline=environment.deadlines.addon, on_line=reporter.say)
@@ -43,13 +43,11 @@ def install_addon(addon: Addon, environment: Environment, infrastructure: Infras
     return addon.name
 
 
-@task(task_run_name="add-ons of {environment.name} go", **SETTINGS)
-def uninstall_addons(
-    addons: Sequence[Addon], environment: Environment, infrastructure: Infrastructure
-) -> list[str]:
+@task(task_run_name="add-ons of {site.name} go", **SETTINGS)
+def uninstall_addons(site: Site, addons: Sequence[Addon]) -> list[str]:
     """helm uninstall, the last first; the names that were there."""
     reporter = RunReporter("teardown")
-    helm = Helm(cluster_of(infrastructure), deadline=environment.deadlines.addon, on_line=reporter.say)
+    helm = Helm(site.cluster(), deadline=site.environment.deadlines.addon, on_line=reporter.say)
     removed = []
     for addon in reversed(addons):
         if addon.chart and helm.uninstall(addon):

@@ -15,50 +15,44 @@ from tasks.cloud.interruption import nap
 from tasks.records.environment import Environment
 from tasks.records.errors import ClusterError
 from tasks.records.model import Model
-from tasks.records.results import HubInspection, Infrastructure, StagedModel, WarmCache
-from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of
+from tasks.records.results import HubInspection, StagedModel, WarmCache
+from tasks.site import Site
+from tasks.task import SETTINGS, RunReporter
 
 
 @task(task_run_name="warm the cache of {model.name}", **SETTINGS)
-def warm_cache(
-    model: Model,
-    environment: Environment,
-    infrastructure: Infrastructure,
-    staged: StagedModel,
-    needed: Sequence[str] = (),
-) -> WarmCache:
+def warm_cache(site: Site, model: Model, staged: StagedModel, needed: Sequence[str] = ()) -> WarmCache:
     """The model's claim holds the staged weights, verified; at once when it does already. And a snapshot of it, where
     replicas need clones. `needed`: commits of releases that may serve again."""
+    environment = site.environment
     return warm(
-        cluster_of(infrastructure),
+        site.cluster(),
         staged,
         model,
         environment,
         reporter=RunReporter("warming"),
         region=environment.region,
-        ebs=Ebs.of(aws_of(environment), environment.cluster.gpu.instance_type),
+        ebs=Ebs.of(site.aws(), environment.cluster.gpu.instance_type),
         needed=needed,
         sleep=nap,
     )
 
 
 @task(task_run_name="fast restores of {model.name} end", **SETTINGS)
-def end_fast_restores(
-    model: Model, environment: Environment, infrastructure: Infrastructure, cache: WarmCache
-) -> None:
+def end_fast_restores(site: Site, model: Model, cache: WarmCache) -> None:
     """Once `cache` serves: fast restore of the model's other snapshots would only cost. What goes back to one of them
     starts lazily."""
     snapshots.end_fast_restores(
-        cluster_of(infrastructure),
+        site.cluster(),
         model,
-        environment.namespace,
-        Ebs(aws_of(environment), EbsPrices(), None),
+        site.namespace,
+        Ebs(site.aws(), EbsPrices(), None),
         RunReporter("warming"),
         keep=cache.snapshot,
     )
 
 
-def preview(model: Model, environment: Environment, inspection: HubInspection) -> list[dict[str, Any]]:
+def preview(environment: Environment, model: Model, inspection: HubInspection) -> list[dict[str, Any]]:
     """What warming will apply in the namespace, for preflight: its account, its policy, the job."""
     expected = StagedModel(
         bucket=environment.storage.model_bucket,
@@ -73,15 +67,15 @@ def preview(model: Model, environment: Environment, inspection: HubInspection) -
     return [*manifests.for_namespace(environment), warming]
 
 
-@task(task_run_name="claims of {environment.namespace} go", **SETTINGS)
-def remove_claims(environment: Environment, infrastructure: Infrastructure) -> list[str]:
+@task(task_run_name="claims of {site.namespace} go", **SETTINGS)
+def remove_claims(site: Site) -> list[str]:
     """Delete the claims and wait until they are gone; their volumes stay, as their class says. The claims' names."""
-    cluster, namespace = cluster_of(infrastructure), environment.namespace
+    cluster, namespace = site.cluster(), site.namespace
     kind = ("v1", "PersistentVolumeClaim")
     names = [claim["metadata"]["name"] for claim in cluster.list(*kind, namespace)]
     for name in names:
         cluster.delete(*kind, name, namespace)
-    deadline = time.monotonic() + environment.deadlines.drain
+    deadline = time.monotonic() + site.environment.deadlines.drain
     while left := cluster.list(*kind, namespace):
         if time.monotonic() >= deadline:
             raise ClusterError(

@@ -10,18 +10,18 @@ from tasks.cloud.prometheus import prometheus_of
 from tasks.idle import scale
 from tasks.idle.decide import decide
 from tasks.idle.observe import observe
-from tasks.records.environment import Environment
 from tasks.records.errors import MetricsUnavailable
 from tasks.records.model import Model
-from tasks.records.results import IdleDecision, Infrastructure
-from tasks.task import SETTINGS, RunReporter, cluster_of, show_table
+from tasks.records.results import IdleDecision
+from tasks.site import Site
+from tasks.task import SETTINGS, RunReporter, show_table
 
 
 @task(task_run_name="is {model.name} idle", **SETTINGS)
-def judge_idle(model: Model, environment: Environment, infrastructure: Infrastructure) -> IdleDecision:
+def judge_idle(site: Site, model: Model) -> IdleDecision:
     """Whether the GPUs may go. No answer from the metrics means no."""
     reporter = RunReporter("idle")
-    cluster = cluster_of(infrastructure)
+    cluster, environment = site.cluster(), site.environment
     try:
         signals = observe(cluster, prometheus_of(environment, cluster), model, environment, time.time)
         decision = decide(signals, model.scaling)
@@ -39,14 +39,14 @@ def judge_idle(model: Model, environment: Environment, infrastructure: Infrastru
 
 
 @task(task_run_name="{model.name} to zero", **SETTINGS)
-def replicas_to_zero(model: Model, environment: Environment, infrastructure: Infrastructure) -> list[str]:
+def replicas_to_zero(site: Site, model: Model) -> list[str]:
     """No replica any more; the pods that still hold a GPU, of anyone."""
-    cluster = cluster_of(infrastructure)
-    scale.to_zero(cluster, model, environment, RunReporter("idle"))
-    return scale.gpu_pods(cluster, environment)
+    cluster = site.cluster()
+    scale.to_zero(cluster, model, site.environment, RunReporter("idle"))
+    return scale.gpu_pods(cluster, site.environment)
 
 
 @task(task_run_name="{model.name} from zero", **SETTINGS)
-def replicas_from_zero(model: Model, environment: Environment, infrastructure: Infrastructure) -> None:
+def replicas_from_zero(site: Site, model: Model) -> None:
     """KEDA in charge again, from its minimum."""
-    scale.from_zero(cluster_of(infrastructure), model, environment)
+    scale.from_zero(site.cluster(), model, site.environment)

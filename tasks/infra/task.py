@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from prefect import task
 
@@ -17,8 +18,9 @@ from tasks.infra.variables import cluster_variables, infrastructure, storage_out
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
 from tasks.records.errors import AccessDenied, InputError
-from tasks.records.results import Infrastructure, StorageOutputs
-from tasks.task import SETTINGS, RunReporter, aws_of, cluster_of, show_table
+from tasks.records.results import StorageOutputs
+from tasks.site import Site, aws_of
+from tasks.task import SETTINGS, RunReporter, show_table
 
 
 def _show(name: StackName, environment: Environment, plan: Plan) -> None:
@@ -60,6 +62,11 @@ def cluster_stack(environment: Environment, storage: StorageOutputs, root: Path 
     )
 
 
+def site_of(environment: Environment, storage: StorageOutputs, outputs: dict[str, Any]) -> Site:
+    """The site that the cluster stack's `outputs` describe."""
+    return Site(environment=environment, storage=storage, infrastructure=infrastructure(outputs, environment))
+
+
 @task(task_run_name="terraform storage of {environment.name}", **SETTINGS)
 def apply_storage(environment: Environment, may_destroy: Sequence[str] = ()) -> StorageOutputs:
     """State bucket, then the model bucket, its key and the hub token's secret."""
@@ -71,39 +78,37 @@ def apply_storage(environment: Environment, may_destroy: Sequence[str] = ()) -> 
 
 
 @task(task_run_name="terraform cluster of {environment.name}", **SETTINGS)
-def apply_cluster(
-    environment: Environment, storage: StorageOutputs, may_destroy: Sequence[str] = ()
-) -> Infrastructure:
+def apply_cluster(environment: Environment, storage: StorageOutputs, may_destroy: Sequence[str] = ()) -> Site:
     """Network, EKS, node groups, EKS add-ons, identities."""
     outputs = cluster_stack(environment, storage).converge(
         may_destroy=may_destroy, show=lambda plan: _show("cluster", environment, plan)
     )
-    return infrastructure(outputs, environment)
+    return site_of(environment, storage, outputs)
 
 
-@task(task_run_name="GPU nodes of {environment.name}", **SETTINGS)
-def gpu_nodes(environment: Environment, cluster: Infrastructure, at_least: int = 1) -> list[str]:
+@task(task_run_name="GPU nodes of {site.name}", **SETTINGS)
+def gpu_nodes(site: Site, at_least: int = 1) -> list[str]:
     """At least so many GPU nodes, Ready; their names."""
     return nodes.scale_up(
-        cluster,
-        environment,
-        aws_of(environment),
-        cluster_of(cluster),
+        site.infrastructure,
+        site.environment,
+        site.aws(),
+        site.cluster(),
         RunReporter("gpu nodes"),
         at_least=at_least,
     )
 
 
-@task(task_run_name="no GPU node in {environment.name}", **SETTINGS)
-def no_gpu_nodes(environment: Environment, cluster: Infrastructure) -> None:
+@task(task_run_name="no GPU node in {site.name}", **SETTINGS)
+def no_gpu_nodes(site: Site) -> None:
     """The GPU node group at zero, and its nodes gone."""
     nodes.scale_to_zero(
-        cluster, environment, aws_of(environment), cluster_of(cluster), RunReporter("gpu nodes")
+        site.infrastructure, site.environment, site.aws(), site.cluster(), RunReporter("gpu nodes")
     )
 
 
 @task(task_run_name="what {environment.name} is made of", **SETTINGS)
-def read_infrastructure(environment: Environment) -> tuple[StorageOutputs, Infrastructure]:
+def read_infrastructure(environment: Environment) -> Site:
     """The outputs of both states, nothing changed. Raises InputError where nothing is deployed."""
     check_account(environment)
     missing = InputError(
@@ -119,7 +124,7 @@ def read_infrastructure(environment: Environment) -> tuple[StorageOutputs, Infra
     cluster = cluster_stack(environment, outputs).outputs()
     if not cluster:
         raise missing
-    return outputs, infrastructure(cluster, environment)
+    return site_of(environment, outputs, cluster)
 
 
 def state_bucket_is_there(environment: Environment) -> bool:
@@ -127,7 +132,7 @@ def state_bucket_is_there(environment: Environment) -> bool:
 
 
 @task(task_run_name="what is left of {environment.name}", **SETTINGS)
-def read_remains(environment: Environment) -> tuple[StorageOutputs | None, Infrastructure | None]:
+def read_remains(environment: Environment) -> tuple[StorageOutputs | None, Site | None]:
     """As `read_infrastructure`, but for a teardown: whatever an earlier one took away already is None.
 
     The cluster counts as there while EKS has it, whatever the state says.
@@ -142,15 +147,15 @@ def read_remains(environment: Environment) -> tuple[StorageOutputs | None, Infra
     outputs = cluster_stack(environment, storage).outputs()
     if not outputs or not nodes.cluster_exists(environment.cluster.name, aws_of(environment)):
         return storage, None
-    return storage, infrastructure(outputs, environment)
+    return storage, site_of(environment, storage, outputs)
 
 
 @task(task_run_name="terraform drift of {environment.name}", **SETTINGS)
 def find_drift(environment: Environment) -> list[dict[str, str]]:
     """What an apply would change in either stack; an empty list means none."""
-    storage_outputs_now, _ = read_infrastructure.fn(environment)
+    site = read_infrastructure.fn(environment)
     rows = []
-    for stack in (storage_stack(environment), cluster_stack(environment, storage_outputs_now)):
+    for stack in (storage_stack(environment), cluster_stack(environment, site.storage)):
         rows += [{"stack": stack.name, **row} for row in plan_table(stack.plan())]
     return rows
 

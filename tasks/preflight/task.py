@@ -12,13 +12,14 @@ from tasks.preflight.checks import judge, observe, require, table
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.results import HubInspection
-from tasks.task import SETTINGS, RunReporter, aws_of, show_table
+from tasks.site import aws_of
+from tasks.task import SETTINGS, RunReporter, show_table
 
 
 @task(task_run_name="preflight {model.name} on {environment.name}", **SETTINGS)
 def check_feasible(
-    model: Model,
     environment: Environment,
+    model: Model,
     inspection: HubInspection,
     documents: Sequence[Mapping[str, Any]],
 ) -> HubInspection:

@@ -11,13 +11,14 @@ from tasks.cloud.aws import told_retries
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.results import HubInspection, Release, StagedModel, StorageOutputs
+from tasks.site import Site, aws_of
 from tasks.staging import manifest as manifests
 from tasks.staging.hub import read_head, resolve
 from tasks.staging.inspection import inspect, inspect_staged
 from tasks.staging.objects import Bucket
 from tasks.staging.promotion import promote_copy
 from tasks.staging.staging import stage
-from tasks.task import SETTINGS, RunReporter, aws_of, transient
+from tasks.task import SETTINGS, RunReporter, transient
 
 HUB_TOKEN_BLOCK = "hub-token"  # noqa: S105  the name of a Prefect Secret block
 
@@ -60,7 +61,7 @@ def inspect_model(model: Model, revision: str | None = None) -> HubInspection:
     retry_condition_fn=transient,
     **SETTINGS,
 )
-def stage_model(inspection: HubInspection, storage: StorageOutputs, environment: Environment) -> StagedModel:
+def stage_model(environment: Environment, storage: StorageOutputs, inspection: HubInspection) -> StagedModel:
     """Hub to S3, verified, manifest last; at once when it is there."""
     s3, reporter = aws_of(environment).client("s3"), RunReporter("staging")
     with told_retries(s3, reporter.say):
@@ -74,12 +75,11 @@ def stage_model(inspection: HubInspection, storage: StorageOutputs, environment:
         )
 
 
-@task(task_run_name="inspect {release.repo} in {environment.name}", **SETTINGS)
-def inspect_proven(
-    release: Release, storage: StorageOutputs, environment: Environment
-) -> tuple[HubInspection, StagedModel]:
+@task(task_run_name="inspect {release.repo} in {site.name}", **SETTINGS)
+def inspect_proven(site: Site, release: Release) -> tuple[HubInspection, StagedModel]:
     """What is staged for a proven release, read from its own bucket: the hub is not asked."""
-    bucket = Bucket(aws_of(environment).client("s3"), storage.bucket)
+    storage = site.storage
+    bucket = Bucket(site.aws().client("s3"), storage.bucket)
     inspection, stored = inspect_staged(bucket, release.repo, release.commit)
     prefix = manifests.prefix_of(release.repo, release.commit)
     RunReporter("preflight").say(
@@ -95,7 +95,7 @@ def inspect_proven(
     retry_condition_fn=transient,
     **SETTINGS,
 )
-def copy_model(staged: StagedModel, storage: StorageOutputs, environment: Environment) -> StagedModel:
+def copy_model(environment: Environment, storage: StorageOutputs, staged: StagedModel) -> StagedModel:
     """From the bucket it was proven in, by S3 itself; the credentials are those of `environment`."""
     s3, reporter = aws_of(environment).client("s3"), RunReporter("staging")
     with told_retries(s3, reporter.say):

@@ -8,11 +8,11 @@ from prefect import task
 
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.catalogue import project_root
-from tasks.records.environment import Environment
 from tasks.records.errors import ValidationFailed
 from tasks.records.model import Load, Model
-from tasks.records.results import Endpoint, Infrastructure, LoadPage, LoadReport, Release, Sweep
-from tasks.task import SETTINGS, RunReporter, cluster_of, show_table
+from tasks.records.results import Endpoint, LoadPage, LoadReport, Release, Sweep
+from tasks.site import Site
+from tasks.task import SETTINGS, RunReporter, show_table
 from tasks.validation.compare import compare, with_comparison
 from tasks.validation.page import page
 from tasks.validation.sources import read_sources
@@ -30,9 +30,8 @@ def check_load(model: Model) -> str:
 
 @task(task_run_name="load validation of {model.name}", **SETTINGS)
 def validate(
+    site: Site,
     model: Model,
-    environment: Environment,
-    infrastructure: Infrastructure,
     endpoint: Endpoint,
     before: tuple[str, LoadReport] | None = None,
 ) -> LoadReport:
@@ -40,16 +39,14 @@ def validate(
 
     `before` is the release proven last and its report, which this one must not be worse than.
     """
-    key = api_key(cluster_of(infrastructure), endpoint)
+    key = api_key(site.cluster(), endpoint)
     reporter = RunReporter("validation")
     measured = prove(model, endpoint, key, reporter, root=project_root())
     release, last = before or (None, None)
     comparison = compare(measured, last, model.objectives.max_regression, release)
     report = with_comparison(measured, comparison)
     tell(report, reporter)
-    show_table(
-        f"load-report-{model.name}", table(report), f"{report.verdict}: {model.name} on {environment.name}"
-    )
+    show_table(f"load-report-{model.name}", table(report), f"{report.verdict}: {model.name} on {site.name}")
     return report
 
 
@@ -63,16 +60,15 @@ def draw_page(
 
 @task(task_run_name="knee of {model.name}", **SETTINGS)
 def find_knee(
+    site: Site,
     model: Model,
-    environment: Environment,
-    infrastructure: Infrastructure,
     endpoint: Endpoint,
     replicas: int,
     budget: float,
     step_seconds: float,
 ) -> Sweep:
     """Rates tried one after another against what serves, through the gateway. Changes nothing."""
-    key = api_key(cluster_of(infrastructure), endpoint)
+    key = api_key(site.cluster(), endpoint)
 
     def measure(load: Load) -> LoadReport:
         one_rate = model.model_copy(update={"load": load})  # its progress is its own
@@ -84,7 +80,7 @@ def find_knee(
 
 
 @task(task_run_name="what the sweep of {model.name} tells", **SETTINGS)
-def read_knee(model: Model, environment: Environment, sweep: Sweep, replicas_after: int) -> Sweep:
+def read_knee(site: Site, model: Model, sweep: Sweep, replicas_after: int) -> Sweep:
     """The knee and the settings that follow from it, or why none is told."""
     found = conclude(sweep, replicas_after)
     said = f"refused: {found.refused}" if found.refused else f"the knee is at {found.knee:.3g}/s"
@@ -92,7 +88,7 @@ def read_knee(model: Model, environment: Environment, sweep: Sweep, replicas_aft
     reporter.say(said)
     if found.why:
         reporter.say(found.why)
-    show_table(f"sweep-{model.name}", rows(found), f"{model.name} on {environment.name}: {said}")
+    show_table(f"sweep-{model.name}", rows(found), f"{model.name} on {site.name}: {said}")
     return found
 
 

@@ -34,7 +34,7 @@ from tests.support.builders import a_model, an_environment
 def staging(repo: str, bucket: str):
     storage = StorageOutputs(bucket=bucket, bucket_arn="", kms_key_arn="", hub_token_secret_arn="")
     inspection = inspect_model(a_model(source={"repo": repo}))
-    stage_model(inspection, storage, an_environment())
+    stage_model(an_environment(), storage, inspection)
 
 Secret(value=os.environ.pop("SECRET")).save("hub-token")
 staging(sys.argv[1], sys.argv[2])
