@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from tasks.records.objectives import Objectives
 from tasks.records.quantities import Quantity, Seconds, parse_duration
-
-
-class Record(BaseModel):
-    """A frozen record that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from tasks.records.record import Record as Record
 
 
 class Source(Record):
@@ -85,56 +81,6 @@ class Cache(Record):
         "as long as the snapshot is there",
     )
     initialization_rate: int = Field(300, ge=100, le=300, description="MiB/s of that restore")
-
-
-class Objectives(Record):
-    """What must hold under load. Latencies in milliseconds at the percentile the name says: METRIC_pPERCENT_ms."""
-
-    ttft_p50_ms: float | None = Field(None, gt=0)
-    ttft_p90_ms: float | None = Field(None, gt=0)
-    ttft_p95_ms: float | None = Field(None, gt=0)
-    ttft_p99_ms: float | None = Field(None, gt=0)
-    itl_p50_ms: float | None = Field(None, gt=0)
-    itl_p90_ms: float | None = Field(None, gt=0)
-    itl_p95_ms: float | None = Field(None, gt=0)
-    itl_p99_ms: float | None = Field(None, gt=0)
-    tpot_p50_ms: float | None = Field(None, gt=0)
-    tpot_p90_ms: float | None = Field(None, gt=0)
-    tpot_p95_ms: float | None = Field(None, gt=0)
-    tpot_p99_ms: float | None = Field(None, gt=0)
-    e2e_p50_ms: float | None = Field(None, gt=0)
-    e2e_p90_ms: float | None = Field(None, gt=0)
-    e2e_p95_ms: float | None = Field(None, gt=0)
-    e2e_p99_ms: float | None = Field(None, gt=0)
-    max_error_rate: float = Field(0.01, ge=0, le=1, description="share of requests that may fail")
-    min_goodput: float | None = Field(
-        None, ge=0, le=1, description="share of requests that meet every per-request bound below"
-    )
-    request_ttft_ms: float | None = Field(None, gt=0, description="a good request's first token, at most")
-    request_tpot_ms: float | None = Field(None, gt=0, description="a good request's time per output token")
-    request_e2e_ms: float | None = Field(None, gt=0, description="a good request's whole time, at most")
-    min_output_tokens_per_second: float | None = Field(None, gt=0)
-    min_requests_per_second: float | None = Field(None, gt=0, description="that succeeded, over the window")
-    max_regression: float | None = Field(
-        0.1,
-        gt=0,
-        description="share by which a figure may be worse than the last proven run's, beyond the measured noise; "
-        "null: not judged",
-    )
-
-    @model_validator(mode="after")
-    def _goodput_has_bounds(self) -> Self:
-        bounds = (self.request_ttft_ms, self.request_tpot_ms, self.request_e2e_ms)
-        if self.min_goodput is not None and not any(bounds):
-            raise ValueError(
-                "min_goodput counts requests that meet request_ttft_ms, request_tpot_ms or request_e2e_ms: give one"
-            )
-        return self
-
-    def of_streams(self) -> list[str]:
-        """The objectives that are set and measured on streams only."""
-        told = self.model_dump(exclude_none=True)
-        return [name for name in told if name.removeprefix("request_").startswith(("ttft_", "itl_", "tpot_"))]
 
 
 class LengthDistribution(Record):
@@ -314,7 +260,7 @@ class Model(Record):
 
     @model_validator(mode="after")
     def _objectives_are_measured(self) -> Self:
-        if not self.load.streaming and (names := self.objectives.of_streams()):
+        if not self.load.streaming and (names := self.objectives.streamed):
             raise ValueError(f"without load.streaming nothing is measured for {', '.join(names)}")
         return self
 

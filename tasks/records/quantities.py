@@ -6,9 +6,11 @@ Quantity format: https://kubernetes.io/docs/reference/kubernetes-api/common-defi
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from decimal import Decimal
+from fractions import Fraction
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
 
 _SUFFIXES = {
     "": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
@@ -16,7 +18,7 @@ _SUFFIXES = {
 }  # fmt: skip
 _QUANTITY = re.compile(r"^(\d+(?:\.\d+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h)$")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SECONDS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
 
 
 def parse_quantity(text: str | int | float) -> float:
@@ -34,7 +36,21 @@ def parse_duration(text: str | int | float) -> float:
     match = _DURATION.match(str(text))
     if not match:
         raise ValueError(f"{text!r} is not a duration such as 500ms, 90s, 20m or 1h")
-    return float(match[1]) * _SECONDS[match[2]]
+    return float(Fraction(match[1]) * _SECONDS[match[2]])
+
+
+def parse_latency(text: Any) -> float:
+    """ "500ms" -> 0.5. Raises ValueError on a number without a unit: 500 may mean milliseconds or seconds."""
+    if isinstance(text, int | float) and not isinstance(text, bool):
+        raise ValueError(f"a latency needs a unit: {text}ms or {text}s")  # noqa: TRY004  pydantic reports ValueErrors
+    return parse_duration(text)
+
+
+def write_duration(seconds: float) -> str:
+    """0.5 -> "500ms", 2.0 -> "2s": what `parse_duration` reads back as the same number."""
+    exact = Decimal(repr(seconds))
+    number, unit = (exact * 1000, "ms") if seconds < 1 else (exact, "s")
+    return f"{number.normalize():f}{unit}"
 
 
 def _checked_quantity(text: str) -> str:
@@ -51,6 +67,14 @@ Quantity = Annotated[
 
 Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
 """A duration in seconds, written as "90s" or "20m" in files."""
+
+Latency = Annotated[
+    float,
+    BeforeValidator(parse_latency),
+    Field(gt=0, allow_inf_nan=False),
+    PlainSerializer(write_duration, return_type=str),
+]
+"""A latency in seconds, written as "500ms" or "2s" in files and in JSON."""
 
 
 def human_bytes(count: float) -> str:

@@ -7,19 +7,24 @@ import json
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tasks.records.model import Engine, Record
+from tasks.records.model import Engine
+from tasks.records.objectives import (
+    LATENCIES,
+    OLD_NAMES,
+    REQUEST_LATENCIES,
+    LatencyName,
+    Percentile,
+    RequestLatency,
+)
+from tasks.records.record import Record
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-PICKLES = (
-    ".bin",
-    ".pt",
-    ".pth",
-    ".pkl",
-    ".pickle",
-    ".ckpt",
-)  # how names of files end whose reading can run code
+FigureName = LatencyName | Literal["errors", "goodput", "output_tokens_per_second", "requests_per_second"]
+
+# Suffixes of files that can run code when they are read.
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
 class HubFile(Record):
@@ -222,6 +227,11 @@ class Distribution(Record):
     p99: float | None = None
     max: float | None = None
 
+    def at(self, percentile: Percentile) -> float | None:
+        """Milliseconds at a percentile."""
+        found: float | None = getattr(self, percentile)
+        return found
+
 
 class Block(Record):
     """A part of the window, by when its requests were due: what latency over time and its noise are read from."""
@@ -235,11 +245,46 @@ class Block(Record):
     tpot: Distribution
     e2e: Distribution
 
+    def latency(self, name: RequestLatency) -> Distribution:
+        """The distribution of one latency of the block's requests."""
+        return _latency(self, name)
 
-class Figure(Record):
+
+class Named(Record):
+    """What a figure is of: a latency at a percentile (in milliseconds), or a share or rate of the whole window."""
+
+    figure: FigureName
+    percentile: Percentile | None = Field(None, description="of a latency")
+
+    @property
+    def name(self) -> str:
+        """ "ttft p95", "errors"."""
+        return f"{self.figure} {self.percentile}" if self.percentile else self.figure
+
+    @property
+    def is_latency(self) -> bool:
+        return self.figure in LATENCIES
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_name(cls, given: Any) -> Any:
+        """Ledgers written up to version 0.1.0 hold one name, such as `ttft_p95_ms`."""
+        if not isinstance(given, dict) or given.get("name") not in _OLD_FIGURES:
+            return given
+        figure, *percentile = _OLD_FIGURES[given["name"]]
+        rest = {key: value for key, value in given.items() if key != "name"}
+        return {**rest, "figure": figure, "percentile": percentile[0] if percentile else None}
+
+
+_OLD_FIGURES = OLD_NAMES | {
+    "error_rate": ("errors",),
+    "output_tokens_per_second": ("output_tokens_per_second",),
+}
+
+
+class Figure(Named):
     """One figure of two runs. A rise of more than `allowed` is a regression; for a figure that should be high, a fall."""
 
-    name: str
     before: float
     now: float
     noise: float = Field(description="standard error of the difference, from the spread of both runs' blocks")
@@ -256,10 +301,9 @@ class Comparison(Record):
     figures: tuple[Figure, ...] = ()
 
 
-class ObjectiveResult(Record):
-    """One objective: what was asked, what was measured, whether it holds."""
+class ObjectiveResult(Named):
+    """One objective: the bound, what was measured, whether it holds."""
 
-    name: str
     bound: float
     measured: float | None
     holds: bool
@@ -300,22 +344,45 @@ class LoadReport(Record):
     )
     comparison: Comparison | None = None
 
+    def latency(self, name: LatencyName) -> Distribution:
+        """The distribution of one latency."""
+        return _latency(self, name)
+
+
+def _latency(figures: Record, name: LatencyName) -> Distribution:
+    found: Distribution = getattr(figures, name)
+    return found
+
 
 class SweepStep(Record):
-    """One rate for one window, judged by the model's objectives. Latencies in milliseconds."""
+    """One rate for one window, judged by the model's objectives."""
 
     rate: float
     verdict: Verdict
     reason: str
     requests: int
     in_flight: float
-    ttft_p50: float | None
-    ttft_p95: float | None
-    tpot_p95: float | None
-    e2e_p50: float | None
-    e2e_p95: float | None
+    ttft: Distribution
+    tpot: Distribution
+    e2e: Distribution
     output_tokens_per_second: float
     error_rate: float
+
+    def latency(self, name: RequestLatency) -> Distribution:
+        """The distribution of one latency."""
+        return _latency(self, name)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_old_fields(cls, given: Any) -> Any:
+        """Ledgers written up to version 0.1.0 hold `ttft_p50`, `ttft_p95` and so on beside each other."""
+        if not isinstance(given, dict) or "ttft_p50" not in given:
+            return given
+        read = {key: value for key, value in given.items() if not key.endswith(("_p50", "_p95"))}
+        for name in REQUEST_LATENCIES:
+            percentiles = {each: given.get(f"{name}_{each}") for each in ("p50", "p95")}
+            read[name] = {"count": given.get("requests", 0), **percentiles}
+        return read
 
 
 class Sweep(Record):

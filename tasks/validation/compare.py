@@ -11,11 +11,16 @@ from __future__ import annotations
 import math
 import statistics
 
-from tasks.records.results import Comparison, Figure, LoadReport
+from tasks.records.objectives import REQUEST_LATENCIES, Percentile, RequestLatency
+from tasks.records.results import Comparison, Figure, FigureName, LoadReport
+from tasks.validation.measure import FROM_DUE, amount
 
 SIGMAS = 3.0  # of the difference: a run as good as the last is called worse about once in 700 figures
 ENOUGH_BLOCKS = 5
-LATENCIES = tuple((metric, percent) for metric in ("ttft", "tpot", "e2e") for percent in ("p50", "p95"))
+Name = tuple[FigureName, Percentile | None]
+COMPARED: tuple[tuple[RequestLatency, Percentile], ...] = tuple(
+    (name, percentile) for name in REQUEST_LATENCIES for percentile in ("p50", "p95")
+)
 
 
 def compare(
@@ -25,7 +30,7 @@ def compare(
     if before is None or release is None:
         return Comparison(compared=False, why="nothing to compare with: no release of it is proven here yet")
     if margin is None:
-        return Comparison(compared=False, why="not compared: max_regression is null", release=release)
+        return Comparison(compared=False, why="not compared: objectives.regression is null", release=release)
     if not before.profile or before.profile != now.profile:
         why = f"not compared with release {release}: it was proven under another load"
         return Comparison(compared=False, why=why, release=release)
@@ -48,20 +53,20 @@ def compare(
 
 def latencies(now: LoadReport, before: LoadReport, margin: float) -> list[Figure]:
     figures = []
-    for metric, percent in LATENCIES:
+    for name, percentile in COMPARED:
         one, other = (
-            [v for block in run.blocks if (v := getattr(getattr(block, metric), percent)) is not None]
+            [v for block in run.blocks if (v := block.latency(name).at(percentile)) is not None]
             for run in (now, before)
         )
         if len(one) >= ENOUGH_BLOCKS and len(other) >= ENOUGH_BLOCKS:
-            figures.append(figure_of_blocks(f"{metric}_{percent}_ms", other, one, margin, more_is_worse=True))
+            figures.append(figure_of_blocks((name, percentile), other, one, margin, more_is_worse=True))
     return figures
 
 
 def throughput(now: LoadReport, before: LoadReport, margin: float) -> Figure:
     """Of callers that wait: an open loop's is what was asked for."""
     one, other = ([block.output_tokens / block.seconds for block in run.blocks] for run in (now, before))
-    return figure_of_blocks("output_tokens_per_second", other, one, margin, more_is_worse=False)
+    return figure_of_blocks(("output_tokens_per_second", None), other, one, margin, more_is_worse=False)
 
 
 def error_rate(now: LoadReport, before: LoadReport, margin: float) -> Figure:
@@ -71,18 +76,24 @@ def error_rate(now: LoadReport, before: LoadReport, margin: float) -> Figure:
     pooled = sum(failed) / sum(counts)
     noise = math.sqrt(pooled * (1 - pooled) * (1 / counts[0] + 1 / counts[1]))
     other, one = failed[0] / counts[0], failed[1] / counts[1]
-    return figure("error_rate", other, one, noise, margin, one - other)
+    return figure(("errors", None), other, one, noise, margin, one - other)
 
 
-def figure(name: str, before: float, now: float, noise: float, margin: float, worse_by: float) -> Figure:
+def figure(name: Name, before: float, now: float, noise: float, margin: float, worse_by: float) -> Figure:
     allowed = margin * before + SIGMAS * noise
     return Figure(
-        name=name, before=before, now=now, noise=noise, allowed=allowed, regressed=worse_by > allowed
+        figure=name[0],
+        percentile=name[1],
+        before=before,
+        now=now,
+        noise=noise,
+        allowed=allowed,
+        regressed=worse_by > allowed,
     )
 
 
 def figure_of_blocks(
-    name: str, before: list[float], now: list[float], margin: float, *, more_is_worse: bool
+    name: Name, before: list[float], now: list[float], margin: float, *, more_is_worse: bool
 ) -> Figure:
     noise = math.hypot(standard_error(before), standard_error(now))
     first, second = statistics.fmean(before), statistics.fmean(now)
@@ -101,7 +112,7 @@ def with_comparison(report: LoadReport, comparison: Comparison) -> LoadReport:
         return found
     lines = tuple(describe_figure(figure, comparison.release) for figure in worse)
     own = max(report.send_lateness.p99 or 0.0, report.loop_lag_p99_ms)
-    latency = all(figure.name.startswith(("ttft", "e2e")) for figure in worse)
+    latency = all(figure.figure in FROM_DUE for figure in worse)
     if report.verdict == "PASS" and latency and all(figure.now - figure.before <= own for figure in worse):
         why = f"the generator itself was late by {own:.1f} ms at p99, as much as the regression"
         return found.model_copy(update={"verdict": "INCONCLUSIVE", "reasons": (why, *lines)})
@@ -111,6 +122,6 @@ def with_comparison(report: LoadReport, comparison: Comparison) -> LoadReport:
 
 def describe_figure(figure: Figure, release: str | None) -> str:
     return (
-        f"{figure.name}: {figure.now:.4g}, was {figure.before:.4g} in release {release}; "
-        f"{figure.allowed:.3g} is allowed, of which noise {SIGMAS:g} x {figure.noise:.2g}"
+        f"{figure.name}: {amount(figure, figure.now)}, was {amount(figure, figure.before)} in release {release}; "
+        f"worse by at most {figure.allowed:.3g} is allowed, of which {SIGMAS:g} x {figure.noise:.2g} is noise"
     )

@@ -26,7 +26,9 @@ from typing import Any
 import httpx
 import uvloop
 
-from tasks.records.model import Load, Objectives, Record
+from tasks.records.model import Load
+from tasks.records.objectives import Objectives
+from tasks.records.record import Record
 from tasks.records.results import LoadReport
 from tasks.validation.alarm import Alarm
 from tasks.validation.arrivals import Arrival, arrivals, cut_to_context, fitted, lengths

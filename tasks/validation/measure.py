@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import accumulate
 
-from tasks.records.model import Load, Objectives
-from tasks.records.results import Block, Distribution, LoadReport, ObjectiveResult, Verdict
+from tasks.records.model import Load
+from tasks.records.objectives import REQUEST_LATENCIES, LatencyName, Objectives
+from tasks.records.results import Block, Distribution, FigureName, LoadReport, Named, ObjectiveResult, Verdict
 from tasks.validation.tally import GAP_SECONDS, Tally
 
-PER_REQUEST = ("ttft", "tpot", "e2e")
+FROM_DUE: tuple[LatencyName, ...] = ("ttft", "e2e")  # latencies that a late send makes longer
 BLOCK_REQUESTS = 10  # fewer in a block say little of its median
 MOST_BLOCKS = 40
 ENOUGH_REQUESTS = 20  # fewer tell nothing about a 95th percentile
@@ -91,7 +92,10 @@ def blocks(tally: Tally, window: float) -> tuple[Block, ...]:
             requests=len(mine),
             failed=sum(not tally.ok[i] for i in mine),
             output_tokens=sum(tally.output_tokens[i] for i in mine),
-            **{name: distribution(measured(getattr(tally, name)[i] for i in mine)) for name in PER_REQUEST},
+            **{
+                name: distribution(measured(getattr(tally, name)[i] for i in mine))
+                for name in REQUEST_LATENCIES
+            },
         )
         for number, mine in enumerate(members)
     )
@@ -108,8 +112,10 @@ def report(
 ) -> LoadReport:
     """Everything measured over the requests of the window, and the verdict."""
     counted, succeeded = len(tally), sum(tally.ok)
-    bounded = any((objectives.request_ttft_ms, objectives.request_tpot_ms, objectives.request_e2e_ms))
-    each = {name: measured(getattr(tally, name)) for name in PER_REQUEST}
+    bounded = any(objectives.each.bounds())
+    each: dict[LatencyName, list[float]] = {
+        name: measured(getattr(tally, name)) for name in REQUEST_LATENCIES
+    }
     itl, itl_quantiles = of_gaps(tally.gaps)
     figures = {name: distribution(values) for name, values in each.items()} | {"itl": itl}
     lateness = distribution(tally.lateness)
@@ -153,7 +159,7 @@ def report(
 
 def judge(
     objectives: Objectives,
-    figures: dict[str, Distribution],
+    latencies: Mapping[LatencyName, Distribution],
     *,
     error_rate: float | None,
     goodput: float | None,
@@ -162,23 +168,25 @@ def judge(
 ) -> tuple[ObjectiveResult, ...]:
     """Every objective that was set, with what was measured. Nothing measured never holds."""
     results = []
-    for name, bound in objectives.model_dump(exclude_none=True).items():
-        if name.startswith("request_") or name == "max_regression":
-            continue  # bounds of one request act through goodput; a regression is judged beside another run
-        found: float | None
-        if name == "max_error_rate":
-            found, holds = error_rate, error_rate is not None and error_rate <= bound
-        elif name == "min_goodput":
-            found, holds = goodput, goodput is not None and goodput >= bound
-        elif name == "min_output_tokens_per_second":
-            found, holds = throughput, throughput >= bound
-        elif name == "min_requests_per_second":
-            found, holds = request_rate, request_rate >= bound
-        else:
-            metric, percent, _ = name.split("_")
-            found = getattr(figures[metric], percent)
-            holds = found is not None and found <= bound
-        results.append(ObjectiveResult(name=name, bound=bound, measured=found, holds=holds))
+    for name, percentile, seconds in objectives.latencies():
+        found, bound = latencies[name].at(percentile), seconds * 1000
+        holds = found is not None and found <= bound
+        results.append(
+            ObjectiveResult(figure=name, percentile=percentile, bound=bound, measured=found, holds=holds)
+        )
+    holds = error_rate is not None and error_rate <= objectives.errors
+    results.append(
+        ObjectiveResult(figure="errors", bound=objectives.errors, measured=error_rate, holds=holds)
+    )
+    at_least: tuple[tuple[FigureName, float | None, float | None], ...] = (
+        ("goodput", objectives.goodput, goodput),
+        ("output_tokens_per_second", objectives.output_tokens_per_second, throughput),
+        ("requests_per_second", objectives.requests_per_second, request_rate),
+    )
+    for figure, least, found in at_least:
+        if least is not None:
+            holds = found is not None and found >= least
+            results.append(ObjectiveResult(figure=figure, bound=least, measured=found, holds=holds))
     return tuple(results)
 
 
@@ -196,19 +204,11 @@ def decide(
     if not broken:
         return "PASS", (f"all {len(results)} objectives hold over {requests} requests",)
     lines = tuple(describe(result) for result in broken)
-    tightest = min(
-        (
-            bound
-            for name, bound in objectives.model_dump(exclude_none=True).items()
-            if name.endswith("_ms") and not name.startswith(("tpot", "itl", "request_tpot"))
-        ),
-        default=None,
-    )
+    tightest = tightest_from_due(objectives)
     own = max(lateness.p99 or 0.0, lag_p99_ms)
-    latency_broke = any(result.name.endswith("_ms") or result.name == "min_goodput" for result in broken)
-    errors_broke = any(
-        result.name == "max_error_rate" for result in broken
-    )  # no lateness of ours excuses those
+    latency_broke = any(result.is_latency or result.figure == "goodput" for result in broken)
+    # the generator's lateness excuses no failed requests
+    errors_broke = any(result.figure == "errors" for result in broken)
     if tightest is not None and own > GENERATOR_SHARE * tightest and latency_broke and not errors_broke:
         why = (
             f"the generator itself was late by {own:.1f} ms at p99, more than "
@@ -218,7 +218,24 @@ def decide(
     return "FAIL", lines
 
 
+def tightest_from_due(objectives: Objectives) -> float | None:
+    """The smallest bound, in milliseconds, on a latency that a late send makes longer; None where there is none."""
+    seconds = [bound for name, _, bound in objectives.latencies() if name in FROM_DUE]
+    seconds += [bound for name, bound in objectives.each.bounds() if name in FROM_DUE]
+    return min(seconds) * 1000 if seconds else None
+
+
 def describe(result: ObjectiveResult) -> str:
-    found = "nothing measured" if result.measured is None else f"{result.measured:.4g}"
-    sign = ">=" if result.name.startswith("min_") else "<="
-    return f"{result.name}: {found}, asked for {sign} {result.bound:g}"
+    """ "ttft p95: 900 ms, objective: at most 500 ms"."""
+    sign = "at most" if result.is_latency or result.figure == "errors" else "at least"
+    return (
+        f"{result.name}: {amount(result, result.measured)}, objective: {sign} {amount(result, result.bound)}"
+    )
+
+
+def amount(what: Named, value: float | None) -> str:
+    """A figure's value with its unit, to four digits."""
+    if value is None:
+        return "nothing measured"
+    unit = " ms" if what.is_latency else ""
+    return f"{float(f'{value:.4g}'):,g}{unit}"

@@ -7,18 +7,26 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from importlib import resources
 
-from tasks.records.model import Objectives
-from tasks.records.results import Distribution, LoadPage, LoadReport, Release, Sweep
+from tasks.records.objectives import (
+    PERCENTILES,
+    REQUEST_LATENCIES,
+    LatencyName,
+    Objectives,
+    Percentile,
+    RequestLatency,
+)
+from tasks.records.results import LoadPage, LoadReport, Release, Sweep
 from tasks.validation.charts import Chart, Mark, Series, draw, number
 from tasks.validation.measure import describe
 
-METRICS = {
+TITLES: dict[LatencyName, str] = {
     "ttft": "Time to first token",
     "e2e": "End to end",
     "tpot": "Time per output token",
     "itl": "Inter-token latency",
 }
-PERCENTS = ("p50", "p90", "p95", "p99")
+SHOWN: tuple[Percentile, ...] = ("p50", "p99")
+CURVES: tuple[tuple[Percentile, str], ...] = (("p50", "s0"), ("p95", "s1"))
 
 
 def page(
@@ -76,7 +84,7 @@ def _objectives(report: LoadReport) -> str:
     rows = [
         (
             escape(result.name),
-            escape(describe(result).split(": ", 1)[1]),
+            escape(describe(result).removeprefix(f"{result.name}: ")),
             '<span class="ok">holds</span>' if result.holds else '<span class="bad">broken</span>',
         )
         for result in report.objectives
@@ -118,25 +126,23 @@ def _figures(report: LoadReport) -> str:
     rows = [
         (
             escape(name),
-            *(_ms(getattr(found, percent)) for percent in ("mean", *PERCENTS, "max")),
+            *(_ms(getattr(found, percent)) for percent in ("mean", *PERCENTILES, "max")),
             f"{found.count:,}",
         )
-        for key, name in METRICS.items()
-        if (found := _distribution(report, key)).count
+        for key, name in TITLES.items()
+        if (found := report.latency(key)).count
     ]
-    table = _table(("milliseconds", "mean", *PERCENTS, "max", "count"), rows)
+    table = _table(("milliseconds", "mean", *PERCENTILES, "max", "count"), rows)
     return _section("Figures", f'<div class="tiles">{shown}</div>{table}')
 
 
 def _distributions(report: LoadReport, objectives: Objectives) -> str:
     charts = []
-    for key, name in METRICS.items():
+    for key, name in TITLES.items():
         values = report.quantiles.get(key, ())
         points = [(value, float(percent)) for percent, value in enumerate(values)]
-        found = _distribution(report, key)
-        marks = [
-            Mark(f"{p} {number(v)}", v, True, "quantile") for p in ("p50", "p99") if (v := getattr(found, p))
-        ]
+        found = report.latency(key)
+        marks = [Mark(f"{p} {number(v)}", v, True, "quantile") for p in SHOWN if (v := found.at(p))]
         marks += [Mark(f"bound {b}", v, True) for b, v in _bounds(objectives, key)]
         spread = bool(points) and points[-1][0] > 20 * max(points[0][0], 1e-3)
         charts.append(
@@ -159,14 +165,14 @@ def _over_time(report: LoadReport, objectives: Objectives) -> str:
     if not report.blocks:
         return ""
     charts = []
-    for key in ("ttft", "e2e", "tpot"):
+    for key in REQUEST_LATENCIES:
         lines = [
             Series(
                 percent,
                 [
                     (block.start + block.seconds / 2, value)
                     for block in report.blocks
-                    if (value := getattr(getattr(block, key), percent)) is not None
+                    if (value := getattr(block.latency(key), percent)) is not None
                 ],
                 f"s{n}",
                 dots=True,
@@ -174,7 +180,7 @@ def _over_time(report: LoadReport, objectives: Objectives) -> str:
             for n, percent in enumerate(("p50", "p95", "max"))
         ]
         marks = [Mark(f"bound {b}", v, False) for b, v in _bounds(objectives, key)]
-        charts.append(draw(Chart(METRICS[key], "seconds into the window", "milliseconds", lines, marks)))
+        charts.append(draw(Chart(TITLES[key], "seconds into the window", "milliseconds", lines, marks)))
     rates = [
         Series(
             "requests due",
@@ -214,18 +220,19 @@ def _sweep(sweep: Sweep, swept_on: str, report: LoadReport | None, objectives: O
     if report and report.offered_rate:
         rates.append(Mark(f"validated {report.offered_rate:.3g}/s", report.offered_rate, True, "quantile"))
     charts = []
-    for key, styles in (("ttft", ("s0", "s1")), ("e2e", ("s0", "s1"))):
+    keys: tuple[RequestLatency, ...] = ("ttft", "e2e")
+    for key in keys:
         lines = [
             Series(
                 percent,
-                [(s.rate, v) for s in steps if (v := getattr(s, f"{key}_{percent}"))],
+                [(s.rate, v) for s in steps if (v := s.latency(key).at(percent))],
                 style,
                 dots=True,
             )
-            for percent, style in zip(("p50", "p95"), styles, strict=True)
+            for percent, style in CURVES
         ]
         marks = [*rates, *(Mark(f"bound {b}", v, False) for b, v in _bounds(objectives, key))]
-        title = f"{METRICS[key]} against rate"
+        title = f"{TITLES[key]} against rate"
         charts.append(
             draw(
                 Chart(
@@ -244,8 +251,8 @@ def _sweep(sweep: Sweep, swept_on: str, report: LoadReport | None, objectives: O
             f"{step.rate:.3g}/s",
             f'<span class="{"ok" if step.verdict == "PASS" else "bad"}">{step.verdict}</span>',
             f"{step.in_flight:.1f}",
-            _ms(step.ttft_p95),
-            _ms(step.e2e_p95),
+            _ms(step.ttft.p95),
+            _ms(step.e2e.p95),
             f"{step.output_tokens_per_second:,.0f}",
             f"{step.error_rate:.2%}",
             escape(step.reason),
@@ -284,15 +291,9 @@ def _foot(release: Release, report: LoadReport | None) -> str:
     return _section("What was measured", _table(("", ""), rows) + note)
 
 
-def _bounds(objectives: Objectives, key: str) -> list[tuple[str, float]]:
-    """(percentile, milliseconds) of the objectives on one metric."""
-    found = objectives.model_dump(exclude_none=True)
-    return [(p, found[f"{key}_{p}_ms"]) for p in PERCENTS if f"{key}_{p}_ms" in found]
-
-
-def _distribution(report: LoadReport, key: str) -> Distribution:
-    found: Distribution = getattr(report, key)
-    return found
+def _bounds(objectives: Objectives, key: LatencyName) -> list[tuple[Percentile, float]]:
+    """(percentile, milliseconds) of the objectives on one latency."""
+    return [(percentile, bound * 1000) for name, percentile, bound in objectives.latencies() if name == key]
 
 
 def _ms(value: float | None) -> str:

@@ -9,7 +9,7 @@ import math
 from array import array
 from collections import Counter
 
-from tasks.records.model import Objectives
+from tasks.records.objectives import EachRequest, Objectives
 from tasks.validation.wire import Outcome
 
 GAP_SECONDS = 10e-6  # gaps between tokens are counted in steps of this
@@ -21,7 +21,7 @@ class Tally:
 
     def __init__(self, objectives: Objectives, begin: float = 0.0) -> None:
         self.begin = begin
-        self._objectives = objectives
+        self._each = objectives.each
         self.due, self.lateness = array("d"), array("d")
         self.ttft, self.tpot, self.e2e = array("d"), array("d"), array("d")
         self.output_tokens, self.prompt_tokens = array("l"), array("l")
@@ -53,16 +53,12 @@ class Tally:
             gaps = self.gaps
             for gap in outcome.gaps:
                 gaps[int(gap / GAP_SECONDS + 0.5)] += 1
-        self.good += is_good(outcome, self._objectives)
+        self.good += is_good(outcome, self._each)
 
 
-def is_good(outcome: Outcome, objectives: Objectives) -> bool:
-    """Whether one request met every per-request bound there is."""
+def is_good(outcome: Outcome, each: EachRequest) -> bool:
+    """Whether a request succeeded within every bound that is set and that it has a figure for."""
     if outcome.failure:
         return False
-    bounds = (
-        (objectives.request_ttft_ms, outcome.ttft),
-        (objectives.request_tpot_ms, outcome.tpot),
-        (objectives.request_e2e_ms, outcome.e2e),
-    )
-    return all(bound is None or value is None or value * 1000 <= bound for bound, value in bounds)
+    bounds = ((each.ttft, outcome.ttft), (each.tpot, outcome.tpot), (each.e2e, outcome.e2e))
+    return all(bound is None or value is None or value <= bound for bound, value in bounds)

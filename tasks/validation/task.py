@@ -43,7 +43,7 @@ def validate(
     reporter = RunReporter("validation")
     measured = prove(model, endpoint, key, reporter, root=project_root())
     release, last = before or (None, None)
-    comparison = compare(measured, last, model.objectives.max_regression, release)
+    comparison = compare(measured, last, model.objectives.regression, release)
     report = with_comparison(measured, comparison)
     tell(report, reporter)
     show_table(f"load-report-{model.name}", table(report), f"{report.verdict}: {model.name} on {site.name}")

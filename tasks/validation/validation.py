@@ -11,6 +11,7 @@ from pathlib import Path
 from tasks.cloud.processes import run
 from tasks.records.errors import ValidationFailed
 from tasks.records.model import Model
+from tasks.records.objectives import LATENCIES
 from tasks.records.progress import Reporter
 from tasks.records.results import Distribution, Endpoint, LoadReport
 from tasks.validation.generator import Job
@@ -84,15 +85,13 @@ def table(found: LoadReport) -> list[dict[str, str]]:
     rows = [
         {
             "what": f"objective {r.name}",
-            "value": describe(r).split(": ", 1)[1],
+            "value": describe(r).removeprefix(f"{r.name}: "),
             "": "holds" if r.holds else "BROKEN",
         }
         for r in found.objectives
     ]
-    rows += [
-        {"what": f"{name} (ms)", "value": _figures(getattr(found, name)), "": ""}
-        for name in ("ttft", "itl", "tpot", "e2e", "send_lateness")
-    ]
+    rows += [{"what": f"{name} (ms)", "value": _figures(found.latency(name)), "": ""} for name in LATENCIES]
+    rows.append({"what": "send lateness (ms)", "value": _figures(found.send_lateness), "": ""})
     rows += [
         {
             "what": "requests",

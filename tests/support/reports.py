@@ -6,7 +6,8 @@ import random
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.records.model import Engine, Load, Objectives
+from tasks.records.model import Engine, Load
+from tasks.records.objectives import Objectives
 from tasks.records.results import LoadReport, Release
 from tasks.validation.measure import report
 from tasks.validation.tally import Tally
@@ -29,7 +30,7 @@ def a_run(
 ) -> LoadReport:
     """100 ms to the first token, 10 ms a token, 20 tokens, each times a lognormal factor."""
     chance = random.Random(seed)
-    asked = Objectives.model_validate({"max_error_rate": 0.5} | objectives)
+    asked = Objectives.model_validate({"errors": 0.5} | objectives)
     load = (
         Load(arrivals="closed", concurrency=4, window=40) if closed else Load(rate=requests / 40, window=40)
     )

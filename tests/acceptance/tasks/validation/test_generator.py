@@ -124,7 +124,7 @@ async def send(response: web.StreamResponse, **event: Any) -> None:
 def a_load_of(**load: Any) -> Model:
     base = {"arrivals": "constant", "rate": 40, "warmup": "250ms", "window": 1, "drain": 2, "stall": 1}
     lengths = {"prompt_tokens": {"mean": 5}, "output_tokens": {"mean": 3}}
-    return a_model(name="tiny", load=base | lengths | load, objectives={"max_error_rate": 0.5})
+    return a_model(name="tiny", load=base | lengths | load, objectives={"errors": 0.5})
 
 
 def endpoint(port: int) -> Endpoint:

@@ -106,14 +106,14 @@ def test_zones_terraform_could_not_use_are_refused(zones: tuple[str, ...], gpu_z
 @pytest.mark.parametrize(
     ("over", "says"),
     [
-        ({"objectives": {"min_goodput": 0.9}}, "min_goodput counts requests that meet"),
+        ({"objectives": {"goodput": 0.9}}, "goodput is the share of requests within the bounds"),
         (
-            {"objectives": {"ttft_p95_ms": 9}, "load": {"streaming": False}},
-            "nothing is measured for ttft_p95_ms",
+            {"objectives": {"ttft": {"p95": "9ms"}}, "load": {"streaming": False}},
+            "nothing is measured for ttft.p95",
         ),
         (
-            {"objectives": {"request_tpot_ms": 9}, "load": {"streaming": False}},
-            "measured for request_tpot_ms",
+            {"objectives": {"each": {"tpot": "9ms"}}, "load": {"streaming": False}},
+            "measured for each.tpot",
         ),
         (
             {"load": {"prompt_tokens": {"mean": 9, "minimum": 10, "maximum": 5}}},
@@ -127,8 +127,8 @@ def test_what_a_load_could_never_tell_is_refused_in_the_file(over: dict[str, Any
 
 
 def test_answers_in_one_piece_may_have_objectives_on_the_whole() -> None:
-    model = a_model(objectives={"e2e_p95_ms": 900, "max_error_rate": 0.1}, load={"streaming": False})
-    assert model.objectives.of_streams() == []
+    model = a_model(objectives={"e2e": {"p95": "900ms"}, "errors": 0.1}, load={"streaming": False})
+    assert model.objectives.streamed == []
 
 
 @pytest.mark.parametrize(

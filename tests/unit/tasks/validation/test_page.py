@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from tasks.records.model import Objectives
+from tasks.records.objectives import Objectives
 from tasks.records.results import Sweep
 from tasks.validation.charts import Chart, Mark, Series, draw
 from tasks.validation.compare import compare, with_comparison
@@ -18,7 +18,9 @@ from tasks.validation.sweep import conclude
 from tests.support.reports import a_release, a_run
 from tests.support.sweeps import GOOD
 
-OBJECTIVES = Objectives(ttft_p95_ms=500, tpot_p95_ms=50, min_goodput=0.9, request_ttft_ms=500)
+OBJECTIVES = Objectives.model_validate(
+    {"ttft": {"p95": "500ms"}, "tpot": {"p95": "50ms"}, "goodput": 0.9, "each": {"ttft": "500ms"}}
+)
 EVIL = '"><script>alert(1)</script><img src=x onerror=alert(2)>'
 
 
@@ -57,7 +59,7 @@ def a_sweep() -> Sweep:
 
 
 def html() -> str:
-    run = a_run(2, slower=1.3, failing=0.05, ttft_p95_ms=500)
+    run = a_run(2, slower=1.3, failing=0.05, ttft={"p95": "500ms"})
     report = with_comparison(run, compare(run, a_run(1), 0.1, "r1"))
     return page(a_release(), OBJECTIVES, report, ("r0", a_sweep())).html
 
@@ -83,7 +85,7 @@ def test_it_needs_nothing_from_anywhere() -> None:
 
 
 def test_it_holds_the_figures() -> None:
-    run = a_run(2, slower=1.3, failing=0.05, ttft_p95_ms=500)
+    run = a_run(2, slower=1.3, failing=0.05, ttft={"p95": "500ms"})
     text = Seen(html()).text
     assert f"{run.succeeded:,} of {run.requests:,}" in text
     assert f"{run.ttft.p99:.3g}" in text

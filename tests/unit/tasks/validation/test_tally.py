@@ -4,7 +4,7 @@ import gc
 import json
 import tracemalloc
 
-from tasks.records.model import Objectives
+from tasks.records.objectives import Objectives
 from tasks.validation.tally import Tally
 from tasks.validation.wire import Reading
 
