@@ -1,4 +1,4 @@
-"""The add-ons of k8s/addons/addons.yaml, and the order they are installed in. Pure but for reading the file."""
+"""Read k8s/addons/addons.yaml and order the add-ons by what they need."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def in_order(addons: Sequence[Addon], shown_as: str = "addons") -> list[Addon]:
 
 
 def chart_source(addon: Addon, environment: Environment, root: Path) -> list[str]:
-    """helm's words for where the chart is: a local folder, or a pinned version of a public repository."""
+    """helm's arguments for the chart: a local folder, or a pinned version of a public repository."""
     assert addon.chart is not None  # noqa: S101  callers install only add-ons with a chart
     if environment.addons.chart_root:
         return [str(root / environment.addons.chart_root / addon.chart), "--version", addon.version or ""]
@@ -75,7 +75,7 @@ def chart_source(addon: Addon, environment: Environment, root: Path) -> list[str
 
 
 def values_files(addon: Addon, environment: Environment, root: Path) -> list[Path]:
-    """Ours first, then what the environment lays over it."""
+    """The values files of an add-on: ours first, then what the environment lays over them."""
     folders = [root / "k8s/addons/values"]
     if environment.addons.extra_values:
         folders.append(root / environment.addons.extra_values)
@@ -83,7 +83,6 @@ def values_files(addon: Addon, environment: Environment, root: Path) -> list[Pat
 
 
 def placement_values(environment: Environment) -> dict[str, object]:
-    """nodeSelector and tolerations for a chart on the GPU nodes, from the one place their label and taint are."""
+    """nodeSelector and tolerations of a chart whose pods run on the GPU nodes."""
     gpu = environment.cluster.gpu
-    toleration = {"key": gpu.taint.key, "operator": "Exists", "effect": gpu.taint.effect}
-    return {"nodeSelector": {gpu.label_key: gpu.label_value}, "tolerations": [toleration]}
+    return {"nodeSelector": gpu.node_selector, "tolerations": [gpu.taint.toleration]}

@@ -1,4 +1,4 @@
-"""helm upgrade --install, and what a helm that was killed leaves behind."""
+"""Run helm: install, uninstall, and repair a release that a killed helm left pending."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tasks.records.errors import ToolFailed
 
 @dataclass(frozen=True)
 class Repair:
-    """What must happen before an upgrade is possible. `revision` is where a rollback goes."""
+    """What must happen before an upgrade is possible. `revision`: the one to roll back to."""
 
     action: Literal["none", "rollback", "uninstall"]
     revision: int = 0
 
 
 def decide_repair(history: Sequence[dict[str, Any]]) -> Repair:
-    """A release left pending refuses every upgrade: back to its last deployed revision, or away. Pure.
+    """Repair a release left pending, which refuses every upgrade: roll back to its last deployed revision, else uninstall.
 
     `history` is `helm history -o json`, oldest first; statuses:
     https://github.com/helm/helm/blob/main/pkg/release/common/status.go
@@ -38,7 +38,7 @@ def decide_repair(history: Sequence[dict[str, Any]]) -> Repair:
 
 
 class Helm:
-    """helm against one cluster. The token is in a kubeconfig of mode 0600 that lives as long as a command."""
+    """helm against one cluster, through a kubeconfig of mode 0600 that lives as long as a command."""
 
     def __init__(self, cluster: Cluster, *, deadline: float, on_line: Callable[[str], None]) -> None:
         self._cluster = cluster

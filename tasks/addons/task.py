@@ -1,4 +1,4 @@
-"""Add-ons as a Prefect task, one run each."""
+"""Install and uninstall add-ons, as Prefect tasks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prefect import task
 
 from tasks.addons.catalogue import Addon, chart_source, placement_values, values_files
 from tasks.addons.helm import Helm
-from tasks.addons.proofs import prove
+from tasks.addons.proofs import Installed, prove
 from tasks.records.catalogue import project_root
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, transient
@@ -25,7 +25,7 @@ from tasks.task import SETTINGS, RunReporter, transient
     **SETTINGS,
 )
 def install_addon(site: Site, addon: Addon) -> str:
-    """helm upgrade --install, then wait for what the add-on must bring. Its name."""
+    """Install or upgrade one add-on and wait until it is proven; its name."""
     reporter, root, cluster = RunReporter("add-ons"), project_root(), site.cluster()
     environment = site.environment
     if addon.chart:
@@ -39,13 +39,13 @@ def install_addon(site: Site, addon: Addon) -> str:
                 chart_source(addon, environment, root),
                 [*values_files(addon, environment, root), Path(placement.name)],
             )
-    prove(addon, cluster, environment, root, reporter)
+    prove(Installed(addon, cluster, environment, root), reporter)
     return addon.name
 
 
 @task(task_run_name="add-ons of {site.name} go", **SETTINGS)
 def uninstall_addons(site: Site, addons: Sequence[Addon]) -> list[str]:
-    """helm uninstall, the last first; the names that were there."""
+    """Uninstall add-ons, the last first; the names of those that were installed."""
     reporter = RunReporter("teardown")
     helm = Helm(site.cluster(), deadline=site.environment.deadlines.addon, on_line=reporter.say)
     removed = []

@@ -1,35 +1,30 @@
-"""Reads what the idle decision needs: the serving pods, and raw samples of their metrics."""
+"""Read what the idle decision needs: the serving pods, and raw samples of their metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.prometheus import Prometheus, Series
 from tasks.idle.decide import REQUESTS, RUNNING, UTILIZATION, WAITING, Signals
+from tasks.records import names
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 
-MODEL_LABEL = "slipway.dev/model"
-
 
 def serving_pods(cluster: Cluster, model: Model, environment: Environment) -> list[str]:
-    """Names of the model's living pods. One that has ended (evicted, or refused by its node) stays listed and serves
-    nobody: its missing metrics say nothing."""
-    pods = cluster.list("v1", "Pod", environment.namespace, label_selector=f"{MODEL_LABEL}={model.name}")
-    return [
-        pod["metadata"]["name"]
-        for pod in pods
-        if not pod["metadata"].get("deletionTimestamp")
-        and (pod.get("status") or {}).get("phase") not in ("Failed", "Succeeded")
-    ]
+    """Names of the pods whose metrics count: those that have ended or are terminating report nothing."""
+    pods = cluster.list("v1", "Pod", environment.namespace, label_selector=names.serving_selector(model))
+    return [objects.name(pod) for pod in objects.staying(pods)]
 
 
 def observe(
     cluster: Cluster, prometheus: Prometheus, model: Model, environment: Environment, now: Callable[[], float]
 ) -> Signals:
     """Raw samples of the last window. Raises MetricsUnavailable: no answer is not an idle answer."""
-    window = model.scaling.idle_after + 4 * environment.scrape_interval  # samples from before the window too
+    # samples from before the window too: what a counter had when it began
+    window = model.scaling.idle_after + 4 * environment.scrape_interval
     namespace = environment.namespace
     selectors = {
         metric: f'{metric}{{namespace="{namespace}",model_name="{model.name}"}}'

@@ -24,11 +24,12 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import aws_errors, error_code
-from tasks.cloud.interruption import nap
+from tasks.cloud.waiting import Time, changes, until
 from tasks.records.errors import CloudError, StateLocked
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 8 * HEARTBEAT_SECONDS
+WALL_TIME = Time(time.time)  # heartbeats are compared between hosts
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,8 @@ class Owner:
 
 
 Decision = Literal["free", "wait", "break"]
+# terraform's lock and the owner's record beside it, as they were read
+_Seen = tuple[dict[str, Any] | None, dict[str, Any] | None]
 
 
 def decide(
@@ -113,12 +116,11 @@ class StateLock:
         bucket: str,
         key: str,
         *,
-        now: Callable[[], float] = time.time,
-        sleep: Callable[[float], None] = nap,
+        time: Time = WALL_TIME,
     ) -> None:
         self._s3, self._bucket, self._key = s3, bucket, key
-        self._now, self._sleep = now, sleep
-        self._owner = this_run(now())
+        self._time = time
+        self._owner = this_run(time.clock())
         self._writing = threading.Lock()
         self._holding = False
 
@@ -129,36 +131,43 @@ class StateLock:
 
         Raises StateLocked after `patience` seconds.
         """
-        give_up = self._now() + patience
-        told = False
-        while True:
-            lock = self._read(f"{self._key}.tflock")
-            lock_id = lock["ID"] if lock else None
-            owner = self._read(f"{self._key}.owner")
-            decision = decide(
-                lock_id,
-                Owner(**owner) if owner and not _taken_since(lock, owner) else None,
-                here=self._owner,
-                now=self._now(),
-                alive=is_alive,
-            )
-            if decision == "free":
-                return
-            if decision == "break" and lock_id:
+        say_once = changes(say)
+        seen: _Seen = None, None
+
+        def decision() -> Decision:
+            nonlocal seen
+            seen = self._read(f"{self._key}.tflock"), self._read(f"{self._key}.owner")
+            return self._decide(*seen)
+
+        def is_free() -> bool:
+            now = decision()
+            if now == "break" and seen[0]:
                 say(f"the lock of {self._key} belongs to a run that is gone: breaking it")
-                unlock(lock_id)
-                continue
-            if not told:
-                say(f"another run holds {self._key}: waiting up to {patience:.0f} s")
-                told = True
-            if self._now() >= give_up:
-                raise StateLocked(
-                    f"the terraform state {self._key} is locked",
-                    evidence=[f"lock {lock}", f"owner {owner}"],
-                    next_command="wait for that run; if it is certainly gone: terraform force-unlock "
-                    + str(lock_id),
-                )
-            self._sleep(1.0)
+                unlock(seen[0]["ID"])
+                now = decision()
+            if now != "free":
+                say_once(f"another run holds {self._key}: waiting up to {patience:.0f} s")
+            return now == "free"
+
+        def late() -> StateLocked:
+            lock, owner = seen
+            return StateLocked(
+                f"the terraform state {self._key} is locked",
+                evidence=[f"lock {lock}", f"owner {owner}"],
+                next_command="wait for that run; if it is certainly gone: terraform force-unlock "
+                + str(lock and lock["ID"]),
+            )
+
+        until(is_free, patience, late, self._time, every=1.0)
+
+    def _decide(self, lock: dict[str, Any] | None, owner: dict[str, Any] | None) -> Decision:
+        return decide(
+            lock["ID"] if lock else None,
+            Owner(**owner) if owner and not _taken_since(lock, owner) else None,
+            here=self._owner,
+            now=self._time.clock(),
+            alive=is_alive,
+        )
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -167,7 +176,7 @@ class StateLock:
         It stays where a terraform that had to be killed left its lock: without it nobody could break that lock.
         """
         stop = threading.Event()
-        self._holding, began = True, self._now()
+        self._holding, began = True, self._time.clock()
         self._write()
         beat = threading.Thread(target=self._beat, args=(stop,), daemon=True)
         beat.start()
@@ -198,7 +207,7 @@ class StateLock:
 
     def _write(self) -> None:
         with self._writing, aws_errors("recording who holds the terraform state"):
-            self._owner = replace(self._owner, heartbeat=self._now())
+            self._owner = replace(self._owner, heartbeat=self._time.clock())
             self._s3.put_object(
                 Bucket=self._bucket, Key=f"{self._key}.owner", Body=json.dumps(asdict(self._owner)).encode()
             )

@@ -1,26 +1,24 @@
-"""The GPU node group's size, and whether its nodes are there."""
+"""Resize the GPU node group and wait for its nodes."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from typing import Any
-
 from botocore.exceptions import ClientError
 
+from tasks.cloud import node_group, objects
 from tasks.cloud.aws import Aws, aws_errors, error_code
-from tasks.cloud.interruption import nap
 from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.waiting import REAL, Time, changes, until
 from tasks.records.environment import Environment
 from tasks.records.errors import CapacityUnavailable, CloudError
 from tasks.records.progress import Reporter
 from tasks.records.results import Infrastructure
 
-ISSUE_SHARE = 1 / 6  # of the time a node may take: so long a health issue may stand before it ends the run
+# of the time a node may take: a health issue that stands longer ends the wait
+ISSUE_SHARE = 1 / 6
 
 
 def decide_size(desired: int, *, at_least: int, at_most: int) -> int | None:
-    """The size to ask for, None where the present one will do. Never shrinks: scale-down does that."""
+    """The size to ask for; None where the present one will do. Never shrinks: only scale-down does."""
     wanted = min(at_least, at_most)
     return wanted if wanted > desired else None
 
@@ -33,43 +31,49 @@ def scale_up(
     reporter: Reporter,
     *,
     at_least: int = 1,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = nap,
+    time: Time = REAL,
 ) -> list[str]:
-    """At least so many GPU nodes, Ready; their names. Raises CapacityUnavailable with the node group's health."""
-    group = describe(infrastructure, aws)
+    """Ask for at least so many GPU nodes and wait until they are Ready; their names.
+
+    Raises CapacityUnavailable with the node group's health, CloudError at the deadline.
+    """
+    group = node_group.describe(aws, infrastructure)
     size = decide_size(
         int(group["scalingConfig"]["desiredSize"]), at_least=at_least, at_most=environment.cluster.gpu.max
     )
     if size is not None:
         reporter.say(f"GPU node group {infrastructure.gpu_node_group}: asking for {size}")
         set_size(infrastructure, aws, size)
-    asked, patience = clock(), environment.deadlines.node_boot * ISSUE_SHARE
-    deadline = asked + environment.deadlines.node_boot
-    said = -1
-    while True:
+    boot = environment.deadlines.node_boot
+    patience_ends = time.clock() + boot * ISSUE_SHARE
+    say = changes(reporter.say)
+
+    def look() -> list[str] | None:
         ready = ready_nodes(cluster, environment)
         if len(ready) >= at_least:
             return ready
-        issues = (describe(infrastructure, aws).get("health") or {}).get("issues") or []
-        if issues and clock() >= asked + patience:  # one left from an earlier try goes as nodes come
-            raise capacity(infrastructure, issues)
-        if len(ready) != said:
-            reporter.say(f"{len(ready)} of {at_least} GPU nodes ready")
-            said = len(ready)
-        if clock() >= deadline:
-            raise CloudError(
-                f"no GPU node joined within {environment.deadlines.node_boot:.0f} s",
-                next_command=f"aws eks describe-nodegroup --cluster-name {infrastructure.cluster_name} "
-                f"--nodegroup-name {infrastructure.gpu_node_group}",
-            )
-        sleep(0.25)
+        issues = node_group.issues(node_group.describe(aws, infrastructure))
+        # an issue that an earlier try left goes away as nodes come
+        if issues and time.clock() >= patience_ends:
+            raise capacity(issues)
+        say(f"{len(ready)} of {at_least} GPU nodes ready")
+        return None
+
+    def late() -> CloudError:
+        return CloudError(
+            f"no GPU node joined within {boot:.0f} s",
+            next_command=f"aws eks describe-nodegroup --cluster-name {infrastructure.cluster_name} "
+            f"--nodegroup-name {infrastructure.gpu_node_group}",
+        )
+
+    return until(look, boot, late, time)
 
 
-def capacity(infrastructure: Infrastructure, issues: list[dict[str, Any]]) -> CapacityUnavailable:
+def capacity(issues: list[str]) -> CapacityUnavailable:
+    """The node group's health issues as an error."""
     return CapacityUnavailable(
         "EC2 gives no GPU node now",
-        evidence=[f"{issue.get('code')}: {issue.get('message')}" for issue in issues],
+        evidence=issues,
         next_command="try another zone or instance type (cluster.gpu.instance_type), or later",
     )
 
@@ -81,26 +85,28 @@ def scale_to_zero(
     cluster: Cluster,
     reporter: Reporter,
     *,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = nap,
+    time: Time = REAL,
 ) -> None:
-    """As few GPU nodes as the environment allows, which is none by default. Raises CloudError at the deadline."""
+    """Shrink to as few GPU nodes as the environment allows, none by default. Raises CloudError at the deadline."""
     fewest = environment.cluster.gpu.min
     set_size(infrastructure, aws, fewest)
-    deadline = clock() + environment.deadlines.node_boot
-    while len(nodes := gpu_nodes(cluster, environment)) > fewest:
-        if clock() >= deadline:
-            raise CloudError(
-                "GPU nodes did not go away",
-                evidence=nodes,
-                next_command="kubectl get nodes; kubectl get pdb -A",
-            )
-        sleep(0.25)
+
+    def few_enough() -> bool:
+        return len(objects.gpu_nodes(cluster, environment)) <= fewest
+
+    def late() -> CloudError:
+        return CloudError(
+            "GPU nodes did not go away",
+            evidence=[objects.name(node) for node in objects.gpu_nodes(cluster, environment)],
+            next_command="kubectl get nodes; kubectl get pdb -A",
+        )
+
+    until(few_enough, environment.deadlines.node_boot, late, time)
     reporter.say(f"{fewest or 'no'} GPU node is left")
 
 
 def cluster_exists(name: str, aws: Aws) -> bool:
-    """Whether EKS has an active cluster of that name."""
+    """Whether EKS has a cluster of that name that is not being deleted."""
     with aws_errors("looking for the cluster"):
         try:
             status = aws.client("eks").describe_cluster(name=name)["cluster"]["status"]
@@ -111,15 +117,8 @@ def cluster_exists(name: str, aws: Aws) -> bool:
     return bool(status not in ("DELETING", "FAILED"))
 
 
-def describe(infrastructure: Infrastructure, aws: Aws) -> dict[str, Any]:
-    with aws_errors("reading the GPU node group"):
-        found: dict[str, Any] = aws.client("eks").describe_nodegroup(
-            clusterName=infrastructure.cluster_name, nodegroupName=infrastructure.gpu_node_group
-        )["nodegroup"]
-        return found
-
-
 def set_size(infrastructure: Infrastructure, aws: Aws, size: int) -> None:
+    """Ask EKS for `size` GPU nodes. Raises CloudError."""
     with aws_errors("changing the GPU node group's size"):
         aws.client("eks").update_nodegroup_config(
             clusterName=infrastructure.cluster_name,
@@ -128,18 +127,10 @@ def set_size(infrastructure: Infrastructure, aws: Aws, size: int) -> None:
         )
 
 
-def gpu_nodes(cluster: Cluster, environment: Environment) -> list[str]:
-    gpu = environment.cluster.gpu
-    nodes = cluster.list("v1", "Node", label_selector=f"{gpu.label_key}={gpu.label_value}")
-    return [node["metadata"]["name"] for node in nodes]
-
-
 def ready_nodes(cluster: Cluster, environment: Environment) -> list[str]:
-    gpu = environment.cluster.gpu
-    nodes = cluster.list("v1", "Node", label_selector=f"{gpu.label_key}={gpu.label_value}")
+    """Names of the GPU nodes that are Ready and take pods."""
     return [
-        node["metadata"]["name"]
-        for node in nodes
-        if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"].get("conditions") or ())
-        and not node.get("spec", {}).get("unschedulable")
+        objects.name(node)
+        for node in objects.gpu_nodes(cluster, environment)
+        if objects.is_ready(node) and not objects.spec(node).get("unschedulable")
     ]

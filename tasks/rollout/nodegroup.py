@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from tasks.cloud.aws import Aws, aws_errors
+from tasks.cloud import node_group
+from tasks.cloud.aws import Aws
 from tasks.records.errors import CloudError
 from tasks.records.results import Infrastructure
 
@@ -34,10 +35,5 @@ class NodeGroupHealth:
         return self._lines
 
     def _ask(self) -> tuple[str, ...]:
-        group = self._infrastructure.gpu_node_group
-        with aws_errors("reading the GPU node group's health"):
-            found = self._aws.client("eks").describe_nodegroup(
-                clusterName=self._infrastructure.cluster_name, nodegroupName=group
-            )["nodegroup"]
-        issues = (found.get("health") or {}).get("issues") or ()
-        return tuple(f"node group {group}: {issue['code']}: {issue['message']}" for issue in issues)
+        found = node_group.issues(node_group.describe(self._aws, self._infrastructure))
+        return tuple(f"node group {self._infrastructure.gpu_node_group}: {issue}" for issue in found)

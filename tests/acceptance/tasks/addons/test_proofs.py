@@ -9,7 +9,7 @@ from slipway_sandbox.faults import Faults
 from slipway_sandbox.settings import Settings
 
 from tasks.addons.catalogue import Addon, load_addons
-from tasks.addons.proofs import prove
+from tasks.addons.proofs import Installed, prove
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.environment import Environment
 from tasks.records.errors import AddonNotReady
@@ -33,7 +33,7 @@ def environment(seconds: float) -> Environment:
 
 def not_ready(addon: Addon, place: Cluster) -> AddonNotReady:
     with pytest.raises(AddonNotReady) as caught:
-        prove(addon, place, environment(2.0), ROOT, Quiet())
+        prove(Installed(addon, place, environment(2.0), ROOT), Quiet())
     assert caught.value.next_command
     return caught.value
 
@@ -51,7 +51,7 @@ def test_a_driver_that_finds_no_gpu_is_told_by_its_node(cluster: Cluster, faults
         f"nvidia-device-plugin is installed but does not bring what it must: node {name} has no allocatable nvidia.com/gpu yet"
     )
     faults.clear()
-    prove(plugin, cluster, environment(60.0), ROOT, Quiet())
+    prove(Installed(plugin, cluster, environment(60.0), ROOT), Quiet())
 
 
 def test_an_ebs_driver_without_identity_is_told_in_its_own_words(
@@ -67,4 +67,4 @@ def test_an_ebs_driver_without_identity_is_told_in_its_own_words(
     assert "the probe claim is not bound yet" in failure.cause
     assert any("no EC2 IMDS role found" in line for line in failure.evidence), failure.evidence
     faults.clear()
-    prove(driver, cluster, environment(60.0), ROOT, Quiet())
+    prove(Installed(driver, cluster, environment(60.0), ROOT), Quiet())

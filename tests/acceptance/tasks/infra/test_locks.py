@@ -11,6 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws
+from tasks.cloud.waiting import Time
 from tasks.infra import locks
 from tasks.infra.locks import (
     Owner,
@@ -104,7 +105,7 @@ def test_a_lock_taken_by_somebody_else_after_the_owner_died_is_left_alone(s3: An
 def test_somebody_elses_lock_is_waited_for_until_patience_ends(s3: Any, bucket: str, clock: Clock) -> None:
     put_lock(s3, bucket)
     said: list[str] = []
-    lock = StateLock(s3, bucket, KEY, now=clock, sleep=clock.sleep)
+    lock = StateLock(s3, bucket, KEY, time=Time(clock, clock.sleep))
     with pytest.raises(StateLocked) as caught:
         lock.wait_until_free(said.append, patience=30, say=said.append)
     assert said == [f"another run holds {KEY}: waiting up to 30 s"]
@@ -121,7 +122,8 @@ def test_a_state_given_back_meanwhile_is_taken(s3: Any, bucket: str) -> None:
         slept.append(seconds)
         s3.delete_object(Bucket=bucket, Key=f"{KEY}.tflock")
 
-    StateLock(s3, bucket, KEY, sleep=sleep).wait_until_free(slept.append, patience=9, say=lambda line: None)  # type: ignore[arg-type]
+    lock = StateLock(s3, bucket, KEY, time=Time(time.time, sleep))
+    lock.wait_until_free(lambda lock_id: None, patience=9, say=lambda line: None)
     assert slept == [1.0]
 
 
@@ -168,7 +170,7 @@ def test_terraforms_own_process_is_written_down(s3: Any, bucket: str) -> None:
 def test_a_living_run_is_waited_for(s3: Any, bucket: str, clock: Clock) -> None:
     put_lock(s3, bucket)
     with StateLock(s3, bucket, KEY).held(), pytest.raises(StateLocked):
-        StateLock(s3, bucket, KEY, now=clock, sleep=clock.sleep).wait_until_free(
+        StateLock(s3, bucket, KEY, time=Time(clock, clock.sleep)).wait_until_free(
             lambda lock_id: None, patience=1, say=lambda line: None
         )
 

@@ -18,7 +18,7 @@ from slipway_sandbox.settings import Settings
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster
-from tasks.infra.nodes import describe
+from tasks.cloud.node_group import describe
 from tasks.records.errors import CloudError, ClusterError, RolloutFailed
 from tasks.records.model import Load
 from tasks.rollout import gate, gateway, network
@@ -454,10 +454,10 @@ def test_a_throttled_eks_is_asked_again_and_one_that_stays_throttled_is_named(
     group = SimpleNamespace(cluster_name=CLUSTER, gpu_node_group="gpu")
     faulty.set("eks-throttled", count=2)
     try:
-        assert describe(group, Aws(settings.region))["status"] == "ACTIVE"  # type: ignore[arg-type]
+        assert describe(Aws(settings.region), group)["status"] == "ACTIVE"  # type: ignore[arg-type]
         faulty.set("eks-throttled")
         with pytest.raises(CloudError, match="Throttling"):
-            describe(group, Aws(settings.region))  # type: ignore[arg-type]
+            describe(Aws(settings.region), group)  # type: ignore[arg-type]
     finally:
         faulty.clear()
 

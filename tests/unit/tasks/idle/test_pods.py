@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.idle.observe import serving_pods
-from tasks.idle.scale import serving_pods_left
+from tasks.idle.scale import pods_left
 from tests.support.builders import a_model, an_environment
 
 
@@ -35,4 +35,4 @@ def test_a_pod_that_has_ended_is_not_asked_for_its_metrics() -> None:
 
 def test_a_pod_that_has_ended_does_not_keep_a_scale_down_waiting() -> None:
     cluster: Any = Listed()
-    assert serving_pods_left(cluster, a_model(), an_environment()) == ["serves", "starts", "ends", "ended"]
+    assert pods_left(cluster, a_model(), an_environment()) == ["serves", "starts", "ends", "ended"]

@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.infra.nodes import capacity, decide_size
-from tests.support.builders import INFRASTRUCTURE
+from tasks.cloud.waiting import Time
+from tasks.infra.nodes import ISSUE_SHARE, decide_size, scale_to_zero, scale_up
+from tasks.records.errors import CapacityUnavailable, CloudError
+from tests.support.builders import INFRASTRUCTURE, an_environment
+from tests.support.clock import Clock
+from tests.support.heard import Heard
 
 
 @pytest.mark.parametrize(
@@ -32,8 +38,97 @@ def test_a_size_asked_for_is_needed_and_allowed(desired: int, at_least: int, at_
     assert size is None or desired < size <= min(at_least, at_most)
 
 
-def test_what_ec2_says_about_capacity_is_the_evidence() -> None:
-    issue = {"code": "AsgInstanceLaunchFailures", "message": "InsufficientInstanceCapacity in us-east-1a"}
-    assert capacity(INFRASTRUCTURE, [issue]).evidence == (
-        "AsgInstanceLaunchFailures: InsufficientInstanceCapacity in us-east-1a",
-    )
+BOOT = 60.0
+ISSUE = {"code": "AsgInstanceLaunchFailures", "message": "InsufficientInstanceCapacity in us-east-1a"}
+
+
+class Region:
+    """A node group and its nodes; `nodes`: how many are Ready at each look, the last for ever."""
+
+    def __init__(self, *nodes: int, desired: int = 0, issues: tuple[dict[str, str], ...] = ()) -> None:
+        self.nodes, self.desired, self.issues = list(nodes), desired, issues
+        self.asked: list[int] = []
+
+    def client(self, service: str) -> Region:
+        assert service == "eks"
+        return self
+
+    def describe_nodegroup(self, **_: str) -> dict[str, Any]:
+        scaling = {"desiredSize": self.desired}
+        return {"nodegroup": {"scalingConfig": scaling, "health": {"issues": self.issues}}}
+
+    def update_nodegroup_config(self, *, scalingConfig: dict[str, int], **_: str) -> None:  # noqa: N803
+        self.asked.append(scalingConfig["desiredSize"])
+
+    def list(self, api: str, kind: str, *, label_selector: str) -> list[dict[str, Any]]:
+        assert (api, kind, label_selector) == ("v1", "Node", "workload=inference-gpu")
+        now = self.nodes.pop(0) if len(self.nodes) > 1 else self.nodes[0]
+        ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+        return [{"metadata": {"name": f"gpu-{n}"}, "status": ready} for n in range(now)]
+
+
+def up(region: Region, clock: Clock, heard: Heard, at_least: int = 1) -> list[str]:
+    aws: Any = region
+    cluster: Any = region
+    environment = an_environment(deadlines={"node_boot": BOOT})
+    time = Time(clock, clock.sleep)
+    return scale_up(INFRASTRUCTURE, environment, aws, cluster, heard, at_least=at_least, time=time)
+
+
+def test_nodes_are_asked_for_and_waited_for(clock: Clock, heard: Heard) -> None:
+    region = Region(0, 0, 1, 2)
+    assert up(region, clock, heard, at_least=2) == ["gpu-0", "gpu-1"]
+    assert region.asked == [2]
+    assert heard.lines == [
+        "GPU node group gpu: asking for 2",
+        "0 of 2 GPU nodes ready",
+        "1 of 2 GPU nodes ready",
+    ]
+
+
+def test_nodes_that_are_there_cost_no_request_and_no_wait(clock: Clock, heard: Heard) -> None:
+    region = Region(1, desired=1)
+    assert up(region, clock, heard) == ["gpu-0"]
+    assert (region.asked, clock.slept, heard.lines) == ([], [], [])
+
+
+def test_a_health_issue_that_stands_ends_the_wait_with_its_words(clock: Clock, heard: Heard) -> None:
+    began = clock.now
+    with pytest.raises(CapacityUnavailable) as caught:
+        up(Region(0, issues=(ISSUE,)), clock, heard)
+    assert caught.value.evidence == ("AsgInstanceLaunchFailures: InsufficientInstanceCapacity in us-east-1a",)
+    assert clock.now - began == pytest.approx(BOOT * ISSUE_SHARE, abs=0.5)
+
+
+def test_a_health_issue_of_an_earlier_try_is_waited_out(clock: Clock, heard: Heard) -> None:
+    assert up(Region(0, 0, 1, issues=(ISSUE,)), clock, heard) == ["gpu-0"]
+
+
+def test_a_node_that_never_joins_is_told_at_the_deadline(clock: Clock, heard: Heard) -> None:
+    began = clock.now
+    with pytest.raises(CloudError, match="no GPU node joined within 60 s") as caught:
+        up(Region(0), clock, heard)
+    assert "describe-nodegroup --cluster-name c --nodegroup-name gpu" in str(caught.value.next_command)
+    assert clock.now - began == BOOT
+
+
+def down(region: Region, clock: Clock, heard: Heard, fewest: int = 0) -> None:
+    aws: Any = region
+    cluster: Any = region
+    environment = an_environment(cluster={"gpu": {"min": fewest}}, deadlines={"node_boot": BOOT})
+    scale_to_zero(INFRASTRUCTURE, environment, aws, cluster, heard, time=Time(clock, clock.sleep))
+
+
+@pytest.mark.parametrize(("fewest", "line"), [(0, "no GPU node is left"), (1, "1 GPU node is left")])
+def test_nodes_go_until_the_fewest_allowed_are_left(
+    fewest: int, line: str, clock: Clock, heard: Heard
+) -> None:
+    region = Region(2, 2, fewest)
+    down(region, clock, heard, fewest)
+    assert (region.asked, heard.lines) == ([fewest], [line])
+
+
+def test_nodes_that_stay_are_named(clock: Clock, heard: Heard) -> None:
+    with pytest.raises(CloudError, match="did not go away") as caught:
+        down(Region(1), clock, heard)
+    assert caught.value.evidence == ("gpu-0",)
