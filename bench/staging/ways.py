@@ -134,11 +134,11 @@ class Ways:
         return Told(down.wall + up.wall, down.cpu + up.cpu, {"download": down.wall, "upload": up.wall})
 
     def warm(self, bucket: str, staged: dict[str, Any]) -> Told:
-        """The script the warm Job runs, from what `slipway` put there."""
+        """The program the warm Job runs, from what `slipway` put there."""
         folder = self._work / "volume"
         folder.mkdir()
         command = [
-            sys.executable, str(PROJECT / "tasks/cache/warm.py"), "--bucket", bucket, "--prefix", staged["prefix"],
+            sys.executable, str(PROJECT / "k8s/cache/warmer"), "--bucket", bucket, "--prefix", staged["prefix"],
             "--repo", REPO, "--commit", COMMIT, "--manifest-sha256", staged["manifest_sha256"], "--root", str(folder),
         ]  # fmt: skip
         try:

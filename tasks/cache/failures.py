@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.cache import manifests
+from tasks.cache.exits import exits
 from tasks.records.environment import Environment
 from tasks.records.errors import WarmingFailed
 from tasks.records.model import Model
@@ -44,13 +45,13 @@ def ended(code: int, reason: str, cause: str | None, log: Sequence[str], place: 
     again = f"slipway deploy {place.model} -e ENVIRONMENT"
     job = f"kubectl -n {place.namespace} logs job/{place.job}"
     causes = {
-        28: (f"the volume of {place.claim} is full", f"raise cache.size in models/{place.model}.yaml, then {again}"),
-        65: ("what was written is not what was staged", f"{again}: staging proves the files in S3 first"),
-        66: ("the staged model is not in S3 any more", f"{again}: it is staged anew"),
-        69: ("S3 does not answer", f"{again}: what was copied is kept"),
-        74: (f"the volume of {place.claim} fails", f"kubectl -n {place.namespace} describe pvc {place.claim}"),
-        75: (f"another warming holds {place.claim}", f"kubectl -n {place.namespace} get jobs -l app=model-cache"),
-        77: (
+        "NO_SPACE": (f"the volume of {place.claim} is full", f"raise cache.size in models/{place.model}.yaml, then {again}"),
+        "BAD_DATA": ("what was written is not what was staged", f"{again}: staging proves the files in S3 first"),
+        "NOT_FOUND": ("the staged model is not in S3 any more", f"{again}: it is staged anew"),
+        "NO_ANSWER": ("S3 does not answer", f"{again}: what was copied is kept"),
+        "BAD_DISK": (f"the volume of {place.claim} fails", f"kubectl -n {place.namespace} describe pvc {place.claim}"),
+        "BUSY": (f"another warming holds {place.claim}", f"kubectl -n {place.namespace} get jobs -l app=model-cache"),
+        "DENIED": (
             "the model bucket may not be read",
             f"aws eks list-pod-identity-associations --cluster-name {place.cluster} "
             f"--namespace {place.namespace} --service-account model-cache",
@@ -59,7 +60,7 @@ def ended(code: int, reason: str, cause: str | None, log: Sequence[str], place: 
     if reason == "OOMKilled":
         what, command = "the warm job was killed for memory", "raise its limit in k8s/cache/job.yaml"
     else:
-        what, command = causes.get(code, (f"the warm job ended with code {code}", job))
+        what, command = causes.get(exits().names.get(code, ""), (f"the warm job ended with code {code}", job))
     return WarmingFailed(
         f"{what}: {cause}" if cause else what, evidence=list(log)[-10:], next_command=command
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from tasks.cache.exits import exits
 from tasks.cache.kept import KeptSnapshot, KeptVolume
 from tasks.cache.volume import Volume
 from tasks.records.catalogue import project_root
@@ -21,7 +22,7 @@ HELD = "slipway.dev/held"  # every commit on the volume and its bytes, as JSON
 MANIFEST = "slipway.dev/manifest"
 REPO = "slipway.dev/repo"
 COMMIT_LABEL = "slipway.dev/commit"
-SCRIPT_CONFIG_MAP = "model-cache-warm"
+WARMER = "model-cache-warm"
 CONTAINER = "warm"
 
 
@@ -180,21 +181,21 @@ def kept_volume(
 
 
 def for_namespace(environment: Environment, folder: Path | None = None) -> list[Object]:
-    """What every warming in a namespace shares: its account, its policy, the script."""
+    """What every warming in a namespace shares: its account, its policy, its program."""
     documents = [load("serviceaccount", folder), load("networkpolicy", folder)]
     for document in documents:
         document["metadata"]["namespace"] = environment.namespace
-    script = Path(__file__).with_name("warm.py").read_text()
+    warmer = (folder or project_root() / "k8s" / "cache") / "warmer"
     documents.append(
         {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
-                "name": SCRIPT_CONFIG_MAP,
+                "name": WARMER,
                 "namespace": environment.namespace,
                 "labels": {"app": "model-cache"},
             },
-            "data": {"warm.py": script},
+            "data": {path.name: path.read_text() for path in sorted(warmer.glob("*.py"))},
         }
     )
     return documents
@@ -222,6 +223,8 @@ def job(
         "annotations": {MANIFEST: staged.manifest_sha256},
     }
     spec["activeDeadlineSeconds"] = int(seconds)
+    [rule] = spec["podFailurePolicy"]["rules"]
+    rule["onExitCodes"]["values"] = sorted(exits().permanent)
     for labelled in (metadata, spec["template"]["metadata"]):
         labelled["labels"]["model"] = model.name
     pod = spec["template"]["spec"]

@@ -15,8 +15,6 @@ from tasks.records.quantities import parse_quantity
 Object = dict[str, Any]
 Objects = list[Object]
 Lines = list[str]
-# Exit codes of warm.py after which another try of the same job ends the same way; k8s/cache/job.yaml lists them too.
-PERMANENT = frozenset({28, 65, 66, 77})
 ZONE = "topology.kubernetes.io/zone"
 _SERVED = re.compile(r"/models/[^/\"]+/([0-9a-f]{40})")
 _LINE = re.compile(r"^SLIPWAY (\{.*\})$", re.MULTILINE)
@@ -95,8 +93,14 @@ def job_seen(job: Object | None, pods: Sequence[Object], watched: set[str]) -> J
         manifest=(metadata.get("annotations") or {}).get(MANIFEST),
         deleting=bool(metadata.get("deletionTimestamp")),
         watched=metadata["uid"] in watched,
-        hopeless=ended is not None and ended[0] in PERMANENT,
+        hopeless=ended is not None and ended[0] in permanent_codes(job),
     )
+
+
+def permanent_codes(job: Object) -> set[int]:
+    """Exit codes after which the job's controller does not try again."""
+    rules = job["spec"].get("podFailurePolicy", {}).get("rules") or ()
+    return {code for rule in rules for code in rule.get("onExitCodes", {}).get("values") or ()}
 
 
 def job_state(job: Object) -> JobState:

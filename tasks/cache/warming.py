@@ -105,6 +105,8 @@ class _Warming:
     claim: Object | None = None
     pod: Object | None = None
     pods: list[Object] = field(default_factory=list)
+    # exit codes the job's controller does not try again after
+    permanent: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.namespace = self.environment.namespace
@@ -131,6 +133,7 @@ class _Warming:
         self.claim = self.cluster.get("v1", "PersistentVolumeClaim", self.name, self.namespace)
         job = self.cluster.get("batch/v1", "Job", self.job, self.namespace)
         self.pods = self._pods() if job else []
+        self.permanent = observe.permanent_codes(job) if job else set()
         seen = observe.job_seen(job, self.pods, self.watched)
         volume = self._volume()
         needed = volume.size_gib * GIB
@@ -275,7 +278,7 @@ class _Warming:
         ) as error:  # a node counts as Ready for 40 s after its last word; the deadline goes on
             self._tell(observe.Said(notes=(f"the job's log cannot be read now: {error.cause}",)))
         ended = observe.exit_of(pod)
-        if ended and ended[0] in observe.PERMANENT:
+        if ended and ended[0] in self.permanent:
             raise self._ended(pod)
 
     def _check_zone(self) -> None:

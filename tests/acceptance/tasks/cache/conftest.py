@@ -259,7 +259,7 @@ def staged(s3: Any, weights: dict[str, bytes]) -> Staged:
     return made
 
 
-SCRIPT = Path(__file__).parents[4] / "tasks" / "cache" / "warm.py"
+SCRIPT = Path(__file__).parents[4] / "k8s" / "cache" / "warmer"
 
 
 @dataclass
@@ -282,7 +282,7 @@ class Outcome:
 
 @dataclass
 class Script:
-    """warm.py as the job runs it: a process with the pod's environment."""
+    """The warmer as the job runs it: a process with the pod's environment."""
 
     settings: Settings
     staged: Staged

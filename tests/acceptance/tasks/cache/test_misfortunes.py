@@ -32,13 +32,13 @@ def warmer(cluster: Cluster, staged: Staged, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def process_of(staged: Staged) -> int | None:
-    """The warm script's process on this machine: only it has the bucket in its arguments."""
+    """The warmer's process on this machine: only it has the bucket in its arguments."""
     for entry in Path("/proc").glob("[0-9]*"):
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if f"--bucket={staged.bucket}".encode() in words and any(w.endswith(b"warm.py") for w in words):
+        if f"--bucket={staged.bucket}".encode() in words and b"python" in words[0]:
             return int(entry.name)
     return None
 

@@ -1,31 +1,17 @@
-"""The script that runs in the cluster, as a process, against S3."""
+"""The program that runs in the cluster, as a process, against S3."""
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 import signal
-import threading
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from slipway_sandbox.faults import Faults
 
-from tasks.cache.warm import (
-    BAD_DISK,
-    NO_SPACE,
-    Failure,
-    Options,
-    Wanted,
-    _check_space,
-    client,
-    disk_failure,
-    tell,
-)
 from tests.acceptance.tasks.cache.conftest import MIB, Script
 
 
@@ -57,20 +43,6 @@ def test_a_file_that_went_missing_comes_back_alone(script: Script) -> None:
     (script.folder / "second.safetensors").unlink()
     assert script().last("done")["bytes_copied"] == 4 * MIB
     script.assert_whole()
-
-
-def test_lines_of_several_threads_stay_whole(capfd: pytest.CaptureFixture[str]) -> None:
-    def speak() -> None:
-        for _ in range(500):
-            tell("note", text="x")
-
-    speakers = [threading.Thread(target=speak) for _ in range(8)]
-    for speaker in speakers:
-        speaker.start()
-    for speaker in speakers:
-        speaker.join()
-    lines = capfd.readouterr().out.splitlines()
-    assert lines == ['SLIPWAY {"event": "note", "text": "x"}'] * 4000
 
 
 def test_progress_ends_at_the_total(script: Script) -> None:
@@ -188,29 +160,6 @@ def test_a_model_that_does_not_fit_ends_with_28_before_a_byte_is_fetched(script:
     assert not any(line["event"] == "progress" for line in outcome.lines)
 
 
-@pytest.mark.parametrize(("grow_seconds", "fits"), [(0.0, False), (30.0, True)])
-def test_room_that_is_being_made_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grow_seconds: float, fits: bool
-) -> None:
-    options = Options("b", "p", "a/b", "c" * 40, "0" * 64, tmp_path, grow_seconds=grow_seconds)
-    free = iter([5, 5, 20])
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
-    if fits:
-        _check_space(options, [Wanted("f", 10, "")])
-        assert next(free, None) is None
-    else:
-        with pytest.raises(Failure, match="10 bytes are missing, 5 are free"):
-            _check_space(options, [Wanted("f", 10, "")])
-
-
-def test_a_full_disk_and_a_broken_one_are_told_apart(tmp_path: Path) -> None:
-    codes = [
-        disk_failure(OSError(n, "x"), "writing", tmp_path).code
-        for n in (errno.ENOSPC, errno.EFBIG, errno.EIO)
-    ]
-    assert codes == [NO_SPACE, NO_SPACE, BAD_DISK]
-
-
 def test_denied_ends_with_77(script: Script, faults: Faults) -> None:
     faults.set("s3-denied", target="GetObject")
     outcome = script()
@@ -305,18 +254,3 @@ def test_how_a_file_was_written_is_said_as_it_was(script: Script) -> None:
         assert outcome.last("file")["written"] == how
     finally:
         shutil.rmtree(script.root)
-
-
-def test_a_presigned_url_is_of_the_jobs_region_as_nobody_follows_a_redirect(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name, value in {
-        "AWS_REGION": "eu-west-1",
-        "AWS_ACCESS_KEY_ID": "a",
-        "AWS_SECRET_ACCESS_KEY": "b",
-    }.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"):
-        monkeypatch.delenv(name, raising=False)
-    url = client(1).generate_presigned_url("get_object", Params={"Bucket": "models", "Key": "a b"})
-    assert url.startswith("https://models.s3.eu-west-1.amazonaws.com/a%20b?X-Amz-Algorithm=AWS4-HMAC-SHA256")

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
+from exits import PERMANENT, Exit
 from tasks.cache.decide import Action, ClaimSeen, JobSeen, decide
 from tasks.cache.failures import Place, ended, overdue
 from tasks.cache.kept import KeptVolume, choose, known_elsewhere
-from tasks.cache.manifests import claim_name, clone_class, folder_of, job_name, load, storage_class
+from tasks.cache.manifests import claim_name, clone_class, folder_of, job, job_name, storage_class
 from tasks.cache.observe import (
-    PERMANENT,
     alive,
     file_system_lags,
     is_lost,
     other_zones,
+    permanent_codes,
     pod_phase,
     said,
     served_commits,
@@ -26,8 +26,8 @@ from tasks.cache.observe import (
 from tasks.cache.snapshots import SnapshotSeen, Step, superseded
 from tasks.cache.snapshots import decide as decide_snapshot
 from tasks.cache.volume import Volume, differences, throughput_for, transfer_seconds, volume_for
-from tasks.cache.warm import BAD_DATA, DENIED, NO_SPACE, NOT_FOUND, Revision, to_evict
 from tasks.records.model import Cache, Model
+from tasks.records.results import StagedModel
 from tests.support.builders import a_model, an_environment
 
 OURS, OTHER = "a" * 64, "b" * 64
@@ -277,10 +277,13 @@ PLACE = Place("llm", "model-cache-m", "warm-m-cc", "eks", "m", "vllm/vllm-openai
 @pytest.mark.parametrize(
     ("code", "reason", "cause"),
     [
-        (NO_SPACE, "Error", "is full"),
-        (BAD_DATA, "Error", "not what was staged"),
-        (NOT_FOUND, "Error", "not in S3"),
-        (DENIED, "Error", "may not be read"),
+        (Exit.NO_SPACE, "Error", "is full"),
+        (Exit.BAD_DATA, "Error", "not what was staged"),
+        (Exit.NOT_FOUND, "Error", "not in S3"),
+        (Exit.NO_ANSWER, "Error", "S3 does not answer"),
+        (Exit.BAD_DISK, "Error", "the volume of model-cache-m fails"),
+        (Exit.BUSY, "Error", "another warming holds"),
+        (Exit.DENIED, "Error", "may not be read"),
         (137, "OOMKilled", "killed for memory"),
         (1, "Error", "ended with code 1"),
     ],
@@ -292,9 +295,17 @@ def test_each_exit_code_has_its_cause_and_a_next_command(code: int, reason: str,
     assert failure.evidence == ("the last line",)
 
 
-def test_codes_the_job_does_not_retry_are_those_the_watcher_gives_up_on() -> None:
-    rule = load("job")["spec"]["podFailurePolicy"]["rules"][0]
-    assert set(rule["onExitCodes"]["values"]) == {NO_SPACE, BAD_DATA, NOT_FOUND, DENIED} == PERMANENT
+@pytest.mark.parametrize("code", list(Exit))
+def test_no_exit_code_of_the_warmer_is_unknown(code: Exit) -> None:
+    assert "ended with code" not in ended(code, "Error", None, [], PLACE).cause
+
+
+def test_the_job_is_not_tried_again_after_exit_codes_that_are_permanent() -> None:
+    staged = StagedModel(bucket="b", prefix="p", repo="a/b", commit=C, total_bytes=1, manifest_sha256=OURS)
+    made = job(staged, a_model(), an_environment(), region="r", needed=(), node=None, seconds=60.0)
+    assert permanent_codes(made) == PERMANENT
+    rules = made["spec"]["podFailurePolicy"]["rules"]
+    assert [rule["action"] for rule in rules] == ["FailJob"]
 
 
 def test_a_driver_that_is_denied_is_told_from_one_that_is_slow() -> None:
@@ -337,34 +348,6 @@ def test_a_snapshot_is_wanted_where_there_may_be_several_replicas(
 ) -> None:
     cache, scaling = {"snapshot": snapshot}, {"max_replicas": replicas}
     assert a_model(cache=cache, scaling=scaling).wants_snapshot is wanted
-
-
-OLD, MID, NEW = "1" * 40, "2" * 40, "3" * 40
-
-
-@pytest.mark.parametrize(
-    ("needed", "spare", "missing", "free", "gone"),
-    [
-        ("", 3, 0, 0, []),
-        ("", 1, 0, 0, [OLD, MID]),
-        ("", 0, 0, 99, [OLD, MID, NEW]),
-        (OLD, 1, 0, 0, [MID]),
-        (OLD, 0, 0, 0, [MID, NEW]),
-        ("", 3, 10, 10, []),
-        ("", 3, 11, 10, [OLD]),
-        ("", 3, 21, 10, [OLD, MID]),
-        (OLD, 3, 21, 10, [MID, NEW]),
-        (OLD + MID + NEW, 0, 10**9, 0, []),
-        (OLD, 0, 10**9, 0, [MID, NEW]),
-    ],
-)
-def test_what_is_needed_never_goes_and_the_rest_the_longest_unused_first(
-    needed: str, spare: int, missing: int, free: int, gone: list[str]
-) -> None:
-    held = [Revision(Path("/models/a--b", commit), 10, float(commit[0])) for commit in (NEW, OLD, MID)]
-    names = [needed[i : i + 40] for i in range(0, len(needed), 40)]
-    going = to_evict(held, needed=names, spare=spare, missing=missing, free=free)
-    assert [each.commit for each in going] == gone
 
 
 def kept(identity: str, zone: str = "a", day: int = 1) -> KeptVolume:
