@@ -1,1 +1,1 @@
-"""Narrow doors to what is outside: AWS, Kubernetes, Prometheus, and the executables terraform and helm."""
+"""Access to AWS, Kubernetes and Prometheus, and running terraform and helm."""

@@ -1,4 +1,4 @@
-"""boto3 clients with deadlines, and AWS's refusals as Slipway's errors."""
+"""Make boto3 clients with deadlines; turn AWS's refusals into errors of tasks/records/errors.py."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _DENIED = {
     "InvalidClientTokenId",
     "UnrecognizedClientException",
 }
-# Said of every service in its own words, after boto3 has asked several times.
+# "Ask more slowly", in each service's words; boto3 has retried by then.
 _SLOW_DOWN = {
     "SlowDown",
     "503",
@@ -55,14 +55,17 @@ _SLOW_DOWN = {
 _CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacity"}
 _QUOTA = {"VcpuLimitExceeded", "LimitExceeded", "ResourceLimitExceeded", "ServiceQuotaExceededException"}
 
+# one line for the retries that several threads meet within this time
 SAID_AGAIN_SECONDS = 1.0
-_ATTEMPT = re.compile(r"attempt=(\d+); max=(\d+)")  # botocore's own count, in what it sends
-EKS_TOKEN_SECONDS = 60  # the URL's own lifetime; EKS accepts the token for 15 minutes from X-Amz-Date
+# botocore's own count, in the header amz-sdk-request
+_ATTEMPT = re.compile(r"attempt=(\d+); max=(\d+)")
+# the URL's lifetime; EKS accepts the token for 15 minutes from X-Amz-Date
+EKS_TOKEN_SECONDS = 60
 EKS_TOKEN_REFRESH_SECONDS = 600.0
 
 
 class Aws:
-    """One region and set of credentials. Clients are made once each; they are safe to share between threads."""
+    """boto3 clients of one region and set of credentials, made once each and safe to share between threads."""
 
     def __init__(self, region: str, profile: str | None = None) -> None:
         self.region = region
@@ -80,14 +83,14 @@ class Aws:
                 max_pool_connections=64,
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
-                # every part carries its CRC64NVME: hashing the payload for the signature too would halve the rate
+                # every part carries its CRC64NVME; hashing the payload for the signature too would halve the rate
                 s3={"payload_signing_enabled": False},
             )
             self._clients[service] = self.session.client(service, config=config)
         return self._clients[service]
 
     def eks_token(self, cluster: str) -> str:
-        """A bearer token for a cluster: a presigned STS GetCallerIdentity URL that names it.
+        """A bearer token for an EKS cluster: a presigned STS GetCallerIdentity URL that names the cluster.
 
         Format: https://github.com/kubernetes-sigs/aws-iam-authenticator#api-authorization-from-outside-a-cluster
         """
@@ -117,17 +120,15 @@ class Aws:
 
 @contextmanager
 def aws_errors(doing: str) -> Iterator[None]:
-    """Turn boto3's errors inside the block into the tree's, naming what was being done."""
+    """Raise boto3's errors inside the block as Slipway's. `doing` begins the message: "reading the bucket"."""
     try:
         yield
     except NoCredentialsError as error:
         raise AccessDenied(
             f"{doing}: there are no AWS credentials", next_command="aws sts get-caller-identity"
         ) from error
-    except (
-        BotoConnectionError,
-        HTTPClientError,
-    ) as error:  # no connection, none in time, or one that broke off
+    # no connection, none in time, or one that broke off
+    except (BotoConnectionError, HTTPClientError) as error:
         raise CloudUnavailable(
             f"{doing}: AWS cannot be reached",
             evidence=[redacted(str(error))],
@@ -136,7 +137,7 @@ def aws_errors(doing: str) -> Iterator[None]:
     except ClientError as error:
         raise from_client_error(doing, error) from error
     except WaiterError:
-        raise  # what was waited for failed: only the caller knows what that means
+        raise  # only the caller knows what it waited for
     except BotoCoreError as error:
         raise CloudError(f"{doing}: {redacted(str(error))}") from error
 
@@ -145,15 +146,15 @@ def aws_errors(doing: str) -> Iterator[None]:
 def told_retries(
     client: Any, say: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[None]:
-    """Inside the block `say` hears of each request of `client` that botocore makes again: it does so without a word, and
-    not as often as its most where many fail (its retry quota). What several threads meet within a second is said once.
+    """Report each retry botocore makes inside the block (it retries silently), one line a second for each operation.
 
-    https://docs.aws.amazon.com/boto3/latest/guide/retries.html. The pauses are botocore's own, of a second at most unless
-    AWS says that it is asked too much.
+    Its retry quota may end the attempts early: https://docs.aws.amazon.com/boto3/latest/guide/retries.html
     """
     service = client.meta.service_model.service_id
-    here = threading.local()  # an attempt and the one before it are of one thread
-    said: dict[tuple[str, str], float] = {}  # bounded by the service's operations times its attempts
+    # an attempt and the one before it run in the same thread
+    here = threading.local()
+    # bounded by the service's operations times its attempts
+    said: dict[tuple[str, str], float] = {}
 
     def ended(response: Any, caught_exception: Any, **_: Any) -> None:
         here.why = _why_again(response, caught_exception)
@@ -180,7 +181,7 @@ def told_retries(
 
 
 def _why_again(response: Any, problem: BaseException | None) -> str | None:
-    """None for an answer that is taken as it is. `response`: botocore's (HTTP answer, parsed body), None where none came."""
+    """Why botocore will retry; None where it takes the answer. `response`: (HTTP response, parsed body) or None."""
     if problem is not None:
         return str(problem)
     if response is None:
@@ -191,7 +192,7 @@ def _why_again(response: Any, problem: BaseException | None) -> str | None:
 
 
 def from_client_error(doing: str, error: ClientError) -> CloudError:
-    """A ClientError as AccessDenied, QuotaExceeded, CapacityUnavailable or CloudError."""
+    """Choose the error for AWS's code: AccessDenied, QuotaExceeded, CapacityUnavailable or CloudError."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     message = str(error.response.get("Error", {}).get("Message", ""))
     evidence = [f"{error.operation_name}: {code}: {message}"]
@@ -221,5 +222,5 @@ def from_client_error(doing: str, error: ClientError) -> CloudError:
 
 
 def error_code(error: ClientError) -> str:
-    """AWS's own code, such as NoSuchBucket or 404."""
+    """AWS's error code, such as NoSuchBucket or 404."""
     return str(error.response.get("Error", {}).get("Code", ""))

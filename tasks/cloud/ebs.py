@@ -1,4 +1,4 @@
-"""What EBS costs in a region and what an instance type reads from it, as AWS says it; and fast snapshot restore.
+"""EBS prices of a region, read throughput of an instance type, and fast snapshot restore.
 
 Prices come from the Price List Query API, which is served in few regions (us-east-1 has all prices):
 https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
@@ -21,9 +21,10 @@ from tasks.records.errors import CloudError
 PRICING_REGION = "us-east-1"
 FREE_IOPS, FREE_MIB_S = 3000, 125
 HOURS_A_MONTH = 730
-PAGES = 5  # of 100 products at most; a family has some tens a region
+# of 100 products at most; a product family has some tens a region
+PAGES = 5
 
-# What a price is called: (product family, end of the usage type, which begins with the region).
+# Each price's product family and the end of its usage type, which begins with the region.
 _SOLD_AS = {
     "gib_month": ("Storage", "EBS:VolumeUsage.gp3"),
     "iops_month": ("System Operation", "EBS:VolumeP-IOPS.gp3"),
@@ -35,7 +36,7 @@ _SOLD_AS = {
 
 @dataclass(frozen=True)
 class EbsPrices:
-    """USD; None where AWS did not say. `unknown`: why, for people. Fast restore is an hour, a snapshot and a zone."""
+    """USD; None where AWS did not say, and `unknown` says why. Fast restore: for an hour, a snapshot and a zone."""
 
     gib_month: float | None = None
     iops_month: float | None = None
@@ -45,27 +46,27 @@ class EbsPrices:
     unknown: str = "not asked"
 
     def volume(self, gib: int, iops: int, mib_s: int) -> float | None:
-        """A gp3 volume, a month."""
+        """USD a month for a gp3 volume."""
         if self.gib_month is None or self.iops_month is None or self.mib_s_month is None:
             return None
         faster = max(0, iops - FREE_IOPS) * self.iops_month + max(0, mib_s - FREE_MIB_S) * self.mib_s_month
         return gib * self.gib_month + faster
 
     def snapshot(self, gib: float) -> float | None:
-        """A snapshot of so many GiB that were written, a month."""
+        """USD a month for a snapshot; `gib`: what was written to the volume."""
         return None if self.snapshot_gib_month is None else gib * self.snapshot_gib_month
 
     def fast_restore(self, zones: int) -> float | None:
-        """Fast restore of one snapshot, a month of 730 hours."""
+        """USD for fast restore of one snapshot, a month of 730 hours."""
         return None if self.fast_restore_hour is None else zones * HOURS_A_MONTH * self.fast_restore_hour
 
     def told(self, usd: float | None) -> str:
-        """A month's price as people read it, or that it is unknown and why."""
+        """A monthly price for people, or why it is unknown."""
         return f"price unknown: {self.unknown}" if usd is None else f"{usd:.2f} USD a month"
 
 
 def ebs_prices(aws: Aws) -> EbsPrices:
-    """Today's list prices in the region of `aws`. Never raises: what is not known is said with its reason."""
+    """Today's list prices in the region of `aws`. Never raises: an unknown price carries its reason."""
     config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 2})
     found: dict[str, float] = {}
     try:
@@ -95,7 +96,7 @@ def _products(client: Any, family: str, region: str) -> Iterator[dict[str, Any]]
 
 
 def price_of(product: dict[str, Any]) -> float:
-    """USD for one unit of a price list's product, by MiB/s where it is sold by GiB/s. Raises KeyError, ValueError."""
+    """USD for one unit of a price list's product; GiB/s are converted to MiB/s. Raises KeyError, ValueError."""
     for term in product["terms"]["OnDemand"].values():
         for dimension in term["priceDimensions"].values():
             usd = float(dimension["pricePerUnit"]["USD"])
@@ -105,7 +106,7 @@ def price_of(product: dict[str, Any]) -> float:
 
 
 def read_ceiling(aws: Aws, instance_type: str) -> float | None:
-    """MiB/s an instance of the type reads from EBS at most, in bursts where it has them; None where EC2 does not say.
+    """The most MiB/s an instance type reads from EBS, burst included; None where EC2 does not say.
 
     https://docs.aws.amazon.com/ec2/latest/instancetypes/ec2-types.html  Raises CloudError.
     """
@@ -127,7 +128,7 @@ def volume_figures(aws: Aws, volume: str) -> tuple[int, int, int] | None:
 
 @dataclass(frozen=True)
 class Ebs:
-    """EBS as one instance type in one region has it; `ceiling` is `read_ceiling`."""
+    """EBS for one instance type in one region. `ceiling`: see `read_ceiling`."""
 
     aws: Aws
     prices: EbsPrices
@@ -146,7 +147,7 @@ class Ebs:
 
 
 def fast_restores(aws: Aws, snapshots: Sequence[str]) -> dict[str, dict[str, str]]:
-    """By EC2 snapshot and zone the state of its fast restore: enabling, optimizing, enabled, disabling. Raises CloudError.
+    """Fast restore's state (enabling, optimizing, enabled, disabling) by snapshot and zone. Raises CloudError.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeFastSnapshotRestores.html
     """
@@ -163,8 +164,10 @@ def fast_restores(aws: Aws, snapshots: Sequence[str]) -> dict[str, dict[str, str
 
 
 def set_fast_restore(aws: Aws, snapshot: str, on: Sequence[str], off: Sequence[str]) -> None:
-    """Switch fast restore of an EC2 snapshot on and off in zones. The EBS CSI driver only switches it on, and only for a
-    snapshot it makes. Raises CloudError."""
+    """Enable fast restore of a snapshot in the zones `on`, disable it in `off`. Raises CloudError.
+
+    The EBS CSI driver only enables it, and only for a snapshot it takes itself.
+    """
     ec2, doing = aws.client("ec2"), f"switching fast snapshot restore of {snapshot}"
     with aws_errors(doing):
         answers = []
@@ -186,7 +189,7 @@ def set_fast_restore(aws: Aws, snapshot: str, on: Sequence[str], off: Sequence[s
 
 
 def unsuccessful(answer: Mapping[str, Any]) -> list[str]:
-    """EC2 answers 200 and lists what it refused, a line for each zone. Pure.
+    """What EC2 refused in an answer of status 200, one line for each zone. Pure.
 
     https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_EnableFastSnapshotRestores.html
     """

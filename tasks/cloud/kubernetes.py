@@ -1,4 +1,4 @@
-"""The Kubernetes API in the few verbs the stages use; objects are plain dicts, as on the wire."""
+"""Call the Kubernetes API. Objects are plain dicts, as on the wire."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ Objects = list[Object]
 Lines = list[str]  # inside the class `list` is the verb
 
 
-# What a control plane answers while it is busy, upgraded or behind: asked again, for some seconds, where asking twice
-# is asking once. Its client applies this to every request; the last answer is the one that counts.
+# Retry what a control plane answers while it is busy or being upgraded, for some seconds, where a request may be
+# repeated. urllib3 applies this to every request; the last answer counts.
 RETRIES = urllib3.Retry(
     total=5,
     status_forcelist=(409, 429, 500, 502, 503, 504),
@@ -41,7 +41,7 @@ RETRIES = urllib3.Retry(
 
 
 class Cluster:
-    """One cluster's API. Made by `connect`; safe to share between threads."""
+    """One cluster's API, made by `connect`. Safe to share between threads."""
 
     def __init__(
         self,
@@ -53,7 +53,8 @@ class Cluster:
         self.api = api
         self.name = name
         self._token = token
-        self._scratch = scratch  # the CA and the discovery cache; it goes with this object
+        # the CA's file and the discovery cache, deleted with this object
+        self._scratch = scratch
         self._dynamic: dynamic.DynamicClient | None = None
         self._lock = threading.Lock()
 
@@ -73,7 +74,7 @@ class Cluster:
             )
 
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
-        """The object, or None where it (or its kind) does not exist."""
+        """The object; None where it, or its kind, does not exist. Raises ClusterError."""
         with self._errors("read", kind, name):
             try:
                 return _plain(self._client().get(self._resource(api_version, kind), name, namespace))
@@ -87,7 +88,7 @@ class Cluster:
     def list(
         self, api_version: str, kind: str, namespace: str | None = None, label_selector: str = ""
     ) -> Objects:
-        """All of a kind; none where the kind itself does not exist."""
+        """All objects of a kind; empty where the kind does not exist. Raises ClusterError."""
         with self._errors("list", kind, namespace or "all namespaces"):
             try:
                 resource = self._resource(api_version, kind)
@@ -108,7 +109,7 @@ class Cluster:
         *,
         propagation: str = "Background",
     ) -> bool:
-        """Ask for deletion; False where it was not there."""
+        """Ask for an object's deletion; False where it does not exist. Raises ClusterError."""
         with self._errors("delete", kind, name):
             try:
                 self._client().delete(
@@ -134,7 +135,7 @@ class Cluster:
         namespace: str | None = None,
         subresource: str | None = None,
     ) -> Object:
-        """A JSON merge patch, optionally of a subresource such as "scale" or "status"."""
+        """JSON merge patch of an object or of its subresource ("scale", "status"). Raises ClusterError."""
         with self._errors("patch", kind, name):
             resource = self._resource(api_version, kind)
             target = resource.subresources[subresource] if subresource else resource
@@ -144,35 +145,8 @@ class Cluster:
                 )
             )
 
-    def watch(
-        self,
-        api_version: str,
-        kind: str,
-        namespace: str | None = None,
-        *,
-        deadline: float,
-        label_selector: str = "",
-        field_selector: str = "",
-        clock: Callable[[], float] = time.monotonic,
-    ) -> Iterator[tuple[str, Object]]:
-        """(event type, object) pairs, existing objects first, until `deadline` on `clock`."""
-        with self._errors("watch", kind, namespace or ""):
-            resource = self._resource(api_version, kind)
-            while (left := deadline - clock()) > 0:
-                events = self._client().watch(
-                    resource,
-                    namespace=namespace,
-                    label_selector=label_selector or None,
-                    field_selector=field_selector or None,
-                    timeout=max(1, int(min(left, 300))),
-                )
-                for event in events:
-                    yield event["type"], event["raw_object"]
-                    if clock() >= deadline:
-                        return
-
     def events(self, namespace: str, involved_name: str) -> Lines:
-        """Lines such as "Warning FailedScheduling: 0/3 nodes are available…", oldest first."""
+        """An object's events as lines, oldest first: "Warning FailedScheduling: 0/3 nodes are available…"."""
         found = [
             event
             for event in self.list("v1", "Event", namespace)
@@ -184,8 +158,10 @@ class Cluster:
     def logs(
         self, namespace: str, pod: str, container: str | None = None, tail: int = 50, previous: bool = False
     ) -> str:
-        """The last lines of a container; empty where it has not started. Logs are evidence for something else: one
-        that cannot be read (its node is lost) says so in its place."""
+        """The last lines of a container's log; empty where it has not started.
+
+        Logs are evidence for another failure: where the node does not answer, a line that says so stands for the log.
+        """
         query: dict[str, Any] = {"tailLines": tail, "previous": str(previous).lower()}
         if container:
             query["container"] = container
@@ -206,12 +182,12 @@ class Cluster:
         path: str,
         params: Mapping[str, str] | None = None,
     ) -> Any:
-        """GET a JSON document from a service inside the cluster, through the API server."""
+        """GET a JSON document from a Service, through the API server's proxy. Raises ClusterError."""
         where = f"/api/v1/namespaces/{namespace}/services/{service}:{port}/proxy/{path.lstrip('/')}"
         return json.loads(self.raw("GET", where, params))
 
     def raw(self, method: str, path: str, params: Mapping[str, Any] | None = None, body: Any = None) -> str:
-        """One request below the typed surface; the body of the answer. Raises ClusterError with `.status`."""
+        """Send one request to any path of the API; the answer's body. Raises KubernetesRefused."""
         with self._errors(method, "path", path):
             serialized = self.api.param_serialize(
                 method=method,
@@ -230,7 +206,7 @@ class Cluster:
 
     @contextmanager
     def kubeconfig(self) -> Iterator[Path]:
-        """A kubeconfig for helm, its short-lived token in a file of mode 0600 that goes with the block."""
+        """Write a kubeconfig with a short-lived token for helm, mode 0600, deleted at the end of the block."""
         configuration = self.api.configuration
         document = {
             "apiVersion": "v1",
@@ -282,7 +258,7 @@ class Cluster:
 
 
 class KubernetesRefused(ClusterError):
-    """The API server answered with a failure; `status` is its HTTP code."""
+    """The API server refused a request; `status` is its HTTP code."""
 
     def __init__(self, verb: str, kind: str, name: str, status: int, reason: str) -> None:
         hint = "aws eks list-access-entries --cluster-name NAME" if status in (401, 403) else None
@@ -302,7 +278,7 @@ def _reason(error: ApiException) -> str:
 
 
 def last_seen(event: Mapping[str, Any]) -> str:
-    """When an event last happened: the controllers' count it, the scheduler's are a series."""
+    """When an event last happened: controllers count repetitions, the scheduler writes a series."""
     series = event.get("series") or {}
     return str(series.get("lastObservedTime") or event.get("lastTimestamp") or event.get("eventTime") or "")
 
@@ -313,7 +289,7 @@ def _plain(answer: Any) -> Object:
 
 
 def connect(infrastructure: Infrastructure, aws: Aws) -> Cluster:
-    """A cluster reached as EKS is: its endpoint and CA, and a bearer token renewed every ten minutes."""
+    """Connect to an EKS cluster by its endpoint and CA, with a bearer token renewed every ten minutes."""
     issued: dict[str, Any] = {"at": -EKS_TOKEN_REFRESH_SECONDS, "token": ""}
 
     def token() -> str:
@@ -329,7 +305,8 @@ def connect(infrastructure: Infrastructure, aws: Aws) -> Cluster:
     def renew(current: client.Configuration) -> None:
         current.api_key["authorization"] = token()
 
-    configuration.api_key["authorization"] = token()  # the hook is only asked where a key is there already
+    # the refresh hook is only called where a key is set already
+    configuration.api_key["authorization"] = token()
     configuration.api_key_prefix["authorization"] = "Bearer"
     configuration.refresh_api_key_hook = renew
     scratch = tempfile.TemporaryDirectory(prefix="slipway-")

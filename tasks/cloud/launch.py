@@ -1,4 +1,4 @@
-"""Starts a program that gets SIGINT when its parent dies, so that terraform never outlives a killed run.
+"""Start a program that gets SIGINT when its parent dies, so that terraform never outlives a killed run.
 
     python -I -S launch.py PARENT_PID PROGRAM ARGUMENT...
 
@@ -16,10 +16,12 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 def main() -> None:
     parent, program = int(sys.argv[1]), sys.argv[2:]
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a run started with SIGINT ignored would hand that down
+    # an ignored SIGINT would be inherited
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-        if os.getppid() != parent:  # it died before the call above
+        # the parent may have died before the call above
+        if os.getppid() != parent:
             sys.exit("the run that asked for this is gone")
     os.execvp(program[0], program)  # noqa: S606
 

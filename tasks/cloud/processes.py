@@ -1,4 +1,4 @@
-"""Runs terraform and helm: output streamed line by line, a deadline on every run, an orderly end."""
+"""Run terraform and helm: stream their output by lines, enforce a deadline, end them in order."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ from tasks.cloud.interruption import check
 from tasks.records.errors import ToolFailed, ToolMissing, ToolTimedOut
 
 TOOLS = {
-    "terraform": "install terraform >= 1.10 (https://developer.hashicorp.com/terraform/install)",
+    "terraform": "install terraform >= 1.11 (https://developer.hashicorp.com/terraform/install)",
     "helm": "install helm >= 3.14 (https://helm.sh/docs/intro/install/)",
 }
 TAIL_LINES = 40
-LISTEN_SECONDS = 0.5  # how soon an interrupted run is noticed
+# how soon an interrupted run is noticed
+LISTEN_SECONDS = 0.5
 Lines = queue.Queue[tuple[str, str] | None]
 _LAUNCHER = Path(__file__).with_name("launch.py")
-ORPHAN_OUTPUT_BYTES = 256 * 1024  # what a program can still say once nobody listens any more
-INTERRUPT_GRACE_SECONDS = 30.0  # terraform writes its state on SIGINT; past this it is killed
+# pipe buffer: what a program can still write once this process was killed
+ORPHAN_OUTPUT_BYTES = 256 * 1024
+# terraform writes its state on SIGINT; past this it is killed
+INTERRUPT_GRACE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that ended by itself: its exit code, all of stdout, the last lines of both streams."""
+    """A program that ended by itself: exit code, all of stdout, the last lines of both streams."""
 
     code: int
     stdout: str
@@ -65,11 +68,15 @@ def run(
     keep_stdout: int = 32 * 1024 * 1024,
     on_start: Callable[[int], None] = lambda pid: None,
 ) -> Finished:
-    """Run to the end. `env` adds to the environment; secrets belong there, never in argv.
+    """Run a program to its end, with stdin closed. Raises ToolTimedOut, ToolFailed for a code not in `accept`.
 
-    The program gets SIGINT when this process dies (see launch.py); `on_start` is told its process id.
-    stdin is closed. On the deadline, and when the caller is interrupted, the process group gets SIGINT
-    and, `INTERRUPT_GRACE_SECONDS` later, SIGKILL. Raises ToolTimedOut, ToolFailed for a code not in `accept`.
+    The program gets SIGINT when this process dies (launch.py). At the deadline, and when the caller is interrupted,
+    its process group gets SIGINT and, `INTERRUPT_GRACE_SECONDS` later, SIGKILL.
+
+    Args:
+        timeout: seconds.
+        env: added to the environment; secrets belong here, never in argv.
+        on_start: called with the process id.
     """
     (out, out_end), (err, err_end) = _pipe(), _pipe()
     try:
@@ -110,20 +117,21 @@ def run(
 
 
 def _pipe() -> tuple[TextIO, int]:
-    """Where to read, and the descriptor to write to.
+    """A pipe: the stream to read from, and the descriptor to write to.
 
-    The program is handed the reading end too: a pipe nobody can read any more would kill it with SIGPIPE when it
-    says its first word after this process was killed, before terraform has written its state.
+    The program inherits the reading end too. Without it, its first write after this process was killed would end it
+    by SIGPIPE, before terraform has written its state.
     """
     reading, writing = os.pipe()
     if sys.platform == "linux":
-        with contextlib.suppress(OSError):  # past the user's share of pipe memory: then it stays at 64 KiB
+        # refused past the user's share of pipe memory; then the buffer stays at 64 KiB
+        with contextlib.suppress(OSError):
             fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, ORPHAN_OUTPUT_BYTES)
     return os.fdopen(reading, "r", errors="replace"), writing
 
 
 def _pump(stream: TextIO, which: str, lines: Lines, over: threading.Event) -> None:
-    """Every line, then None; ends early once `over` says that nobody listens any more."""
+    """Queue every line, then None; end early once `over` is set."""
 
     def put(item: tuple[str, str] | None) -> None:
         while not over.is_set():
@@ -174,7 +182,8 @@ def _collect(
             out.append(line)
         tail.append(line.rstrip("\n"))
         on_line(line.rstrip("\n"))
-    while (code := process.poll()) is None:  # it closed its output, and goes on
+    # it closed its output and goes on
+    while (code := process.poll()) is None:
         check()
         if time.monotonic() >= deadline:
             raise ToolTimedOut(late, evidence=tail, next_command=again)

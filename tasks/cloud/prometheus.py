@@ -1,4 +1,4 @@
-"""Prometheus' query API, read as raw samples. https://prometheus.io/docs/prometheus/latest/querying/api/"""
+"""Query Prometheus for raw samples. https://prometheus.io/docs/prometheus/latest/querying/api/"""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ PROMETHEUS_PORT = 9090
 
 @dataclass(frozen=True)
 class Series:
-    """One series: its labels and its samples as (seconds since the epoch, value), oldest first."""
+    """One time series: labels, and samples as (seconds since the epoch, value), oldest first."""
 
     labels: Mapping[str, str]
     samples: tuple[tuple[float, float], ...]
 
 
 class Prometheus:
-    """Queries through `get(path, params) -> JSON`, whichever way that reaches the server."""
+    """Query through `get(path, params) -> JSON`; `where` names the server in errors."""
 
     def __init__(self, get: Callable[[str, Mapping[str, str]], Any], where: str) -> None:
         self._get = get
         self.where = where
 
     def series(self, selector: str, window_seconds: float) -> list[Series]:
-        """Raw samples of the last window, as `selector[window]` gives them. Raises MetricsUnavailable."""
+        """Raw samples of the last `window_seconds`, as `selector[window]`. Raises MetricsUnavailable."""
         return self._parse(self._query(f"{selector}[{max(1, round(window_seconds))}s]"), "matrix")
 
     def instant(self, query: str) -> list[Series]:
-        """The value now of each series of an instant query. Raises MetricsUnavailable."""
+        """The present value of each series of an instant query. Raises MetricsUnavailable."""
         return self._parse(self._query(query), "vector")
 
     def _query(self, query: str) -> Any:
@@ -67,7 +67,7 @@ class Prometheus:
 
 
 def prometheus_of(environment: Environment, cluster: Cluster) -> Prometheus:
-    """The environment's Prometheus: its own URL where one is given, else through the API server's service proxy."""
+    """Reach the environment's Prometheus by its URL where one is set, else through the API server's proxy."""
     if environment.prometheus_url:
         base = environment.prometheus_url.rstrip("/")
 

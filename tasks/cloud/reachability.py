@@ -1,8 +1,8 @@
-"""Which paths do the NetworkPolicies leave open? Judged from the documents alone, before anything is applied.
+"""Decide from NetworkPolicy documents alone which paths are open. Pure.
 
-A path is open when every policy layer at its source lets it out and every one at its destination lets it in:
-https://kubernetes.io/docs/concepts/services-networking/network-policies/. Only a CNI that enforces policies shows
-the rest (docs/not-run-on-aws.md). Pure.
+A path is open where the policies of its source let it out and those of its destination let it in:
+https://kubernetes.io/docs/concepts/services-networking/network-policies/. What the cluster's CNI enforces is not
+seen here (docs/not-run-on-aws.md).
 """
 
 from __future__ import annotations
@@ -20,18 +20,19 @@ NAMESPACE_NAME = "kubernetes.io/metadata.name"  # the API server labels every na
 
 @dataclass(frozen=True)
 class Pod:
-    """One end of a path in the cluster. `ports` are its named container ports."""
+    """A pod as one end of a path. `ports`: its named container ports."""
 
     name: str
     namespace: str
     labels: Mapping[str, str]
     ports: Mapping[str, int] = field(default_factory=dict)
-    address: str | None = None  # where an ipBlock is to be counted against it as well
+    # set where an ipBlock must be matched against it as well
+    address: str | None = None
 
 
 @dataclass(frozen=True)
 class Address:
-    """One end of a path outside the cluster's pods: an IP address."""
+    """An IP address outside the cluster's pods, as one end of a path."""
 
     name: str
     address: str
@@ -42,7 +43,7 @@ End = Pod | Address
 
 @dataclass(frozen=True)
 class Path:
-    """A connection that must be open, or must not be, and why."""
+    """A connection that must, or must not, be open, and why."""
 
     source: End
     destination: End
@@ -56,7 +57,7 @@ class Path:
 
 
 def wrong_paths(policies: Sequence[Document], paths: Iterable[Path]) -> list[str]:
-    """One line for each path that is shut and must not be, or open and must not be."""
+    """One line for each path that is shut and must be open, or open and must be shut."""
     found = []
     for path in paths:
         shut_by = shutters(policies, path)
@@ -68,7 +69,7 @@ def wrong_paths(policies: Sequence[Document], paths: Iterable[Path]) -> list[str
 
 
 def shutters(policies: Sequence[Document], path: Path) -> list[str]:
-    """The directions that do not let the path through, each with the policies that isolate that end."""
+    """The directions that shut the path, each with the policies that isolate that end."""
     found = []
     layers: tuple[tuple[Direction, End, End], ...] = (
         ("Egress", path.source, path.destination),
@@ -83,7 +84,7 @@ def shutters(policies: Sequence[Document], path: Path) -> list[str]:
 
 
 def isolates(policy: Document, direction: Direction, end: End) -> bool:
-    """Does this policy govern that end in that direction? Addresses outside are governed by none."""
+    """Whether the policy applies to that end in that direction. None applies to an address."""
     if isinstance(end, Address) or policy["metadata"].get("namespace", "default") != end.namespace:
         return False
     spec = policy["spec"]
@@ -124,7 +125,7 @@ def _in_block(block: Document, address: str) -> bool:
 
 
 def _port_matches(ports: Sequence[Document] | None, path: Path) -> bool:
-    """No ports means every port; a named one is the destination pod's."""
+    """Whether a rule's ports include the path's: no ports are all ports, a name is the destination pod's."""
     if not ports:
         return True
     for entry in ports:
@@ -140,7 +141,7 @@ def _port_matches(ports: Sequence[Document] | None, path: Path) -> bool:
 
 
 def selects(selector: Document, labels: Mapping[str, str]) -> bool:
-    """A label selector of Kubernetes; an empty one selects everything. Raises ValueError for an unknown operator."""
+    """Whether a Kubernetes label selector selects these labels; an empty one selects all. Raises ValueError."""
     for key, value in (selector.get("matchLabels") or {}).items():
         if labels.get(key) != value:
             return False

@@ -1,10 +1,11 @@
-"""KEDA's switch on one workload: paused at a number of replicas, or in charge.
+"""Pause and resume KEDA for one workload.
 
 https://keda.sh/docs/latest/concepts/scaling-deployments/#pausing-autoscaling
 """
 
 from __future__ import annotations
 
+from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
 
 PAUSED = "autoscaling.keda.sh/paused-replicas"
@@ -12,19 +13,19 @@ KEDA = ("keda.sh/v1alpha1", "ScaledObject")
 
 
 def pause_at(cluster: Cluster, namespace: str, name: str, replicas: int) -> None:
-    """KEDA holds the workload at `replicas`; the scale is set at once too, not at KEDA's next look."""
+    """Make KEDA hold the workload at `replicas`, and set the scale at once rather than at KEDA's next poll."""
     if cluster.get(*KEDA, name, namespace):
         cluster.patch(*KEDA, name, {"metadata": {"annotations": {PAUSED: str(replicas)}}}, namespace)
     set_scale(cluster, namespace, name, replicas)
 
 
 def resume(cluster: Cluster, namespace: str, name: str, replicas: int) -> None:
-    """KEDA is in charge again; a workload at zero is brought to `replicas` at once."""
+    """Let KEDA scale again; a workload at zero is set to `replicas` at once."""
     scaled = cluster.get(*KEDA, name, namespace)
-    if scaled and PAUSED in (scaled["metadata"].get("annotations") or {}):
+    if PAUSED in objects.annotations(scaled):
         cluster.patch(*KEDA, name, {"metadata": {"annotations": {PAUSED: None}}}, namespace)
     workload = cluster.get("apps/v1", "Deployment", name, namespace)
-    if workload and workload["spec"].get("replicas", 1) == 0:
+    if workload and objects.spec(workload).get("replicas", 1) == 0:
         set_scale(cluster, namespace, name, replicas)
 
 

@@ -1,4 +1,4 @@
-"""May the GPUs go? Three signals over a window, from raw samples. Missing metrics mean NO. Pure."""
+"""Decide whether a model is idle, from raw samples over a window. Missing metrics mean it is not. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ UTILIZATION = "DCGM_FI_DEV_GPU_UTIL"
 
 @dataclass(frozen=True)
 class Signals:
-    """Raw samples by metric, the pods that should have them, and the time they were read (epoch seconds)."""
+    """Raw samples by metric, the pods that must have them, and when they were read (seconds since the epoch)."""
 
     series: Mapping[str, Sequence[Series]]
     pods: tuple[str, ...]
@@ -29,7 +29,7 @@ class Signals:
 
 
 def decide(signals: Signals, scaling: Scaling) -> IdleDecision:
-    """Act only when every pod's every signal covers the whole window and says idle."""
+    """Scale down only where every signal of every pod covers the whole window and is idle."""
     window = scaling.idle_after
     if not signals.pods:
         return IdleDecision(act=False, reason="nothing serves: there is nothing to scale down", evidence=())
@@ -53,15 +53,15 @@ def decide(signals: Signals, scaling: Scaling) -> IdleDecision:
 
 
 def within(series: Series, start: float) -> Series:
-    """The samples of the window, and the last one before it: what a counter had when the window began."""
+    """The samples of the window and the last one before it, which is a counter's value when the window began."""
     before = [sample for sample in series.samples if sample[0] < start]
     return Series(series.labels, (*before[-1:], *(s for s in series.samples if s[0] >= start)))
 
 
 def uncovered(series: Sequence[Series], signals: Signals, window: float) -> str | None:
-    """Why these samples do not tell about the whole window; None when they do.
+    """Why the samples do not cover the whole window; None where they do.
 
-    Three scrapes may be missing at either end or between: Prometheus itself loses one now and then.
+    Three scrapes may be missing at either end or in between: Prometheus loses one now and then.
     """
     if not series:
         return "no series: not taken for idle"
@@ -83,9 +83,9 @@ def uncovered(series: Sequence[Series], signals: Signals, window: float) -> str 
 
 
 def _judge(metric: str, pod: str, series: Sequence[Series], scaling: Scaling) -> tuple[bool, str]:
-    """(busy, the line that says why) for one pod's series of one metric."""
+    """Whether one pod's series of one metric are busy, and the evidence line."""
     if metric == REQUESTS:
-        # a counter: any rise is a request; a fall is a restart, which counts from zero
+        # a counter: a rise is requests, a fall is a restart, which counts from zero
         finished = sum(increase(one) for one in series)
         return finished > 0, f"{pod}: {finished:.0f} requests finished"
     highest = max(value for one in series for _, value in one.samples)
@@ -97,7 +97,7 @@ def _judge(metric: str, pod: str, series: Sequence[Series], scaling: Scaling) ->
 
 
 def increase(series: Series) -> float:
-    """What a counter rose by over its samples, restarts counted from zero."""
+    """How much a counter rose over its samples; after a restart it counts from zero."""
     values = [value for _, value in series.samples]
     return sum(
         later - earlier if later >= earlier else later for earlier, later in itertools.pairwise(values)
@@ -105,5 +105,5 @@ def increase(series: Series) -> float:
 
 
 def _pod(series: Series) -> str:
-    # the DCGM exporter runs as a pod of its own: the one it reports about is then exported_pod
+    # the DCGM exporter is a pod itself; the one it reports about may be exported_pod
     return series.labels.get("exported_pod") or series.labels.get("pod", "")

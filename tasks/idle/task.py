@@ -1,4 +1,4 @@
-"""Idle scale-down and wake as Prefect tasks."""
+"""Decide on idleness, scale to zero and back, as Prefect tasks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tasks.task import SETTINGS, RunReporter, show_table
 
 @task(task_run_name="is {model.name} idle", **SETTINGS)
 def judge_idle(site: Site, model: Model) -> IdleDecision:
-    """Whether the GPUs may go. No answer from the metrics means no."""
+    """Whether the model is idle. It is not where Prometheus does not answer."""
     reporter = RunReporter("idle")
     cluster, environment = site.cluster(), site.environment
     try:
@@ -40,7 +40,7 @@ def judge_idle(site: Site, model: Model) -> IdleDecision:
 
 @task(task_run_name="{model.name} to zero", **SETTINGS)
 def replicas_to_zero(site: Site, model: Model) -> list[str]:
-    """No replica any more; the pods that still hold a GPU, of anyone."""
+    """Scale the model to zero; all pods, of anyone, that still hold a GPU."""
     cluster = site.cluster()
     scale.to_zero(cluster, model, site.environment, RunReporter("idle"))
     return scale.gpu_pods(cluster, site.environment)
@@ -48,5 +48,5 @@ def replicas_to_zero(site: Site, model: Model) -> list[str]:
 
 @task(task_run_name="{model.name} from zero", **SETTINGS)
 def replicas_from_zero(site: Site, model: Model) -> None:
-    """KEDA in charge again, from its minimum."""
+    """Let KEDA scale the model again, from its minimum."""
     scale.from_zero(site.cluster(), model, site.environment)

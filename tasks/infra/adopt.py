@@ -1,9 +1,8 @@
-"""What a killed apply made but never recorded: found in AWS by the names the plan would give, and imported.
+"""Find resources that a killed apply created but did not record, so that terraform imports them.
 
-A remote state is written at intervals, so what was created since is real in AWS and unknown to terraform;
-the next apply would fail with "already exists", or make a second one where names are generated. All names
-and Name tags of our roots are fixed, so what a plan wants to create can be looked for before it is.
-Import ids: the "Import" section of each resource's page in the hashicorp/aws documentation.
+Terraform writes a remote state at intervals. What it created since is unknown to the next apply, which would fail with
+"already exists" or create a second one. Names and Name tags in our roots are fixed, so a planned creation can be looked
+up first. Import ids: the "Import" section of each resource's page in the hashicorp/aws documentation.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from botocore.exceptions import ClientError, WaiterError
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.infra.plan import Change
 from tasks.records.errors import CloudError
+from tasks.records.names import ENVIRONMENT_TAG
 
 Planned = Mapping[str, Any]
 Finder = Callable[[Aws, Planned], str | None]
@@ -32,7 +32,7 @@ _ABSENT = {
 
 
 def imports(changes: Iterable[Change], aws: Aws) -> dict[str, str]:
-    """Address -> import id of every planned creation that AWS already has. Raises CloudError for one that failed."""
+    """Import ids, by address, of planned creations that exist in AWS. Raises CloudError for one that did not get ready."""
     found = {}
     for change in changes:
         if change.action != "create":
@@ -51,9 +51,9 @@ def imports(changes: Iterable[Change], aws: Aws) -> dict[str, str]:
 
 
 def is_whole(change: Change, aws: Aws) -> bool:
-    """Whether what terraform marked for replacement got ready in AWS after all.
+    """Whether a resource that terraform marked for replacement is ready in AWS.
 
-    A creation that was stopped did; one that failed (CREATE_FAILED for want of capacity) did not.
+    One whose creation was stopped is; one whose creation failed (CREATE_FAILED for want of capacity) is not.
     """
     try:
         return _find(change, aws) is not None
@@ -69,7 +69,8 @@ def _find(change: Change, aws: Aws) -> str | None:
         try:
             return finder(aws, change.planned)
         except KeyError:
-            return None  # a name that is only known once something before it is adopted: the next round asks
+            # a name known only once something before it is adopted: the next round asks
+            return None
         except ClientError as error:
             if error_code(error) not in _ABSENT:
                 raise
@@ -77,7 +78,7 @@ def _find(change: Change, aws: Aws) -> str | None:
 
 
 def import_blocks(found: Mapping[str, str]) -> str:
-    """HCL for the work directory; ids are quoted as HCL strings."""
+    """HCL import blocks for the work directory."""
     blocks = []
     for address, identity in sorted(found.items()):
         quoted = identity.replace("\\", "\\\\").replace('"', '\\"').replace("${", "$${").replace("%{", "%%{")
@@ -88,11 +89,10 @@ def import_blocks(found: Mapping[str, str]) -> str:
 def _named(planned: Planned) -> list[dict[str, Any]]:
     tags = planned.get("tags_all") or planned.get("tags") or {}
     if not tags.get("Name"):
-        raise KeyError("Name")  # without it the filters would match a stranger's
+        # without a name the filters would match somebody else's resource
+        raise KeyError("Name")
     return [
-        {"Name": f"tag:{key}", "Values": [tags[key]]}
-        for key in ("Name", "slipway:environment")
-        if tags.get(key)
+        {"Name": f"tag:{key}", "Values": [tags[key]]} for key in ("Name", ENVIRONMENT_TAG) if tags.get(key)
     ]
 
 
@@ -120,7 +120,8 @@ def _kms_key(aws: Aws, planned: Planned) -> str | None:
                 about = kms.describe_key(KeyId=key["KeyId"])["KeyMetadata"]
             except ClientError as error:
                 if error_code(error) == "AccessDeniedException":
-                    continue  # somebody else's: its policy does not even let us look
+                    # somebody else's key: its policy does not let us look
+                    continue
                 raise
             if about.get("Description") == planned["description"] and about["KeyState"] == "Enabled":
                 return str(key["KeyId"])
@@ -137,7 +138,8 @@ def _kms_alias(aws: Aws, planned: Planned) -> str | None:
 def _secret(aws: Aws, planned: Planned) -> str | None:
     secrets = aws.client("secretsmanager")
     found = secrets.describe_secret(SecretId=planned["name"])
-    if found.get("DeletedDate"):  # its name is taken until the recovery window ends: bring it back instead
+    # its name is taken until the recovery window ends: restore it instead
+    if found.get("DeletedDate"):
         secrets.restore_secret(SecretId=found["ARN"])
     return str(found["ARN"])
 
@@ -215,7 +217,7 @@ def _cluster(aws: Aws, planned: Planned) -> str | None:
     eks, name = aws.client("eks"), str(planned["name"])
     if eks.describe_cluster(name=name)["cluster"]["status"] == "DELETING":
         return None
-    # terraform does not wait for what it imports: what comes after needs an active cluster
+    # terraform does not wait for what it imports, and later resources need an active cluster
     eks.get_waiter("cluster_active").wait(name=name, WaiterConfig={"Delay": 2, "MaxAttempts": 900})
     return name
 
@@ -256,7 +258,7 @@ def _pod_identity(aws: Aws, planned: Planned) -> str | None:
     return f"{cluster},{found[0]['associationId']}" if found else None
 
 
-# Resources that AWS lets be put twice (bucket settings, security group rules) need no adoption.
+# Resources that may be created twice without harm (bucket settings, security group rules) need no finder.
 FINDERS: dict[str, Finder] = {
     "aws_cloudwatch_log_group": _log_group,
     "aws_eip": _eip,

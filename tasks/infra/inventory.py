@@ -1,4 +1,4 @@
-"""What an environment still has in AWS, by tag: listed before a teardown, and empty after it."""
+"""List what an environment has in AWS, by its tags: before a teardown, and to prove that nothing is left after it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.ebs import FREE_IOPS, FREE_MIB_S, EbsPrices, fast_restores, set_fast_restore
 from tasks.records.environment import Environment
+from tasks.records.names import COMMIT_TAG, ENVIRONMENT_TAG, REPO_TAG
 
 GONE = {"terminated", "shutting-down", "deleted", "deleting", "PendingDeletion"}
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """One thing that still exists."""
+    """One resource that exists in AWS."""
 
     kind: str
     identity: str
@@ -27,7 +28,7 @@ class Leftover:
 
 
 def inventory(environment: Environment, aws: Aws) -> list[Leftover]:
-    """Everything tagged for the environment or made by its cluster for Kubernetes. Raises CloudError."""
+    """All resources tagged for the environment or created by its cluster for Kubernetes. Raises CloudError."""
     with aws_errors("listing what is left"):
         found = {*_tagged(environment, aws), *_instances(environment, aws), *volumes(environment, aws)}
         found |= set(snapshots(environment, aws))
@@ -36,7 +37,7 @@ def inventory(environment: Environment, aws: Aws) -> list[Leftover]:
 
 
 def volumes(environment: Environment, aws: Aws) -> list[Leftover]:
-    """EBS volumes made for claims of our StorageClasses, which tag them; retained ones outlive the cluster."""
+    """EBS volumes of cache claims, by the tag their StorageClass gives them; retained ones outlive the cluster."""
     return [
         Leftover("volume", f"{volume['VolumeId']} {volume['Size']} GiB {_claim(volume)}".rstrip())
         for volume in _volumes(environment, aws)
@@ -52,7 +53,7 @@ def snapshots(environment: Environment, aws: Aws) -> list[Leftover]:
 
 
 def delete_volumes(environment: Environment, aws: Aws) -> list[str]:
-    """Delete the snapshots and volumes listed above; their ids. For a teardown that was told to."""
+    """Delete the environment's snapshots and cache volumes; their ids. Only for a teardown that was asked to."""
     ec2 = aws.client("ec2")
     with aws_errors("deleting snapshots and cache volumes"):
         taken = [str(snapshot["SnapshotId"]) for snapshot in _snapshots(environment, aws)]
@@ -65,8 +66,7 @@ def delete_volumes(environment: Environment, aws: Aws) -> list[str]:
 
 
 def end_fast_restores(environment: Environment, aws: Aws) -> list[str]:
-    """Switch off fast restore of the environment's snapshots: they are kept, and no cluster is there to clone them. A line
-    for each; raises CloudError."""
+    """Disable fast restore of the snapshots that are kept, which no cluster clones now. One line each; raises CloudError."""
     with aws_errors("listing snapshots"):
         taken = [str(snapshot["SnapshotId"]) for snapshot in _snapshots(environment, aws)]
     lines = []
@@ -79,7 +79,7 @@ def end_fast_restores(environment: Environment, aws: Aws) -> list[str]:
 
 
 def storage_costs(environment: Environment, aws: Aws, prices: EbsPrices) -> list[str]:
-    """What each volume and snapshot that is there costs, as lines. Raises CloudError."""
+    """The monthly cost of each volume and snapshot, as lines. Raises CloudError."""
     with aws_errors("pricing what is left"):
         made, taken = _volumes(environment, aws), _snapshots(environment, aws)
     of_volumes = [
@@ -107,12 +107,12 @@ def _snapshots(environment: Environment, aws: Aws) -> list[dict[str, Any]]:
 
 
 def _ours(environment: Environment) -> list[dict[str, Any]]:
-    return [{"Name": "tag:slipway:environment", "Values": [environment.name]}]
+    return [{"Name": f"tag:{ENVIRONMENT_TAG}", "Values": [environment.name]}]
 
 
 def _warmed(snapshot: dict[str, Any]) -> str:
     tags = {tag["Key"]: tag["Value"] for tag in snapshot.get("Tags") or ()}
-    return f"of {tags.get('slipway:repo', '')} {tags.get('slipway:commit', '')[:12]}".rstrip()
+    return f"of {tags.get(REPO_TAG, '')} {tags.get(COMMIT_TAG, '')[:12]}".rstrip()
 
 
 def _claim(volume: dict[str, Any]) -> str:
@@ -140,13 +140,13 @@ def _clusters(environment: Environment, aws: Aws) -> Iterable[Leftover]:
 
 
 def _tagged(environment: Environment, aws: Aws) -> Iterable[Leftover]:
-    """By the tagging API, but for what AWS itself keeps a while after its deletion.
+    """Resources of the tagging API, without those that AWS still lists after their deletion.
 
-    Two tags: ours, and the cluster's, which Kubernetes puts on the load balancers it makes.
+    By two tags: ours, and the cluster's, which Kubernetes puts on the load balancers it creates.
     """
     tagging = aws.client("resourcegroupstaggingapi").get_paginator("get_resources")
     filters = [
-        {"Key": "slipway:environment", "Values": [environment.name]},
+        {"Key": ENVIRONMENT_TAG, "Values": [environment.name]},
         {"Key": f"kubernetes.io/cluster/{environment.cluster.name}", "Values": ["owned"]},
     ]
     for page in (page for tag in filters for page in tagging.paginate(TagFilters=[tag])):
@@ -156,7 +156,8 @@ def _tagged(environment: Environment, aws: Aws) -> Iterable[Leftover]:
             if service == "kms" and _key_is_going(aws, path):
                 continue
             if service == "ec2" and path.split("/")[0] in {"instance", "volume", "snapshot"}:
-                continue  # looked at above, with their states
+                # listed above, by their states
+                continue
             if service == "ec2" and _is_going(aws, *path.split("/")[:2]):
                 continue
             if service == "secretsmanager" and _secret_is_going(aws, arn):
@@ -165,7 +166,7 @@ def _tagged(environment: Environment, aws: Aws) -> Iterable[Leftover]:
 
 
 def _is_going(aws: Aws, kind: str, identity: str) -> bool:
-    """NAT gateways and endpoints are shown for an hour after they were deleted."""
+    """Whether a resource is deleted: NAT gateways and endpoints stay listed for an hour."""
     ec2 = aws.client("ec2")
     if kind == "natgateway":
         found = ec2.describe_nat_gateways(NatGatewayIds=[identity])["NatGateways"]

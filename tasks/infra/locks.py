@@ -1,8 +1,8 @@
-"""Who holds a terraform state, and whether that run is gone.
+"""Wait for a terraform state's lock, and break one whose owner is provably gone.
 
-Terraform's own lock (`KEY.tflock`, S3 native locking) says only user@host. So each run writes
-`KEY.owner` beside it: host, process, terraform's process, and a heartbeat. A lock is broken only when its
-owner is provably gone: on this host its processes are dead, or on another its heartbeat is long over.
+Terraform's own lock (`KEY.tflock`, S3 native locking) says only user@host. So each run writes `KEY.owner` beside it:
+host, process, terraform's process and a heartbeat. An owner is gone when its processes are dead on this host, or its
+heartbeat on another host is too old.
 """
 
 from __future__ import annotations
@@ -53,16 +53,18 @@ _Seen = tuple[dict[str, Any] | None, dict[str, Any] | None]
 def decide(
     lock_id: str | None, owner: Owner | None, *, here: Owner, now: float, alive: Callable[[int, str], bool]
 ) -> Decision:
-    """What to do about a lock: nothing holds it, its owner lives, or its owner is provably gone."""
+    """What to do about a lock: nobody holds it, its owner lives, or its owner is provably gone. Pure."""
     if lock_id is None:
         return "free"
     if owner is None:
-        return "wait"  # someone else's terraform: nothing proves that it is gone
+        # somebody else's terraform: nothing proves that it is gone
+        return "wait"
     if (owner.host, owner.boot) == (here.host, here.boot):
         living = alive(owner.pid, owner.pid_began) or alive(owner.child, owner.child_began)
         return "wait" if living else "break"
     if owner.host == here.host:
-        return "break"  # that host has booted since
+        # that host has booted since
+        return "break"
     return "break" if now - owner.heartbeat > STALE_SECONDS else "wait"
 
 
@@ -93,17 +95,17 @@ def this_run(now: float) -> Owner:
 
 
 def _taken_since(lock: dict[str, Any] | None, owner: dict[str, Any]) -> bool:
-    """Whether the lock is younger than its supposed owner's last sign of life: then it is somebody else's."""
+    """Whether the lock is younger than the owner's last heartbeat, and so somebody else's."""
     if not lock or "Created" not in lock:
         return False
     return bool(_created(lock) > owner["heartbeat"] + 2 * HEARTBEAT_SECONDS)
 
 
 def _created(lock: dict[str, Any]) -> float:
-    """When terraform took the lock, in seconds since the epoch; 0 where it does not say."""
+    """When terraform took the lock (seconds since the epoch); 0 where it does not say."""
     if "Created" not in lock:
         return 0.0
-    # terraform writes nanoseconds, which Python reads from 3.11 on only to six digits
+    # terraform writes nanoseconds; Python reads six digits
     return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", lock["Created"])).timestamp()
 
 
@@ -127,7 +129,7 @@ class StateLock:
     def wait_until_free(
         self, unlock: Callable[[str], None], *, patience: float, say: Callable[[str], None]
     ) -> None:
-        """Wait while a living run holds the state, break a dead run's lock through `unlock(id)`.
+        """Wait while a living run holds the state; break a dead run's lock by `unlock(id)`.
 
         Raises StateLocked after `patience` seconds.
         """
@@ -171,9 +173,9 @@ class StateLock:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Write the owner's record, keep its heart beating, and take it away at the end.
+        """Write the owner's record, refresh its heartbeat during the block, and delete it at the end.
 
-        It stays where a terraform that had to be killed left its lock: without it nobody could break that lock.
+        The record stays where a killed terraform left its lock: without it nobody could break that lock.
         """
         stop = threading.Event()
         self._holding, began = True, self._time.clock()
@@ -187,14 +189,15 @@ class StateLock:
             beat.join(HEARTBEAT_SECONDS)
             self._holding = False
             lock = self._read(f"{self._key}.tflock")
-            if lock is None or _created(lock) < began:  # an older one is somebody else's
+            # an older lock is somebody else's
+            if lock is None or _created(lock) < began:
                 with aws_errors("giving back the terraform state"):
                     self._s3.delete_object(Bucket=self._bucket, Key=f"{self._key}.owner")
 
     def started(self, pid: int) -> None:
-        """terraform runs as `pid`: it must be gone too before anyone breaks the lock.
+        """Record terraform's process id, which must be dead too before anyone breaks the lock.
 
-        Only while this run holds the state: what reads it (init, output) must not write over who does hold it.
+        Written only while this run holds the state: a command that reads (init, output) must not overwrite the holder.
         """
         self._owner = replace(self._owner, child=pid, child_began=process_began(pid))
         if self._holding:
@@ -202,7 +205,8 @@ class StateLock:
 
     def _beat(self, stop: threading.Event) -> None:
         while not stop.wait(HEARTBEAT_SECONDS):
-            with contextlib.suppress(CloudError):  # the next one is soon; STALE_SECONDS allow for eight
+            # STALE_SECONDS allow for eight heartbeats that fail
+            with contextlib.suppress(CloudError):
                 self._write()
 
     def _write(self) -> None:

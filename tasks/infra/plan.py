@@ -1,4 +1,4 @@
-"""A saved plan as a table, and whether it may be applied.
+"""Read a saved terraform plan, show it as a table, and refuse one that destroys what holds data.
 
 Format: https://developer.hashicorp.com/terraform/internals/json-format#plan-representation
 """
@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.records.errors import PlanRefused
 
-# What holds data or everything else: destroyed or replaced only when a person names it.
+# Destroyed or replaced only where a person names the address.
 HOLDS_DATA = frozenset(
     {
         "aws_eks_cluster",
@@ -28,7 +28,7 @@ HOLDS_DATA = frozenset(
 
 @dataclass(frozen=True)
 class Change:
-    """One resource and what happens to it: create, update, replace, delete or import."""
+    """One resource of a plan. `action`: create, update, replace, delete, import or forget."""
 
     address: str
     type: str
@@ -39,7 +39,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """A saved plan: its file, and the changes it holds (no-ops left out)."""
+    """A saved terraform plan: its file and its changes, no-ops left out."""
 
     file: Path
     changes: tuple[Change, ...]
@@ -53,7 +53,7 @@ class Plan:
 
 
 def read_plan(document: Mapping[str, Any], file: Path) -> Plan:
-    """`terraform show -json PLAN` as a Plan."""
+    """Parse the output of `terraform show -json PLAN`."""
     changes = []
     for entry in document.get("resource_changes", ()):
         action = _action(entry["change"])
@@ -82,10 +82,7 @@ def _action(change: Mapping[str, Any]) -> str | None:
 
 
 def check_plan(plan: Plan, may_destroy: Collection[str] = ()) -> None:
-    """Refuse a plan that destroys or replaces what holds data, unless its address is named.
-
-    Raises PlanRefused.
-    """
+    """Raise PlanRefused for a plan that destroys or replaces what holds data, unless `may_destroy` names the address."""
     lost = [
         change
         for change in plan.changes
@@ -103,7 +100,7 @@ def check_plan(plan: Plan, may_destroy: Collection[str] = ()) -> None:
 
 
 def plan_table(plan: Plan) -> list[dict[str, str]]:
-    """Rows for a table artifact, the dangerous first."""
+    """Rows for a table artifact, deletions first."""
     order = {"delete": 0, "replace": 1, "update": 2, "import": 3, "create": 4, "forget": 5}
     return [
         {"action": change.action, "resource": change.address}

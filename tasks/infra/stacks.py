@@ -1,4 +1,4 @@
-"""One stack (storage or cluster) to where it should be: lock, plan, adopt, check, apply, outputs."""
+"""Apply one stack (storage or cluster): lock, plan, adopt, check, apply, read the outputs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from tasks.records.progress import Reporter
 
 StackName = Literal["storage", "cluster"]
 LOCK_PATIENCE_SECONDS = 900.0
-ADOPTION_ROUNDS = 8  # what depends on what is adopted gets known one round later; our roots are 5 deep
+# names that depend on an adopted resource are known one round later; our roots are 5 deep
+ADOPTION_ROUNDS = 8
 
 
 class Stack:
-    """`root` is the project's folder; the work directory is root/.slipway/terraform/ENVIRONMENT/STACK."""
+    """One terraform root and its state. Works in ROOT/.slipway/terraform/ENVIRONMENT/NAME, `root` being the project."""
 
     def __init__(
         self,
@@ -56,9 +57,9 @@ class Stack:
         may_destroy: Collection[str] = (),
         show: Callable[[Plan], None] = lambda plan: None,
     ) -> dict[str, Any]:
-        """Apply what is missing and read the outputs.
+        """Apply what is missing and read the outputs. `show` is given the plan before it is applied.
 
-        Raises PlanRefused, StateLocked, ToolFailed; what was made until then is in the state.
+        Raises PlanRefused, StateLocked, ToolFailed; what was created until then is in the state.
         """
         self._ready()
         with self._lock.held():
@@ -71,7 +72,7 @@ class Stack:
             return self._terraform.outputs()
 
     def destroy(self, show: Callable[[Plan], None] = lambda plan: None) -> list[str]:
-        """Destroy by a saved plan; the addresses that are left, which should be none."""
+        """Destroy everything by a saved plan; the addresses left in the state, none where it succeeded."""
         self._ready()
         with self._lock.held():
             plan = self._terraform.plan(destroy=True)
@@ -82,7 +83,7 @@ class Stack:
             return self._terraform.resources()
 
     def outputs(self) -> dict[str, Any]:
-        """The outputs as they are, nothing changed; empty where nothing was applied."""
+        """Read the outputs without a change; empty where nothing was applied."""
         self._terraform.init()
         return self._terraform.outputs()
 
@@ -91,19 +92,20 @@ class Stack:
         return self._terraform.resources()
 
     def plan(self) -> Plan:
-        """What an apply would change now. For drift: nothing is applied."""
+        """Plan without applying, to show drift."""
         self._ready()
-        return self._terraform.plan(lock=False)  # killed, it would leave a lock nobody owns
+        # if killed, it would leave a lock that nobody owns
+        return self._terraform.plan(lock=False)
 
     def _ready(self) -> None:
-        """Before this run writes itself down as the owner: the record of the one before is still needed."""
+        """Initialise and wait for the lock, before this run overwrites the previous owner's record."""
         self._terraform.init()
         self._lock.wait_until_free(
             self._terraform.force_unlock, patience=self._patience, say=self._reporter.say
         )
 
     def _plan_with_adoption(self) -> Plan:
-        """Plan; adopt what is there already; keep what a stopped apply marked for replacement; plan again."""
+        """Plan, import what exists already, untaint what a stopped apply marked for replacement, plan again."""
         adopted: dict[str, str] = {}
         plan = self._terraform.plan()
         for _ in range(ADOPTION_ROUNDS):

@@ -1,4 +1,4 @@
-"""The bucket terraform's states live in: made by Python, since no terraform can make its own."""
+"""Create and remove the bucket of terraform's states, which terraform cannot create itself."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.records.environment import Environment
 from tasks.records.errors import AccessDenied
+from tasks.records.names import ENVIRONMENT_TAG
 from tasks.records.progress import Reporter
 
 
@@ -17,7 +18,7 @@ def state_key(environment: Environment, stack: str) -> str:
 
 
 def backend(environment: Environment, stack: str) -> dict[str, str]:
-    """Settings for `terraform init -backend-config`. Path style: it works with every S3."""
+    """Settings for `terraform init -backend-config`. Path-style addresses work with every S3."""
     return {
         "bucket": environment.storage.state_bucket,
         "key": state_key(environment, stack),
@@ -27,10 +28,8 @@ def backend(environment: Environment, stack: str) -> dict[str, str]:
 
 
 def ensure_state_bucket(environment: Environment, aws: Aws, reporter: Reporter) -> None:
-    """Versioned, encrypted, private. Every setting is written each time: a half-made bucket is completed.
-
-    Raises AccessDenied where the name belongs to somebody else.
-    """
+    """Create the state bucket, versioned, encrypted and private. All settings are written each time, so a run that
+    died in between is completed. Raises AccessDenied where the name belongs to somebody else."""
     s3, bucket = aws.client("s3"), environment.storage.state_bucket
     with aws_errors(f"making the state bucket {bucket}"):
         if not _exists(s3, bucket):
@@ -55,7 +54,7 @@ def ensure_state_bucket(environment: Environment, aws: Aws, reporter: Reporter) 
             Tagging={
                 "TagSet": [
                     {"Key": "Project", "Value": "slipway"},
-                    {"Key": "slipway:environment", "Value": environment.name},
+                    {"Key": ENVIRONMENT_TAG, "Value": environment.name},
                 ]
             },
         )
@@ -69,7 +68,7 @@ def ensure_state_bucket(environment: Environment, aws: Aws, reporter: Reporter) 
 
 
 def state_exists(environment: Environment, aws: Aws) -> bool:
-    """Whether anything was ever made for this environment."""
+    """Whether the environment has a state bucket, and so may have anything else."""
     with aws_errors("looking for the terraform state"):
         return _exists(aws.client("s3"), environment.storage.state_bucket)
 
@@ -90,7 +89,7 @@ def _exists(s3: Any, bucket: str) -> bool:
 
 
 def remove_state_bucket(environment: Environment, aws: Aws) -> None:
-    """Every version of every object, then the bucket. For a teardown that leaves nothing."""
+    """Delete every version of every object, then the bucket."""
     s3, bucket = aws.client("s3"), environment.storage.state_bucket
     with aws_errors(f"removing the state bucket {bucket}"):
         for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):

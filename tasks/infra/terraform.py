@@ -1,7 +1,7 @@
-"""One terraform root in a work directory of its own: init, a saved plan, its apply, the outputs.
+"""Run terraform for one root in a work directory of its own: init, plan, apply, outputs.
 
-python-terraform composes the command lines; the project's own runner runs them, because the library
-neither streams nor has a deadline (notes of what it does wrong: docs/decisions.md).
+python-terraform composes the command lines. tasks/cloud/processes.py runs them, because the library neither streams
+output nor has a deadline (docs/decisions.md).
 """
 
 from __future__ import annotations
@@ -21,16 +21,20 @@ from tasks.infra.plan import Plan, read_plan
 from tasks.records.errors import CapacityUnavailable, ToolFailed
 from tasks.records.progress import Reporter
 
-logging.getLogger("python_terraform").setLevel(logging.WARNING)  # its debug lines hold sensitive outputs
+# its debug lines hold sensitive outputs
+logging.getLogger("python_terraform").setLevel(logging.WARNING)
 
-NO_CHANGES, CHANGES = 0, 2  # terraform plan -detailed-exitcode
+# of terraform plan -detailed-exitcode
+NO_CHANGES, CHANGES = 0, 2
 
 
 class TerraformRoot:
-    """`source` copied to `work`, so import blocks and variables never touch the checkout.
+    """One terraform root, copied to a work directory so that import blocks and variables never touch the checkout.
 
-    `backend` are the S3 backend's settings; `deadline` is in seconds and holds for each command.
-    `started` is told terraform's process id, for the lock's record.
+    Args:
+        backend: settings of the S3 backend.
+        deadline: seconds for each command.
+        started: called with terraform's process id, for the lock's record.
     """
 
     def __init__(
@@ -57,7 +61,7 @@ class TerraformRoot:
         self._provider_lock = provider_lock
         self._environment = {"TF_IN_AUTOMATION": "1", "TF_INPUT": "0", "CHECKPOINT_DISABLE": "1"}
         if profile:
-            # AWS's Go SDK takes keys of the environment before a profile; boto3 takes the profile. Emptied, they agree.
+            # AWS's Go SDK prefers keys of the environment to a profile, boto3 the profile: empty keys make them agree
             keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
             self._environment |= {"AWS_PROFILE": profile, **dict.fromkeys(keys, "")}
         self._lines = CommandLines(
@@ -65,7 +69,7 @@ class TerraformRoot:
         )
 
     def init(self) -> None:
-        """Lay the work directory anew and connect it to its state. Raises ToolFailed."""
+        """Write the work directory anew and connect it to its state. Raises ToolFailed."""
         self.work.mkdir(parents=True, exist_ok=True)
         for old in (*self.work.glob("*.tf"), *self.work.glob("*.tf.json"), *self.work.glob("*.tfplan")):
             old.unlink()
@@ -85,7 +89,7 @@ class TerraformRoot:
         )
 
     def write_imports(self, blocks: str) -> None:
-        """Import blocks the next plan adopts; an empty text takes them away."""
+        """Write import blocks for the next plan; an empty text removes them."""
         file = self.work / "slipway_imports.tf"
         if blocks:
             file.write_text(blocks)
@@ -93,7 +97,7 @@ class TerraformRoot:
             file.unlink(missing_ok=True)
 
     def plan(self, *, destroy: bool = False, lock: bool = True) -> Plan:
-        """Save a plan and read it back; without `lock` only to look. Raises ToolFailed with terraform's diagnostics."""
+        """Save a plan and read it back, without the state's lock where it is not applied. Raises ToolFailed."""
         file = self.work / "slipway.tfplan"
         self._terraform(
             "plan",
@@ -110,35 +114,35 @@ class TerraformRoot:
         return read_plan(json.loads(shown.stdout), file)
 
     def apply(self, plan: Plan) -> None:
-        """Apply exactly the saved plan. Raises ToolFailed; what was made until then is in the state."""
+        """Apply the saved plan. Raises ToolFailed; what was created until then is in the state."""
         self._terraform(
             "apply", str(plan.file), json=IsFlagged, input=False, lock_timeout="30s", auto_approve=IsFlagged
         )
 
     def outputs(self) -> dict[str, Any]:
-        """All outputs by name; empty where nothing was ever applied."""
+        """All outputs by name; empty where nothing was applied."""
         shown = self._terraform("output", quiet=True, json=IsFlagged)
         return {name: output["value"] for name, output in json.loads(shown.stdout).items()}
 
     def resources(self) -> list[str]:
-        """The addresses in the state; empty where there is none."""
+        """The addresses in the state; empty where there is no state."""
         shown = self._terraform("state list", quiet=True, accept=(0, 1))
         if shown.code and not any("No state file" in line for line in shown.tail):
             raise ToolFailed(f"terraform state list failed for {self.name}", evidence=shown.tail)
         return shown.stdout.split()
 
     def untaint(self, address: str) -> None:
-        """Keep a resource that a stopped apply left marked for replacement."""
+        """Keep a resource that a stopped apply marked for replacement."""
         self._terraform("untaint", address)
 
     def force_unlock(self, lock_id: str) -> None:
-        """Break a lock whose owner is provably gone (locks.py decides)."""
+        """Break a lock; locks.py decides when that is safe."""
         self._terraform("force-unlock", lock_id, force=IsFlagged)
 
     def _terraform(
         self, verb: str, *arguments: str, quiet: bool = False, accept: tuple[int, ...] = (0,), **flags: Any
     ) -> Finished:
-        # flags before arguments: terraform ends its flags at the first argument
+        # flags first: terraform ends them at the first argument
         argv = self._lines.generate_cmd_string(verb, *arguments, **flags)
         diagnostics: list[str] = []
 
@@ -174,7 +178,7 @@ class TerraformRoot:
 
 
 def _message(line: str, diagnostics: list[str]) -> str:
-    """What one line of output says to a person; errors are collected into `diagnostics`."""
+    """The part of an output line that people read; errors are appended to `diagnostics`."""
     if not line.startswith("{"):
         return line.strip()
     try:
@@ -183,7 +187,7 @@ def _message(line: str, diagnostics: list[str]) -> str:
         return line.strip()
     kind = event.get("type")
     if (event.get("hook") or {}).get("resource", {}).get("addr", "").startswith("data."):
-        return ""  # reading is not making
+        return ""
     if kind == "diagnostic" and event.get("@level") == "error":
         diagnostic = event["diagnostic"]
         where = diagnostic.get("range") or {}

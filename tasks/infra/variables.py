@@ -1,4 +1,4 @@
-"""An Environment as the variables of infra/terraform/storage and infra/terraform/cluster. Pure."""
+"""Convert an Environment to the variables of the terraform roots, and their outputs to records. Pure."""
 
 from __future__ import annotations
 
