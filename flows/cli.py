@@ -15,10 +15,10 @@ from uuid import UUID
 
 import click
 
-from tasks.cloud.interruption import STOP
 from tasks.records.catalogue import load_environment, load_model, project_root
 from tasks.records.errors import Interrupted, SlipwayError, ValidationFailed
 from tasks.records.results import LoadReport
+from tasks.records.stop import STOP
 
 INTERRUPT_SECONDS = 60.0  # how long Ctrl-C lets terraform and the like end in order
 

@@ -8,7 +8,7 @@ from flows.choices import EnvironmentName, ModelName, read_choice
 from flows.graph import runbook
 from flows.stages import take_through
 from tasks.records.errors import InputError
-from tasks.rollout.ledger import ReleaseRecord
+from tasks.releases.records import ReleaseRecord
 from tasks.staging.task import inspect_model
 from tasks.validation.task import check_load
 

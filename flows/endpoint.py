@@ -5,7 +5,7 @@ from __future__ import annotations
 from flows.choices import read_choice
 from tasks.infra.task import read_infrastructure
 from tasks.records.results import Endpoint
-from tasks.rollout.task import served_at, serving_release
+from tasks.releases.task import serving_release
 from tasks.validation.task import api_key
 
 
@@ -13,5 +13,5 @@ def find_endpoint(model: str, environment: str) -> tuple[Endpoint, str]:
     """The address of the release that serves, and its API key. Raises NotDeployed and what AWS refuses."""
     choice = read_choice(model, environment)
     site = read_infrastructure.fn(choice.environment)
-    found = served_at(serving_release.fn(site, choice.model))
+    found = serving_release.fn(site, choice.model).endpoint
     return found, api_key(site.cluster(), found)

@@ -13,8 +13,8 @@ from prefect import Flow, Task, flow
 from prefect.futures import PrefectFuture
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from tasks.cloud.interruption import STOP
 from tasks.records.errors import SlipwayError
+from tasks.records.stop import STOP
 from tasks.task import show_markdown
 
 _started: deque[PrefectFuture[Any]] = deque(maxlen=256)  # what `settle` waits for

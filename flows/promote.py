@@ -10,8 +10,8 @@ from flows.stages import take_through
 from tasks.infra.task import read_infrastructure
 from tasks.records.catalogue import load_environment
 from tasks.records.errors import InputError
-from tasks.rollout.ledger import ReleaseRecord
-from tasks.rollout.task import proven_release
+from tasks.releases.records import ReleaseRecord
+from tasks.releases.task import proven_release
 from tasks.staging.task import inspect_proven
 from tasks.validation.task import check_load
 

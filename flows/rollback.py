@@ -10,7 +10,8 @@ from flows.turn import turn
 from tasks.infra.task import gpu_nodes, read_infrastructure, read_remains
 from tasks.records.environment import Environment
 from tasks.records.model import Model
-from tasks.rollout.task import confirm, is_unfinished, put_back, undo
+from tasks.releases.task import is_unfinished
+from tasks.rollout.task import confirm, put_back, undo
 
 
 @runbook(name="rollback", run_name="roll {model} back in {environment}")

@@ -9,31 +9,25 @@ from prefect.futures import PrefectFuture
 from flows.graph import settle, start, wait_for_all
 from flows.timeline import tell_timeline
 from flows.turn import turn
-from tasks.addons.catalogue import load_addons
-from tasks.addons.task import install_addon
+from tasks.addons.task import install_addon, read_addons
 from tasks.cache.task import end_fast_restores, warm_cache
 from tasks.cache.task import preview as preview_of_warming
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes
 from tasks.preflight.task import check_feasible
-from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
-from tasks.records.errors import RolloutFailed, SlipwayError, ValidationFailed
+from tasks.records.errors import RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
 from tasks.records.model import Model
 from tasks.records.results import HubInspection, LoadReport, StagedModel
-from tasks.rollout.ledger import ReleaseRecord
-from tasks.rollout.task import (
+from tasks.releases.records import ReleaseRecord
+from tasks.releases.task import (
     keep_evidence,
     keep_page,
     last_proven,
     last_swept,
     mark_proven,
     needed_commits,
-    prepare_namespace,
-    preview,
-    roll_out,
-    served_at,
-    undo,
 )
+from tasks.rollout.task import prepare_namespace, preview, roll_out, undo
 from tasks.staging.task import copy_model, stage_model
 from tasks.validation.task import draw_page, validate
 
@@ -63,7 +57,7 @@ def take_through(
         nodes = start(gpu_nodes, site)
         namespace = start(prepare_namespace, site)
         addons: dict[str, PrefectFuture[str]] = {}
-        for addon in load_addons(project_root()):
+        for addon in read_addons():
             needs = [addons[need] for need in addon.needs]
             addons[addon.name] = start(install_addon, site, addon, after=[nodes, *needs])
         needed = start(needed_commits, site, model)
@@ -77,7 +71,7 @@ def take_through(
         )
         try:
             rolled = start(roll_out, site, model, cache, inspection, after=addons.values())
-            endpoint = served_at(rolled.result())
+            endpoint = rolled.result().endpoint
             report = start(validate, site, model, endpoint, before, after=[rolled]).result()
             page = draw_page(model, rolled.result().release, report, swept.result())
             keep_page(site.result(), model, rolled.result(), page, "load-report")
@@ -98,7 +92,7 @@ def take_through(
 
 def both(failure: BaseException, second: SlipwayError) -> SlipwayError:
     """Why the release did not come up, and why what served before does not serve now either."""
-    first = failure if isinstance(failure, SlipwayError) else SlipwayError(str(failure) or "interrupted")
+    first = as_slipway_error(failure)
     return RolloutFailed(
         f"{first.cause}; and what served before could not be put back: {second.cause}",
         evidence=[*first.evidence, *second.evidence],

@@ -9,9 +9,9 @@ from flows.graph import runbook
 from flows.turn import turn
 from tasks.infra.task import read_infrastructure
 from tasks.records.results import Sweep
-from tasks.rollout.task import keep_page, keep_sweep, ready_replicas, served_at, serving_release
-from tasks.validation.sweep import sweepable
-from tasks.validation.task import check_load, draw_page, find_knee, read_knee
+from tasks.releases.task import keep_page, keep_sweep, serving_release
+from tasks.rollout.task import ready_replicas
+from tasks.validation.task import check_load, check_sweepable, draw_page, find_knee, read_knee
 
 
 @runbook(name="sweep", run_name="sweep {model} in {environment}")
@@ -30,13 +30,13 @@ def sweep(
         step_seconds: The window of each rate, where the model's own is longer.
     """
     choice = read_choice(model, environment)
-    sweepable(choice.model)
+    check_sweepable(choice.model)
     check_load(choice.model)
     with turn(choice.environment):
         site = read_infrastructure(choice.environment)
         record = serving_release(site, choice.model)
         replicas = ready_replicas(site, choice.model)
-        tried = find_knee(site, choice.model, served_at(record), replicas, minutes * 60, step_seconds)
+        tried = find_knee(site, choice.model, record.endpoint, replicas, minutes * 60, step_seconds)
         found = read_knee(site, choice.model, tried, ready_replicas(site, choice.model))
         keep_sweep(site, choice.model, record, found)
         page = draw_page(choice.model, record.release, record.report, (record.release.id, found))

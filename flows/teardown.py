@@ -10,8 +10,7 @@ from pydantic import Field
 from flows.choices import EnvironmentName
 from flows.graph import runbook
 from flows.turn import turn
-from tasks.addons.catalogue import load_addons
-from tasks.addons.task import uninstall_addons
+from tasks.addons.task import read_addons, uninstall_addons
 from tasks.cache.task import remove_claims
 from tasks.infra.task import (
     delete_volumes,
@@ -23,7 +22,7 @@ from tasks.infra.task import (
     read_remains,
     state_bucket_is_there,
 )
-from tasks.records.catalogue import load_environment, project_root
+from tasks.records.catalogue import load_environment
 from tasks.records.environment import Environment
 from tasks.records.errors import InputError, TeardownIncomplete
 from tasks.records.model import Record
@@ -66,7 +65,7 @@ def teardown(
         if site:
             remove_serving(site)
             remove_claims(site)
-            uninstall_addons(site, load_addons(project_root()))
+            uninstall_addons(site, read_addons())
         left = destroy_cluster(place, storage) if storage else []
         if volumes == "delete":
             delete_volumes(place)

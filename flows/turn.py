@@ -24,9 +24,9 @@ from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
-from tasks.infra.locks import is_alive, this_run
 from tasks.records.environment import Environment
 from tasks.records.errors import StateLocked
+from tasks.records.owner import is_alive, this_run
 
 LEASE_SECONDS = 60.0  # the shortest Prefect allows
 PATIENCE_SECONDS = 3600.0

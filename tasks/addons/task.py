@@ -9,12 +9,17 @@ from pathlib import Path
 import yaml
 from prefect import task
 
-from tasks.addons.catalogue import Addon, chart_source, placement_values, values_files
+from tasks.addons.catalogue import Addon, chart_source, load_addons, placement_values, values_files
 from tasks.addons.helm import Helm
 from tasks.addons.proofs import Installed, prove
 from tasks.records.catalogue import project_root
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, transient
+
+
+def read_addons() -> list[Addon]:
+    """The project's add-ons, each after those it needs. Raises InvalidDocument."""
+    return load_addons(project_root())
 
 
 @task(

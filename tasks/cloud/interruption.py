@@ -1,16 +1,13 @@
-"""Ctrl-C reaches every wait: whoever sleeps here, or reads from a program, ends within half a second."""
+"""Sleeps and checks that a request to stop (Ctrl-C) ends within half a second."""
 
 from __future__ import annotations
 
-import threading
-
 from tasks.records.errors import Interrupted
-
-STOP = threading.Event()
+from tasks.records.stop import STOP
 
 
 def check() -> None:
-    """Raises Interrupted once somebody asked to stop."""
+    """Raise Interrupted after a request to stop."""
     if STOP.is_set():
         raise Interrupted(
             "interrupted",
@@ -19,6 +16,6 @@ def check() -> None:
 
 
 def nap(seconds: float) -> None:
-    """time.sleep that Ctrl-C ends. Raises Interrupted."""
+    """Sleep until `seconds` have passed or a stop is requested. Raises Interrupted."""
     STOP.wait(seconds)
     check()

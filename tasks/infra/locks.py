@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError
@@ -26,23 +23,11 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import aws_errors, error_code
 from tasks.cloud.waiting import Time, changes, until
 from tasks.records.errors import CloudError, StateLocked
+from tasks.records.owner import Owner, is_alive, process_began, this_run
 
 HEARTBEAT_SECONDS = 15.0
 STALE_SECONDS = 8 * HEARTBEAT_SECONDS
 WALL_TIME = Time(time.time)  # heartbeats are compared between hosts
-
-
-@dataclass(frozen=True)
-class Owner:
-    """The run that last took the state. `*_began` are the kernel's start times: process ids come again."""
-
-    host: str
-    boot: str
-    pid: int
-    pid_began: str
-    child: int
-    child_began: str
-    heartbeat: float
 
 
 Decision = Literal["free", "wait", "break"]
@@ -66,32 +51,6 @@ def decide(
         # that host has booted since
         return "break"
     return "break" if now - owner.heartbeat > STALE_SECONDS else "wait"
-
-
-def process_began(pid: int) -> str:
-    """The kernel's start time of a process (field 22 of /proc/PID/stat), "" where it is gone or a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
-    return "" if fields[0] == "Z" else fields[19]
-
-
-def is_alive(pid: int, began: str) -> bool:
-    return bool(pid and began) and process_began(pid) == began
-
-
-def this_run(now: float) -> Owner:
-    boot = Path("/proc/sys/kernel/random/boot_id")
-    return Owner(
-        host=socket.gethostname(),
-        boot=boot.read_text().strip() if boot.exists() else "",
-        pid=os.getpid(),
-        pid_began=process_began(os.getpid()),
-        child=0,
-        child_began="",
-        heartbeat=now,
-    )
 
 
 def _taken_since(lock: dict[str, Any] | None, owner: dict[str, Any]) -> bool:

@@ -191,3 +191,8 @@ class TeardownIncomplete(SlipwayError):
 
 class Interrupted(SlipwayError):
     exit_code = 130
+
+
+def as_slipway_error(failure: BaseException) -> SlipwayError:
+    """The failure itself, or one of this tree with its words; without words it was a Ctrl-C."""
+    return failure if isinstance(failure, SlipwayError) else SlipwayError(str(failure) or "interrupted")

@@ -204,16 +204,22 @@ class Rollout(Record):
     previous_release_id: str | None
     strategy: Literal["RollingUpdate", "Recreate", "blue-green"]
     endpoint: Endpoint
-    phases: dict[str, float] = Field(default_factory=dict, description="seconds each start-up phase took")
-    phases_before: dict[str, float] = Field(
-        default_factory=dict, description="the same of the release that served before"
-    )
     expected_gap_seconds: float = Field(0.0, description="what was said before anything moved")
     gap_seconds: float | None = Field(
         None, description="how long nobody answered at the gateway, measured; None: nothing served before"
     )
     canary: int = Field(0, description="replicas that went first")
     unchanged: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_old_fields(cls, document: Any) -> Any:
+        """Read older ledgers, which have a start's phases here too; they are in `ReleaseRecord.starts`."""
+        if isinstance(document, dict):
+            return {
+                name: value for name, value in document.items() if name not in ("phases", "phases_before")
+            }
+        return document
 
 
 class Distribution(Record):

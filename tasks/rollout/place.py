@@ -13,8 +13,8 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.records.environment import Environment
 from tasks.records.errors import RolloutFailed
 from tasks.records.progress import Reporter
+from tasks.releases.ledger import Ledger
 from tasks.rollout import gate
-from tasks.rollout.ledger import Ledger
 
 
 def show_nothing(key: str, rows: Sequence[Mapping[str, Any]], title: str) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.records.model import HowToRollOut, Model
+from tasks.releases.records import ReleaseRecord
 from tasks.rollout import gate
-from tasks.rollout.ledger import ReleaseRecord
 from tasks.rollout.manifests import (
     COMPILE_ALLOWANCE_SECONDS,
     most_replicas,
@@ -48,12 +48,12 @@ def plan_rollout(
 
     The downtime it says is what the last start took, where one was measured, else an estimate from the bytes.
     """
-    took = sum(last.rollout.phases.values()) if last and last.rollout else 0.0
+    measured = last.last_start("rollout") if last else None
     estimate = start_budget_seconds(weight_bytes, place.environment) - COMPILE_ALLOWANCE_SECONDS
     return choose(
         how,
         observe(place, model),
-        start_seconds=took or estimate,
+        start_seconds=measured.seconds if measured else estimate,
         drain_seconds=model.engine.drain + model.engine.shutdown_timeout,
         model=model.name,
     )

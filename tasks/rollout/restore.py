@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.cloud.scaling import resume
-from tasks.records.errors import SlipwayError
+from tasks.records.errors import SlipwayError, as_slipway_error
 from tasks.records.model import HowToRollOut, Model
+from tasks.releases.ledger import Serving
+from tasks.releases.records import Failure
 from tasks.rollout import bluegreen, gate, starts
-from tasks.rollout.ledger import Failure, Serving
 from tasks.rollout.manifests import deployment_strategy, workload_name
 from tasks.rollout.place import Place
 from tasks.rollout.planning import plan_rollout
@@ -55,21 +56,19 @@ def undo(place: Place, model: Model) -> Return | None:
 
 @contextmanager
 def keeping(place: Place, release_id: str) -> Iterator[None]:
-    """What goes wrong in the block is kept with the release, as it was told."""
+    """Record with the release what goes wrong in the block."""
     try:
         yield
     except (Exception, KeyboardInterrupt) as failure:
-        told = failure if isinstance(failure, SlipwayError) else SlipwayError(str(failure) or "interrupted")
-        keep(place, release_id, told)
+        keep(place, release_id, as_slipway_error(failure))
         raise
 
 
 def keep(place: Place, release_id: str, failure: SlipwayError) -> None:
-    """The cause and its evidence, beside the release it broke; the first one told stays."""
+    """Record why the release failed; the first recorded cause wins."""
     record = place.ledger.record(release_id)
     if record.failure is None:
-        told = Failure(cause=failure.cause, evidence=failure.evidence, next_command=failure.next_command)
-        place.ledger.keep(record.model_copy(update={"failure": told}))
+        place.ledger.keep(record.model_copy(update={"failure": Failure.of(failure)}))
 
 
 def what_is_seen(place: Place, release_id: str) -> SlipwayError:

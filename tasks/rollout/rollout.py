@@ -13,8 +13,9 @@ from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.quantities import human_seconds
 from tasks.records.results import Endpoint, Release, Rollout, WarmCache
+from tasks.releases.ledger import Serving
+from tasks.releases.records import ReleaseRecord
 from tasks.rollout import bluegreen, gap, gate, gateway, network, restore, starts
-from tasks.rollout.ledger import ReleaseRecord, Serving
 from tasks.rollout.manifests import (
     KEY_SECRET,
     RELEASE_ANNOTATION,
@@ -112,10 +113,8 @@ def carry_out(
     start = starts.read_start(place, pods, "rollout")
     if start is None:
         return rollout, step.record, measured
-    before = starts.start_before(start, step.record, last)
-    starts.tell_start(place, step.release_id, start, before)
-    phases = {"phases": start.phases, "phases_before": before.phases if before else {}}
-    return rollout.model_copy(update=phases), step.record.with_start(start), measured
+    starts.tell_start(place, step.release_id, start, starts.start_before(start, step.record, last))
+    return rollout, step.record.with_start(start), measured
 
 
 def announce(place: Place, record: ReleaseRecord, plan: Plan, known: Serving, *, unchanged: bool) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tasks.records.model import Record
 from tasks.records.quantities import human_seconds
+from tasks.releases.records import Start
 
 # what has ended when the line is there -> the phase; in the order they come
 MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
@@ -25,18 +25,6 @@ LOADING = ("loading", "loading weights", "compiling", "starting its server", "an
 EVENTS = {"SuccessfulAttachVolume": "volume", "Pulled": "image"}
 MARGIN = 0.25  # a phase that took so much more than the last time is said, from a second more on
 NOTICED_SECONDS = 1.0
-
-
-class Start(Record):
-    """One start of a release: when its pod was made, what it was for, and the seconds each phase took."""
-
-    at: datetime
-    cause: str
-    phases: dict[str, float]
-
-    @property
-    def seconds(self) -> float:
-        return sum(self.phases.values())
 
 
 def shown(start: Start, before: Start | None) -> str:

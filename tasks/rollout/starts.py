@@ -7,9 +7,9 @@ from datetime import datetime
 from typing import Any
 
 from tasks.cloud.kubernetes import Cluster, KubernetesRefused
-from tasks.rollout.ledger import ReleaseRecord
+from tasks.releases.records import ReleaseRecord, Start
 from tasks.rollout.place import Place
-from tasks.rollout.start import MARGIN, Start, rows, shown, slower, start_phases
+from tasks.rollout.start import MARGIN, rows, shown, slower, start_phases
 
 LOG_BYTES = 2**20  # of a pod's log from its beginning: a start's lines are a few kilobytes
 

@@ -16,7 +16,7 @@ from tasks.task import SETTINGS, RunReporter, show_table
 from tasks.validation.compare import compare, with_comparison
 from tasks.validation.page import page
 from tasks.validation.sources import read_sources
-from tasks.validation.sweep import conclude, rows, search
+from tasks.validation.sweep import conclude, rows, search, sweepable
 from tasks.validation.validation import prove, table, tell
 
 
@@ -26,6 +26,11 @@ def check_load(model: Model) -> str:
     trace, prompts = read_sources(model.load, project_root())
     what = [f"{len(trace)} rows of a trace"] * bool(trace) + [f"{len(prompts)} prompts"] * bool(prompts)
     return ": ".join([str(model.load), *what])
+
+
+def check_sweepable(model: Model) -> None:
+    """Raises InputError for a load that has no rate to change."""
+    sweepable(model)
 
 
 @task(task_run_name="load validation of {model.name}", **SETTINGS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.records.model import Engine
 from tasks.records.results import Release
-from tasks.rollout.ledger import ReleaseRecord
+from tasks.releases.records import ReleaseRecord
 from tests.support.builders import COMMIT
 
 

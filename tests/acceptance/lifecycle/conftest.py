@@ -31,7 +31,7 @@ import yaml
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.supervisor import down, read_environment, up
 
-from tasks.rollout.ledger import Ledger, Serving
+from tasks.releases.ledger import Ledger, Serving
 from tasks.rollout.manifests import KEY_SECRET
 
 CHECKOUT = Path(__file__).resolve().parents[3]

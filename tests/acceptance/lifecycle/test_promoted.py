@@ -8,7 +8,7 @@ import pytest
 import yaml
 from slipway_sandbox.faults import Faults
 
-from tasks.rollout.ledger import Ledger
+from tasks.releases.ledger import Ledger
 from tests.acceptance.lifecycle.conftest import BUCKET, ENVIRONMENT, Region
 
 FAILED = 1

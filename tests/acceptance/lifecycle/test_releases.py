@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 from slipway_sandbox.faults import Faults
 
-from tasks.rollout.ledger import Ledger, ReleaseRecord
+from tasks.releases.ledger import Ledger
+from tasks.releases.records import ReleaseRecord
 from tests.acceptance.lifecycle.conftest import BUCKET, ENVIRONMENT, Done, Region, edit
 
 FAILED, VALIDATION, INTERRUPTED = 1, 4, 130

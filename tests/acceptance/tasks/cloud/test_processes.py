@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.cloud.interruption import STOP, nap
+from tasks.cloud.interruption import nap
 from tasks.cloud.processes import executable, run
 from tasks.records.errors import Interrupted, ToolFailed, ToolMissing, ToolTimedOut
+from tasks.records.stop import STOP
 from tests.support.clock import until
 
 

@@ -13,13 +13,9 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import Aws
 from tasks.cloud.waiting import Time
 from tasks.infra import locks
-from tasks.infra.locks import (
-    Owner,
-    StateLock,
-    is_alive,
-    this_run,
-)
+from tasks.infra.locks import StateLock
 from tasks.records.errors import StateLocked
+from tasks.records.owner import Owner, is_alive, this_run
 from tests.support.clock import Clock, until
 
 KEY = "slipway/staging/cluster.tfstate"

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks.cloud import interruption
 from tasks.cloud.waiting import REAL, Time, changes, until, until_none
 from tasks.records.errors import ClusterError, Interrupted
+from tasks.records.stop import STOP
 from tests.support.clock import Clock
 from tests.support.heard import Heard
 
@@ -82,9 +82,9 @@ def test_a_line_that_repeats_the_last_is_not_said_again(heard: Heard) -> None:
 
 @pytest.fixture
 def interrupted() -> Iterator[None]:
-    interruption.STOP.set()
+    STOP.set()
     yield
-    interruption.STOP.clear()
+    STOP.clear()
 
 
 @pytest.mark.usefixtures("interrupted")

@@ -9,14 +9,8 @@ from typing import Any
 import pytest
 
 from tasks.cloud.aws import Aws
-from tasks.infra.locks import (
-    STALE_SECONDS,
-    Decision,
-    Owner,
-    decide,
-    is_alive,
-    process_began,
-)
+from tasks.infra.locks import STALE_SECONDS, Decision, decide
+from tasks.records.owner import Owner, is_alive, process_began
 from tests.support.clock import until
 
 NOW = 10_000.0

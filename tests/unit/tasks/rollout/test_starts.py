@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tasks.rollout.ledger import MOST_STARTS
-from tasks.rollout.start import Start
+from tasks.releases.records import Start
 from tasks.rollout.starts import start_before
 from tests.support.releases import a_record
 
@@ -41,10 +40,3 @@ def test_a_start_is_held_against_the_last_one_before_it(
 
 def test_where_no_release_served_before_there_is_nothing_to_hold_it_against() -> None:
     assert start_before(a_start(5), a_record(1), None) is None
-
-
-def test_the_same_start_twice_is_one_and_the_newest_are_kept() -> None:
-    record = a_record(1)
-    for second in [*range(MOST_STARTS + 5), MOST_STARTS + 4]:
-        record = record.with_start(a_start(second, took=float(second)))
-    assert [start.at.second for start in record.starts] == list(range(5, MOST_STARTS + 5))

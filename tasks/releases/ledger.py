@@ -1,9 +1,9 @@
-"""What serves, what served before, and what is being rolled out: written to S3 BEFORE anything changes.
+"""The ledger of releases in S3: what serves, what served before, what is being rolled out. Written before anything changes.
 
     releases/{environment}/{model}/{release}.json   the release, its manifests, the endpoint they made, its proof
     releases/{environment}/{model}/serving.json     {"serving": id, "previous": id, "rolling": id}
 
-A run that dies leaves `rolling` set; `restore` in rollout.py finds there what to put back.
+A run that dies leaves `rolling` set; tasks/rollout/restore.py reads from it what to put back.
 """
 
 from __future__ import annotations
@@ -12,55 +12,24 @@ import json
 from typing import Any
 
 from botocore.exceptions import ClientError
-from pydantic import Field
 
 from tasks.cloud.aws import aws_errors, error_code
 from tasks.records.errors import UnknownName
 from tasks.records.model import Record
-from tasks.records.results import LoadPage, LoadReport, Release, Rollout, Sweep
-from tasks.rollout.start import Start
-
-MOST_STARTS = 20  # kept with a release, the newest
+from tasks.records.results import LoadPage, LoadReport, Sweep
+from tasks.releases.records import ReleaseRecord
 
 
 class Serving(Record):
-    """`serving` passed its gates; `rolling` has not yet; `previous` is what served before.
+    """The ids of the release that serves, of the one before, and of one that has not passed its gates yet.
 
-    `returned`: `serving` was put back, and nothing was proven since. Going back again then changes nothing.
+    `returned`: `serving` was put back and nothing was proven since; another rollback then changes nothing.
     """
 
     serving: str | None = None
     previous: str | None = None
     rolling: str | None = None
     returned: bool = False
-
-
-class Failure(Record):
-    """Why a release did not come to serve, as it was told; kept with it."""
-
-    cause: str
-    evidence: tuple[str, ...] = ()
-    next_command: str | None = None
-
-
-class ReleaseRecord(Record):
-    """One release as it was applied. Documents hold no secret: they name Secrets."""
-
-    release: Release
-    documents: tuple[dict[str, Any], ...]
-    rollout: Rollout | None = None
-    report: LoadReport | None = Field(None, description="the load validation it passed or failed")
-    failure: Failure | None = Field(None, description="why it does not serve: the first cause there was")
-    proven_by: LoadReport | None = Field(
-        None, description="the last load validation it passed; stays when it is rolled out again"
-    )
-    sweep: Sweep | None = Field(None, description="its knee; stays likewise")
-    starts: tuple[Start, ...] = Field((), description="how long its starts took, oldest first")
-
-    def with_start(self, start: Start) -> ReleaseRecord:
-        """The same start twice is one: its pod's."""
-        others = [one for one in self.starts if one.at != start.at]
-        return self.model_copy(update={"starts": (*others, start)[-MOST_STARTS:]})
 
 
 class Ledger:
@@ -89,13 +58,13 @@ class Ledger:
         )
 
     def commits(self) -> list[str]:
-        """Commits of the releases that serve or may serve again: serving, the one before, one being rolled out."""
+        """Commits of the releases that serve, that served before, or that are being rolled out."""
         now = self.serving()
         ids = [found for found in (now.serving, now.previous, now.rolling) if found]
         return sorted({self.record(release_id).release.commit for release_id in ids})
 
     def begin(self, record: ReleaseRecord) -> Serving:
-        """Write the release down, and that it is being rolled out. Idempotent."""
+        """Write the release, and that it is being rolled out. Idempotent."""
         self._write_record(record)
         return self._write_serving(self.serving().model_copy(update={"rolling": record.release.id}))
 
@@ -106,7 +75,7 @@ class Ledger:
         return self._write_serving(after_proof(before, record.release.id))
 
     def keep(self, record: ReleaseRecord) -> None:
-        """Write the release down anew: its evidence, its starts. What serves stays as it is."""
+        """Write the release again, with its evidence or starts. What serves does not change."""
         self._write_record(record)
 
     def swept(self, record: ReleaseRecord, sweep: Sweep) -> None:
@@ -114,7 +83,7 @@ class Ledger:
         self._write_record(record.model_copy(update={"sweep": sweep}))
 
     def last_proven(self) -> tuple[str, LoadReport] | None:
-        """(release, report) of the validation that what serves passed last, else of what served before it."""
+        """(release, report) of the last validation passed by the release that serves, else by the one before."""
         known = self.serving()
         for release_id in (known.serving, known.previous):
             if release_id is None:
@@ -126,7 +95,7 @@ class Ledger:
         return None
 
     def last_swept(self) -> tuple[str, Sweep] | None:
-        """(release, sweep) of what serves, else of what served before it."""
+        """(release, sweep) of the release that serves, else of the one before."""
         known = self.serving()
         for release_id in filter(None, (known.serving, known.previous)):
             if sweep := self.record(release_id).sweep:
@@ -147,11 +116,11 @@ class Ledger:
         return f"s3://{self._bucket}/{key}.html"
 
     def restored(self, release_id: str | None, *, asked_for: bool = False) -> Serving:
-        """`release_id` serves again (None: nothing does); `asked_for` by name, not as the one before."""
+        """Write that `release_id` serves again (None: nothing does). `asked_for`: a person named it."""
         return self._write_serving(after_return(self.serving(), release_id, asked_for=asked_for))
 
     def _write_record(self, record: ReleaseRecord) -> None:
-        """What a release has proven, and its knee, stay when it is written anew."""
+        """Write a release; its last proof and its knee are kept when it is written again."""
         key = f"{self._folder}/{record.release.id}.json"
         known = self._read(key)
         if known:
@@ -184,7 +153,7 @@ class Ledger:
 
 
 def after_return(before: Serving, release_id: str | None, *, asked_for: bool) -> Serving:
-    """What a return leaves. Going back twice is going back once: only a release asked for by name can be undone."""
+    """State after a rollback. Idempotent; only an explicit `--release` can be rolled back again. Pure."""
     if asked_for and before.serving != release_id:
         return Serving(serving=release_id, previous=before.serving)
     previous = before.previous if before.previous != release_id else None
@@ -192,7 +161,7 @@ def after_return(before: Serving, release_id: str | None, *, asked_for: bool) ->
 
 
 def after_proof(before: Serving, release_id: str) -> Serving:
-    """Proven twice is proven once: what served before it is kept."""
+    """State after a proof. Idempotent: the release that served before stays the previous one. Pure."""
     if before.serving == release_id:
         return Serving(serving=release_id, previous=before.previous)
     return Serving(serving=release_id, previous=before.serving)

@@ -7,7 +7,8 @@ import pytest
 from tasks.cloud.aws import Aws
 from tasks.records.errors import UnknownName
 from tasks.records.results import LoadPage, Sweep
-from tasks.rollout.ledger import Ledger, ReleaseRecord, Serving
+from tasks.releases.ledger import Ledger, Serving
+from tasks.releases.records import ReleaseRecord
 from tasks.rollout.restore import decide_return
 from tests.support.releases import a_record
 from tests.support.reports import AT, a_run

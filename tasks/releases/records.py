@@ -1,0 +1,69 @@
+"""What the ledger keeps of a release: how it was applied, how long its starts took, what became of it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import Field
+
+from tasks.records.errors import RolloutFailed, SlipwayError
+from tasks.records.model import Record
+from tasks.records.results import Endpoint, LoadReport, Release, Rollout, Sweep
+
+MOST_STARTS = 20  # kept with a release, the newest
+
+
+class Start(Record):
+    """One start of a release: when its pod was made, what caused it, and the seconds each phase took."""
+
+    at: datetime
+    cause: str
+    phases: dict[str, float]
+
+    @property
+    def seconds(self) -> float:
+        return sum(self.phases.values())
+
+
+class Failure(Record):
+    """Why a release does not serve: the error that was reported."""
+
+    cause: str
+    evidence: tuple[str, ...] = ()
+    next_command: str | None = None
+
+    @classmethod
+    def of(cls, error: SlipwayError) -> Failure:
+        return cls(cause=error.cause, evidence=error.evidence, next_command=error.next_command)
+
+
+class ReleaseRecord(Record):
+    """One release as it was applied. Documents hold no secret: they name Secrets."""
+
+    release: Release
+    documents: tuple[dict[str, Any], ...]
+    rollout: Rollout | None = None
+    report: LoadReport | None = Field(None, description="the load validation it passed or failed")
+    failure: Failure | None = Field(None, description="why it does not serve: the first cause there was")
+    proven_by: LoadReport | None = Field(
+        None, description="the last load validation it passed; kept when it is rolled out again"
+    )
+    sweep: Sweep | None = Field(None, description="its knee; kept likewise")
+    starts: tuple[Start, ...] = Field((), description="how long its starts took, oldest first")
+
+    def with_start(self, start: Start) -> ReleaseRecord:
+        """Add a start; the same start (of the same pod) is kept once."""
+        others = [one for one in self.starts if one.at != start.at]
+        return self.model_copy(update={"starts": (*others, start)[-MOST_STARTS:]})
+
+    @property
+    def endpoint(self) -> Endpoint:
+        """Where the release answers. Raises RolloutFailed for one that has not passed its gate."""
+        if self.rollout is None:
+            raise RolloutFailed(f"release {self.release.id} has not passed its gate")
+        return self.rollout.endpoint
+
+    def last_start(self, cause: str) -> Start | None:
+        """The newest start that had this cause."""
+        return max((one for one in self.starts if one.cause == cause), key=lambda one: one.at, default=None)
