@@ -266,10 +266,16 @@ def fail(error: SlipwayError) -> None:
     sys.exit(error.exit_code)
 
 
+# the handler of the first command: several may run in one process
+_listening: list[logging.Handler] = []
+
+
 def show_progress() -> None:
     """What the stages say, one line each, and nothing of Prefect's own."""
     import prefect.main  # noqa: F401  importing it sets logging up anew: ours must come after
 
+    if _listening:
+        return
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
     handler.addFilter(lambda record: getattr(record, "slipway", False))
@@ -277,6 +283,7 @@ def show_progress() -> None:
         logger = logging.getLogger(name)
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+    _listening.append(handler)
 
 
 def _interrupt(signum: int, frame: Any) -> None:

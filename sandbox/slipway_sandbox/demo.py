@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.metadata
 import os
-import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TextIO
 
 import click
 
@@ -14,8 +17,6 @@ from slipway_sandbox.serving import serve
 from slipway_sandbox.supervisor import SandboxError, down, read_environment, status, up
 
 ENVIRONMENT = "sandbox"
-SLIPWAY = [sys.executable, "-c", "from flows.cli import main; main()"]
-COMMAND_SECONDS = 900.0
 # the model is idle once its `idle_after` has passed without a request; scale-down is asked again until then
 IDLE_LOOK_SECONDS = 2.0
 IDLE_SECONDS = 180.0
@@ -38,7 +39,7 @@ def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None) -> None
     root = root.resolve()
     heading("sandbox")
     start(root, kubeconfig)
-    run = Commands({**os.environ, **read_environment(root)})
+    run = Commands(read_environment(root))
     heading(f"deploy {model}")
     run("deploy", model, "-e", ENVIRONMENT)
     if keep:
@@ -81,34 +82,44 @@ def scale_down(run: Commands, model: str) -> None:
 
 
 class Commands:
-    """Runs `slipway` commands, shows their output as it comes, and keeps how long each took."""
+    """Runs `slipway` commands in this process, which imports Prefect once, and keeps how long each took."""
 
-    def __init__(self, variables: dict[str, str]) -> None:
-        self._variables = {**variables, "PYTHONUNBUFFERED": "1"}
+    def __init__(self, variables: Mapping[str, str]) -> None:
+        # before the command line is loaded: Prefect and the hub's client read them when they are imported
+        os.environ.update(variables)
+        (script,) = importlib.metadata.entry_points(group="console_scripts", name="slipway")
+        self._main: click.Command = script.load()
         self.took: list[tuple[tuple[str, ...], float]] = []
 
     def __call__(self, *words: str) -> str:
-        """The command's output. Raises CommandFailed, subprocess.TimeoutExpired."""
+        """The command's output, which is shown as it comes. Raises CommandFailed."""
         began = time.monotonic()
-        with subprocess.Popen(
-            [*SLIPWAY, *words],
-            env=self._variables,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        ) as process:
-            assert process.stdout
-            lines = []
-            for line in process.stdout:
-                click.echo(line, nl=False)
-                lines.append(line)
-            code = process.wait(COMMAND_SECONDS)
+        output = Copied(sys.stdout)
+        code = 0
+        with contextlib.redirect_stdout(output):
+            try:
+                self._main.main(list(words), prog_name="slipway", standalone_mode=False)
+            except SystemExit as end:
+                code = int(end.code or 0)
         self.took.append((words, time.monotonic() - began))
         if code:
             raise CommandFailed(words, code)
-        return "".join(lines)
+        return "".join(output.written)
+
+
+class Copied:
+    """A text stream that also keeps what is written to it."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.written: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.written.append(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def heading(text: str) -> None:
