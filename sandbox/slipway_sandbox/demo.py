@@ -114,7 +114,9 @@ class Copied:
         self._stream = stream
         self.written: list[str] = []
 
-    def write(self, text: str) -> int:
+    def write(self, text: object) -> int:
+        if not isinstance(text, str):  # click finds out by this whether a stream takes bytes
+            raise TypeError("a text stream takes text")
         self.written.append(text)
         return self._stream.write(text)
 
