@@ -35,7 +35,7 @@ class Stack:
         *,
         lock_patience: float = LOCK_PATIENCE_SECONDS,
     ) -> None:
-        self.name = name
+        self.name, self._environment = name, environment
         self._aws, self._reporter, self._patience = aws, reporter, lock_patience
         settings = backend(environment, name)
         self._lock = StateLock(aws.client("s3"), settings["bucket"], state_key(environment, name))

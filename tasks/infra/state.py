@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.records.environment import Environment
-from tasks.records.errors import AccessDenied
+from tasks.records.errors import AccessDenied, ToolFailed
 from tasks.records.names import ENVIRONMENT_TAG
 from tasks.records.progress import Reporter
+
+STATE_VERSION = 4
 
 
 def state_key(environment: Environment, stack: str) -> str:
@@ -71,6 +74,29 @@ def state_exists(environment: Environment, aws: Aws) -> bool:
     """Whether the environment has a state bucket, and so may have anything else."""
     with aws_errors("looking for the terraform state"):
         return _exists(aws.client("s3"), environment.storage.state_bucket)
+
+
+def read_outputs(environment: Environment, stack: str, aws: Aws) -> dict[str, Any]:
+    """Read a stack's outputs by name from its state in S3; empty where nothing was ever applied.
+
+    The format is terraform's state file, version 4 (terraform 1.11, internal/states/statefile/version4.go).
+    Raises ToolFailed for any other version.
+    """
+    bucket, key = environment.storage.state_bucket, state_key(environment, stack)
+    with aws_errors(f"reading the terraform state s3://{bucket}/{key}"):
+        try:
+            body = aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        except ClientError as error:
+            if error_code(error) == "NoSuchKey":
+                return {}
+            raise
+    document = json.loads(body)
+    if document.get("version") != STATE_VERSION:
+        raise ToolFailed(
+            f"the state s3://{bucket}/{key} has format version {document.get('version')}, not {STATE_VERSION}",
+            next_command="use a Slipway that knows the terraform which wrote it",
+        )
+    return {name: output["value"] for name, output in document["outputs"].items()}
 
 
 def _exists(s3: Any, bucket: str) -> bool:
