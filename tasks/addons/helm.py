@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,22 @@ def decide_repair(history: Sequence[dict[str, Any]]) -> Repair:
     return Repair("rollback", int(good[-1]["revision"])) if good else Repair("uninstall")
 
 
+def is_deployed(history: Sequence[dict[str, Any]], description: str) -> bool:
+    """Whether the last revision is deployed and was made with `description`, which `bundle_description` makes."""
+    return bool(history) and history[-1]["status"] == "deployed" and history[-1]["description"] == description
+
+
+def bundle_description(chart: Sequence[str], values: Sequence[Path]) -> str:
+    """Name a chart and its values by their contents, for helm's `--description`: a release keeps it."""
+    digest = hashlib.sha256()
+    files = [Path(word) for word in chart if Path(word).is_dir()]
+    for file in [*(each for folder in files for each in sorted(folder.rglob("*"))), *values]:
+        if file.is_file():
+            digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    digest.update("\0".join(word for word in chart if not Path(word).is_dir()).encode())
+    return f"slipway bundle {digest.hexdigest()[:16]}"
+
+
 class Helm:
     """helm against one cluster, through a kubeconfig of mode 0600 that lives as long as a command."""
 
@@ -46,9 +63,11 @@ class Helm:
         self._on_line = on_line
         self._helm = executable("helm", install_hint=TOOLS["helm"])
 
-    def install(self, addon: Addon, chart: Sequence[str], values: Sequence[Path]) -> None:
+    def install(
+        self, addon: Addon, chart: Sequence[str], values: Sequence[Path], history: Sequence[dict[str, Any]]
+    ) -> None:
         """Install or upgrade to exactly this chart and these values. Raises ToolFailed."""
-        repair = decide_repair(self.history(addon))
+        repair = decide_repair(history)
         if repair.action == "rollback":
             self._on_line(f"{addon.name} was left pending: rolling back to revision {repair.revision}")
             self._run("rollback", addon.name, str(repair.revision), "--namespace", addon.namespace)
@@ -59,6 +78,7 @@ class Helm:
         self._run(
             "upgrade", "--install", addon.name, *chart,
             "--namespace", addon.namespace, "--create-namespace", *files, "--history-max", "5",
+            "--description", bundle_description(chart, values),
         )  # fmt: skip
 
     def history(self, addon: Addon) -> list[dict[str, Any]]:

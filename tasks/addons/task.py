@@ -10,8 +10,8 @@ import yaml
 from prefect import task
 
 from tasks.addons.catalogue import Addon, chart_source, load_addons, placement_values, values_files
-from tasks.addons.helm import Helm
-from tasks.addons.proofs import Installed, prove
+from tasks.addons.helm import Helm, bundle_description, is_deployed
+from tasks.addons.proofs import PROOFS, Installed, prove
 from tasks.records.catalogue import project_root
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, transient
@@ -30,21 +30,27 @@ def read_addons() -> list[Addon]:
     **SETTINGS,
 )
 def install_addon(site: Site, addon: Addon) -> str:
-    """Install or upgrade one add-on and wait until it is proven; its name."""
+    """Install or upgrade one add-on and wait until it is proven; its name.
+
+    One that is deployed from this very chart and values and proves itself at the first look is left alone.
+    """
     reporter, root, cluster = RunReporter("add-ons"), project_root(), site.cluster()
     environment = site.environment
+    installed = Installed(addon, cluster, environment, root)
     if addon.chart:
-        reporter.say(f"{addon.name} {addon.version}: helm upgrade --install")
         helm = Helm(cluster, deadline=environment.deadlines.addon, on_line=reporter.say)
-        with tempfile.NamedTemporaryFile("w", prefix="slipway-values-", suffix=".yaml") as placement:
-            yaml.safe_dump(placement_values(environment) if addon.gpu_nodes else {}, placement)
-            placement.flush()
-            helm.install(
-                addon,
-                chart_source(addon, environment, root),
-                [*values_files(addon, environment, root), Path(placement.name)],
-            )
-    prove(Installed(addon, cluster, environment, root), reporter)
+        chart = chart_source(addon, environment, root)
+        with tempfile.TemporaryDirectory(prefix="slipway-values-") as folder:
+            placement = Path(folder) / "placement.yaml"
+            placement.write_text(yaml.safe_dump(placement_values(environment) if addon.gpu_nodes else {}))
+            values = [*values_files(addon, environment, root), placement]
+            history = helm.history(addon)
+            if is_deployed(history, bundle_description(chart, values)) and not PROOFS[addon.proof](installed):
+                reporter.say(f"{addon.name} {addon.version}: deployed already, proven ({addon.proof})")
+                return addon.name
+            reporter.say(f"{addon.name} {addon.version}: helm upgrade --install")
+            helm.install(addon, chart, values, history)
+    prove(installed, reporter)
     return addon.name
 
 
