@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.programs import STOPPED, wait
+from tasks.records.model import Load
+from tasks.records.objectives import EachRequest
+from tasks.validation.proof import instructions
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0  # seconds a tool may take beyond its window
@@ -100,7 +103,7 @@ class Tool(ABC):
 
 
 class Slipway(Tool):
-    """As the product runs it: a process of its own with a job's file."""
+    """As the product runs it: a process of its own with a file of instructions."""
 
     name = "slipway"
 
@@ -117,15 +120,15 @@ class Slipway(Tool):
             "prompt_tokens": {"mean": WORDS},
             "output_tokens": {"mean": ask.tokens},
         }
-        job = {"base_url": f"{ask.url}/v1", "served_name": "bench", "load": load, "objectives": {}}
-        (folder / "job.json").write_text(json.dumps(job))
-        return [sys.executable, "-m", "tasks.validation.generator", str(folder / "job.json")]
+        told = instructions(Load.model_validate(load), f"{ask.url}/v1", "bench", each=EachRequest())
+        (folder / "instructions.json").write_text(told.write())
+        return [sys.executable, "-m", "tasks.validation.load", str(folder / "instructions.json")]
 
     def read(self, folder: Path, output: str) -> tuple[float | None, float | None, float | None]:
-        report = json.loads(output.strip().splitlines()[-1])["report"]
-        if report["failures"]:
-            raise RuntimeError(f"slipway counted failures: {report['failures']}")
-        return report["ttft"]["p50"], report["ttft"]["p99"], report["tpot"]["p50"]
+        measured = json.loads(output.strip().splitlines()[-1])["measured"]
+        if measured["failures"]:
+            raise RuntimeError(f"slipway counted failures: {measured['failures']}")
+        return measured["ttft"]["p50"], measured["ttft"]["p99"], measured["tpot"]["p50"]
 
 
 class Peer(Tool):

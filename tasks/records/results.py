@@ -315,44 +315,63 @@ class ObjectiveResult(Named):
     holds: bool
 
 
-class LoadReport(Record):
-    """Measured by the rules of docs/measuring.md."""
+class Measured(Record):
+    """What the load generator measured over the requests of the window, by the rules of docs/measuring.md."""
 
-    verdict: Verdict
-    reasons: tuple[str, ...]
-    objectives: tuple[ObjectiveResult, ...]
     started_at: datetime
     window_seconds: float
-    offered_rate: float | None = Field(description="None where callers wait for their answers")
     achieved_rate: float
     requests: int
     succeeded: int
     failures: dict[str, int]
+    failure_messages: dict[str, str] = Field(
+        default_factory=dict, description="the server's words in the first failure of each kind, cut"
+    )
     ttft: Distribution
     itl: Distribution
     tpot: Distribution
     e2e: Distribution
     output_tokens_per_second: float
+    prompt_tokens_per_second: float | None = None
     goodput: float | None
+    in_flight: float | None = Field(None, description="requests under way on average: Little's law")
     send_lateness: Distribution
     loop_lag_p99_ms: float
-    load: str = Field("", description="what was asked for, in words")
-    profile: str = Field(
-        "", description="a digest of the load's settings and files: only equals are compared"
-    )
-    in_flight: float | None = Field(None, description="requests under way on average: Little's law")
-    prompt_tokens_per_second: float | None = None
     warmup_failures: int = 0
     cut_to_context: int = Field(0, description="requests shortened to what the model can take")
     blocks: tuple[Block, ...] = ()
     quantiles: dict[str, tuple[float, ...]] = Field(
         default_factory=dict, description="milliseconds of ttft, itl, tpot, e2e at each percent from 0 to 100"
     )
-    comparison: Comparison | None = None
 
     def latency(self, name: LatencyName) -> Distribution:
         """The distribution of one latency."""
         return _latency(self, name)
+
+    @property
+    def error_rate(self) -> float | None:
+        """Share of the requests that failed; None where there were none."""
+        return (self.requests - self.succeeded) / self.requests if self.requests else None
+
+    @property
+    def lateness_ms(self) -> float:
+        """How late the generator itself may have been: the larger of send lateness and loop lag at p99."""
+        return max(self.send_lateness.p99 or 0.0, self.loop_lag_p99_ms)
+
+
+class LoadReport(Measured):
+    """What was measured, and the verdict on it."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    objectives: tuple[ObjectiveResult, ...]
+    offered_rate: float | None = Field(description="None where callers or a trace decide")
+    load: str = Field("", description="what was asked for, in words")
+    profile: str = Field(
+        "",
+        description="digest of the load's settings, its files and the definitions: only equals are compared",
+    )
+    comparison: Comparison | None = None
 
 
 def _latency(figures: Record, name: LatencyName) -> Distribution:

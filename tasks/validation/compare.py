@@ -13,7 +13,7 @@ import statistics
 
 from tasks.records.objectives import REQUEST_LATENCIES, Percentile, RequestLatency
 from tasks.records.results import Comparison, Figure, FigureName, LoadReport
-from tasks.validation.measure import FROM_DUE, amount
+from tasks.validation.judge import FROM_DUE, amount
 
 SIGMAS = 3.0  # of the difference: a run as good as the last is called worse about once in 700 figures
 ENOUGH_BLOCKS = 5
@@ -32,7 +32,7 @@ def compare(
     if margin is None:
         return Comparison(compared=False, why="not compared: objectives.regression is null", release=release)
     if not before.profile or before.profile != now.profile:
-        why = f"not compared with release {release}: it was proven under another load"
+        why = f"not compared with release {release}: it was proven under another load, or measured by other definitions"
         return Comparison(compared=False, why=why, release=release)
     fewest = min(len(before.blocks), len(now.blocks))
     if fewest < ENOUGH_BLOCKS:
@@ -111,7 +111,7 @@ def with_comparison(report: LoadReport, comparison: Comparison) -> LoadReport:
     if not worse or report.verdict == "INCONCLUSIVE":
         return found
     lines = tuple(describe_figure(figure, comparison.release) for figure in worse)
-    own = max(report.send_lateness.p99 or 0.0, report.loop_lag_p99_ms)
+    own = report.lateness_ms
     latency = all(figure.figure in FROM_DUE for figure in worse)
     if report.verdict == "PASS" and latency and all(figure.now - figure.before <= own for figure in worse):
         why = f"the generator itself was late by {own:.1f} ms at p99, as much as the regression"

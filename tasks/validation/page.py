@@ -17,7 +17,7 @@ from tasks.records.objectives import (
 )
 from tasks.records.results import LoadPage, LoadReport, Release, Sweep
 from tasks.validation.charts import Chart, Mark, Series, draw, number
-from tasks.validation.measure import describe
+from tasks.validation.judge import describe_value
 
 TITLES: dict[LatencyName, str] = {
     "ttft": "Time to first token",
@@ -84,7 +84,7 @@ def _objectives(report: LoadReport) -> str:
     rows = [
         (
             escape(result.name),
-            escape(describe(result).removeprefix(f"{result.name}: ")),
+            escape(describe_value(result)),
             '<span class="ok">holds</span>' if result.holds else '<span class="bad">broken</span>',
         )
         for result in report.objectives
@@ -207,7 +207,8 @@ def _failures(report: LoadReport) -> str:
     most = max(report.failures.values())
     bars = "".join(
         f'<div class="bar"><span>{escape(kind)}</span><i style="width:{max(1, 60 * count / most):.1f}%"></i>'
-        f"<b>{count:,} ({count / report.requests:.2%})</b></div>"
+        f"<b>{count:,} ({count / report.requests:.2%})</b>"
+        f'<q class="quiet">{escape(report.failure_messages.get(kind, ""))}</q></div>'
         for kind, count in sorted(report.failures.items(), key=lambda item: -item[1])
     )
     return _section("Failures by kind", bars)

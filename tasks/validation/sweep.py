@@ -11,8 +11,8 @@ from tasks.records.model import Load, Model
 from tasks.records.progress import Reporter
 from tasks.records.quantities import human_seconds
 from tasks.records.results import LoadReport, Sweep, SweepStep
+from tasks.validation.judge import ENOUGH_REQUESTS
 from tasks.validation.knee import Limits, Refused, find, next_rate, proposals
-from tasks.validation.measure import ENOUGH_REQUESTS
 
 STEP_SECONDS = 60.0  # of a window, where the model's own is longer
 RANGE = 64.0  # times the model's rate, up and down
@@ -52,7 +52,7 @@ def as_step(rate: float, found: LoadReport) -> SweepStep:
         tpot=found.tpot,
         e2e=found.e2e,
         output_tokens_per_second=found.output_tokens_per_second,
-        error_rate=(found.requests - found.succeeded) / found.requests if found.requests else 1.0,
+        error_rate=1.0 if found.error_rate is None else found.error_rate,
     )
 
 

@@ -15,15 +15,15 @@ from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, show_table
 from tasks.validation.compare import compare, with_comparison
 from tasks.validation.page import page
-from tasks.validation.sources import read_sources
+from tasks.validation.proof import prove, sources
+from tasks.validation.summary import table, tell
 from tasks.validation.sweep import conclude, rows, search, sweepable
-from tasks.validation.validation import prove, table, tell
 
 
 @task(task_run_name="load of {model.name} can be read", **SETTINGS)
 def check_load(model: Model) -> str:
     """The load in words, once its files are there and can be read. Raises InvalidDocument with file and line."""
-    trace, prompts = read_sources(model.load, project_root())
+    trace, prompts = sources(model, project_root())
     what = [f"{len(trace)} rows of a trace"] * bool(trace) + [f"{len(prompts)} prompts"] * bool(prompts)
     return ": ".join([str(model.load), *what])
 

@@ -24,7 +24,7 @@ from tasks.records.model import Load
 from tasks.rollout import gate, gateway, network
 from tasks.rollout.manifests import load, release_of, serving, stamped
 from tasks.rollout.nodegroup import NodeGroupHealth
-from tasks.validation.validation import prove
+from tasks.validation.proof import prove
 from tests.acceptance.tasks.cache.conftest import CLUSTER, cluster, settings  # noqa: F401
 from tests.support.builders import ROOT, a_cache, a_model, an_environment
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httptools
 import pytest
+import uvloop
 from aiohttp import web
 
 from tasks.records.errors import ToolFailed
 from tasks.records.model import Model
-from tasks.records.results import Endpoint
-from tasks.validation.arrivals import arrivals
-from tasks.validation.validation import profile, prove, tell
+from tasks.records.objectives import EachRequest
+from tasks.records.results import Endpoint, Measured
+from tasks.validation.load.arrivals import Arrival, arrivals
+from tasks.validation.proof import instructions, prove
+from tasks.validation.summary import tell
 from tests.support.builders import ROOT, a_model
 from tests.support.heard import Heard
 from tests.support.loopback import free_port
@@ -74,7 +81,7 @@ class Server:
         how = self.behave(len(self.bodies) - 1, request)
         self.connections.add(request.transport)
         if how == "503":
-            return web.Response(status=503, text="busy")
+            return web.json_response({"error": {"message": f"busy, {KEY}"}}, status=503)
         if how == "drop":
             assert request.transport
             request.transport.abort()  # as a pod that was killed: a reset, no answer at all
@@ -104,7 +111,7 @@ class Server:
         return response
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
-        """vLLM's: no role chunk, `text` where chat has a delta; tests/tasks/validation/golden/comp_stream.txt."""
+        """vLLM's: no role chunk, `text` where chat has a delta; tests/unit/tasks/validation/load/golden/comp_stream.txt."""
         body = await request.json()
         self.bodies.append(body)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -125,6 +132,10 @@ def a_load_of(**load: Any) -> Model:
     base = {"arrivals": "constant", "rate": 40, "warmup": "250ms", "window": 1, "drain": 2, "stall": 1}
     lengths = {"prompt_tokens": {"mean": 5}, "output_tokens": {"mean": 3}}
     return a_model(name="tiny", load=base | lengths | load, objectives={"errors": 0.5})
+
+
+def schedule_of(model: Model) -> list[Arrival]:
+    return arrivals(instructions(model.load, "http://llm/v1", "tiny", each=model.objectives.each))
 
 
 def endpoint(port: int) -> Endpoint:
@@ -151,7 +162,7 @@ Serve = Callable[[Behaviour], Server]
 def test_every_request_is_sent_and_the_window_is_counted(serve: Serve, heard: Heard) -> None:
     server, model = serve(lambda n, request: "good"), a_load_of()
     found = prove(model, endpoint(server.port), KEY, heard, root=ROOT)
-    schedule = arrivals(model.load)
+    schedule = schedule_of(model)
     assert len(server.bodies) == len(schedule)
     assert found.requests == found.succeeded == sum(arrival.counted for arrival in schedule)
     assert found.failures == {}
@@ -192,6 +203,7 @@ def test_each_way_to_fail_is_counted_under_its_name(serve: Serve, heard: Heard) 
         "connection lost": each["cut"] + each["drop"],
         "stalled": each["stall"],
     }
+    assert found.failure_messages == {"http 503": "busy, …", "error in a 200": "engine dead"}
     assert found.verdict == "FAIL"
 
 
@@ -199,7 +211,7 @@ def test_arrivals_do_not_wait_for_answers(serve: Serve, heard: Heard) -> None:
     server = serve(lambda n, request: "stall")
     model = a_load_of(warmup=0, stall=5, drain="200ms")
     found = prove(model, endpoint(server.port), KEY, heard, root=ROOT)
-    assert len(server.bodies) == found.requests == len(arrivals(model.load))
+    assert len(server.bodies) == found.requests == len(schedule_of(model))
     assert found.failures == {"still running after the drain": found.requests}
 
 
@@ -214,8 +226,37 @@ def test_answers_in_one_piece_are_measured_too(serve: Serve, heard: Heard) -> No
 
 
 def test_nobody_listening_is_an_error_that_explains_itself(heard: Heard) -> None:
-    with pytest.raises(ToolFailed):
-        prove(a_load_of(), endpoint(free_port()), KEY, heard, root=ROOT)
+    port = free_port()
+    with pytest.raises(ToolFailed) as caught:
+        prove(a_load_of(), endpoint(port), KEY, heard, root=ROOT)
+    assert f"no answer from http://127.0.0.1:{port}/tiny/v1: connection refused" in caught.value.evidence
+
+
+def test_it_runs_with_nothing_but_uvloop_and_httptools(serve: Serve, heard: Heard, tmp_path: Path) -> None:
+    """As in an image without Slipway: this folder and the errors, no site-packages but two."""
+    for file in [*(ROOT / "tasks/validation/load").glob("*.py"), ROOT / "tasks/records/errors.py"]:
+        copy = tmp_path / file.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, copy)
+    for package in (uvloop, httptools):
+        source = Path(str(package.__file__)).parent
+        (tmp_path / source.name).symlink_to(source)
+    server, model = serve(lambda n, request: "good"), a_load_of(warmup=0, window="600ms")
+    told = instructions(model.load, endpoint(server.port).base_url, "tiny", each=EachRequest())
+    (tmp_path / "instructions.json").write_text(told.write())
+    done = subprocess.run(
+        [sys.executable, "-S", "-P", "-m", "tasks.validation.load", "instructions.json"],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path), "SLIPWAY_API_KEY": KEY},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = Measured.model_validate(json.loads(done.stdout.splitlines()[-1])["measured"])
+    assert found.failures == {}
+    assert found.succeeded == found.requests == len(server.bodies) > 0
 
 
 def test_the_completions_endpoint_is_asked_with_a_prompt(serve: Serve, heard: Heard) -> None:
@@ -258,16 +299,6 @@ def test_a_trace_is_replayed_and_cut_to_the_models_context(
     assert (found.requests, found.cut_to_context, found.offered_rate) == (8, 1, None)
     room = model.engine.max_model_len - 32 - 23
     assert [len(body["messages"][0]["content"].split()) for body in server.bodies][2:5] == [102, room, 104]
-
-
-def test_equal_loads_have_one_profile_and_a_changed_file_another(tmp_path: Path) -> None:
-    (tmp_path / "ask.jsonl").write_text('{"prompt": "a"}')
-    model = a_load_of(prompts="ask.jsonl")
-    first = profile(model, tmp_path)
-    assert profile(model, tmp_path) == first
-    assert profile(a_load_of(prompts="ask.jsonl", rate=41), tmp_path) != first
-    (tmp_path / "ask.jsonl").write_text('{"prompt": "b"}')
-    assert profile(model, tmp_path) != first
 
 
 def test_callers_that_wait_keep_so_many_requests_under_way(serve: Serve, heard: Heard) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.records.errors import InvalidDocument
-from tasks.records.model import Load
+from tasks.validation.load.instructions import Instructions
 
 LARGEST_FILE = 512 * 2**20
 COLUMNS = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
@@ -41,15 +41,16 @@ class GivenPrompt:
     max_tokens: int | None
 
 
-def read_sources(load: Load, root: Path) -> tuple[tuple[TraceRow, ...], tuple[GivenPrompt, ...]]:
-    """What the load's files hold, paths relative to the project's folder. Raises InvalidDocument with file and line."""
-    rows = read_trace(load.trace.file, root) if load.trace else ()
-    if load.trace and load.trace.start > rows[-1].seconds:
+def read_sources(told: Instructions) -> tuple[tuple[TraceRow, ...], tuple[GivenPrompt, ...]]:
+    """Read the load's files, with paths relative to `root`. Raises InvalidDocument with file and line."""
+    root, trace = Path(told.root), told.trace
+    rows = read_trace(trace.file, root) if trace else ()
+    if trace and trace.start > rows[-1].seconds:
         raise InvalidDocument(
-            f"{load.trace.file} is {rows[-1].seconds:.0f} s long: nothing is after start: {load.trace.start:g}s",
+            f"{trace.file} is {rows[-1].seconds:.0f} s long: nothing is after start: {trace.start:g}s",
             next_command="set load.trace.start lower",
         )
-    prompts = read_prompts(load.prompts, root, chat=load.endpoint == "chat") if load.prompts else ()
+    prompts = read_prompts(told.prompts, root, chat=told.endpoint == "chat") if told.prompts else ()
     return rows, prompts
 
 

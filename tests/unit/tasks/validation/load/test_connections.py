@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 import uvloop
 from slipway_sandbox.kubernetes.certificates import make_authority
 
-from tasks.validation.connections import SPARE, Pool
-from tasks.validation.wire import Reading
+from tasks.validation.load.connections import SPARE, Pool
+from tasks.validation.load.wire import Reading
 from tests.support.loopback import free_port
 
 ASK = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"

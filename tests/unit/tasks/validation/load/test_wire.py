@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.validation.wire import Outcome, Reading
+from tasks.validation.load.wire import LONGEST_MESSAGE, Outcome, Reading, words
 
 GOLDEN = Path(__file__).parent / "golden"
 DUE = 100.0
@@ -84,7 +85,9 @@ def test_a_stream_without_usage_counts_no_tokens() -> None:
 
 def test_an_engine_that_sheds_load_inside_a_200_has_failed() -> None:
     shed = (GOLDEN / "shed_stream.txt").read_bytes().partition(b"data: ")
-    assert read(trace([shed[1] + shed[2]])).failure == "error in a 200"
+    found = read(trace([shed[1] + shed[2]]))
+    assert found.failure == "error in a 200"
+    assert found.message.startswith("The engine is currently busy and cannot accept new requests.")
 
 
 @pytest.mark.parametrize("name", ["chat", "comp"])
@@ -95,8 +98,86 @@ def test_a_whole_answer_is_measured(name: str) -> None:
     assert found.output_tokens > 0
 
 
-def test_a_refusal_is_a_failure_by_its_status() -> None:
-    assert read(trace([body("err_long_stream")], status=400)).failure == "http 400"
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize(
+    ("name", "status", "says"),
+    [
+        ("err_long_stream", 400, "This model's maximum context length is 512 tokens. However, your prompt"),
+        (
+            "err_badjson",
+            400,
+            "1 validation error: {'type': 'json_invalid', 'loc': 'body.25', 'msg': 'JSON decode",
+        ),
+        ("err_model", 404, "The model `nope` does not exist. Valid aliases: tiny."),
+        ("notfound", 404, "Not Found"),
+        ("unauthorized", 401, "Unauthorized"),
+    ],
+)
+def test_a_refusal_is_a_failure_by_its_status_in_the_servers_words(
+    name: str, status: int, says: str, streaming: bool
+) -> None:
+    found = read(trace([body(name)], status=status, streaming=streaming))
+    assert found.failure == f"http {status}"
+    assert found.message.startswith(says)
+    assert "\n" not in found.message
+
+
+# -------------------------------------------------------- tokens without any text
+
+
+def without_text(name: str, *, first: int) -> list[bytes]:
+    """A transcript whose chunks have no text from the `first` on: special tokens, as after an end of text that is ignored."""
+    blank = re.compile(rb'"(content|text)":"[^"]*"')
+    chunks = events(name)
+    return chunks[:first] + [blank.sub(rb'"\1":""', chunk) for chunk in chunks[first:]]
+
+
+def test_tokens_without_text_take_their_time() -> None:
+    """The time per token ends with the last token, not with the last text: vLLM and its own bench count so."""
+    # role, ";", then four tokens without text, of which the last ends the answer; usage says 5 tokens
+    found = read(trace(without_text("chat_stream", first=2)))
+    assert found.failure == ""
+    assert found.ttft == pytest.approx(0.2)
+    assert found.tpot == pytest.approx((0.6 - 0.2) / 4)
+    assert found.gaps == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "first_token", "last_token"), [("chat_stream", 0.2, 0.6), ("comp_stream", 0.1, 0.5)]
+)
+def test_an_answer_without_any_text_is_timed_by_its_tokens(
+    name: str, first_token: float, last_token: float
+) -> None:
+    """A model whose first token is the end of text delivers all the same: vLLM counts a success."""
+    found = read(trace(without_text(name, first=0)))
+    assert (found.failure, found.output_tokens) == ("", 5)
+    assert found.ttft == pytest.approx(first_token)
+    assert found.tpot == pytest.approx((last_token - first_token) / 4)
+    assert len(found.gaps) == 4
+
+
+def test_tokens_before_the_first_text_count_in_the_time_per_token_and_not_as_the_first_text() -> None:
+    found = read(trace([ROLE, content(""), content(""), content("a", "stop"), USAGE, DONE]))
+    assert found.ttft == pytest.approx(0.4)
+    assert found.tpot == pytest.approx((0.4 - 0.2) / 2)
+
+
+def test_the_role_is_no_token_even_where_it_ends_the_answer() -> None:
+    role = event(
+        choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": "stop"}]
+    )
+    found = read(trace([role, USAGE, DONE]))
+    assert (found.failure, found.ttft, found.tpot, found.output_tokens) == ("", None, None, 3)
+
+
+@pytest.mark.parametrize("name", ["chat_stream", "chat_stream_cont", "comp_stream", "chat_stream_nousage"])
+def test_without_pydantic_an_answer_is_read_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    chunks = events(name)
+    expected = read(trace(chunks))
+    monkeypatch.setattr("tasks.validation.load.wire.from_json", json.loads)
+    assert read(trace(chunks)) == expected
+    assert read(trace([b"data: {half\n\n"])).failure == "unreadable event"
+    assert read(trace([b"data: \xff\xfe\n\n"])).failure == "unreadable event"
 
 
 # ---------------------------------------------------------------------- chunks
@@ -151,7 +232,8 @@ def test_lines_may_end_as_windows_ends_them_and_comments_are_skipped() -> None:
         ([ROLE], "no finish_reason"),
         (GOOD[:-1], "no [DONE]"),
         ([ROLE, content("a"), DONE], "no finish_reason"),
-        ([ROLE, content("", "stop"), USAGE, DONE], "no content"),
+        ([ROLE, content("", "stop"), DONE], "no content"),
+        ([ROLE, content("", "stop"), event(choices=[], usage={"completion_tokens": 0}), DONE], "no content"),
         ([ROLE, content("a"), event(error={"message": "engine dead", "code": 500})], "error in a 200"),
         ([ROLE, content("a"), event(error={"message": "x"}), DONE], "error in a 200"),
         ([b"data: {half\n\n"], "unreadable event"),
@@ -194,6 +276,44 @@ def test_thinking_aloud_is_output_too() -> None:
     thought = event(choices=[{"index": 0, "delta": {"reasoning": "hm"}, "finish_reason": None}])
     found = read(trace([ROLE, thought, content("a", "stop"), USAGE, DONE]))
     assert found.ttft == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize(
+    ("said", "line"),
+    [
+        (b'{"error": {"message": "no  room\\n left"}}', "no room left"),
+        (b'{"error": "Unauthorized"}', "Unauthorized"),
+        (b'{"detail": [{"msg": "Field required"}]}', '[{"msg": "Field required"}]'),
+        (b'{"message": "throttled"}', "throttled"),
+        (b'{"error": {"code": 7}}', '{"code": 7}'),
+        (b"<html>\n<h1>502 Bad Gateway</h1>", "<html> <h1>502 Bad Gateway</h1>"),
+        (b"\xff\xfe", "\ufffd\ufffd"),
+        (b"[]", "[]"),
+        (b"null", "null"),
+        (b"", ""),
+    ],
+)
+def test_a_refusal_is_put_into_one_line(said: bytes, line: str) -> None:
+    assert words(said) == line
+
+
+def test_the_words_of_a_refusal_are_cut() -> None:
+    for said in (b"x" * 10**6, json.dumps({"error": {"message": "y" * 10**5}}).encode()):
+        found = read(trace([said[n : n + 4096] for n in range(0, len(said), 4096)], status=500))
+        assert len(found.message) == LONGEST_MESSAGE
+
+
+def test_a_page_in_place_of_a_stream_is_quoted() -> None:
+    found = read(trace([b": ping\n\n<html>sorry</html>\n"]))
+    assert (found.failure, found.message) == ("no finish_reason", "<html>sorry</html>")
+
+
+def test_an_event_that_cannot_be_read_is_quoted() -> None:
+    assert read(trace([b"data: {half\n\n"])).message == "{half"
+
+
+def test_a_failure_the_connection_saw_has_no_words_of_the_server() -> None:
+    assert read(trace(GOOD, failure="stalled")).message == ""
 
 
 # ------------------------------------------------------------------ due and sent

@@ -4,9 +4,9 @@ import gc
 import json
 import tracemalloc
 
-from tasks.records.objectives import Objectives
-from tasks.validation.tally import Tally
-from tasks.validation.wire import Reading
+from tasks.validation.load.instructions import Good
+from tasks.validation.load.tally import Tally
+from tasks.validation.load.wire import Reading
 
 TOKENS = 128
 CHOICE = {"index": 0, "delta": {"content": "a word"}, "finish_reason": None}
@@ -36,7 +36,7 @@ def one_request(tally: Tally, due: float) -> int:
 
 def test_of_a_request_less_than_a_hundredth_is_kept() -> None:
     """Issue 5: memory does not grow with the tokens that come, but by a few numbers a request."""
-    tally = Tally(Objectives())
+    tally = Tally(Good())
     one_request(tally, 0.0)  # what is made once: parsers, keys of the counter
     gc.collect()
     tracemalloc.start()

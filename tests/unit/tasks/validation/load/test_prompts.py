@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tasks.validation.prompts import TEXT_WORDS, Prompts
+from tasks.validation.load.prompts import TEXT_WORDS, Prompts
 
 
 def test_a_prompt_has_the_words_asked_for() -> None:

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, cast
 
-from tasks.validation.http1 import Answer
-from tasks.validation.wire import Reading
+from tasks.validation.load.http1 import Answer
+from tasks.validation.load.wire import Reading
 
 CONNECT_SECONDS = 10.0
 SPARE = 8  # connections that stand ready at all times

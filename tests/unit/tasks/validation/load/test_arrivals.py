@@ -8,17 +8,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.records.model import LengthDistribution, Load
-from tasks.validation.arrivals import arrivals, cut_to_context, draw
-from tasks.validation.sources import TraceRow
+from tasks.records.model import Load
+from tasks.records.objectives import EachRequest
+from tasks.validation.load.arrivals import Arrival, arrivals, cut_to_context, draw
+from tasks.validation.load.instructions import Lengths
+from tasks.validation.load.sources import TraceRow
+from tasks.validation.proof import instructions
 
 
 def a_load(**over: Any) -> Load:
     return Load.model_validate({"rate": 20.0, "warmup": 10, "window": 100, "seed": 7} | over)
 
 
+def schedule(load: Load, rows: tuple[TraceRow, ...] = ()) -> list[Arrival]:
+    return arrivals(instructions(load, "http://llm/v1", "llama", each=EachRequest()), rows)
+
+
 def gaps(load: Load) -> list[float]:
-    times = [0.0, *(arrival.due for arrival in arrivals(load))]
+    times = [0.0, *(arrival.due for arrival in schedule(load))]
     return [later - earlier for earlier, later in pairwise(times)]
 
 
@@ -46,7 +53,7 @@ def test_a_gap_tells_nothing_about_the_next() -> None:
 
 @pytest.mark.parametrize("rate", [0.5, 20.0, 300.0])
 def test_the_rate_is_the_one_asked_for(rate: float) -> None:
-    found = arrivals(a_load(rate=rate, window=190))
+    found = schedule(a_load(rate=rate, window=190))
     assert abs(len(found) - rate * 200) < 4 * math.sqrt(
         rate * 200
     )  # four standard deviations of a Poisson count
@@ -60,24 +67,24 @@ def test_constant_arrivals_are_evenly_apart() -> None:
 
 @pytest.mark.parametrize("kind", ["poisson", "constant"])
 def test_the_warm_up_is_sent_and_not_counted(kind: str) -> None:
-    found = arrivals(a_load(arrivals=kind))
+    found = schedule(a_load(arrivals=kind))
     assert {arrival.counted for arrival in found if arrival.due < 10} == {False}
     assert {arrival.counted for arrival in found if arrival.due >= 10} == {True}
     assert max(arrival.due for arrival in found) < 110
 
 
 def test_without_warm_up_everything_counts() -> None:
-    assert all(arrival.counted for arrival in arrivals(a_load(warmup=0)))
+    assert all(arrival.counted for arrival in schedule(a_load(warmup=0)))
 
 
 def test_the_same_seed_is_the_same_load() -> None:
-    assert arrivals(a_load()) == arrivals(a_load())
-    assert arrivals(a_load()) != arrivals(a_load(seed=8))
+    assert schedule(a_load()) == schedule(a_load())
+    assert schedule(a_load()) != schedule(a_load(seed=8))
 
 
 def test_a_longer_window_continues_the_same_load() -> None:
-    short = arrivals(a_load(window=50))
-    assert arrivals(a_load(window=100))[: len(short)] == short
+    short = schedule(a_load(window=50))
+    assert schedule(a_load(window=100))[: len(short)] == short
 
 
 @given(
@@ -89,13 +96,13 @@ def test_lengths_stay_within_their_bounds(
 ) -> None:
     import random
 
-    lengths = LengthDistribution(mean=mean, stdev=stdev, minimum=minimum, maximum=minimum + more)
+    lengths = Lengths(mean=mean, stdev=stdev, minimum=minimum, maximum=minimum + more)
     assert minimum <= draw(lengths, random.Random(seed)) <= minimum + more
 
 
 def test_lengths_are_spread_as_asked() -> None:
     load = a_load(rate=100, prompt_tokens={"mean": 256, "stdev": 64})
-    drawn = [arrival.prompt_words for arrival in arrivals(load)]
+    drawn = [arrival.prompt_words for arrival in schedule(load)]
     mean = sum(drawn) / len(drawn)
     deviation = math.sqrt(sum((one - mean) ** 2 for one in drawn) / len(drawn))
     assert mean == pytest.approx(256, rel=0.02)
@@ -103,7 +110,7 @@ def test_lengths_are_spread_as_asked() -> None:
 
 
 def test_a_length_without_spread_is_its_mean() -> None:
-    assert {a.output_tokens for a in arrivals(a_load(output_tokens={"mean": 24}))} == {24}
+    assert {a.output_tokens for a in schedule(a_load(output_tokens={"mean": 24}))} == {24}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +137,7 @@ def test_a_load_without_its_size_is_refused(load: dict[str, object], says: str) 
 
 
 def rate_between(load: Load, begin: float, end: float) -> float:
-    return sum(begin <= arrival.due < end for arrival in arrivals(load)) / (end - begin)
+    return sum(begin <= arrival.due < end for arrival in schedule(load)) / (end - begin)
 
 
 def test_a_ramp_rises_evenly_from_one_rate_to_the_other() -> None:
@@ -145,7 +152,7 @@ def test_a_ramp_rises_evenly_from_one_rate_to_the_other() -> None:
 def test_a_poisson_ramp_is_a_poisson_process_of_its_rate() -> None:
     """Taken back through the rate's course, gaps are exponential of mean one."""
     load = a_load(rate=20.0, ramp_to=80.0, warmup=0, window=100)
-    counts = [20 * a.due + 0.5 * 0.6 * a.due**2 for a in arrivals(load)]
+    counts = [20 * a.due + 0.5 * 0.6 * a.due**2 for a in schedule(load)]
     steps = sorted(later - earlier for earlier, later in pairwise([0.0, *counts]))
     distance = max(abs((n + 0.5) / len(steps) - (1 - math.exp(-step))) for n, step in enumerate(steps))
     assert len(steps) > 4500
@@ -154,7 +161,7 @@ def test_a_poisson_ramp_is_a_poisson_process_of_its_rate() -> None:
 
 def test_a_ramp_may_fall() -> None:
     load = a_load(arrivals="constant", rate=50.0, ramp_to=10.0, warmup=0, window=100)
-    assert len(arrivals(load)) == pytest.approx(3000, abs=2)
+    assert len(schedule(load)) == pytest.approx(3000, abs=2)
     assert rate_between(load, 90, 100) == pytest.approx(12, abs=0.5)
 
 
@@ -181,7 +188,7 @@ ROWS = tuple(TraceRow(float(n), 100 + n, 10 + n) for n in range(20))
 
 
 def test_a_trace_brings_its_own_arrivals_and_lengths() -> None:
-    found = arrivals(a_replay(), ROWS)
+    found = schedule(a_replay(), ROWS)
     assert [(a.due, a.prompt_words, a.output_tokens, a.counted) for a in found] == [
         (0.0, 100, 10, False),
         (1.0, 101, 11, True),
@@ -201,7 +208,7 @@ def test_a_trace_brings_its_own_arrivals_and_lengths() -> None:
     ],
 )
 def test_a_trace_is_sped_up_and_cut(trace: dict[str, Any], due: list[float], first: int) -> None:
-    found = arrivals(a_replay(trace=trace), ROWS)
+    found = schedule(a_replay(trace=trace), ROWS)
     assert [a.due for a in found] == due
     assert found[0].prompt_words == first
 
@@ -217,7 +224,7 @@ def test_a_trace_is_sped_up_and_cut(trace: dict[str, Any], due: list[float], fir
     ],
 )
 def test_a_request_is_cut_to_what_the_model_takes(words: int, tokens: int, fits: tuple[int, int]) -> None:
-    [one] = arrivals(a_replay(warmup=0, window=1), (TraceRow(0.0, words, tokens),))
+    [one] = schedule(a_replay(warmup=0, window=1), (TraceRow(0.0, words, tokens),))
     [found], cut = cut_to_context([one], 1000)
     assert (found.prompt_words, found.output_tokens) == fits
     assert cut == (fits != (words, tokens))

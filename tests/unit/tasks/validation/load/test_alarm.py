@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from tasks.validation.alarm import Alarm
+from tasks.validation.load.alarm import Alarm
 
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 

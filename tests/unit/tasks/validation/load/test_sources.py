@@ -10,10 +10,17 @@ import pytest
 
 from tasks.records.errors import InvalidDocument
 from tasks.records.model import Load
-from tasks.validation.sources import read_prompts, read_sources, read_trace
+from tasks.records.objectives import EachRequest
+from tasks.validation.load.instructions import Instructions
+from tasks.validation.load.sources import read_prompts, read_sources, read_trace
+from tasks.validation.proof import instructions
 
 HEAD = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 FIRST = "2023-11-16 18:15:46.6805900,374,44\n"
+
+
+def told(load: dict[str, Any], root: Path) -> Instructions:
+    return instructions(Load.model_validate(load), "http://llm/v1", "llama", each=EachRequest(), root=root)
 
 
 def trace_of(folder: Path, text: str) -> str:
@@ -84,7 +91,7 @@ def test_messages_do_not_go_to_completions(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_not_there_is_said(tmp_path: Path, load: dict[str, Any]) -> None:
     with pytest.raises(InvalidDocument, match=r"nowhere.jsonl: there is no such file"):
-        read_sources(Load.model_validate(load), tmp_path)
+        read_sources(told(load, tmp_path))
 
 
 def test_a_file_without_prompts_is_no_load(tmp_path: Path) -> None:
@@ -94,8 +101,6 @@ def test_a_file_without_prompts_is_no_load(tmp_path: Path) -> None:
 
 
 def test_a_start_behind_the_traces_end_is_said(tmp_path: Path) -> None:
-    load = Load.model_validate(
-        {"arrivals": "trace", "trace": {"file": trace_of(tmp_path, HEAD + FIRST), "start": "1h"}}
-    )
+    load = {"arrivals": "trace", "trace": {"file": trace_of(tmp_path, HEAD + FIRST), "start": "1h"}}
     with pytest.raises(InvalidDocument, match="nothing is after start"):
-        read_sources(load, tmp_path)
+        read_sources(told(load, tmp_path))

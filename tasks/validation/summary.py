@@ -1,0 +1,53 @@
+"""A load report in lines for a log and rows for a table."""
+
+from __future__ import annotations
+
+from tasks.records.objectives import LATENCIES
+from tasks.records.progress import Reporter
+from tasks.records.results import Distribution, LoadReport
+from tasks.validation.judge import describe, describe_failures, describe_value
+
+
+def tell(report: LoadReport, reporter: Reporter) -> None:
+    """Say the verdict and what decided it, a line each."""
+    reporter.say(f"{report.verdict}: {report.reasons[0]}")
+    for result in report.objectives:
+        reporter.say(f"{'holds ' if result.holds else 'BROKEN'} {describe(result)}")
+    for line in describe_failures(report):
+        reporter.say(f"failed: {line}")
+    if report.comparison:
+        reporter.say(report.comparison.why)
+    if report.cut_to_context:
+        reporter.say(f"{report.cut_to_context} requests were cut to what the model can take")
+
+
+def table(report: LoadReport) -> list[dict[str, str]]:
+    """Rows for a table artifact: objectives first, then what was measured."""
+    rows = [
+        _row(f"objective {result.name}", describe_value(result), "holds" if result.holds else "BROKEN")
+        for result in report.objectives
+    ]
+    rows += [_row(f"{name} (ms)", _percentiles(report.latency(name))) for name in LATENCIES]
+    rows.append(_row("send lateness (ms)", _percentiles(report.send_lateness)))
+    rows.append(_row("requests", f"{report.succeeded} of {report.requests} succeeded"))
+    rows += [_row("failed", line) for line in describe_failures(report)]
+    rows.append(_row("rate", _rate(report)))
+    rows.append(_row("output tokens", f"{report.output_tokens_per_second:.0f}/s"))
+    if report.goodput is not None:
+        rows.append(_row("goodput", f"{report.goodput:.1%}"))
+    return rows
+
+
+def _row(what: str, value: str, verdict: str = "") -> dict[str, str]:
+    return {"what": what, "value": value, "": verdict}
+
+
+def _rate(report: LoadReport) -> str:
+    offered = f" of {report.offered_rate:g}/s" if report.offered_rate is not None else ""
+    return f"{report.achieved_rate:.1f}/s{offered}"
+
+
+def _percentiles(found: Distribution) -> str:
+    if found.p50 is None or found.p95 is None or found.p99 is None:
+        return "none"
+    return f"p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}"
