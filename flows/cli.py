@@ -42,10 +42,10 @@ def deploy(model: str, environment: str, revision: str | None, may_destroy: tupl
 
     def run() -> None:
         from flows.deploy import deploy as flow
-        from flows.timeline import rows_of
+        from flows.run.timeline import lines_of
 
         state = flow(model, environment, revision=revision, may_destroy=list(may_destroy), return_state=True)
-        for line in rows_of(UUID(str(state.state_details.flow_run_id))):
+        for line in lines_of(UUID(str(state.state_details.flow_run_id))):
             click.echo(f"  {line}")
         record: Any = state.result()
         click.echo("\n".join(verdict(record.report)))

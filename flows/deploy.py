@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flows.choices import EnvironmentName, ModelName, read_choice
-from flows.graph import runbook
-from flows.stages import take_through
+from flows.run.choices import EnvironmentName, ModelName, read_choice
+from flows.run.runbook import runbook
+from flows.run.stages import take_through
 from tasks.records.errors import InputError
 from tasks.releases.records import ReleaseRecord
 from tasks.staging.task import inspect_model

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flows.choices import EnvironmentName
-from flows.graph import runbook
+from flows.run.choices import EnvironmentName
+from flows.run.runbook import runbook
 from tasks.infra.task import find_drift
 from tasks.records.catalogue import load_environment
 from tasks.task import show_table

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.choices import read_choice
+from flows.run.choices import read_choice
 from tasks.infra.task import read_infrastructure
 from tasks.records.results import Endpoint
 from tasks.releases.task import serving_release

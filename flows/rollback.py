@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flows.choices import EnvironmentName, ModelName, read_choice
-from flows.graph import runbook
-from flows.turn import turn
+from flows.run.choices import EnvironmentName, ModelName, read_choice
+from flows.run.runbook import runbook
+from flows.run.turn import turn
 from tasks.infra.task import gpu_nodes, read_infrastructure, read_remains
 from tasks.records.environment import Environment
 from tasks.records.model import Model

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flows.choices import EnvironmentName, ModelName, read_choice
-from flows.graph import runbook
-from flows.turn import turn
+from flows.run.choices import EnvironmentName, ModelName, read_choice
+from flows.run.runbook import runbook
+from flows.run.turn import turn
 from tasks.idle.task import judge_idle, replicas_to_zero
 from tasks.infra.task import no_gpu_nodes, read_infrastructure
 from tasks.records.results import IdleDecision

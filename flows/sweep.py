@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flows.choices import EnvironmentName, ModelName, read_choice
-from flows.graph import runbook
-from flows.turn import turn
+from flows.run.choices import EnvironmentName, ModelName, read_choice
+from flows.run.runbook import runbook
+from flows.run.turn import turn
 from tasks.infra.task import read_infrastructure
 from tasks.records.results import Sweep
 from tasks.releases.task import keep_page, keep_sweep, serving_release
@@ -36,9 +36,9 @@ def sweep(
         site = read_infrastructure(choice.environment)
         record = serving_release(site, choice.model)
         replicas = ready_replicas(site, choice.model)
-        tried = find_knee(site, choice.model, record.endpoint, replicas, minutes * 60, step_seconds)
+        tried = find_knee(site, choice.model, record, replicas, minutes * 60, step_seconds)
         found = read_knee(site, choice.model, tried, ready_replicas(site, choice.model))
         keep_sweep(site, choice.model, record, found)
-        page = draw_page(choice.model, record.release, record.report, (record.release.id, found))
+        page = draw_page(choice.model, record, record.report, (record.release.id, found))
         keep_page(site, choice.model, record, page, "sweep")
         return found

@@ -7,9 +7,9 @@ from typing import Literal
 from prefect import get_run_logger
 from pydantic import Field
 
-from flows.choices import EnvironmentName
-from flows.graph import runbook
-from flows.turn import turn
+from flows.run.choices import EnvironmentName
+from flows.run.runbook import runbook
+from flows.run.turn import turn
 from tasks.addons.task import read_addons, uninstall_addons
 from tasks.cache.task import remove_claims
 from tasks.infra.task import (

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flows.choices import EnvironmentName, ModelName, read_choice
-from flows.graph import runbook
-from flows.turn import turn
+from flows.run.choices import EnvironmentName, ModelName, read_choice
+from flows.run.runbook import runbook
+from flows.run.turn import turn
 from tasks.idle.task import replicas_from_zero
 from tasks.infra.task import gpu_nodes, read_infrastructure
 from tasks.rollout.task import confirm

@@ -10,7 +10,8 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.records.catalogue import project_root
 from tasks.records.errors import ValidationFailed
 from tasks.records.model import Load, Model
-from tasks.records.results import Endpoint, LoadPage, LoadReport, Release, Sweep
+from tasks.records.results import Endpoint, LoadPage, LoadReport, Sweep
+from tasks.releases.records import ReleaseRecord
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, show_table
 from tasks.validation.compare import compare, with_comparison
@@ -35,44 +36,43 @@ def check_sweepable(model: Model) -> None:
 
 @task(task_run_name="load validation of {model.name}", **SETTINGS)
 def validate(
-    site: Site,
-    model: Model,
-    endpoint: Endpoint,
-    before: tuple[str, LoadReport] | None = None,
+    site: Site, model: Model, release: ReleaseRecord, before: tuple[str, LoadReport] | None = None
 ) -> LoadReport:
-    """The model's load against the endpoint, through the gateway, as a report with a verdict.
+    """Run the model's load against the release, through the gateway; the report has a verdict.
 
-    `before` is the release proven last and its report, which this one must not be worse than.
+    `before`: the release proven last and its report, which this one must not be worse than.
     """
+    endpoint = release.endpoint
     key = api_key(site.cluster(), endpoint)
     reporter = RunReporter("validation")
     measured = prove(model, endpoint, key, reporter, root=project_root())
-    release, last = before or (None, None)
-    comparison = compare(measured, last, model.objectives.regression, release)
+    before_id, last = before or (None, None)
+    comparison = compare(measured, last, model.objectives.regression, before_id)
     report = with_comparison(measured, comparison)
     tell(report, reporter)
     show_table(f"load-report-{model.name}", table(report), f"{report.verdict}: {model.name} on {site.name}")
     return report
 
 
-@task(task_run_name="page of {release.model}", **SETTINGS)
+@task(task_run_name="page of {model.name}", **SETTINGS)
 def draw_page(
-    model: Model, release: Release, report: LoadReport | None, swept: tuple[str, Sweep] | None
+    model: Model, release: ReleaseRecord, report: LoadReport | None, swept: tuple[str, Sweep] | None
 ) -> LoadPage:
     """What was measured as one self-contained page, and as JSON. `swept`: the release a sweep was made on, and its outcome."""
-    return page(release, model.objectives, report, swept)
+    return page(release.release, model.objectives, report, swept)
 
 
 @task(task_run_name="knee of {model.name}", **SETTINGS)
 def find_knee(
     site: Site,
     model: Model,
-    endpoint: Endpoint,
+    release: ReleaseRecord,
     replicas: int,
     budget: float,
     step_seconds: float,
 ) -> Sweep:
     """Rates tried one after another against what serves, through the gateway. Changes nothing."""
+    endpoint = release.endpoint
     key = api_key(site.cluster(), endpoint)
 
     def measure(load: Load) -> LoadReport:

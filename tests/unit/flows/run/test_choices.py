@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from flows.choices import EnvironmentName, ModelName, read_choice
+from flows.run.choices import EnvironmentName, ModelName, read_choice
 from tasks.records.catalogue import names
 from tasks.records.environment import Environment
 from tasks.records.errors import UnknownName

@@ -11,7 +11,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
@@ -24,6 +24,7 @@ from prefect.client.schemas.objects import StateType
 from prefect.runtime import flow_run
 from prefect.states import Crashed
 
+from flows.run.timeline import ASKED_LABEL, WAITED_LABEL
 from tasks.records.environment import Environment
 from tasks.records.errors import StateLocked
 from tasks.records.owner import is_alive, this_run
@@ -39,12 +40,13 @@ def turn(environment: Environment, patience: float = PATIENCE_SECONDS) -> Iterat
     name = f"slipway-{environment.cluster.name}"
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(name, 1)
-        lease = _acquire(client, name, patience)
+        asked = time.time()
+        lease, waited = _acquire(client, name, patience)
         stop = threading.Event()
         renewing = threading.Thread(target=_renew, args=(lease, stop), daemon=True)
         renewing.start()
         try:
-            _label(client, lease)
+            _label(client, lease, {ASKED_LABEL: asked, WAITED_LABEL: waited})
             yield
         finally:
             stop.set()
@@ -52,21 +54,23 @@ def turn(environment: Environment, patience: float = PATIENCE_SECONDS) -> Iterat
             client.release_concurrency_slots_with_lease(lease)
 
 
-def _acquire(client: SyncPrefectClient, name: str, patience: float) -> UUID:
-    give_up, told = time.monotonic() + patience, False
+def _acquire(client: SyncPrefectClient, name: str, patience: float) -> tuple[UUID, float]:
+    """The lease, and the seconds it was waited for; 0 where nobody held it."""
+    began, refused, told = time.monotonic(), False, False
     while True:
         try:
             answer = client.increment_concurrency_slots_with_lease([name], 1, "concurrency", LEASE_SECONDS)
-            return UUID(answer.json()["lease_id"])
-        except httpx.HTTPStatusError as refused:
-            if refused.response.status_code != httpx.codes.LOCKED:
+            return UUID(answer.json()["lease_id"]), time.monotonic() - began if refused else 0.0
+        except httpx.HTTPStatusError as error:
+            if error.response.status_code != httpx.codes.LOCKED:
                 raise
+        refused = True
         if free_the_dead(client):
             continue
         if not told:
             get_run_logger().info("another run works on this cluster: waiting for my turn")
             told = True
-        if time.monotonic() >= give_up:
+        if time.monotonic() >= began + patience:
             raise StateLocked(
                 f"another run held {name} for {patience:.0f} s",
                 next_command="prefect flow-run ls --state Running",
@@ -96,7 +100,7 @@ def free_the_dead(client: SyncPrefectClient) -> int:
     return freed
 
 
-def _label(client: SyncPrefectClient, lease: UUID) -> None:
+def _label(client: SyncPrefectClient, lease: UUID, waiting: Mapping[str, float]) -> None:
     run_id = flow_run.get_id()
     if run_id:
         me = this_run(time.time())
@@ -108,6 +112,7 @@ def _label(client: SyncPrefectClient, lease: UUID) -> None:
                 "slipway.boot": me.boot,
                 "slipway.pid": os.getpid(),
                 "slipway.began": me.pid_began,
+                **waiting,
             },
         )
 

@@ -1,0 +1,1 @@
+"""What the runbooks share: choices, turn, graph of tasks, stages, timeline."""

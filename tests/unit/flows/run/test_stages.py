@@ -1,0 +1,200 @@
+"""The graph that deploy and promote share: who waits for whom, and what happens when a stage fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flows.run import stages
+from flows.run.graph import Graph
+from flows.run.stages import take_through
+from tasks.addons.task import read_addons
+from tasks.records.errors import ClusterError, RolloutFailed, SlipwayError, ValidationFailed
+from tasks.records.stop import STOP
+from tests.support.builders import a_model, an_environment, an_inspection
+from tests.support.reports import a_run
+from tests.support.stage import BEFORE, RECORD, SITE, STAGED, Stage
+
+FAILED = a_run(3).model_copy(update={"verdict": "FAIL", "reasons": ("ttft p95 is 900 ms", "bound 500 ms")})
+
+
+def take(**over: Any) -> Any:
+    return take_through(a_model(), an_environment(), an_inspection(), **over)
+
+
+def test_warming_waits_for_the_weights_the_nodes_the_namespace_and_its_two_add_ons(stage: Stage) -> None:
+    take()
+    assert stage.recorded.edges["warm_cache"] == {
+        "apply_cluster",
+        "stage_model",
+        "needed_commits",
+        "prepare_namespace",
+        "gpu_nodes",
+        "add-on aws-ebs-csi-driver",
+        "add-on snapshot-controller",
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "waits_for"),
+    [
+        ("apply_storage", set()),
+        ("apply_cluster", {"apply_storage"}),
+        ("stage_model", {"apply_storage"}),  # not for the cluster: both take minutes
+        ("gpu_nodes", {"apply_cluster"}),
+        ("prepare_namespace", {"apply_cluster"}),
+        ("needed_commits", {"apply_cluster"}),
+        ("validate", {"roll_out", "last_proven"}),
+        ("draw_page", {"roll_out", "validate", "last_swept"}),
+        ("keep_page", {"roll_out", "draw_page"}),
+        ("mark_proven", {"roll_out", "validate", "keep_page"}),
+        ("end_fast_restores", {"warm_cache", "mark_proven"}),
+    ],
+)
+def test_a_task_waits_for_what_it_needs_and_nothing_else(
+    stage: Stage, task: str, waits_for: set[str]
+) -> None:
+    take()
+    assert stage.recorded.edges[task] == waits_for
+
+
+def test_an_add_on_waits_for_the_nodes_and_for_the_add_ons_it_needs(stage: Stage) -> None:
+    take()
+    for addon in read_addons():
+        expected = {"apply_cluster", "gpu_nodes", *(f"add-on {need}" for need in addon.needs)}
+        assert stage.recorded.edges[f"add-on {addon.name}"] == expected
+
+
+def test_nothing_moves_what_serves_before_all_that_can_be_prepared_is(stage: Stage) -> None:
+    take()
+    prepared = {
+        "apply_storage",
+        "apply_cluster",
+        "stage_model",
+        "gpu_nodes",
+        "prepare_namespace",
+        "warm_cache",
+    }
+    assert prepared | {f"add-on {addon.name}" for addon in read_addons()} <= stage.recorded.before("roll_out")
+
+
+def test_what_was_proven_last_is_read_before_the_rollout_overwrites_it(stage: Stage) -> None:
+    take()
+    called = stage.recorded.called
+    assert called.index("last_proven") < called.index("roll_out") > called.index("last_swept")
+    assert stage.recorded.arguments["validate"][-1] == BEFORE
+
+
+def test_preflight_comes_before_everything(stage: Stage) -> None:
+    stage.does(stages, "check_feasible", SlipwayError("too big"))
+    with pytest.raises(SlipwayError, match="too big"):
+        take()
+    assert stage.recorded.called == ["check_feasible"]
+
+
+def test_a_proven_release_is_what_comes_back(stage: Stage) -> None:
+    assert take() == RECORD
+    assert "undo" not in stage.recorded.called
+    assert stage.running_at["end of the turn"] == []
+
+
+def test_what_is_promoted_is_copied_and_the_hub_is_not_asked(stage: Stage) -> None:
+    take(proven=STAGED)
+    assert stage.recorded.arguments["copy_model"][-1] == STAGED
+    assert "stage_model" not in stage.recorded.called
+    assert "copy_model" in stage.recorded.edges["warm_cache"]
+
+
+def test_both_terraform_roots_are_told_what_may_be_destroyed(stage: Stage) -> None:
+    take(may_destroy=["aws_s3_bucket.models"])
+    for task in ("apply_storage", "apply_cluster"):
+        assert stage.recorded.arguments[task][-1] == ["aws_s3_bucket.models"]
+
+
+@pytest.mark.parametrize(
+    "failing", ["apply_storage", "apply_cluster", "stage_model", "gpu_nodes", "install_addon", "warm_cache"]
+)
+def test_a_stage_that_fails_before_the_rollout_leaves_nothing_running_and_undoes_nothing(
+    stage: Stage, failing: str
+) -> None:
+    stage.fails(failing, ClusterError("it broke"))
+    with pytest.raises(ClusterError, match="it broke"):
+        take()
+    assert stage.running_at["end of the turn"] == []
+    assert not {"roll_out", "undo"} & {*stage.recorded.called}
+
+
+def test_the_cause_is_told_and_not_what_never_ran_for_it(stage: Stage) -> None:
+    stage.fails("apply_storage", ClusterError("no bucket"))
+    with pytest.raises(ClusterError, match="no bucket"):
+        take()
+    assert "warm_cache" not in stage.recorded.called
+
+
+@pytest.mark.parametrize("failing", ["roll_out", "validate", "draw_page", "keep_page"])
+def test_a_failure_from_the_rollout_on_is_undone_once_nothing_runs_any_more(
+    stage: Stage, failing: str
+) -> None:
+    stage.fails(failing, RolloutFailed("it broke"))
+    with pytest.raises(RolloutFailed, match="it broke"):
+        take()
+    assert stage.recorded.called[-1] == "undo"
+    assert stage.recorded.arguments["undo"] == (SITE, a_model())
+    assert stage.running_at["undo"] == []
+    assert "mark_proven" not in stage.recorded.called
+
+
+def test_ctrl_c_in_the_load_is_undone_with_waits_possible_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def interrupted(graph: Any) -> None:
+        if "validate" in stage.recorded.edges and not seen:
+            seen.append("interrupt")
+            STOP.set()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Graph, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        take()
+    assert stage.recorded.called[-1] == "undo"
+    assert stage.running_at["undo"] == []
+    assert not STOP.is_set()
+
+
+@pytest.mark.parametrize("verdict", ["FAIL", "INCONCLUSIVE"])
+def test_a_release_that_is_not_proven_is_undone_its_report_and_page_kept(stage: Stage, verdict: str) -> None:
+    report = FAILED.model_copy(update={"verdict": verdict})
+    stage.does(stages, "validate", report)
+    with pytest.raises(ValidationFailed, match=f"llama: {verdict}: ttft p95 is 900 ms") as failure:
+        take()
+    assert stage.recorded.called[-3:] == ["keep_page", "keep_evidence", "undo"]
+    assert stage.recorded.arguments["keep_evidence"][-1] == report
+    assert failure.value.evidence == ("bound 500 ms",)
+
+
+def test_an_undo_that_fails_tells_both(stage: Stage) -> None:
+    stage.does(stages, "validate", FAILED)
+    stage.does(
+        stages,
+        "undo",
+        RolloutFailed("no GPU is free", evidence=["pod x Pending"], next_command="kubectl get pods"),
+    )
+    with pytest.raises(RolloutFailed) as failure:
+        take()
+    assert failure.value.cause == (
+        "load validation of llama: FAIL: ttft p95 is 900 ms; and what served before could not be put back: "
+        "no GPU is free"
+    )
+    assert failure.value.evidence == ("bound 500 ms", "pod x Pending")
+    assert failure.value.next_command == "kubectl get pods"
+
+
+def test_a_ledger_that_cannot_be_written_does_not_undo_what_was_proven(stage: Stage) -> None:
+    """The next run finds the rollout unfinished and proves it again."""
+    stage.fails("mark_proven", ClusterError("S3 does not answer"))
+    with pytest.raises(ClusterError, match="S3 does not answer"):
+        take()
+    assert "undo" not in stage.recorded.called
