@@ -87,15 +87,15 @@ def apply_cluster(environment: Environment, storage: StorageOutputs, may_destroy
 
 
 @task(task_run_name="GPU nodes of {site.name}", **SETTINGS)
-def gpu_nodes(site: Site, at_least: int = 1) -> list[str]:
-    """At least so many GPU nodes, Ready; their names."""
+def gpu_nodes(site: Site) -> list[str]:
+    """`cluster.gpu.desired` GPU nodes, at least one, Ready; their names."""
     return nodes.scale_up(
         site.infrastructure,
         site.environment,
         site.aws(),
         site.cluster(),
         RunReporter("gpu nodes"),
-        at_least=at_least,
+        at_least=max(1, site.environment.cluster.gpu.desired),
     )
 
 

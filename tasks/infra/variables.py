@@ -43,7 +43,8 @@ def cluster_variables(environment: Environment, storage: StorageOutputs) -> dict
         "gpu_instance_types": [gpu.instance_type],
         "gpu_capacity_type": gpu.capacity_type,
         "gpu_min_size": gpu.min,
-        "gpu_desired_size": gpu.desired,
+        # the group is made with its smallest size: asking for nodes is scale_up's, which tells missing capacity at once
+        "gpu_desired_size": gpu.min,
         "gpu_max_size": gpu.max,
         "gpu_volume_gib": gpu.volume_gib,
         "gpu_label": {"key": gpu.label_key, "value": gpu.label_value},

@@ -46,7 +46,7 @@ class GpuNodes(Record):
     capacity_type: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
     min: int = Field(0, ge=0)
     max: int = Field(2, ge=1)
-    desired: int = Field(1, ge=0, description="at creation; afterwards deploy, scale-down and wake own it")
+    desired: int = Field(1, ge=0, description="nodes that deploy and wake ask for at least")
     label_key: str = "workload"
     label_value: str = "inference-gpu"
     taint: Taint = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
@@ -73,7 +73,12 @@ PrincipalArn = Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:(user|role)
 
 class Cluster(Record):
     name: str = Field(pattern=r"^[a-z][-a-z0-9]{1,30}[a-z0-9]$")
-    kubernetes_version: str = Field("1.33", pattern=r"^1\.\d\d$")
+    kubernetes_version: str = Field(
+        "1.35",
+        pattern=r"^1\.\d\d$",
+        description="in standard support until 2027-03-27 (endoflife.date/amazon-eks, 2026-11); extended support costs 0.60 "
+        "instead of 0.10 USD an hour",
+    )
     vpc_cidr: str = Field("10.0.0.0/16", pattern=r"^\d+\.\d+\.\d+\.\d+/(1[6-9]|20)$")
     nat: Literal["single", "per_zone"] = "single"
     interface_endpoints: bool = Field(

@@ -7,7 +7,7 @@ locals {
 
   # After nodes: they are Deployments, or wait for a node, and EKS calls them degraded until one is there.
   # The snapshot-controller brings the VolumeSnapshot kinds: replicas beyond the first start on a clone of the cache.
-  addons_after_nodes = toset(["coredns", "kube-proxy", "aws-ebs-csi-driver", "snapshot-controller"])
+  addons_after_nodes = toset(["coredns", "kube-proxy", "snapshot-controller"])
 }
 
 resource "aws_eks_addon" "before_nodes" {
@@ -37,4 +37,20 @@ resource "aws_eks_addon" "after_nodes" {
     aws_eks_pod_identity_association.system,
     aws_eks_node_group.system,
   ]
+}
+
+# After the snapshot-controller: the driver's snapshotter needs the VolumeSnapshot kinds that it brings.
+resource "aws_eks_addon" "ebs_csi" {
+  cluster_name                = aws_eks_cluster.this.name
+  addon_name                  = "aws-ebs-csi-driver"
+  addon_version               = lookup(var.addon_versions, "aws-ebs-csi-driver", null)
+  resolve_conflicts_on_create = "OVERWRITE"
+  resolve_conflicts_on_update = "OVERWRITE"
+
+  depends_on = [aws_eks_addon.after_nodes]
+}
+
+moved {
+  from = aws_eks_addon.after_nodes["aws-ebs-csi-driver"]
+  to   = aws_eks_addon.ebs_csi
 }

@@ -1,5 +1,7 @@
+# EKS takes no subnet in these for a control plane: docs.aws.amazon.com/eks/latest/userguide/network-reqs.html, 2026-08
 data "aws_availability_zones" "available" {
-  state = "available"
+  exclude_zone_ids = ["use1-az3", "usw1-az2", "cac1-az3"]
+  state            = "available"
 
   # local and wavelength zones have no EKS control plane
   filter {

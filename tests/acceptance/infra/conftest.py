@@ -44,7 +44,7 @@ def applied(infra_aws: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Appli
     storage.apply()
     made = storage.outputs()
     variables = COMMON | {
-        "kubernetes_version": "1.33",
+        "kubernetes_version": "1.35",
         "admin_principal_arns": [ADMIN],
         "interface_endpoints": True,
         "nat_gateways": "per_zone",

@@ -101,7 +101,7 @@ def test_the_outputs_of_cluster_are_those_the_product_reads(
     assert outputs["cluster_name"] == "slipway-test"
     assert outputs["cluster_endpoint"] == described["endpoint"]
     assert outputs["cluster_ca"] == described["certificateAuthority"]["data"]
-    assert outputs["cluster_version"] == "1.33"
+    assert outputs["cluster_version"] == "1.35"
     assert (outputs["gpu_node_group"], outputs["system_node_group"]) == ("gpu", "system")
     assert (len(outputs["private_subnet_ids"]), outputs["zones"]) == (2, ["us-east-1a", "us-east-1b"])
     assert outputs["serving_role_arn"].endswith(":role/slipway-test-serving")

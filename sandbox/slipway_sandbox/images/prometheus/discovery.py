@@ -241,6 +241,9 @@ def _target(pool: str, endpoint: Object, meta: dict[str, str], spec: Object, fas
     query = "&".join(f"{k}={v}" for k, values in (endpoint.get("params") or {}).items() for v in values)
     interval = duration_seconds(endpoint.get("interval") or spec.get("scrapeInterval") or DEFAULT_INTERVAL)
     timeout = duration_seconds(endpoint.get("scrapeTimeout") or spec.get("scrapeTimeout") or "10s")
+    if endpoint.get("scrapeTimeout") and timeout > interval:
+        # the operator skips the whole monitor (prometheus-operator v0.93.0, pkg/prometheus/promcfg.go:977)
+        return None
     labels.setdefault("instance", labels["__address__"])
     rules: Sequence[Mapping[str, Any]] = endpoint.get("metricRelabelings") or []
     interval = max(interval, fastest)

@@ -53,11 +53,11 @@ def _partition(session: Session, _config: State) -> State:
 def _zones(session: Session, config: State) -> State:
     filters = [{"Name": f["name"], "Values": list(f["values"])} for f in config.get("filter") or []]
     zones = session.client("ec2").describe_availability_zones(Filters=filters)["AvailabilityZones"]
-    excluded = set(config.get("exclude_names") or [])
+    excluded = {*(config.get("exclude_names") or []), *(config.get("exclude_zone_ids") or [])}
     wanted = [
         zone
         for zone in sorted(zones, key=lambda zone: str(zone["ZoneName"]))
-        if config.get("state") in (None, zone["State"]) and zone["ZoneName"] not in excluded
+        if config.get("state") in (None, zone["State"]) and not {zone["ZoneName"], zone["ZoneId"]} & excluded
     ]
     return {
         "id": session.region,
@@ -145,6 +145,7 @@ DATA_SOURCES = {
             "state": optional(STRING),
             "all_availability_zones": optional(BOOL),
             "exclude_names": optional(STRINGS),
+            "exclude_zone_ids": optional(STRINGS),
             "names": computed(STRING_LIST),
             "zone_ids": computed(STRING_LIST),
         },
