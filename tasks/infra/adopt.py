@@ -13,6 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
+from tasks.infra.ownership import check_adoptable
 from tasks.infra.plan import Change
 from tasks.records.errors import CloudError
 from tasks.records.names import ENVIRONMENT_TAG
@@ -67,7 +68,9 @@ def _find(change: Change, aws: Aws) -> str | None:
         return None
     with aws_errors(f"looking whether {change.address} exists already"):
         try:
-            return finder(aws, change.planned)
+            identity = finder(aws, change.planned)
+            if identity:
+                check_adoptable(change.type, aws, change.planned, identity)
         except KeyError:
             # a name known only once something before it is adopted: the next round asks
             return None
@@ -75,6 +78,7 @@ def _find(change: Change, aws: Aws) -> str | None:
             if error_code(error) not in _ABSENT:
                 raise
             return None
+    return identity
 
 
 def import_blocks(found: Mapping[str, str]) -> str:
@@ -140,6 +144,7 @@ def _secret(aws: Aws, planned: Planned) -> str | None:
     found = secrets.describe_secret(SecretId=planned["name"])
     # its name is taken until the recovery window ends: restore it instead
     if found.get("DeletedDate"):
+        check_adoptable("aws_secretsmanager_secret", aws, planned, str(found["ARN"]))
         secrets.restore_secret(SecretId=found["ARN"])
     return str(found["ARN"])
 

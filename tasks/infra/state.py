@@ -8,6 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
+from tasks.infra.ownership import check_bucket_is_ours
 from tasks.records.environment import Environment
 from tasks.records.errors import AccessDenied, ToolFailed
 from tasks.records.names import ENVIRONMENT_TAG
@@ -16,8 +17,12 @@ from tasks.records.progress import Reporter
 STATE_VERSION = 4
 
 
+def state_prefix(environment: Environment) -> str:
+    return f"slipway/{environment.name}/"
+
+
 def state_key(environment: Environment, stack: str) -> str:
-    return f"slipway/{environment.name}/{stack}.tfstate"
+    return f"{state_prefix(environment)}{stack}.tfstate"
 
 
 def backend(environment: Environment, stack: str) -> dict[str, str]:
@@ -31,11 +36,15 @@ def backend(environment: Environment, stack: str) -> dict[str, str]:
 
 
 def ensure_state_bucket(environment: Environment, aws: Aws, reporter: Reporter) -> None:
-    """Create the state bucket, versioned, encrypted and private. All settings are written each time, so a run that
-    died in between is completed. Raises AccessDenied where the name belongs to somebody else."""
+    """Make the state bucket versioned, encrypted and private; complete one that was left half-made.
+
+    Raises NotOurs for a bucket that does not carry this environment's tag, AccessDenied for another account's.
+    """
     s3, bucket = aws.client("s3"), environment.storage.state_bucket
     with aws_errors(f"making the state bucket {bucket}"):
-        if not _exists(s3, bucket):
+        if _exists(s3, bucket):
+            check_bucket_is_ours(s3, bucket, environment.name, "storage.state_bucket")
+        else:
             reporter.say(f"making the state bucket {bucket}")
             place: dict[str, Any] = (
                 {}
@@ -43,15 +52,7 @@ def ensure_state_bucket(environment: Environment, aws: Aws, reporter: Reporter) 
                 else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
             )
             s3.create_bucket(Bucket=bucket, **place)
-        s3.put_public_access_block(
-            Bucket=bucket,
-            PublicAccessBlockConfiguration={
-                "BlockPublicAcls": True,
-                "IgnorePublicAcls": True,
-                "BlockPublicPolicy": True,
-                "RestrictPublicBuckets": True,
-            },
-        )
+        # first: a run that is killed after it leaves a bucket that the next one knows
         s3.put_bucket_tagging(
             Bucket=bucket,
             Tagging={
@@ -59,6 +60,15 @@ def ensure_state_bucket(environment: Environment, aws: Aws, reporter: Reporter) 
                     {"Key": "Project", "Value": "slipway"},
                     {"Key": ENVIRONMENT_TAG, "Value": environment.name},
                 ]
+            },
+        )
+        s3.put_public_access_block(
+            Bucket=bucket,
+            PublicAccessBlockConfiguration={
+                "BlockPublicAcls": True,
+                "IgnorePublicAcls": True,
+                "BlockPublicPolicy": True,
+                "RestrictPublicBuckets": True,
             },
         )
         s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -114,13 +124,28 @@ def _exists(s3: Any, bucket: str) -> bool:
     return True
 
 
-def remove_state_bucket(environment: Environment, aws: Aws) -> None:
-    """Delete every version of every object, then the bucket."""
+def remove_state_bucket(environment: Environment, aws: Aws, reporter: Reporter) -> bool:
+    """Delete every version of this environment's states, then the bucket; False where it holds what is not ours.
+
+    Raises NotOurs for a bucket that does not carry this environment's tag.
+    """
     s3, bucket = aws.client("s3"), environment.storage.state_bucket
     with aws_errors(f"removing the state bucket {bucket}"):
-        for page in s3.get_paginator("list_object_versions").paginate(Bucket=bucket):
-            entries = [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]
-            keys = [{"Key": entry["Key"], "VersionId": entry["VersionId"]} for entry in entries]
+        check_bucket_is_ours(s3, bucket, environment.name, "storage.state_bucket")
+        pages = s3.get_paginator("list_object_versions")
+        for page in pages.paginate(Bucket=bucket, Prefix=state_prefix(environment)):
+            keys = [{"Key": each["Key"], "VersionId": each["VersionId"]} for each in _versions(page)]
             if keys:
                 s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
+        others = [each["Key"] for each in _versions(s3.list_object_versions(Bucket=bucket, MaxKeys=1))]
+        if others:
+            reporter.say(
+                f"the state bucket {bucket} stays: it holds {others[0]}, which is not this environment's"
+            )
+            return False
         s3.delete_bucket(Bucket=bucket)
+    return True
+
+
+def _versions(page: dict[str, Any]) -> list[dict[str, Any]]:
+    return [*page.get("Versions", ()), *page.get("DeleteMarkers", ())]

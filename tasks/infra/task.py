@@ -203,6 +203,7 @@ def destroy_storage(environment: Environment) -> list[str]:
     """Model bucket, key and secret, then the state bucket. The addresses left, which should be none."""
     left = storage_stack(environment).destroy(lambda plan: _show("storage", environment, plan))
     if not left:
-        remove_state_bucket(environment, aws_of(environment))
-        RunReporter("teardown").say(f"removed the state bucket {environment.storage.state_bucket}")
+        reporter = RunReporter("teardown")
+        if remove_state_bucket(environment, aws_of(environment), reporter):
+            reporter.say(f"removed the state bucket {environment.storage.state_bucket}")
     return left

@@ -15,6 +15,7 @@ SlipwayError                     cause, evidence lines, the next command
 │   └── CloudUnavailable         AWS cannot be reached
 ├── ClusterError                 the Kubernetes API refused or cannot be reached
 ├── PlanRefused                  a terraform plan would destroy what holds data
+├── NotOurs                      what exists under this name was not made by this environment; nothing was touched
 ├── StateLocked                  another run holds the terraform state
 ├── AddonNotReady                an add-on is installed but does not bring what it must
 ├── HubError                     the hub refused
@@ -71,6 +72,10 @@ def _rebuild(
 
 class InputError(SlipwayError):
     exit_code = 2
+
+
+class NotOurs(SlipwayError):
+    exit_code = 3
 
 
 class UnknownName(InputError):

@@ -11,6 +11,7 @@ import pytest
 from tasks.cloud.aws import Aws
 from tasks.infra.adopt import FINDERS, imports
 from tasks.infra.plan import Change
+from tasks.records.errors import NotOurs
 
 TRUST = json.dumps({"Version": "2012-10-17", "Statement": []})
 READ = json.dumps(
@@ -215,3 +216,67 @@ def test_eks_pieces_are_found_under_the_ids_terraform_imports(stage_aws: Aws, na
     ]
     for kind, planned, written in expected:
         assert adopt(stage_aws, kind, planned) == written, kind
+
+
+def made_by_others(aws: Aws, kind: str, name: str) -> dict[str, Any]:
+    """A resource of a planned name with other tags; what the plan says of it."""
+    owner = [{"Key": "Owner", "Value": "others"}]
+    if kind == "aws_s3_bucket":
+        aws.client("s3").create_bucket(Bucket=name)
+        aws.client("s3").put_bucket_tagging(Bucket=name, Tagging={"TagSet": owner})
+        return {"bucket": name}
+    if kind == "aws_iam_role":
+        aws.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument=TRUST, Tags=owner)
+    if kind == "aws_cloudwatch_log_group":
+        aws.client("logs").create_log_group(logGroupName=name, tags={"Owner": "others"})
+    if kind == "aws_kms_key":
+        aws.client("kms").create_key(Description=name, Tags=[{"TagKey": "Owner", "TagValue": "others"}])
+        return {"description": name}
+    if kind == "aws_secretsmanager_secret":
+        secrets = aws.client("secretsmanager")
+        secrets.create_secret(Name=name, SecretString="x", Tags=owner)
+        secrets.delete_secret(SecretId=name, RecoveryWindowInDays=7)
+    if kind == "aws_launch_template":
+        aws.client("ec2").create_launch_template(
+            LaunchTemplateName=name,
+            LaunchTemplateData={"InstanceType": "t3.micro"},
+            TagSpecifications=[{"ResourceType": "launch-template", "Tags": owner}],
+        )
+    return {"name": name}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "aws_s3_bucket",
+        "aws_iam_role",
+        "aws_cloudwatch_log_group",
+        "aws_kms_key",
+        "aws_secretsmanager_secret",
+        "aws_launch_template",
+    ],
+)
+def test_what_others_made_under_a_planned_name_is_refused(stage_aws: Aws, kind: str, name: str) -> None:
+    planned = made_by_others(stage_aws, kind, name)
+    with pytest.raises(NotOurs) as refused:
+        adopt(stage_aws, kind, planned | {"tags_all": {"slipway:environment": "staging"}})
+    assert refused.value.evidence == ("Owner=others",)
+    assert "environments/staging.yaml" in str(refused.value.next_command)
+    if kind == "aws_secretsmanager_secret":
+        assert "DeletedDate" in stage_aws.client("secretsmanager").describe_secret(SecretId=name)
+
+
+def test_what_this_environment_made_is_adopted(stage_aws: Aws, name: str) -> None:
+    mark = {"slipway:environment": "staging"}
+    iam = stage_aws.client("iam")
+    iam.create_role(
+        RoleName=name, AssumeRolePolicyDocument=TRUST, Tags=[{"Key": k, "Value": v} for k, v in mark.items()]
+    )
+    assert adopt(stage_aws, "aws_iam_role", {"name": name, "tags_all": mark}) == name
+
+
+def test_the_log_group_that_eks_makes_anew_without_tags_is_adopted(stage_aws: Aws, name: str) -> None:
+    group = f"/aws/eks/{name}/cluster"
+    stage_aws.client("logs").create_log_group(logGroupName=group)
+    planned = {"name": group, "tags_all": {"slipway:environment": "staging"}}
+    assert adopt(stage_aws, "aws_cloudwatch_log_group", planned) == group

@@ -9,8 +9,9 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import Aws
 from tasks.cloud.ebs import EbsPrices, fast_restores
 from tasks.infra.inventory import delete_volumes, end_fast_restores, inventory, storage_costs
-from tasks.infra.state import ensure_state_bucket, remove_state_bucket, state_exists
+from tasks.infra.state import ensure_state_bucket, remove_state_bucket, state_exists, state_key
 from tasks.records.environment import Environment
+from tasks.records.errors import NotOurs
 from tests.support.builders import an_environment
 from tests.support.heard import Heard
 
@@ -52,12 +53,77 @@ def test_the_state_bucket_goes_with_every_version_in_it(
 ) -> None:
     s3, bucket = stage_aws.client("s3"), where.storage.state_bucket
     ensure_state_bucket(where, stage_aws, heard)
+    key = state_key(where, "storage")
     for body in (b"1", b"2"):
-        s3.put_object(Bucket=bucket, Key="a.tfstate", Body=body)
-    s3.delete_object(Bucket=bucket, Key="a.tfstate")
-    remove_state_bucket(where, stage_aws)
+        s3.put_object(Bucket=bucket, Key=key, Body=body)
+    s3.delete_object(Bucket=bucket, Key=key)
+    assert remove_state_bucket(where, stage_aws, heard)
     with pytest.raises(ClientError):
         s3.head_bucket(Bucket=bucket)
+
+
+def test_other_states_in_the_bucket_stay_and_so_does_the_bucket(
+    stage_aws: Aws, where: Environment, heard: Heard
+) -> None:
+    s3, bucket = stage_aws.client("s3"), where.storage.state_bucket
+    ensure_state_bucket(where, stage_aws, heard)
+    others = ["network-team/vpc.tfstate", f"slipway/{where.name}-2/cluster.tfstate"]
+    for key in [*others, state_key(where, "storage")]:
+        s3.put_object(Bucket=bucket, Key=key, Body=b"{}")
+    assert not remove_state_bucket(where, stage_aws, heard)
+    left = [found["Key"] for found in s3.list_objects_v2(Bucket=bucket)["Contents"]]
+    assert left == sorted(others)
+    assert f"the state bucket {bucket} stays: it holds {others[0]}" in heard.lines[-1]
+
+
+def described(s3: Any, bucket: str) -> list[Any]:
+    """All a deploy or teardown could have changed of a bucket and of what is in it."""
+    return [
+        s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"],
+        s3.get_bucket_tagging(Bucket=bucket)["TagSet"],
+        s3.get_bucket_encryption(Bucket=bucket)["ServerSideEncryptionConfiguration"],
+        s3.get_bucket_versioning(Bucket=bucket).get("Status"),
+        [(each["Key"], each["ETag"]) for each in s3.list_objects_v2(Bucket=bucket)["Contents"]],
+    ]
+
+
+@pytest.fixture
+def foreign(stage_aws: Aws, where: Environment) -> str:
+    """A bucket of the state bucket's name that another team made."""
+    s3, bucket = stage_aws.client("s3"), where.storage.state_bucket
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "Owner", "Value": "network"}]})
+    s3.put_bucket_encryption(
+        Bucket=bucket,
+        ServerSideEncryptionConfiguration={
+            "Rules": [{"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}}]
+        },
+    )
+    s3.put_object(Bucket=bucket, Key="billing/prod.tfstate", Body=b"theirs")
+    return bucket
+
+
+def test_a_foreign_bucket_is_refused_and_nothing_of_it_changes(
+    stage_aws: Aws, where: Environment, heard: Heard, foreign: str
+) -> None:
+    s3 = stage_aws.client("s3")
+    before = described(s3, foreign)
+    for act in (ensure_state_bucket, remove_state_bucket):
+        with pytest.raises(NotOurs) as refused:
+            act(where, stage_aws, heard)
+        assert foreign in refused.value.cause
+        assert "Owner=network" in refused.value.evidence
+    assert described(s3, foreign) == before
+
+
+def test_a_bucket_without_tags_that_holds_something_is_not_taken_for_a_half_made_one(
+    stage_aws: Aws, where: Environment, heard: Heard
+) -> None:
+    s3, bucket = stage_aws.client("s3"), where.storage.state_bucket
+    s3.create_bucket(Bucket=bucket)
+    s3.put_object(Bucket=bucket, Key="theirs", Body=b"1")
+    with pytest.raises(NotOurs):
+        ensure_state_bucket(where, stage_aws, heard)
 
 
 def made_volume(aws: Aws, environment: Environment) -> str:
