@@ -14,6 +14,10 @@ SECRET_KEY = "slipway-sandbox-only-not-a-secret"
 DEFAULT_REGION = "us-east-1"
 
 
+class SandboxError(Exception):
+    """The sandbox cannot do what was asked; the text says what to do."""
+
+
 @dataclass(frozen=True)
 class EngineTiming:
     """How fast the engine stand-in behaves on its imaginary GPU. Times in seconds."""

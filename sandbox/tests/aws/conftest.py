@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
-import socket
-import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,20 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 from botocore.config import Config
 
+from slipway_sandbox.clients import SandboxSession
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.settings import ACCESS_KEY, SECRET_KEY, Settings
+from slipway_sandbox.testing import start
 
 DEADLINE = 30.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +26,7 @@ class Aws:
     """The running process."""
 
     settings: Settings
-    process: subprocess.Popen[str]
+    pid: int
     faults: Faults
 
     @functools.cache  # noqa: B019  one object, as long as the session
@@ -46,44 +37,19 @@ class Aws:
             "region_name": config.pop("region", self.settings.region),
         }
         once: Any = {"total_max_attempts": 1}
-        session = boto3.Session(**keys)
-        make: Any = session.client
-        return make(service, endpoint_url=self.settings.aws_url, config=Config(retries=once, **config))
+        return SandboxSession(self.settings).client(service, config=Config(retries=once, **config), **keys)
 
     def resident(self) -> int:
         """Bytes of the process's peak resident memory."""
-        text = Path(f"/proc/{self.process.pid}/status").read_text()
+        text = Path(f"/proc/{self.pid}/status").read_text()
         return next(int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("VmHWM"))
 
 
 @pytest.fixture(scope="session")
 def aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    settings = Settings(
-        root=tmp_path_factory.mktemp("sandbox"),
-        network="127.99",
-        aws_port=free_port(),
-        control_port=free_port(),
-        hub_port=0,
-        cdn_port=0,
-        metrics_port=0,
-        prefect_port=0,
-        cluster_boot_seconds=0.5,
-        nodegroup_boot_seconds=0.3,
-        addon_seconds=0.3,
-    )
-    settings.save()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "slipway_sandbox.aws", "--root", str(settings.root)],
-        env={**os.environ, "SLIPWAY_SANDBOX_NO_REGION": "1"},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    assert "listening" in process.stdout.readline()
-    yield Aws(settings, process, Faults(settings.faults_file))
-    process.terminate()
-    process.wait(timeout=10)
-    process.stdout.close()
+    speeds = {"cluster_boot_seconds": 0.5, "nodegroup_boot_seconds": 0.3, "addon_seconds": 0.3}
+    with start(tmp_path_factory.mktemp("sandbox"), parts=("aws",), speeds=speeds) as running:
+        yield Aws(Settings.load(running.root), running.pids["aws"], running.faults)
 
 
 @pytest.fixture(autouse=True)

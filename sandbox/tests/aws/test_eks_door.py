@@ -16,8 +16,8 @@ from slipway_sandbox.aws.eks.door import Door, DoorClosed
 from slipway_sandbox.aws.eks.state import Clock
 from slipway_sandbox.aws.wire import Caller, Document
 from slipway_sandbox.faults import Faults
+from slipway_sandbox.loopback import free_port
 from slipway_sandbox.settings import ACCESS_KEY, ACCOUNT_ID, DEFAULT_REGION, Settings
-from tests.aws.conftest import free_port
 
 CALLER = Caller(ACCESS_KEY, DEFAULT_REGION)
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from safetensors.numpy import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from slipway_sandbox.faults import Faults
+from slipway_sandbox.loopback import free_port
 from slipway_sandbox.settings import EngineTiming, Settings
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -45,13 +45,6 @@ CONFIG = {
     "bos_token_id": 0,
     "eos_token_id": 1,
 }
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_tokenizer(folder: Path) -> None:

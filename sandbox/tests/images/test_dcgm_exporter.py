@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 
 from slipway_sandbox.images.dcgm_exporter import Holder, gpu_uuid, page, read_gpus
-from tests.images.conftest import Launch, free_port
+from slipway_sandbox.loopback import free_port
+from tests.images.conftest import Launch
 
 ENTRY = {
     "namespace": "llm", "pod": "vllm-0", "container": "vllm", "gpu_util": 73, "fb_used_mib": 20000,

@@ -15,7 +15,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.images.conftest import REPOSITORY, Launch, Pod, free_port
+from slipway_sandbox.loopback import free_port
+from tests.images.conftest import REPOSITORY, Launch, Pod
 
 CONFIG = """
 worker_processes auto;

@@ -16,8 +16,9 @@ from slipway_sandbox.images.vllm import flags
 from slipway_sandbox.images.vllm.__main__ import main
 from slipway_sandbox.images.vllm.memory import GIB, OutOfMemoryError, plan_memory
 from slipway_sandbox.images.vllm.model import ModelConfig, find_model
+from slipway_sandbox.loopback import free_port
 from slipway_sandbox.settings import EngineTiming
-from tests.images.conftest import Pod, Serve, free_port, write_settings
+from tests.images.conftest import Pod, Serve, write_settings
 
 LLAMA_8B = ModelConfig("LlamaForCausalLM", 32, 4096, 14336, 8, 128, 128256, "bfloat16", 131072, (128001,))
 

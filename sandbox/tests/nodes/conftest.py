@@ -7,12 +7,8 @@ that nodes need nothing but the API.
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import socket
 import ssl
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -22,30 +18,24 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-import boto3
 import pytest
 import pytest_asyncio
 import uvloop
 
 from slipway_sandbox.apiclient import ApiClient, Object
+from slipway_sandbox.clients import SandboxSession
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.kubernetes.certificates import make_authority
 from slipway_sandbox.kubernetes.errors import Unauthorized
 from slipway_sandbox.kubernetes.server import ApiServer
 from slipway_sandbox.nodes import run_nodes
 from slipway_sandbox.settings import Settings
+from slipway_sandbox.testing import start
 
 BUSYBOX = "public.ecr.aws/docker/library/busybox:1.37"
 PYTHON = "vllm/vllm-openai:v0.11.0"
 CLUSTER = "nodes-test"
-NETWORK = "127.61"
 TOKEN = "nodes"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -67,14 +57,7 @@ class Region:
     def aws(self, service: str) -> Any:
         if service in self.clients:  # making one takes longer than most tests
             return self.clients[service]
-        environment = self.settings.aws_environment()
-        self.clients[service] = boto3.client(
-            service,  # type: ignore[call-overload]
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            region_name=environment["AWS_REGION"],
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        )
+        self.clients[service] = SandboxSession(self.settings).client(service)
         return self.clients[service]
 
     def path(self, plural: str, name: str | None = None, sub: str | None = None) -> str:
@@ -227,38 +210,17 @@ def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
 @pytest.fixture(scope="session")
 def settings() -> Iterator[Settings]:
     """A sandbox's settings, its AWS running."""
-    with tempfile.TemporaryDirectory(prefix="nodes-") as folder:
-        made = Settings(
-            root=Path(folder),
-            network=NETWORK,
-            aws_port=free_port(),
-            control_port=1,
-            hub_port=1,
-            cdn_port=1,
-            metrics_port=1,
-            prefect_port=1,
-            cluster_boot_seconds=0.1,
-            nodegroup_boot_seconds=0.1,
-            node_boot_seconds=0.1,
-            addon_seconds=0.1,
-            crash_backoff_seconds=0.3,
-            spot_notice_seconds=0.5,
-            snapshot_seconds=0.3,
-            drain_seconds=3.0,
-        )
-        made.save()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "slipway_sandbox.aws", "--root", folder],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "SLIPWAY_SANDBOX_NO_REGION": "1"},
-        )
-        assert process.stdout is not None
-        assert b"listening" in process.stdout.readline()
-        yield made
-        process.terminate()
-        process.wait(timeout=10)
-        process.stdout.close()
+    speeds = {
+        "crash_backoff_seconds": 0.3,
+        "spot_notice_seconds": 0.5,
+        "snapshot_seconds": 0.3,
+        "drain_seconds": 3.0,
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="nodes-") as folder,
+        start(Path(folder), parts=("aws",), speeds=speeds) as running,
+    ):
+        yield Settings.load(running.root)
 
 
 @asynccontextmanager

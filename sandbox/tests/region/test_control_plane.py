@@ -9,14 +9,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import signal
 import ssl
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +21,8 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from tasks.cloud.aws import Aws
-from tasks.cloud.kubernetes import Cluster, connect
-from tasks.records.errors import ClusterError
-from tasks.records.results import Infrastructure
 
-from slipway_sandbox.apiclient import ApiClient
+from slipway_sandbox.apiclient import APPLY, ApiClient
 from slipway_sandbox.control_plane.credentials import KubeconfigError, check, read
 from slipway_sandbox.control_plane.translation import HomeStream, Translation
 from slipway_sandbox.controllers import run_controllers
@@ -37,12 +30,13 @@ from slipway_sandbox.faults import Faults
 from slipway_sandbox.kubernetes.certificates import Authority, make_authority
 from slipway_sandbox.kubernetes.errors import Unauthorized
 from slipway_sandbox.kubernetes.server import ApiServer
-from slipway_sandbox.settings import Settings
-from slipway_sandbox.supervisor import SandboxError, free_ports, up
-from tests.tasks.cache.conftest import held_network
+from slipway_sandbox.settings import SandboxError
+from slipway_sandbox.supervisor import up
+from slipway_sandbox.testing import EksCluster, start
 
 ADMIN = "their-admin"
 NAME = "theirs"
+CORE, APPS = "/api/v1/namespaces/default", "/apis/apps/v1/namespaces/default"
 BUSYBOX = "public.ecr.aws/docker/library/busybox:1.37"
 LOOKED_AT = [
     *(("", plural) for plural in ("nodes", "pods", "services", "endpoints", "events")),
@@ -135,103 +129,42 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stranger]:
     made.stop()
 
 
-@pytest.fixture(scope="module")
-def settings(stranger: Stranger, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    aws, control, hub, cdn, metrics, prefect = free_ports(6)
-    with held_network() as network:
-        made = Settings(
-            tmp_path_factory.mktemp("ours"),
-            network,
-            aws,
-            control,
-            hub,
-            cdn,
-            metrics,
-            prefect,
-            kubeconfig=str(stranger.kubeconfig()),
-            cluster_boot_seconds=0.1,
-            nodegroup_boot_seconds=0.1,
-            node_boot_seconds=0.1,
-            addon_seconds=0.1,
-        )
-        made.save()
-        with (
-            running("slipway_sandbox.aws", made.root, "listening"),
-            running("slipway_sandbox.region", made.root, "region ready"),
-        ):
-            yield made
-
-
-@contextmanager
-def running(module: str, root: Path, says: str) -> Iterator[None]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, "--root", str(root)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    try:
-        line = process.stdout.readline()
-        assert says in line, f"{module} said {line!r}"
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        process.stdout.close()
-
-
-@dataclass
+@dataclass(frozen=True)
 class Ours:
-    """The cluster as the product sees it: EKS's endpoint, CA and tokens."""
+    """The cluster as any client sees it: EKS's endpoint, CA and tokens."""
 
-    cluster: Cluster
-    infrastructure: Infrastructure
-    aws: Aws
-    settings: Settings
+    eks: EksCluster
+    api: httpx.Client
+
+    def get(self, path: str, **query: str) -> Any:
+        """The decoded answer; None for 404."""
+        answer = self.api.get(path, params=query)
+        if answer.status_code == 404:
+            return None
+        answer.raise_for_status()
+        return answer.json()
+
+    def list(self, path: str, **query: str) -> list[Document]:
+        found: list[Document] = self.get(path, **query)["items"]
+        return found
+
+    def apply(self, path: str, document: Document) -> httpx.Response:
+        """A server-side apply of the document to the collection `path`."""
+        url = f"{path}/{document['metadata']['name']}"
+        query = {"fieldManager": "test", "force": "true"}
+        return self.api.patch(
+            url, params=query, content=json.dumps(document), headers={"Content-Type": APPLY}
+        )
 
 
 @pytest.fixture(scope="module")
-def ours(settings: Settings) -> Iterator[Ours]:
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in settings.aws_environment().items():
-            patch.setenv(name, value)
-        aws = Aws(settings.region)
-        infrastructure = make_cluster(aws)
-        yield Ours(connect(infrastructure, aws), infrastructure, aws, settings)
-
-
-def make_cluster(aws: Aws) -> Infrastructure:
-    ec2, eks = aws.client("ec2"), aws.client("eks")
-    role = aws.client("iam").create_role(RoleName=NAME, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
-    subnets = [
-        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24", AvailabilityZone=f"us-east-1{zone}")[
-            "Subnet"
-        ]["SubnetId"]
-        for n, zone in enumerate("ab")
-    ]
-    eks.create_cluster(name=NAME, roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
-    eks.get_waiter("cluster_active").wait(name=NAME, WaiterConfig={"Delay": 1, "MaxAttempts": 20})
-    eks.create_nodegroup(
-        clusterName=NAME,
-        nodegroupName="system",
-        subnets=subnets[:1],
-        nodeRole=role,
-        instanceTypes=["m6i.large"],
-        scalingConfig={"minSize": 0, "maxSize": 2, "desiredSize": 1},
-    )
-    described = eks.describe_cluster(name=NAME)["cluster"]
-    return Infrastructure(
-        cluster_name=NAME,
-        endpoint=described["endpoint"],
-        certificate_authority=described["certificateAuthority"]["data"],
-        kubernetes_version=described["version"],
-        region=aws.region,
-        vpc_id=vpc,
-        private_subnet_ids=tuple(subnets),
-        zones=("us-east-1a", "us-east-1b"),
-        gpu_node_group="none",
-        system_node_group="system",
-        namespace="default",
-    )
+def ours(stranger: Stranger, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ours]:
+    folder, theirs = tmp_path_factory.mktemp("ours"), stranger.kubeconfig()
+    with start(folder, parts=("aws", "region"), kubeconfig=theirs) as running:
+        cluster = running.make_cluster(NAME)
+        cluster.add_nodes("system", "m6i.large", most=2)
+        with running.api(NAME) as api:
+            yield Ours(cluster, api)
 
 
 def wait(true: Callable[[], Any], what: str, patience: float = 60.0) -> Any:
@@ -242,23 +175,22 @@ def wait(true: Callable[[], Any], what: str, patience: float = 60.0) -> Any:
     return found
 
 
-def web(name: str, **service: Any) -> list[Document]:
-    """A web server behind a Service."""
+def web(name: str, **service: Any) -> tuple[Document, Document]:
+    """The Deployment of a web server, and its Service."""
     labels = {"app": name}
     script = "echo hello > index.html; exec python3 -m http.server 8000 --bind $SLIPWAY_SANDBOX_POD_IP"
     container = {
         "name": "web",
-        "image": "vllm/vllm-openai:v0.32.0",
+        "image": BUSYBOX,
         "command": ["sh", "-c", script],
         "ports": [{"containerPort": 8000}],
         "readinessProbe": {"httpGet": {"path": "/", "port": 8000}, "periodSeconds": 1},
     }
-    container["image"] = BUSYBOX
     template = {
         "metadata": {"labels": labels},
         "spec": {"containers": [container], "terminationGracePeriodSeconds": 1},
     }
-    return [
+    return (
         {
             "apiVersion": "apps/v1",
             "kind": "Deployment",
@@ -271,14 +203,13 @@ def web(name: str, **service: Any) -> list[Document]:
             "metadata": {"name": name, "namespace": "default"},
             "spec": {"selector": labels, "ports": [{"port": 8000}], **service},
         },
-    ]
+    )
 
 
 def test_a_wrong_token_is_refused_at_the_door(ours: Ours) -> None:
-    trust = ssl.create_default_context(
-        cadata=base64.b64decode(ours.infrastructure.certificate_authority).decode()
-    )
-    endpoint = ours.infrastructure.endpoint
+    described = ours.eks.describe()
+    authority = base64.b64decode(described["certificateAuthority"]["data"]).decode()
+    trust, endpoint = ssl.create_default_context(cadata=authority), described["endpoint"]
     for headers in ({}, {"Authorization": f"Bearer {ADMIN}"}):  # their own admin is nobody here
         answer = httpx.get(f"{endpoint}/api/v1/nodes", headers=headers, verify=trust)
         assert (answer.status_code, answer.json()["reason"]) == (401, "Unauthorized")
@@ -286,36 +217,37 @@ def test_a_wrong_token_is_refused_at_the_door(ours: Ours) -> None:
 
 
 def test_our_nodes_join_and_our_controllers_do_nothing(ours: Ours, stranger: Stranger) -> None:
-    wait(lambda: ready_nodes(ours.cluster), "node")
-    for document in web("web", type="LoadBalancer"):
-        ours.cluster.apply(document)
+    wait(lambda: ready_nodes(ours), "node")
+    deployment, service = web("web", type="LoadBalancer")
+    ours.apply(f"{APPS}/deployments", deployment).raise_for_status()
+    ours.apply(f"{CORE}/services", service).raise_for_status()
     time.sleep(1.0)  # a controller of ours would have acted by now
-    assert ours.cluster.list("apps/v1", "ReplicaSet", "default") == []
+    assert ours.list(f"{APPS}/replicasets") == []
     stranger.conduct()
-    wait(lambda: available(ours.cluster, "web"), "available Deployment")
+    wait(lambda: available(ours, "web"), "available Deployment")
 
 
-def ready_nodes(cluster: Cluster) -> list[Document]:
+def ready_nodes(ours: Ours) -> list[Document]:
     return [
         node
-        for node in cluster.list("v1", "Node")
+        for node in ours.list("/api/v1/nodes")
         if any(c["type"] == "Ready" and c["status"] == "True" for c in node["status"]["conditions"])
     ]
 
 
-def available(cluster: Cluster, name: str) -> bool:
-    found = cluster.get("apps/v1", "Deployment", name, "default") or {}
+def available(ours: Ours, name: str) -> bool:
+    found = ours.get(f"{APPS}/deployments/{name}") or {}
     return bool((found.get("status") or {}).get("availableReplicas"))
 
 
 def test_a_load_balancer_leads_to_the_pods(ours: Ours) -> None:
     def address() -> str | None:
-        service = ours.cluster.get("v1", "Service", "web", "default") or {}
+        service = ours.get(f"{CORE}/services/web") or {}
         ingress = ((service.get("status") or {}).get("loadBalancer") or {}).get("ingress") or []
         return ingress[0]["ip"] if ingress else None
 
     host = wait(address, "load balancer")
-    assert host.startswith(f"{ours.settings.network}.")
+    assert host.startswith(f"{ours.eks.sandbox.network}.")
     answer = wait(lambda: get(f"http://{host}:8000/"), "answer through the load balancer")
     assert answer.text == "hello\n"
 
@@ -328,53 +260,53 @@ def get(url: str) -> httpx.Response | None:
 
 
 def test_logs_and_the_service_proxy_reach_pods_their_server_cannot(ours: Ours) -> None:
-    [pod] = ours.cluster.list("v1", "Pod", "default", label_selector="app=web")
-    assert pod["status"]["podIP"].startswith(f"{ours.settings.network}.")
-    assert "GET /" in wait(lambda: ours.cluster.logs("default", pod["metadata"]["name"]), "log")
-    path = "/api/v1/namespaces/default/services/web:8000/proxy/"
-    assert ours.cluster.raw("GET", path, {}) == "hello\n"
+    [pod] = ours.list(f"{CORE}/pods", labelSelector="app=web")
+    assert pod["status"]["podIP"].startswith(f"{ours.eks.sandbox.network}.")
+    log = f"{CORE}/pods/{pod['metadata']['name']}/log"
+    assert "GET /" in wait(lambda: ours.api.get(log).raise_for_status().text, "log")
+    proxied = ours.api.get(f"{CORE}/services/web:8000/proxy/")
+    assert (proxied.status_code, proxied.text) == (200, "hello\n")
 
 
 def test_a_service_has_a_name_pods_can_use(ours: Ours) -> None:
-    hosts = ours.settings.root / "clusters" / NAME / "hosts"
+    hosts = ours.eks.sandbox.root / "clusters" / NAME / "hosts"
     line = next(line for line in hosts.read_text().splitlines() if " web.default.svc " in line)
-    assert line.startswith(f"{ours.settings.network}.")
+    assert line.startswith(f"{ours.eks.sandbox.network}.")
     assert get(f"http://{line.split()[0]}:8000/")
 
 
 def test_their_server_never_saw_a_loopback_address_of_ours(ours: Ours, stranger: Stranger) -> None:
     held = json.dumps(stranger.stored(*LOOKED_AT))
-    assert f'"{ours.settings.network}.' not in held
+    assert f'"{ours.eks.sandbox.network}.' not in held
     assert '"198.18.' in held
 
 
+def config_map(name: str) -> Document:
+    metadata = {"name": name, "namespace": "default"}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}
+
+
 def test_a_watch_comes_through_the_door(ours: Ours) -> None:
-    ours.cluster.apply(
-        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "w", "namespace": "default"}}
-    )
-    seen = ours.cluster.watch("v1", "ConfigMap", "default", deadline=time.monotonic() + 20.0)
-    assert any(item["metadata"]["name"] == "w" for _, item in seen)
+    ours.apply(f"{CORE}/configmaps", config_map("w")).raise_for_status()
+    query = {"watch": "true", "timeoutSeconds": "20"}
+    with ours.api.stream("GET", f"{CORE}/configmaps", params=query) as events:
+        seen = (json.loads(line)["object"]["metadata"]["name"] for line in events.iter_lines())
+        assert any(name == "w" for name in seen)
 
 
 def test_a_refusal_of_theirs_is_passed_on(ours: Ours) -> None:
-    with pytest.raises(ClusterError, match="answered 422"):
-        ours.cluster.apply(
-            {
-                "apiVersion": "v1",
-                "kind": "ConfigMap",
-                "metadata": {"name": "Not A Name", "namespace": "default"},
-            }
-        )
+    answer = ours.apply(f"{CORE}/configmaps", config_map("Not A Name"))
+    assert (answer.status_code, answer.json()["reason"]) == (422, "Invalid")
 
 
 def test_a_second_cluster_finds_the_control_plane_taken(ours: Ours) -> None:
-    answer = httpx.put(f"{ours.settings.control_url}/control-planes/second")
+    answer = httpx.put(f"{ours.eks.sandbox.control_url}/control-planes/second")
     assert answer.status_code == 409
     assert "already" in answer.text
 
 
 def test_our_nodes_go_with_the_cluster(ours: Ours, stranger: Stranger) -> None:
-    answer = httpx.delete(f"{ours.settings.control_url}/control-planes/{NAME}", timeout=30.0)
+    answer = httpx.delete(f"{ours.eks.sandbox.control_url}/control-planes/{NAME}", timeout=30.0)
     assert answer.status_code == 204
     wait(lambda: not stranger.stored(("", "nodes")), "control plane without nodes")
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.terraform.workspace import Cloud, Workspace, cloud
+from slipway_sandbox.terraform.workspace import Workspace
+from tests.terraform.cloud import Cloud, cloud
 
 HEADER = """
 terraform {

@@ -12,7 +12,7 @@ import boto3
 from botocore.config import Config
 
 from slipway_sandbox.settings import ACCESS_KEY, SECRET_KEY
-from tests.terraform.workspace import Cloud
+from tests.terraform.cloud import Cloud
 
 ZONES = ("us-east-1a", "us-east-1b")
 S3_SERVICE, ECR_SERVICE = "com.amazonaws.us-east-1.s3", "com.amazonaws.us-east-1.ecr.api"

@@ -12,8 +12,9 @@ import pytest
 
 from slipway_sandbox.settings import ACCOUNT_ID
 from slipway_sandbox.terraform.install import ToolMissing, install
+from slipway_sandbox.terraform.workspace import Workspace
+from tests.terraform.cloud import Cloud
 from tests.terraform.conftest import HEADER
-from tests.terraform.workspace import Cloud, Workspace
 
 SLOW = """
 resource "terraform_data" "first" {}

@@ -15,8 +15,9 @@ import pytest
 
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.terraform.provider.server import MAGIC_COOKIE
+from slipway_sandbox.terraform.workspace import Workspace
+from tests.terraform.cloud import REPOSITORY, Cloud
 from tests.terraform.conftest import HEADER
-from tests.terraform.workspace import REPOSITORY, Cloud, Workspace
 
 Configured = Callable[[str], Workspace]
 

@@ -14,6 +14,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from slipway_sandbox.settings import ACCOUNT_ID
+from tests.terraform.cloud import Cloud
 from tests.terraform.provider_creates import (
     ADMIN,
     BUCKET,
@@ -28,7 +29,6 @@ from tests.terraform.provider_creates import (
     make_ways_out,
 )
 from tests.terraform.provider_reads import ACCOUNT, EKS, NETWORK, Read, where
-from tests.terraform.workspace import Cloud
 
 
 def at(document: Any, path: str) -> Any:
