@@ -24,7 +24,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from slipway_sandbox.hub.models import make_all
+from slipway_sandbox.testing import make_models
 
 from bench.load.tools import PATIENCE, PROJECT, TOOLS, Ask, Told, Tool
 from bench.load.truth import SOURCE, Truth, kolmogorov_smirnov, serving
@@ -174,7 +174,7 @@ def main() -> None:
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-load-") as folder:
         work = Path(folder)
-        tokenizer = make_all(work / "hub", {}) / "tiny-llama" / "main"
+        tokenizer = make_models(work / "hub") / "tiny-llama" / "main"
         tools = [TOOLS[name](PROJECT / ".bench", tokenizer) for name in given.only.split(",")]
         for tool in tools:
             tool.install()

@@ -21,6 +21,7 @@ Nothing heavy is imported before a fixture is used: pytest loads this file in ev
 from __future__ import annotations
 
 import base64
+import json
 import os
 import ssl
 from collections.abc import Collection, Iterator, Mapping
@@ -49,6 +50,7 @@ __all__ = [
     "Faults",
     "Sandbox",
     "Workspace",
+    "engine_flags",
     "make_models",
     "make_prefect_home",
     "start",
@@ -250,6 +252,13 @@ def make_models(folder: Path) -> Path:
     from slipway_sandbox.hub.models import make_all
 
     return make_all(folder, {})
+
+
+def engine_flags(version: str) -> dict[str, str]:
+    """The kind of every flag the sandbox's vLLM knows, by each of its spellings. Raises FileNotFoundError."""
+    file = Path(__file__).parent / "images" / "vllm" / f"flags-{version}.json"
+    table: dict[str, list[str]] = json.loads(file.read_text())
+    return {spelling: kind for kind, flags in table.items() for f in flags for spelling in f.split("/")}
 
 
 def make_prefect_home(folder: Path) -> Path:

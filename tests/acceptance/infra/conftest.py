@@ -1,35 +1,21 @@
+"""An AWS account for each file here, and both roots applied in it."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import pytest
+from slipway_sandbox.testing import Sandbox, start
 
-from tests.acceptance.infra.workspace import Cloud, Workspace, cloud, copied
+from tests.support.roots import STATE_BUCKET, Applied, apply_both
 
-READER = "arn:aws:iam::210987654321:role/slipway-production"
-ADMIN = "arn:aws:iam::123456789012:role/platform"
-COMMON = {"region": "us-east-1", "name": "slipway-test", "environment": "test"}
-STATE_BUCKET = "slipway-test-state"
-
-
-@dataclass(frozen=True)
-class Applied:
-    """Both roots, applied once for all tests of this folder. A test leaves them as it found them."""
-
-    aws: Cloud
-    storage: Workspace
-    cluster: Workspace
-
-
-def initialise(workspace: Workspace, key: str) -> None:
-    settings = {"bucket": STATE_BUCKET, "key": key, "region": "us-east-1", "use_path_style": "true"}
-    workspace.init(*(f"-backend-config={name}={value}" for name, value in settings.items()))
+# long enough for terraform to see them pass
+SPEEDS = {"cluster_boot_seconds": 0.6, "nodegroup_boot_seconds": 0.3, "addon_seconds": 0.2}
 
 
 @pytest.fixture(scope="session")
-def infra_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with cloud(tmp_path_factory.mktemp("aws")) as running:
+def infra_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    with start(tmp_path_factory.mktemp("aws"), parts=("aws",), speeds=SPEEDS) as running:
         running.client("s3").create_bucket(Bucket=STATE_BUCKET)
         # EKS lets nobody in whom IAM does not know
         running.client("iam").create_role(RoleName="platform", AssumeRolePolicyDocument="{}")
@@ -37,23 +23,5 @@ def infra_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
 
 
 @pytest.fixture(scope="session")
-def applied(infra_aws: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Applied:
-    folder = tmp_path_factory.mktemp("roots")
-    storage = copied("storage", folder / "storage", infra_aws.environment, COMMON | {"reader_arns": [READER]})
-    initialise(storage, "storage.tfstate")
-    storage.apply()
-    made = storage.outputs()
-    variables = COMMON | {
-        "kubernetes_version": "1.35",
-        "admin_principal_arns": [ADMIN],
-        "interface_endpoints": True,
-        "nat_gateways": "per_zone",
-        "gpu_max_size": 4,
-        "model_prefix": "models",
-        "model_bucket_arn": made["bucket_arn"],
-        "model_kms_key_arn": made["kms_key_arn"],
-    }
-    cluster = copied("cluster", folder / "cluster", infra_aws.environment, variables)
-    initialise(cluster, "cluster.tfstate")
-    cluster.apply()
-    return Applied(infra_aws, storage, cluster)
+def applied(infra_aws: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Applied:
+    return apply_both(infra_aws, tmp_path_factory.mktemp("roots"))

@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.infra.conftest import ADMIN, READER, Applied, initialise
-from tests.acceptance.infra.workspace import copied
+from tests.support.roots import ADMIN, READER, Applied, copied, initialise
 
 
 @pytest.fixture(scope="session")
@@ -286,7 +285,7 @@ def test_a_second_environment_stands_beside_the_first(
     folder = tmp_path_factory.mktemp("second") / "storage"
     cache = {"prefix": "ecr-public", "upstream": "public.ecr.aws"}
     variables = {"name": "slipway-other", "environment": "other", "image_cache": cache}
-    other = copied("storage", folder, applied.aws.environment, applied.storage.variables | variables)
+    other = copied("storage", folder, applied.aws.variables(), applied.storage.variables | variables)
     initialise(other, "other.tfstate")
     planned = other.planned()
     assert set(planned.values()) == {"create"}

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+from slipway_sandbox.testing import Sandbox
 
-from tests.acceptance.infra.conftest import COMMON
-from tests.acceptance.infra.workspace import ROOTS, Cloud, copied
+from tests.support.roots import COMMON, ROOTS, copied
 
 NAMES = ("storage", "cluster")
 
@@ -17,14 +17,14 @@ def written(name: str) -> str:
     return "\n".join(path.read_text() for path in sorted((ROOTS / name).glob("*.tf")))
 
 
-def test_they_are_formatted(infra_aws: Cloud, tmp_path: Path) -> None:
+def test_they_are_formatted(infra_aws: Sandbox, tmp_path: Path) -> None:
     for name in NAMES:
-        copied(name, tmp_path / name, infra_aws.environment).run("fmt", "-check", "-diff")
+        copied(name, tmp_path / name, infra_aws.variables()).run("fmt", "-check", "-diff")
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_they_are_valid(name: str, infra_aws: Cloud, tmp_path: Path) -> None:
-    workspace = copied(name, tmp_path / name, infra_aws.environment)
+def test_they_are_valid(name: str, infra_aws: Sandbox, tmp_path: Path) -> None:
+    workspace = copied(name, tmp_path / name, infra_aws.variables())
     workspace.init("-backend=false")
     workspace.run("validate", "-no-color")
 
@@ -57,9 +57,9 @@ GOOD_VALUES = COMMON | {
 }
 
 
-def refusal(name: str, folder: Path, cloud: Cloud, values: dict[str, object]) -> str:
+def refusal(name: str, folder: Path, aws: Sandbox, values: dict[str, object]) -> str:
     """What a plan with these values says before it fails, on one line and without its frame."""
-    workspace = copied(name, folder, cloud.environment, values)
+    workspace = copied(name, folder, aws.variables(), values)
     backend = workspace.folder / "versions.tf"
     backend.write_text(re.sub(r'  backend "s3" \{.*?\n  \}\n', "", backend.read_text(), flags=re.DOTALL))
     workspace.init()
@@ -69,7 +69,7 @@ def refusal(name: str, folder: Path, cloud: Cloud, values: dict[str, object]) ->
 
 @pytest.fixture(scope="module", params=NAMES)
 def refused(
-    request: pytest.FixtureRequest, infra_aws: Cloud, tmp_path_factory: pytest.TempPathFactory
+    request: pytest.FixtureRequest, infra_aws: Sandbox, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[str, str]:
     """(root, what terraform says to every bad value of it at once)"""
     name: str = request.param
@@ -84,7 +84,7 @@ def test_bad_values_are_refused_each_with_its_reason(refused: tuple[str, str]) -
     assert [variable for variable, (_, reason) in BAD_VALUES[name].items() if reason not in text] == []
 
 
-def test_sizes_that_contradict_each_other_are_refused(infra_aws: Cloud, tmp_path: Path) -> None:
+def test_sizes_that_contradict_each_other_are_refused(infra_aws: Sandbox, tmp_path: Path) -> None:
     text = refusal(
         "cluster", tmp_path / "cluster", infra_aws, GOOD_VALUES | {"gpu_min_size": 3, "gpu_max_size": 2}
     )

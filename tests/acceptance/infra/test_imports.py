@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from slipway_sandbox.terraform.provider.resources import RESOURCES
+from slipway_sandbox.testing import Workspace
 
-from tests.acceptance.infra.conftest import Applied
-from tests.acceptance.infra.workspace import Workspace, copied
+from tests.support.roots import ROOTS, Applied, copied
 
 State = dict[str, Any]
 
@@ -30,6 +30,13 @@ UNTOLD = {
     "aws_secretsmanager_secret": {"recovery_window_in_days", "force_overwrite_replica_secret"},
     "aws_launch_template": {"update_default_version"},
 }
+TYPES = sorted(
+    set(
+        re.findall(
+            r'^resource "(aws_\w+)"', "\n".join(f.read_text() for f in ROOTS.glob("*/*.tf")), re.MULTILINE
+        )
+    )
+)
 LOCAL = 'terraform {\n  backend "local" {}\n}\n'
 
 
@@ -39,7 +46,7 @@ def imported(original: Workspace, copy: Workspace) -> list[State]:
     blocks = []
     for address, values in original.state().items():
         kind = address.split(".")[0]
-        if kind in RESOURCES:
+        if kind in TYPES:
             identity = IDENTITIES[kind](values) if kind in IDENTITIES else str(values["id"])
             blocks.append(f'import {{\n  to = {address}\n  id = "{identity}"\n}}\n')
     (copy.folder / "imports.tf").write_text("".join(blocks))
@@ -62,7 +69,7 @@ def changes(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Itera
     applied.storage.apply()
 
 
-@pytest.mark.parametrize("kind", sorted(RESOURCES))
+@pytest.mark.parametrize("kind", TYPES)
 def test_a_type_is_imported_and_left_as_it_is(changes: list[State], kind: str) -> None:
     mine = [change for change in changes if change["type"] == kind]
     assert mine, f"no root has a {kind}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.acceptance.infra.conftest import Applied
+from tests.support.roots import Applied
 
 
 def test_destroy_leaves_nothing(applied: Applied) -> None:

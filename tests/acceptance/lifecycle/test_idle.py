@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from slipway_sandbox.faults import Faults
+from slipway_sandbox.testing import Faults
 
-from tests.acceptance.lifecycle.conftest import ENVIRONMENT, Region
+from tests.support.commands import ENVIRONMENT, Region
 
 IDLE = ("scale-down", "tiny-llama", "-e", ENVIRONMENT)
 IDLE_SECONDS = 7.0  # the model's idle_after, and the scrapes until the last request is seen

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from slipway_sandbox.faults import Faults
+from slipway_sandbox.testing import Faults
 
-from tests.acceptance.lifecycle.conftest import BUCKET, CLUSTER, ENVIRONMENT, STATE, Command, Region
+from tests.support.commands import BUCKET, CLUSTER, ENVIRONMENT, STATE, Command, Region
 
 DEPLOY = ("deploy", "tiny-llama", "-e", ENVIRONMENT)
 PENDING_SECONDS = 60.0  # longer than it takes to see it and kill

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 import yaml
-from slipway_sandbox.faults import Faults
+from slipway_sandbox.testing import Faults
 
 from tasks.releases.ledger import Ledger
-from tests.acceptance.lifecycle.conftest import BUCKET, ENVIRONMENT, Region
+from tests.support.commands import BUCKET, ENVIRONMENT, Region
 
 FAILED = 1
 NEXT, NEXT_BUCKET = "next", "slipway-next-models"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from slipway_sandbox.faults import Faults
+from slipway_sandbox.testing import Faults
 
-from tests.acceptance.lifecycle.conftest import CHECKOUT, ENVIRONMENT, Done, Region, edit
+from tests.support.commands import ENVIRONMENT, Done, Region, edit
 
 FAILED, ASKED_WRONGLY, PREFLIGHT = 1, 2, 3
 
@@ -129,31 +126,3 @@ def test_nothing_was_made_by_any_of_them(answers: Mapping[str, Done], region: Re
     assert region.client("s3").list_buckets()["Buckets"] == []
     assert region.client("eks").list_clusters()["clusters"] == []
     assert region.client("ec2").describe_vpcs(Filters=mine)["Vpcs"] == []
-
-
-def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        done = subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "slipway_sandbox",
-                "up",
-                "--root",
-                str(tmp_path),
-                "--detach",
-                "--port",
-                str(port),
-            ],
-            cwd=CHECKOUT,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-    assert done.returncode != 0
-    assert f"port {port} on 127.0.0.1 is taken" in done.stderr
-    assert "Traceback" not in done.stderr

@@ -7,11 +7,11 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from slipway_sandbox.faults import Faults
+from slipway_sandbox.testing import Faults
 
 from tasks.releases.ledger import Ledger
 from tasks.releases.records import ReleaseRecord
-from tests.acceptance.lifecycle.conftest import BUCKET, ENVIRONMENT, Done, Region, edit
+from tests.support.commands import BUCKET, ENVIRONMENT, Done, Region, edit
 
 FAILED, VALIDATION, INTERRUPTED = 1, 4, 130
 SECOND = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revision", "v1")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.acceptance.lifecycle.conftest import ENVIRONMENT, Region
+from tests.support.commands import ENVIRONMENT, Region
 
 TEARDOWN = ("teardown", "-e", ENVIRONMENT, "--models", "delete", "--volumes", "delete")
 

@@ -1,61 +1,21 @@
-"""One AWS process for the stages' tests, and the product's own clients connected to it."""
+"""Two sandboxes for the stages' tests: AWS alone, and one with a cluster; and the product's clients of each."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import uuid
-from collections.abc import Iterator
 
 import pytest
-from slipway_sandbox.settings import Settings
+from slipway_sandbox.testing import EksCluster, Sandbox
 
 from tasks.cloud.aws import Aws
-from tests.support.loopback import free_port
-
-SERVICES = (
-    "s3", "ec2", "eks", "iam", "kms", "secretsmanager", "logs", "sts", "service-quotas",
-    "resourcegroupstaggingapi",
-)  # fmt: skip
+from tasks.cloud.kubernetes import Cluster
+from tests.support.clouds import NAMESPACE, aws_over, connected
 
 
 @pytest.fixture(scope="session")
-def stage_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Aws]:
-    """tasks.cloud.aws.Aws against a running AWS of the sandbox; every client is made beforehand."""
-    settings = Settings(
-        root=tmp_path_factory.mktemp("stage-aws"),
-        network="127.98",
-        aws_port=free_port(),
-        control_port=free_port(),
-        hub_port=0,
-        cdn_port=0,
-        metrics_port=0,
-        prefect_port=0,
-        cluster_boot_seconds=0.2,
-        nodegroup_boot_seconds=0.2,
-        addon_seconds=0.1,
-    )
-    settings.save()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "slipway_sandbox.aws", "--root", str(settings.root)],
-        env={**os.environ, "SLIPWAY_SANDBOX_NO_REGION": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout
-    assert "listening" in process.stdout.readline()
-    with pytest.MonkeyPatch.context() as environment:
-        for name, value in settings.aws_environment().items():
-            environment.setenv(name, value)
-        aws = Aws(settings.region)
-        for service in SERVICES:
-            aws.client(service)
-    yield aws
-    process.terminate()
-    process.wait(timeout=10)
-    process.stdout.close()
+def stage_aws(sandbox_aws: Sandbox) -> Aws:
+    """The product's clients of an AWS without a region behind it."""
+    return aws_over(sandbox_aws)
 
 
 @pytest.fixture
@@ -63,3 +23,27 @@ def bucket(stage_aws: Aws) -> str:
     name = f"stage-{uuid.uuid4().hex[:12]}"
     stage_aws.client("s3").create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="session")
+def sandbox(sandbox_cluster: EksCluster) -> Sandbox:
+    """The sandbox of `cluster`; a folder or a file may have another."""
+    return sandbox_cluster.sandbox
+
+
+@pytest.fixture(scope="session")
+def cluster(sandbox_cluster: EksCluster) -> Cluster:
+    """A cluster with one GPU node and the EBS CSI driver, in which warm jobs may read models."""
+    sandbox_cluster.sandbox.client("eks").create_pod_identity_association(
+        clusterName=sandbox_cluster.name,
+        namespace=NAMESPACE,
+        serviceAccount="model-cache",
+        roleArn=sandbox_cluster.role,
+    )
+    return connected(sandbox_cluster)
+
+
+@pytest.fixture
+def aws(sandbox: Sandbox) -> Aws:
+    """The product's clients of this test's sandbox."""
+    return aws_over(sandbox)

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-from slipway_sandbox.faults import Faults
-from slipway_sandbox.settings import Settings
+from slipway_sandbox.testing import EksCluster, Faults
 
 from tasks.addons.catalogue import Addon, load_addons
 from tasks.addons.proofs import Installed, prove
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.environment import Environment
 from tasks.records.errors import AddonNotReady
-from tests.acceptance.tasks.cache.conftest import cluster, settings  # noqa: F401
-from tests.acceptance.tasks.rollout.test_explained import Quiet, add_system_node, daemon_set, wait
 from tests.support.builders import ROOT, an_environment
+from tests.support.workloads import Quiet, device_plugin, wait
 
 ADDONS = {addon.name: addon for addon in load_addons(ROOT)}
-
-
-@pytest.fixture
-def faults(settings: Settings) -> Iterator[Faults]:  # noqa: F811
-    made = Faults(settings.faults_file)
-    yield made
-    made.clear()
 
 
 def environment(seconds: float) -> Environment:
@@ -38,11 +27,13 @@ def not_ready(addon: Addon, place: Cluster) -> AddonNotReady:
     return caught.value
 
 
-def test_a_driver_that_finds_no_gpu_is_told_by_its_node(cluster: Cluster, faults: Faults) -> None:  # noqa: F811
+def test_a_driver_that_finds_no_gpu_is_told_by_its_node(cluster: Cluster, faults: Faults) -> None:
     plugin = ADDONS["nvidia-device-plugin"]
     faults.set("gpu-missing")
     cluster.apply(
-        daemon_set({"nodeSelector": {"workload": "inference-gpu"}, "tolerations": [{"operator": "Exists"}]})
+        device_plugin(
+            {"nodeSelector": {"workload": "inference-gpu"}, "tolerations": [{"operator": "Exists"}]}
+        )
     )
     failure = not_ready(plugin, cluster)
     [node] = cluster.list("v1", "Node", label_selector="workload=inference-gpu")
@@ -55,13 +46,13 @@ def test_a_driver_that_finds_no_gpu_is_told_by_its_node(cluster: Cluster, faults
 
 
 def test_an_ebs_driver_without_identity_is_told_in_its_own_words(
-    settings: Settings,  # noqa: F811
-    cluster: Cluster,  # noqa: F811
+    sandbox_cluster: EksCluster,
+    cluster: Cluster,
     faults: Faults,
 ) -> None:
     driver = ADDONS["aws-ebs-csi-driver"]
-    add_system_node(settings)  # for the pod that mounts the probe claim
-    wait(lambda: len(cluster.list("v1", "Node")) == 2)
+    sandbox_cluster.add_nodes("system", "m6i.large")  # for the pod that mounts the probe claim
+    wait(lambda: bool(cluster.list("v1", "Node", label_selector="eks.amazonaws.com/nodegroup=system")))
     faults.set("csi-identity")
     failure = not_ready(driver, cluster)
     assert "the probe claim is not bound yet" in failure.cause

@@ -9,26 +9,17 @@ import time
 from pathlib import Path
 
 import pytest
-from slipway_sandbox.faults import Faults
-from slipway_sandbox.settings import Settings
+from slipway_sandbox.testing import EksCluster, Faults
 
 from tasks.cache import warming
 from tasks.cache.manifests import claim_name, job_name
-from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.errors import WarmingFailed
-from tests.acceptance.tasks.cache.conftest import CLUSTER, MIB, Staged
-from tests.acceptance.tasks.cache.test_warming import Warmer
+from tests.support.caches import MIB, Staged, Warmer, forget
 from tests.support.clock import until
 from tests.support.heard import Heard
 
 TOTAL = 13 * MIB + 333 + 7
-
-
-@pytest.fixture
-def warmer(cluster: Cluster, staged: Staged, monkeypatch: pytest.MonkeyPatch) -> Warmer:
-    monkeypatch.setattr(warming, "LOOK_SECONDS", 0.1)
-    return Warmer(cluster, staged)
 
 
 def process_of(staged: Staged) -> int | None:
@@ -104,21 +95,10 @@ def _is_ready(cluster: Cluster, name: str) -> bool:
 
 
 def test_a_claim_in_another_zone_than_every_gpu_node_is_named_with_both_zones(
-    warmer: Warmer, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    warmer: Warmer, sandbox_cluster: EksCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(warming, "UNPLACEABLE_SECONDS", 1.0)
-    eks = Aws(settings.region).client("eks")
-    described = eks.describe_cluster(name=CLUSTER)["cluster"]
-    eks.create_nodegroup(
-        clusterName=CLUSTER,
-        nodegroupName="elsewhere",
-        subnets=described["resourcesVpcConfig"]["subnetIds"][1:],
-        nodeRole=described["roleArn"],
-        instanceTypes=["g5.2xlarge"],
-        scalingConfig={"minSize": 0, "maxSize": 1, "desiredSize": 1},
-        labels={"workload": "elsewhere"},
-        taints=[{"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"}],
-    )
+    sandbox_cluster.add_gpu_nodes("elsewhere", "g5.2xlarge", workload="elsewhere", zone=1)
     until(lambda: bool(warmer.cluster.list("v1", "Node", label_selector="workload=elsewhere")), 60.0)
     warmer.gpu = {"label_value": "elsewhere"}
     cache = warmer()
@@ -131,21 +111,6 @@ def test_a_claim_in_another_zone_than_every_gpu_node_is_named_with_both_zones(
         warmer()
     assert cache.volume_id in caught.value.evidence[0]
     assert "cluster.gpu.zone: us-east-1b" in str(caught.value.next_command)
-
-
-def forget(warmer: Warmer, volume_id: str) -> None:
-    """The cluster is as new to the model: no job, no claim, no PersistentVolume; EC2 still has the volume, and no instance
-    holds it any more."""
-    cluster, claim = warmer.cluster, claim_name(warmer.model)
-    volume = warmer.claim()["spec"]["volumeName"]
-    cluster.delete("batch/v1", "Job", job_name(warmer.model, warmer.staged.commit), "llm")
-    cluster.delete("v1", "PersistentVolumeClaim", claim, "llm")
-    until(lambda: cluster.get("v1", "PersistentVolumeClaim", claim, "llm") is None)
-    ec2 = Aws("us-east-1").client("ec2")
-    until(lambda: ec2.describe_volumes(VolumeIds=[volume_id])["Volumes"][0]["State"] == "available", 60.0)
-    cluster.patch("v1", "PersistentVolume", volume, {"metadata": {"finalizers": None}})
-    cluster.delete("v1", "PersistentVolume", volume)
-    until(lambda: cluster.get("v1", "PersistentVolume", volume) is None)
 
 
 def test_a_volume_an_earlier_cluster_left_is_taken_up_and_nothing_is_copied_again(warmer: Warmer) -> None:

@@ -6,28 +6,26 @@ from functools import partial
 from typing import Any
 
 import pytest
-from slipway_sandbox.faults import Faults
-from slipway_sandbox.settings import Settings
+from slipway_sandbox.testing import EksCluster, Faults
 
 from tasks.cache import fast_restore, snapshots, warming
 from tasks.cache.manifests import claim_name, snapshot_name
-from tasks.cloud.aws import Aws
 from tasks.cloud.ebs import Ebs, fast_restores
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.errors import WarmingFailed
-from tests.acceptance.tasks.cache.conftest import CLUSTER, COMMIT, REPO, Staged
-from tests.acceptance.tasks.cache.test_misfortunes import forget
-from tests.acceptance.tasks.cache.test_warming import Warmer
+from tests.support.caches import COMMIT, REPO, Staged, Warmer, forget
 from tests.support.clock import until
 
 SEVERAL = {"scaling": {"max_replicas": 2}}
 
 
 @pytest.fixture
-def cold(cluster: Cluster, staged: Staged, monkeypatch: pytest.MonkeyPatch) -> Warmer:
+def cold(
+    cluster: Cluster, sandbox_cluster: EksCluster, staged: Staged, monkeypatch: pytest.MonkeyPatch
+) -> Warmer:
     for module in (warming, snapshots, fast_restore):
         monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
-    return Warmer(cluster, staged, more=SEVERAL)
+    return Warmer(cluster, sandbox_cluster, staged, more=SEVERAL)
 
 
 def test_a_cluster_without_snapshots_is_told_with_the_add_on_it_lacks(cold: Warmer) -> None:
@@ -35,16 +33,16 @@ def test_a_cluster_without_snapshots_is_told_with_the_add_on_it_lacks(cold: Warm
     with pytest.raises(WarmingFailed, match="snapshot-controller add-on is not there") as caught:
         cold()
     assert caught.value.next_command == (
-        f"aws eks describe-addon --cluster-name {CLUSTER} --addon-name snapshot-controller"
+        f"aws eks describe-addon --cluster-name {cold.eks.name} --addon-name snapshot-controller"
     )
     assert len(caught.value.evidence) == 3
 
 
 @pytest.fixture
-def warmer(cold: Warmer, settings: Settings) -> Warmer:
-    eks = Aws(settings.region).client("eks")
-    if "snapshot-controller" not in eks.list_addons(clusterName=CLUSTER)["addons"]:
-        eks.create_addon(clusterName=CLUSTER, addonName="snapshot-controller")
+def warmer(cold: Warmer, sandbox_cluster: EksCluster) -> Warmer:
+    eks = sandbox_cluster.sandbox.client("eks")
+    if "snapshot-controller" not in eks.list_addons(clusterName=cold.eks.name)["addons"]:
+        sandbox_cluster.add_addon("snapshot-controller")
     until(lambda: len(definitions(cold.cluster)) == 3)
     return cold
 
@@ -64,7 +62,7 @@ def name_of(warmer: Warmer) -> str:
 
 def ec2_snapshots(warmer: Warmer) -> list[dict[str, Any]]:
     mine = [{"Name": "tag:slipway:model", "Values": [warmer.name]}]
-    found: list[dict[str, Any]] = Aws("us-east-1").client("ec2").describe_snapshots(Filters=mine)["Snapshots"]
+    found: list[dict[str, Any]] = warmer.aws.client("ec2").describe_snapshots(Filters=mine)["Snapshots"]
     return found
 
 
@@ -161,7 +159,7 @@ def test_a_driver_that_may_not_take_snapshots_is_named(warmer: Warmer, faults: F
 
 def restores(warmer: Warmer) -> dict[str, dict[str, str]]:
     ids = [made["SnapshotId"] for made in ec2_snapshots(warmer)]
-    return fast_restores(Aws("us-east-1"), ids)
+    return fast_restores(warmer.aws, ids)
 
 
 FAST = {"cache": {"restore": "fast-snapshot-restore"}}
@@ -196,7 +194,7 @@ def test_once_another_commit_serves_the_fast_restore_of_the_one_before_ends(warm
     warmer.restage("d" * 40)
     second = warmer()
     assert len(restores(warmer)) == 2
-    aws = Aws("us-east-1")
+    aws = warmer.aws
     snapshots.end_fast_restores(
         warmer.cluster, warmer.model, "llm", Ebs.of(aws, "g5.2xlarge"), warmer.heard, second.snapshot
     )
@@ -246,7 +244,7 @@ def test_without_a_kept_volume_the_claim_is_made_of_the_kept_snapshot_and_nothin
     [made] = ec2_snapshots(warmer)
     forget_snapshots(warmer)
     forget(warmer, first.volume_id)
-    Aws("us-east-1").client("ec2").delete_volume(VolumeId=first.volume_id)
+    warmer.aws.client("ec2").delete_volume(VolumeId=first.volume_id)
     again = warmer()
     assert again.bytes_copied == 0
     assert (again.snapshot, again.volume_id == first.volume_id) == (first.snapshot, False)

@@ -10,9 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-from slipway_sandbox.faults import Faults
+from slipway_sandbox.testing import Faults, Sandbox
 
-from tests.acceptance.tasks.cache.conftest import MIB, Script
+from tests.support.caches import MIB, Script
+
+
+@pytest.fixture
+def sandbox(sandbox_aws: Sandbox) -> Sandbox:
+    """The script needs no cluster."""
+    return sandbox_aws
 
 
 def test_every_file_lands_and_the_marker_after_it(script: Script) -> None:

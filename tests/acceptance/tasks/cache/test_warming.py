@@ -3,106 +3,21 @@
 from __future__ import annotations
 
 import json
-import time
 import uuid
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
-from slipway_sandbox.faults import Faults
-from slipway_sandbox.settings import Settings
+from slipway_sandbox.testing import Faults, Sandbox
 
 from tasks.cache import warming
 from tasks.cache.manifests import HELD, WARM, claim_name, job_name
 from tasks.cache.observe import ClusterVerbs
-from tasks.cache.warming import warm
-from tasks.cloud.aws import Aws
-from tasks.cloud.ebs import Ebs
 from tasks.cloud.kubernetes import Cluster
-from tasks.records.environment import Environment
 from tasks.records.errors import WarmingFailed
-from tasks.records.model import Model
 from tasks.records.results import WarmCache
-from tests.acceptance.tasks.cache.conftest import CLUSTER, COMMIT, MIB, REPO, Staged
+from tests.support.caches import COMMIT, MIB, Warmer
 from tests.support.clock import until
-from tests.support.heard import Heard
 
 _: type[ClusterVerbs] = Cluster
-
-
-@dataclass
-class Warmer:
-    """`warm` for a model of its own in the shared cluster."""
-
-    cluster: Cluster
-    staged: Staged
-    heard: Heard = field(default_factory=Heard)
-    name: str = field(default_factory=lambda: f"m-{uuid.uuid4().hex[:8]}")
-    image: str = "vllm/vllm-openai:v0.32.0"
-    deadlines: dict[str, float] = field(default_factory=dict)
-    gpu: dict[str, Any] = field(default_factory=dict)
-    more: dict[str, Any] = field(default_factory=dict)  # of the model's file
-    needed: tuple[str, ...] = ()
-
-    @property
-    def model(self) -> Model:
-        return Model.model_validate(
-            {
-                "name": self.name,
-                "source": {"repo": REPO},
-                "engine": {"image": self.image},
-                "load": {"rate": 1},
-                **self.more,
-            }
-        )
-
-    @property
-    def environment(self) -> Environment:
-        return Environment.model_validate(
-            {
-                "name": "test",
-                "region": "us-east-1",
-                "cluster": {"name": CLUSTER, "gpu": self.gpu},
-                "storage": {"model_bucket": "models", "state_bucket": "state"},
-                "deadlines": self.deadlines,
-            }
-        )
-
-    def __call__(self, clock: Callable[[], float] = time.monotonic) -> WarmCache:
-        return warm(
-            self.cluster,
-            self.staged.record(),
-            self.model,
-            self.environment,
-            reporter=self.heard,
-            region="us-east-1",
-            ebs=Ebs.of(Aws("us-east-1"), "g5.2xlarge"),
-            needed=self.needed,
-            deadline=60.0,
-            clock=clock,
-        )
-
-    def restage(self, commit: str) -> None:
-        """The same files as another commit."""
-        self.staged.commit = commit
-        for path, body in self.staged.files.items():
-            self.staged.put(path, body)
-        self.staged.publish()
-
-    def claim(self) -> dict[str, Any]:
-        found = self.cluster.get("v1", "PersistentVolumeClaim", claim_name(self.model), "llm")
-        assert found is not None
-        return found
-
-    def job(self) -> dict[str, Any] | None:
-        return self.cluster.get("batch/v1", "Job", job_name(self.model, self.staged.commit), "llm")
-
-
-@pytest.fixture
-def warmer(cluster: Cluster, staged: Staged, monkeypatch: pytest.MonkeyPatch) -> Warmer:
-    monkeypatch.setattr(warming, "LOOK_SECONDS", 0.1)
-    return Warmer(cluster, staged)
 
 
 def test_a_cold_claim_becomes_warm(warmer: Warmer) -> None:
@@ -173,7 +88,7 @@ def test_a_claim_keeps_its_volume_and_is_told_what_would_change_it(warmer: Warme
 
 def test_a_volume_that_was_changed_in_ec2_is_not_told_of_again(warmer: Warmer) -> None:
     cache = warmer()
-    Aws("us-east-1").client("ec2").modify_volume(VolumeId=cache.volume_id, Iops=4000, Throughput=500)
+    warmer.aws.client("ec2").modify_volume(VolumeId=cache.volume_id, Iops=4000, Throughput=500)
     warmer.more = {"cache": {"throughput": 500, "iops": 4000}}
     warmer()
     assert not any("its volume keeps" in line for line in warmer.heard.lines)
@@ -251,9 +166,9 @@ def test_an_image_nobody_has_is_named(warmer: Warmer, monkeypatch: pytest.Monkey
         warmer()
 
 
-def commits_on(settings: Settings, cache: WarmCache) -> set[str]:
+def commits_on(sandbox: Sandbox, cache: WarmCache) -> set[str]:
     """What the volume holds, read on the sandbox's own disk."""
-    return {folder.name for folder in (settings.root / "volumes" / cache.volume_id).glob("acme--small/*")}
+    return {folder.name for folder in sandbox.volume(cache.volume_id).glob("acme--small/*")}
 
 
 def serve(warmer: Warmer, commit: str) -> str:
@@ -279,22 +194,22 @@ def serve(warmer: Warmer, commit: str) -> str:
     return name
 
 
-def test_a_revision_that_a_pod_serves_is_never_evicted(warmer: Warmer, settings: Settings) -> None:
+def test_a_revision_that_a_pod_serves_is_never_evicted(warmer: Warmer, sandbox: Sandbox) -> None:
     warmer.more = {"cache": {"keep": 0}}
     warmer()
     pod = serve(warmer, COMMIT)
     for commit in ("d" * 40, "e" * 40):
         warmer.restage(commit)
         cache = warmer()
-    assert commits_on(settings, cache) == {COMMIT, "e" * 40}
+    assert commits_on(sandbox, cache) == {COMMIT, "e" * 40}
     warmer.cluster.delete("v1", "Pod", pod, "llm")
     until(lambda: warmer.cluster.get("v1", "Pod", pod, "llm") is None)
     warmer.restage("f" * 40)
-    assert commits_on(settings, warmer()) == {"f" * 40}
+    assert commits_on(sandbox, warmer()) == {"f" * 40}
 
 
 def test_what_a_rollback_would_put_back_is_kept_and_the_claim_grows_for_it(
-    warmer: Warmer, settings: Settings
+    warmer: Warmer, sandbox: Sandbox
 ) -> None:
     warmer.more = {"cache": {"keep": 0}}
     warmer()
@@ -303,6 +218,6 @@ def test_what_a_rollback_would_put_back_is_kept_and_the_claim_grows_for_it(
     warmer.cluster.patch("v1", "PersistentVolumeClaim", claim_name(warmer.model), held, "llm")
     warmer.needed = (COMMIT,)
     warmer.restage("d" * 40)
-    assert commits_on(settings, warmer()) == {COMMIT, "d" * 40}
+    assert commits_on(sandbox, warmer()) == {COMMIT, "d" * 40}
     assert (before, warmer.claim()["spec"]["resources"]["requests"]["storage"]) == ("3Gi", "16Gi")
     assert set(json.loads(warmer.claim()["metadata"]["annotations"][HELD])) == {COMMIT, "d" * 40}

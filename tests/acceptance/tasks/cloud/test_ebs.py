@@ -1,33 +1,26 @@
 from __future__ import annotations
 
 import pytest
-from slipway_sandbox.settings import ACCESS_KEY, SECRET_KEY
+from slipway_sandbox.testing import Sandbox
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.ebs import ebs_prices, read_ceiling, set_fast_restore
+from tests.support.clouds import aws_over
 
 
-@pytest.fixture
-def pricing(stage_aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a client that is made now reads, for the AWS of `stage_aws`."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", stage_aws.client("ec2").meta.endpoint_url)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-
-
-@pytest.mark.usefixtures("pricing")
-def test_every_price_is_read_from_the_pricing_api_also_in_a_region_with_a_prefix() -> None:
-    here = ebs_prices(Aws("us-east-1"))
+def test_every_price_is_read_from_the_pricing_api_also_in_a_region_with_a_prefix(
+    sandbox_aws: Sandbox,
+) -> None:
+    here = ebs_prices(aws_over(sandbox_aws))
     assert None not in (here.volume(1, 1, 1), here.snapshot(1), here.fast_restore(1))
-    there = ebs_prices(Aws("eu-west-1"))
+    there = ebs_prices(aws_over(sandbox_aws, "eu-west-1"))
     assert there.gib_month
     assert here.gib_month
     assert there.gib_month > here.gib_month
 
 
-@pytest.mark.usefixtures("pricing")
-def test_a_region_without_prices_says_so() -> None:
-    prices = ebs_prices(Aws("eu-central-1"))
+def test_a_region_without_prices_says_so(sandbox_aws: Sandbox) -> None:
+    prices = ebs_prices(aws_over(sandbox_aws, "eu-central-1"))
     assert prices.gib_month is None
     assert "lists no gib_month" in prices.unknown
 

@@ -12,9 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from slipway_sandbox.faults import Faults
-from slipway_sandbox.hub.models import make_all
-from slipway_sandbox.settings import Settings
+from slipway_sandbox.testing import EksCluster, Faults, Sandbox, make_models
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster
@@ -25,34 +23,25 @@ from tasks.rollout import gate, gateway, network
 from tasks.rollout.manifests import load, release_of, serving, stamped
 from tasks.rollout.nodegroup import NodeGroupHealth
 from tasks.validation.proof import prove
-from tests.acceptance.tasks.cache.conftest import CLUSTER, cluster, settings  # noqa: F401
 from tests.support.builders import ROOT, a_cache, a_model, an_environment
+from tests.support.workloads import Document, Quiet, claim, device_plugin, phase, wait
 
-Document = dict[str, Any]
 NAMESPACE = "llm"
-PLUGIN = "nvcr.io/nvidia/k8s-device-plugin:v0.17.0"
 IMAGE = "vllm/vllm-openai:v0.32.0"
 pytestmark = pytest.mark.timeout(240)
 
 
-class Quiet:
-    """A reporter that nobody hears."""
-
-    def say(self, line: str) -> None: ...
-
-    def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None: ...
+@pytest.fixture(scope="module")
+def faulty(sandbox: Sandbox) -> Faults:
+    return sandbox.faults
 
 
 @pytest.fixture(scope="module")
-def faulty(settings: Settings) -> Faults:  # noqa: F811
-    return Faults(settings.faults_file)
-
-
-@pytest.fixture(scope="module")
-def place(settings: Settings, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:  # noqa: F811
+def place(eks: EksCluster, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """The cluster with its GPU advertised, and the weights of a tiny Llama on a volume."""
     pods = {"nodeSelector": {"workload": "inference-gpu"}, "tolerations": [{"operator": "Exists"}]}
-    cluster.apply(daemon_set(pods))
+    eks.add_gpu_nodes("gpu", "g5.2xlarge", workload="inference-gpu", most=2)
+    cluster.apply(device_plugin(pods))
     cluster.apply(
         {
             "apiVersion": "storage.k8s.io/v1",
@@ -65,7 +54,7 @@ def place(settings: Settings, cluster: Cluster, tmp_path_factory: pytest.TempPat
     )
     cluster.apply(load(ROOT, "serving/serviceaccount.yaml"))
     cluster.apply(claim("weights"))
-    models = make_all(tmp_path_factory.mktemp("hub"), {})
+    models = make_models(tmp_path_factory.mktemp("hub"))
     cluster.apply(
         _pod(
             "writer",
@@ -86,37 +75,9 @@ def place(settings: Settings, cluster: Cluster, tmp_path_factory: pytest.TempPat
     )
     wait(lambda: phase(cluster, "writer") == "Succeeded")
     cluster.delete("v1", "Pod", "writer", NAMESPACE)
-    add_system_node(settings)
+    eks.add_nodes("system", "m6i.large")
     wait(lambda: any("nvidia.com/gpu" in n["status"]["allocatable"] for n in cluster.list("v1", "Node")))
     return cluster
-
-
-def add_system_node(settings: Settings) -> None:  # noqa: F811
-    """A node without a GPU and without a taint, for the gateway."""
-    eks = Aws(settings.region).client("eks")
-    described = eks.describe_cluster(name=CLUSTER)["cluster"]
-    eks.create_nodegroup(
-        clusterName=CLUSTER,
-        nodegroupName="system",
-        subnets=described["resourcesVpcConfig"]["subnetIds"],
-        nodeRole=described["roleArn"],
-        instanceTypes=["m6i.large"],
-        scalingConfig={"minSize": 0, "maxSize": 1, "desiredSize": 1},
-    )
-
-
-def daemon_set(pods: Document) -> Document:
-    labels = {"app": "device-plugin"}
-    spec = {**pods, "containers": [{"name": "plugin", "image": PLUGIN, "command": ["nvidia-device-plugin"]}]}
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": {"name": "device-plugin", "namespace": "kube-system"},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": spec},
-        },
-    }
 
 
 def _pod(name: str, spec: Document) -> Document:
@@ -128,36 +89,10 @@ def _pod(name: str, spec: Document) -> Document:
     }
 
 
-def claim(name: str, storage_class: str = "waits", **spec: Any) -> Document:
-    return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": name, "namespace": NAMESPACE},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": storage_class,
-            "resources": {"requests": {"storage": "1Gi"}},
-            **spec,
-        },
-    }
-
-
-def phase(cluster: Cluster, pod: str) -> str:  # noqa: F811
-    found = cluster.get("v1", "Pod", pod, NAMESPACE) or {}
-    return str((found.get("status") or {}).get("phase"))
-
-
-def wait(true: Callable[[], bool], patience: float = 60.0) -> None:
-    deadline = time.monotonic() + patience
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 class Release:
     """One release of its own; `wrong` changes its Deployment before it is applied."""
 
-    def __init__(self, cluster: Cluster, **model: Any) -> None:  # noqa: F811
+    def __init__(self, cluster: Cluster, **model: Any) -> None:
         self.cluster = cluster
         engine = {"max_model_len": 512, "image": IMAGE, **model.pop("engine", {})}
         resources = {"cpu": "100m", "memory": "1Gi"}
@@ -379,7 +314,7 @@ def test_the_device_plugin_finds_no_gpu(release: Make, place: Cluster, faulty: F
     assert failure.cause == "no node has a free GPU for it"
 
 
-def gpu_node(cluster: Cluster) -> str:  # noqa: F811
+def gpu_node(cluster: Cluster) -> str:
     [node] = cluster.list("v1", "Node", label_selector="workload=inference-gpu")
     return str(node["metadata"]["name"])
 
@@ -447,17 +382,15 @@ def test_an_api_server_that_stays_down_is_named(release: Make, faulty: Faults) -
 
 
 def test_a_throttled_eks_is_asked_again_and_one_that_stays_throttled_is_named(
-    place: Cluster,
-    faulty: Faults,
-    settings: Settings,  # noqa: F811
+    place: Cluster, faulty: Faults, eks: EksCluster, aws: Aws
 ) -> None:
-    group = SimpleNamespace(cluster_name=CLUSTER, gpu_node_group="gpu")
+    group = SimpleNamespace(cluster_name=eks.name, gpu_node_group="gpu")
     faulty.set("eks-throttled", count=2)
     try:
-        assert describe(Aws(settings.region), group)["status"] == "ACTIVE"  # type: ignore[arg-type]
+        assert describe(aws, group)["status"] == "ACTIVE"  # type: ignore[arg-type]
         faulty.set("eks-throttled")
         with pytest.raises(CloudError, match="Throttling"):
-            describe(Aws(settings.region), group)  # type: ignore[arg-type]
+            describe(aws, group)  # type: ignore[arg-type]
     finally:
         faulty.clear()
 
@@ -476,7 +409,8 @@ def test_a_throttled_eks_is_asked_again_and_one_that_stays_throttled_is_named(
 def test_a_node_that_does_not_come_is_told_in_ec2s_words(
     release: Make,
     faulty: Faults,
-    settings: Settings,  # noqa: F811
+    eks: EksCluster,
+    aws: Aws,
     fault: str,
     cause: str,
     said: str,
@@ -484,22 +418,21 @@ def test_a_node_that_does_not_come_is_told_in_ec2s_words(
     one = release()
     for kind in ("requests", "limits"):
         one.container["resources"][kind]["nvidia.com/gpu"] = "2"  # more than the node there is has
-    eks = Aws(settings.region).client("eks")
-    group: Any = SimpleNamespace(cluster_name=CLUSTER, gpu_node_group="gpu")
-    named = {"clusterName": CLUSTER, "nodegroupName": "gpu"}
+    group: Any = SimpleNamespace(cluster_name=eks.name, gpu_node_group="gpu")
+    named = {"clusterName": eks.name, "nodegroupName": "gpu"}
     faulty.set(fault)
     try:
-        eks.update_nodegroup_config(**named, scalingConfig={"desiredSize": 2})
-        health = NodeGroupHealth(Aws(settings.region), group)
-        wait(lambda: bool(NodeGroupHealth(Aws(settings.region), group)()))
+        aws.client("eks").update_nodegroup_config(**named, scalingConfig={"desiredSize": 2})
+        health = NodeGroupHealth(aws, group)
+        wait(lambda: bool(NodeGroupHealth(aws, group)()))
         failure = one.failure(group=health)
     finally:
-        eks.update_nodegroup_config(**named, scalingConfig={"desiredSize": 1})
+        aws.client("eks").update_nodegroup_config(**named, scalingConfig={"desiredSize": 1})
         faulty.clear()
     assert failure.cause == cause
     assert said in told(failure)
     assert "Insufficient nvidia.com/gpu" in told(failure)
-    wait(lambda: not NodeGroupHealth(Aws(settings.region), group)())
+    wait(lambda: not NodeGroupHealth(aws, group)())
 
 
 class Door:

@@ -10,11 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from slipway_sandbox.faults import Faults
-from slipway_sandbox.hub.models import make_all
-from slipway_sandbox.settings import Settings
+from slipway_sandbox.testing import EksCluster, Faults, Sandbox, make_models
 
-from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.errors import Interrupted, RolloutFailed
 from tasks.records.model import Model
@@ -24,52 +21,37 @@ from tasks.releases.records import ReleaseRecord
 from tasks.rollout import bluegreen, gateway, restore, rollout
 from tasks.rollout.manifests import load
 from tasks.rollout.place import Place
-from tests.acceptance.tasks.cache.conftest import CLUSTER, cluster, settings  # noqa: F401
-from tests.acceptance.tasks.rollout.test_explained import PLUGIN, claim, phase, wait
 from tests.support.builders import ROOT, a_cache, a_model, an_environment
 from tests.support.callers import Callers, calling
+from tests.support.clouds import aws_over
 from tests.support.heard import Heard
+from tests.support.workloads import Document, claim, device_plugin, phase, wait
 
-Document = dict[str, Any]
 NAMESPACE, IMAGE = "llm", "vllm/vllm-openai:v0.32.0"
 ON = {"nodeSelector": {"workload": "four"}, "tolerations": [{"operator": "Exists"}]}
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")
-def faulty(settings: Settings) -> Faults:  # noqa: F811
-    return Faults(settings.faults_file)
+def faulty(sandbox: Sandbox) -> Faults:
+    return sandbox.faults
 
 
 @pytest.fixture(scope="module")
-def four(settings: Settings, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:  # noqa: F811
+def four(eks: EksCluster, cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """A cluster with a node of four GPUs, a system node, and the weights of a tiny Llama on a volume."""
-    eks = Aws(settings.region).client("eks")
-    described = eks.describe_cluster(name=CLUSTER)["cluster"]
-    subnets = described["resourcesVpcConfig"]["subnetIds"]
-    for name, kind, more in (
-        ("four", "g5.12xlarge", {"labels": {"workload": "four"}, "taints": [_TAINT]}),
-        ("system", "m6i.large", {}),
-    ):
-        eks.create_nodegroup(
-            clusterName=CLUSTER,
-            nodegroupName=name,
-            subnets=subnets[:1],
-            nodeRole=described["roleArn"],
-            instanceTypes=[kind],
-            scalingConfig={"minSize": 0, "maxSize": 1, "desiredSize": 1},
-            **more,
-        )
-    eks.create_addon(clusterName=CLUSTER, addonName="snapshot-controller")
+    eks.add_gpu_nodes("four", "g5.12xlarge", workload="four")
+    eks.add_nodes("system", "m6i.large")
+    eks.add_addon("snapshot-controller")
     charts = ROOT / "sandbox/charts"
     cluster.apply(yaml.safe_load((charts / "kube-prometheus-stack/crds/podmonitors.yaml").read_text()))
     cluster.apply(_scaled_objects())
-    cluster.apply(_plugin())
+    cluster.apply(device_plugin(ON))
     cluster.apply(_storage_class("waits"))
     cluster.apply(_storage_class("clones"))
     cluster.apply(load(ROOT, "serving/serviceaccount.yaml"))
     cluster.apply(claim("weights"))
-    models = make_all(tmp_path_factory.mktemp("hub"), {})
+    models = make_models(tmp_path_factory.mktemp("hub"))
     cluster.apply(_writer(f"cp -r {models / 'tiny-llama' / 'main'} /models/tiny"))
     wait(lambda: phase(cluster, "writer") == "Succeeded")
     cluster.delete("v1", "Pod", "writer", NAMESPACE)
@@ -77,23 +59,6 @@ def four(settings: Settings, cluster: Cluster, tmp_path_factory: pytest.TempPath
         lambda: "4" in {n["status"]["allocatable"].get("nvidia.com/gpu") for n in cluster.list("v1", "Node")}
     )
     return cluster
-
-
-_TAINT = {"key": "nvidia.com/gpu", "value": "true", "effect": "NO_SCHEDULE"}
-
-
-def _plugin() -> Document:
-    labels = {"app": "device-plugin"}
-    containers = [{"name": "plugin", "image": PLUGIN, "command": ["nvidia-device-plugin"]}]
-    return {
-        "apiVersion": "apps/v1",
-        "kind": "DaemonSet",
-        "metadata": {"name": "device-plugin", "namespace": "kube-system"},
-        "spec": {
-            "selector": {"matchLabels": labels},
-            "template": {"metadata": {"labels": labels}, "spec": {**ON, "containers": containers}},
-        },
-    }
 
 
 def _storage_class(name: str) -> Document:
@@ -220,8 +185,8 @@ Make = Callable[..., Life]
 
 
 @pytest.fixture(scope="module")
-def make(four: Cluster, settings: Settings, faulty: Faults) -> Iterator[Make]:  # noqa: F811
-    s3 = Aws(settings.region).client("s3")
+def make(four: Cluster, sandbox: Sandbox, faulty: Faults) -> Iterator[Make]:
+    s3 = aws_over(sandbox).client("s3")
     s3.create_bucket(Bucket="rollouts")
     made: list[Life] = []
 

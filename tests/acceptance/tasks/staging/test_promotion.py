@@ -6,8 +6,7 @@ import uuid
 from typing import Any
 
 import pytest
-from slipway_sandbox.faults import Faults
-from slipway_sandbox.settings import Settings
+from slipway_sandbox.testing import Faults, Sandbox
 
 from tasks.records.errors import AccessDenied, CloudError, SlipwayError, StagingFailed
 from tasks.records.results import HubModel, StagedModel
@@ -15,16 +14,16 @@ from tasks.staging.inspection import inspect_staged
 from tasks.staging.objects import Bucket
 from tasks.staging.promotion import promote_copy
 from tasks.staging.staging import stage
-from tests.acceptance.tasks.staging.conftest import BIG, MIB
 from tests.support.heard import Heard
+from tests.support.hub_models import BIG, MIB
 
 
 @pytest.fixture(scope="module")
-def staged(settings: Settings, s3: Any, model: HubModel) -> StagedModel:
+def staged(sandbox: Sandbox, s3: Any, model: HubModel) -> StagedModel:
     name = f"proven-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=name)
     return stage(
-        model, bucket=name, s3=s3, token=None, reporter=Heard(), endpoint=settings.hub_url, part_size_floor=5 * MIB
+        model, bucket=name, s3=s3, token=None, reporter=Heard(), endpoint=sandbox.hub_url, part_size_floor=5 * MIB
     )  # fmt: skip
 
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
-from slipway_sandbox.faults import Faults
-from slipway_sandbox.settings import ACCESS_KEY, SECRET_KEY, Settings
+from slipway_sandbox.testing import Faults, Sandbox
 
 from tasks.cloud.aws import Aws, told_retries
 from tasks.records.errors import (
@@ -32,16 +29,17 @@ from tasks.staging import manifest as manifests
 from tasks.staging.hub import resolve
 from tasks.staging.objects import Bucket
 from tasks.staging.staging import stage
-from tests.acceptance.tasks.staging.conftest import BIG, MIB, REPO, SECOND
+from tests.support.builders import ROOT
 from tests.support.clock import Clock
 from tests.support.heard import Heard
+from tests.support.hub_models import BIG, MIB, REPO, SECOND
 
 
 class Stager:
     """`stage` with these tests' servers; `clock` makes its pauses take no time."""
 
-    def __init__(self, settings: Settings, s3: Any, bucket: str, model: HubModel, heard: Heard) -> None:
-        self.settings, self.s3, self.bucket, self.model, self.heard = settings, s3, bucket, model, heard
+    def __init__(self, sandbox: Sandbox, s3: Any, bucket: str, model: HubModel, heard: Heard) -> None:
+        self.sandbox, self.s3, self.bucket, self.model, self.heard = sandbox, s3, bucket, model, heard
         self.clock = Clock(0.0)
 
     def __call__(self, model: HubModel | None = None, *, floor: int = 5 * MIB) -> StagedModel:
@@ -51,7 +49,7 @@ class Stager:
             s3=self.s3,
             token=None,
             reporter=self.heard,
-            endpoint=self.settings.hub_url,
+            endpoint=self.sandbox.hub_url,
             workers=4,
             part_size_floor=floor,
             clock=self.clock,
@@ -75,8 +73,8 @@ class Stager:
 
 
 @pytest.fixture
-def run(settings: Settings, s3: Any, bucket: str, model: HubModel, heard: Heard) -> Stager:
-    return Stager(settings, s3, bucket, model, heard)
+def run(sandbox: Sandbox, s3: Any, bucket: str, model: HubModel, heard: Heard) -> Stager:
+    return Stager(sandbox, s3, bucket, model, heard)
 
 
 def assert_whole(run: Stager) -> None:
@@ -151,8 +149,8 @@ def test_an_object_whose_record_was_lost_is_read_back_not_sent_again(run: Stager
     assert run.heard.steps == []
 
 
-def test_another_choice_of_files_replaces_the_manifest(run: Stager, settings: Settings) -> None:
-    fewer = resolve(Source(repo=REPO, ignore=(SECOND,)), token=None, endpoint=settings.hub_url)
+def test_another_choice_of_files_replaces_the_manifest(run: Stager, sandbox: Sandbox) -> None:
+    fewer = resolve(Source(repo=REPO, ignore=(SECOND,)), token=None, endpoint=sandbox.hub_url)
     run(fewer)
     run()
     assert_whole(run)
@@ -231,8 +229,8 @@ def test_requests_s3_is_asked_for_again_are_told(run: Stager, faults: Faults) ->
 def test_an_s3_that_is_not_there_is_told_at_each_attempt_and_ends_as_such(
     run: Stager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "none")
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     run.s3 = Aws("us-east-1").client("s3")
     clock = itertools.count()  # a second passes between any two lines
@@ -357,17 +355,17 @@ def test_an_answer_of_s3_that_breaks_off_is_read_again(run: Stager, faults: Faul
     assert faults.active() == []
 
 
-def test_the_token_is_never_sent_to_the_cdn(run: Stager, settings: Settings) -> None:
+def test_the_token_is_never_sent_to_the_cdn(run: Stager, sandbox: Sandbox) -> None:
     gated = resolve(
-        Source(repo="slipway/tiny-llama-gated"), token="hf_sandbox_reader", endpoint=settings.hub_url
+        Source(repo="slipway/tiny-llama-gated"), token="hf_sandbox_reader", endpoint=sandbox.hub_url
     )
     staged = stage(  # the sandbox's CDN refuses a request that carries a token
-        gated, bucket=run.bucket, s3=run.s3, token="hf_sandbox_reader", reporter=run.heard, endpoint=settings.hub_url
+        gated, bucket=run.bucket, s3=run.s3, token="hf_sandbox_reader", reporter=run.heard, endpoint=sandbox.hub_url
     )  # fmt: skip
     assert staged.total_bytes == gated.total_bytes
 
 
-def test_objects_are_encrypted_with_the_key_that_is_given(run: Stager, settings: Settings) -> None:
+def test_objects_are_encrypted_with_the_key_that_is_given(run: Stager, sandbox: Sandbox) -> None:
     key = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
     staged = stage(
         run.model,
@@ -375,7 +373,7 @@ def test_objects_are_encrypted_with_the_key_that_is_given(run: Stager, settings:
         s3=run.s3,
         token=None,
         reporter=run.heard,
-        endpoint=settings.hub_url,
+        endpoint=sandbox.hub_url,
         kms_key_arn=key,
         part_size_floor=5 * MIB,
     )
@@ -398,7 +396,7 @@ def test_a_denied_upload_names_the_operation(run: Stager, faults: Faults) -> Non
     assert "UploadPart" in caught.value.cause
 
 
-def test_two_runs_at_once_end_in_one_good_copy(run: Stager, settings: Settings, faults: Faults) -> None:
+def test_two_runs_at_once_end_in_one_good_copy(run: Stager, sandbox: Sandbox, faults: Faults) -> None:
     faults.set("hub-slow", value=20_000_000)
     failures: list[SlipwayError] = []
     staged: list[StagedModel] = []
@@ -444,21 +442,12 @@ def sent_bytes(run: Stager) -> int:
 
 
 def test_after_kill_9_a_run_sends_only_what_s3_does_not_hold(
-    run: Stager, settings: Settings, faults: Faults, monkeypatch: pytest.MonkeyPatch
+    run: Stager, sandbox: Sandbox, faults: Faults, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults.set("hub-slow", value=6_000_000)
-    arguments = [settings.aws_url, settings.hub_url, run.bucket, run.model.model_dump_json()]
-    credentials = {
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "AWS_DEFAULT_REGION": settings.region,
-    }
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, *arguments],
-        env={**os.environ, **credentials},
-        cwd=Path(__file__).parents[4],
-    )
-    deadline = time.monotonic() + 30
+    arguments = [sandbox.aws_url, sandbox.hub_url, run.bucket, run.model.model_dump_json()]
+    child = subprocess.Popen([sys.executable, "-c", CHILD, *arguments], env=sandbox.variables(), cwd=ROOT)
+    deadline = time.monotonic() + 60
     while sent_bytes(run) < 10 * MIB:
         assert child.poll() is None, "it ended before it could be killed"
         assert time.monotonic() < deadline

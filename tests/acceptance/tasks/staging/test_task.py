@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from slipway_sandbox.hub.accounts import ACCOUNTS
-from slipway_sandbox.prefect_store import lay_out
-from slipway_sandbox.settings import ACCESS_KEY, SECRET_KEY, Settings
+from slipway_sandbox.testing import HUB_READER, Sandbox, make_prefect_home
 
 from tests.support.builders import ROOT
 
-TOKEN = "hf_sandbox_reader"
+TOKEN = HUB_READER
 UNKNOWN = "hf_nobody"  # what the environment has: the Prefect Secret comes first
 GATED = "slipway/tiny-llama-gated"
 
@@ -55,22 +52,17 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(settings: Settings, s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    assert TOKEN in ACCOUNTS
+def ran(sandbox: Sandbox, s3: Any, tmp_path_factory: pytest.TempPathFactory) -> Ran:
     s3.create_bucket(Bucket="as-a-task")
-    home = tmp_path_factory.mktemp("prefect")
-    lay_out(home)
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "HF_"))},
-        "PREFECT_HOME": str(home),
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "60",
-        "AWS_ENDPOINT_URL": settings.aws_url,
-        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-        "HF_ENDPOINT": settings.hub_url,
-        "HF_TOKEN": UNKNOWN,
-        "SECRET": TOKEN,
-    }
+    home = make_prefect_home(tmp_path_factory.mktemp("prefect"))
+    environment = sandbox.variables(
+        PREFECT_HOME=str(home),
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="120",
+        HF_TOKEN=UNKNOWN,
+        SECRET=TOKEN,
+    )
+    for name in ("PREFECT_API_URL", "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE"):  # a Prefect of its own
+        del environment[name]
     done = subprocess.run(
         [sys.executable, "-c", RUN, GATED, "as-a-task"],
         cwd=ROOT,

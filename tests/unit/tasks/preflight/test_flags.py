@@ -132,23 +132,3 @@ def test_every_table_says_where_it_is_from_and_has_what_every_vllm_has(version: 
     assert found.kinds["--api-key"] in ("list", "text")
     assert found.choices["--dtype"] == ("auto", "bfloat16", "float", "float16", "float32", "half")
     assert found.quantization["compressed-tensors"]["capability"] == 70
-
-
-def test_the_sandboxs_vllm_has_the_same_flags() -> None:
-    """Made apart, from one wheel: this file's by reading it, the sandbox's by running its parser."""
-    sandbox = json.loads((ROOT / "sandbox/slipway_sandbox/images/vllm/flags-0.32.0.json").read_text())
-    theirs = {spelling: kind for kind, flags in sandbox.items() for f in flags for spelling in f.split("/")}
-    ours = {spelling: kind for spelling, kind in table().kinds.items() if not spelling.startswith("--no-")}
-    assert set(ours) == set(theirs)
-    same = {"switch": "boolean", "optional": "text", "choice": "text"}
-    differing = {
-        flag for flag, kind in ours.items() if theirs[flag] not in (kind, same.get(kind)) and kind != "list"
-    }
-    # the sandbox reads these a little more or less strictly; none is a flag Slipway sets
-    assert differing <= {
-        "--additional-config",
-        "--device-ids",
-        "--model-loader-extra-config",
-        "--quantization-config",
-        "--safetensors-prefetch-block-size",
-    }

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import uvloop
-from slipway_sandbox.kubernetes.certificates import make_authority
 
 from tasks.validation.load.connections import SPARE, Pool
 from tasks.validation.load.wire import Reading
+from tests.support.certificates import tls_pair
 from tests.support.loopback import free_port
 
 ASK = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"
@@ -182,8 +183,8 @@ def test_nobody_listening_is_a_refusal() -> None:
     asyncio.run(alone())
 
 
-def test_an_encrypted_endpoint_is_asked_too_and_a_stranger_is_refused() -> None:
-    authority = make_authority()
+def test_an_encrypted_endpoint_is_asked_too_and_a_stranger_is_refused(tmp_path: Path) -> None:
+    ours, theirs = tls_pair(tmp_path)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await request_of(reader):
@@ -191,11 +192,8 @@ def test_an_encrypted_endpoint_is_asked_too_and_a_stranger_is_refused() -> None:
         writer.close()
 
     async def both() -> None:
-        server = await asyncio.start_server(
-            serve, "127.0.0.1", 0, ssl=authority.server_context(["127.0.0.1"])
-        )
+        server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=ours)
         port = server.sockets[0].getsockname()[1]
-        theirs = ssl.create_default_context(cadata=authority.ca_pem.decode())
         for tls, failure in (
             (theirs, ""),
             (ssl.create_default_context(), "no connection: certificate refused"),

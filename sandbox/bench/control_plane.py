@@ -1,6 +1,6 @@
 """What one API server of the sandbox does under a cluster's load: long lists, many watchers.
 
-    python -m bench.control_plane [--objects 2000] [--watchers 200] [--rounds 5] [--json FILE]
+    python sandbox/bench/control_plane.py [--objects 2000] [--watchers 200] [--rounds 5] [--json FILE]
 
 It starts one server in a process of its own and asks it over TLS, as every client does. Times are of this machine, with
 nothing else running.
@@ -29,7 +29,7 @@ from typing import Any
 import aiohttp
 
 PROJECT = Path(__file__).resolve().parents[1]
-TOKEN = "bench"  # noqa: S105 -- of a server that lives for this run
+TOKEN = "bench"
 NAMESPACE = "/api/v1/namespaces/default"
 PAGE = 500
 
@@ -207,7 +207,7 @@ def spread(values: Sequence[float]) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m bench.control_plane", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python sandbox/bench/control_plane.py", description=__doc__)
     parser.add_argument("--objects", type=int, default=2000)
     parser.add_argument("--watchers", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
