@@ -16,6 +16,7 @@ def eks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EksCluster]:
     """A cluster with the EBS CSI driver and no node yet."""
     with start(tmp_path_factory.mktemp("rollout"), parts=("aws", "region")) as running:
         made = running.make_cluster("rollout-test")
+        made.add_addon("eks-pod-identity-agent")
         made.add_addon("aws-ebs-csi-driver", "ebs-csi-controller-sa")
         yield made
 
