@@ -76,7 +76,7 @@ def test_two_sandboxes_never_share_a_block() -> None:
 
 
 def test_parts_are_started_in_their_order(tmp_path: Path) -> None:
-    assert Parts(plan_settings(tmp_path), {"prefect", "region", "aws"}).names == ["aws", "region", "prefect"]
+    assert Parts(plan_settings(tmp_path), {"prefect", "region", "aws"}).names == ["prefect", "aws", "region"]
 
 
 def test_the_hubs_models_are_written_by_name_and_revision(tmp_path: Path) -> None:
