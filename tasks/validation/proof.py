@@ -144,11 +144,16 @@ def read_measured(finished: Finished, key: str) -> Measured:
 
 
 def profile(model: Model, root: Path) -> str:
-    """Twelve hexadecimal digits over what makes two runs comparable: load, files, context, definitions. Raises OSError."""
+    """Twelve hexadecimal digits over what makes two runs comparable. Raises OSError.
+
+    It covers the load, its files, the context length, the bounds on each request and the definitions.
+    """
     load = model.load
     digest = hashlib.sha256(load.model_dump_json().encode())
     # lengths are cut to it
     digest.update(f"{model.engine.max_model_len}".encode())
+    # goodput counts by them
+    digest.update(model.objectives.each.model_dump_json().encode())
     digest.update(f"definitions {DEFINITIONS}".encode())
     for file in (load.trace.file if load.trace else None, load.prompts):
         if file:

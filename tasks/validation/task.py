@@ -16,7 +16,8 @@ from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, show_table
 from tasks.validation.compare import compare, with_comparison
 from tasks.validation.page import page
-from tasks.validation.proof import prove, sources
+from tasks.validation.proof import profile, prove, sources
+from tasks.validation.reuse import still_proven
 from tasks.validation.summary import table, tell
 from tasks.validation.sweep import conclude, rows, search, sweepable
 
@@ -36,15 +37,31 @@ def check_sweepable(model: Model) -> None:
 
 @task(task_run_name="load validation of {model.name}", **SETTINGS)
 def validate(
-    site: Site, model: Model, release: ReleaseRecord, before: tuple[str, LoadReport] | None = None
+    site: Site,
+    model: Model,
+    release: ReleaseRecord,
+    before: tuple[str, LoadReport] | None = None,
+    again: bool = True,
 ) -> LoadReport:
     """Run the model's load against the release, through the gateway; the report has a verdict.
 
-    `before`: the release proven last and its report, which this one must not be worse than.
+    Args:
+        site: Where the release serves.
+        model: The model's file.
+        release: What is measured.
+        before: The release proven last and its report, which this one must not be worse than.
+        again: False returns the last report where it is of this very release, load and objectives.
     """
     endpoint = release.endpoint
     key = api_key(site.cluster(), endpoint)
     reporter = RunReporter("validation")
+    digest = profile(model, project_root())
+    if not again and before and still_proven(release.release.id, before, digest, model.objectives):
+        reporter.say(
+            f"release {before[0]} is proven under this load since {before[1].started_at:%Y-%m-%d %H:%M} UTC: "
+            "not measured again (--revalidate does)"
+        )
+        return before[1]
     measured = prove(model, endpoint, key, reporter, root=project_root())
     before_id, last = before or (None, None)
     comparison = compare(measured, last, model.objectives.regression, before_id)
