@@ -29,10 +29,16 @@ def _show(name: StackName, environment: Environment, plan: Plan) -> None:
     )
 
 
+def _caller(environment: Environment) -> dict[str, str]:
+    """STS's answer about the credentials in use: Account and Arn."""
+    with aws_errors("asking AWS who we are"):
+        found: dict[str, str] = aws_of(environment).client("sts").get_caller_identity()
+    return found
+
+
 def check_account(environment: Environment) -> None:
     """Raises AccessDenied where the credentials are of another account than the environment's."""
-    with aws_errors("asking AWS who we are"):
-        account = aws_of(environment).client("sts").get_caller_identity()["Account"]
+    account = _caller(environment)["Account"]
     if environment.account and environment.account != account:
         raise AccessDenied(
             f"the credentials are of account {account}, {environment.name} belongs to {environment.account}",
@@ -58,7 +64,7 @@ def cluster_stack(environment: Environment, storage: StorageOutputs, root: Path 
         aws_of(environment),
         root or project_root(),
         RunReporter("cluster"),
-        cluster_variables(environment, storage),
+        cluster_variables(environment, storage, _caller(environment)["Arn"]),
     )
 
 

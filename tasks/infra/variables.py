@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from tasks.records.environment import Environment
@@ -21,7 +22,23 @@ def storage_variables(environment: Environment) -> dict[str, Any]:
     }
 
 
-def cluster_variables(environment: Environment, storage: StorageOutputs) -> dict[str, Any]:
+def is_among(caller: str, principals: Collection[str]) -> bool:
+    """Whether the identity `caller` (STS's Arn) is one of `principals` (IAM's users and roles).
+
+    STS names an assumed role without its path: arn:aws:sts::ACCOUNT:assumed-role/ROLE/SESSION.
+    """
+    _, _, _, _, account, resource = caller.split(":", 5)
+    if not resource.startswith("assumed-role/"):
+        return caller in principals
+    role = resource.split("/")[1]
+    return any(
+        arn.split(":")[4] == account and ":role/" in arn and arn.rsplit("/", 1)[1] == role
+        for arn in principals
+    )
+
+
+def cluster_variables(environment: Environment, storage: StorageOutputs, caller: str) -> dict[str, Any]:
+    """The variables of infra/terraform/cluster. `caller` is STS's Arn of whoever applies them."""
     cluster = environment.cluster
     gpu, system = cluster.gpu, cluster.system
     variables: dict[str, Any] = {
@@ -34,6 +51,8 @@ def cluster_variables(environment: Environment, storage: StorageOutputs) -> dict
         "interface_endpoints": cluster.interface_endpoints,
         "endpoint_public_access": bool(cluster.public_access_cidrs),
         "admin_principal_arns": sorted(cluster.admin_principal_arns),
+        # EKS refuses a second access entry for the creator: bootstrapped, or listed, never both
+        "bootstrap_cluster_creator_admin_permissions": not is_among(caller, cluster.admin_principal_arns),
         "system_instance_types": [system.instance_type],
         "system_min_size": system.count,
         "system_desired_size": system.count,

@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 
-from tasks.infra.variables import cluster_variables, infrastructure, storage_outputs, storage_variables
+from tasks.infra.variables import (
+    cluster_variables,
+    infrastructure,
+    is_among,
+    storage_outputs,
+    storage_variables,
+)
 from tasks.records.results import StorageOutputs
 from tests.support.builders import ROOT, an_environment
 
+CALLER = "arn:aws:sts::111122223333:assumed-role/deployer/session"
 STORAGE = StorageOutputs(
     bucket="acme-models",
     bucket_arn="arn:aws:s3:::acme-models",
@@ -35,8 +42,8 @@ def root(name: str) -> Path:
     ("stack", "passed"),
     [
         ("storage", storage_variables(an_environment())),
-        ("cluster", cluster_variables(an_environment(), STORAGE)),
-        ("cluster", cluster_variables(OPEN, STORAGE)),
+        ("cluster", cluster_variables(an_environment(), STORAGE, CALLER)),
+        ("cluster", cluster_variables(OPEN, STORAGE, CALLER)),
     ],
 )
 def test_every_variable_passed_exists_and_every_required_one_is_passed(
@@ -50,8 +57,8 @@ def test_every_variable_passed_exists_and_every_required_one_is_passed(
 
 
 def test_an_environment_that_names_no_network_keeps_its_api_private() -> None:
-    assert cluster_variables(an_environment(), STORAGE)["endpoint_public_access"] is False
-    opened = cluster_variables(OPEN, STORAGE)
+    assert cluster_variables(an_environment(), STORAGE, CALLER)["endpoint_public_access"] is False
+    opened = cluster_variables(OPEN, STORAGE, CALLER)
     assert opened["endpoint_public_access"] is True
     assert opened["endpoint_public_access_cidrs"] == ["203.0.113.0/24"]
 
@@ -62,7 +69,7 @@ def test_an_environment_that_names_no_network_keeps_its_api_private() -> None:
 )
 def test_a_taints_effect_is_spelt_as_eks_does(effect: str, written: str) -> None:
     environment = an_environment(cluster={"gpu": {"taint": {"key": "k", "value": "v", "effect": effect}}})
-    assert cluster_variables(environment, STORAGE)["gpu_taint"] == {
+    assert cluster_variables(environment, STORAGE, CALLER)["gpu_taint"] == {
         "key": "k",
         "value": "v",
         "effect": written,
@@ -71,12 +78,14 @@ def test_a_taints_effect_is_spelt_as_eks_does(effect: str, written: str) -> None
 
 @pytest.mark.parametrize("count", [1, 4, 7])
 def test_the_system_nodes_fit_their_own_bounds(count: int) -> None:
-    passed = cluster_variables(an_environment(cluster={"system": {"count": count}}), STORAGE)
+    passed = cluster_variables(an_environment(cluster={"system": {"count": count}}), STORAGE, CALLER)
     assert passed["system_min_size"] <= passed["system_desired_size"] == count <= passed["system_max_size"]
 
 
 def test_gpu_nodes_start_within_their_own_bounds() -> None:
-    passed = cluster_variables(an_environment(cluster={"gpu": {"min": 0, "desired": 1, "max": 3}}), STORAGE)
+    passed = cluster_variables(
+        an_environment(cluster={"gpu": {"min": 0, "desired": 1, "max": 3}}), STORAGE, CALLER
+    )
     assert passed["gpu_min_size"] <= passed["gpu_desired_size"] <= passed["gpu_max_size"]
 
 
@@ -86,3 +95,25 @@ def test_the_outputs_that_are_read_are_written() -> None:
     cluster: dict[str, Any] = dict.fromkeys(blocks("output", root("cluster") / "outputs.tf"), "x")
     made = infrastructure(cluster | {"zones": ["a", "b"], "private_subnet_ids": ["s"]}, an_environment())
     assert (made.zones, made.private_subnet_ids, made.region) == (("a", "b"), ("s",), "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("caller", "principals", "among"),
+    [
+        ("arn:aws:iam::111122223333:user/ann", ["arn:aws:iam::111122223333:user/ann"], True),
+        ("arn:aws:iam::111122223333:user/ann", ["arn:aws:iam::111122223333:user/bob"], False),
+        (CALLER, ["arn:aws:iam::111122223333:role/deployer"], True),
+        (CALLER, ["arn:aws:iam::111122223333:role/ci/deployer"], True),
+        (CALLER, ["arn:aws:iam::444455556666:role/deployer"], False),
+        (CALLER, ["arn:aws:iam::111122223333:role/deployer-2"], False),
+        (CALLER, ["arn:aws:iam::111122223333:user/deployer"], False),
+        (CALLER, [], False),
+    ],
+)
+def test_the_creator_is_bootstrapped_only_where_it_is_not_listed(
+    caller: str, principals: list[str], among: bool
+) -> None:
+    assert is_among(caller, principals) is among
+    environment = an_environment(cluster={"admin_principal_arns": principals})
+    passed = cluster_variables(environment, STORAGE, caller)
+    assert passed["bootstrap_cluster_creator_admin_permissions"] is not among
