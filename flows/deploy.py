@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flows.run.choices import EnvironmentName, ModelName, read_choice
+from flows.run.choices import EnvironmentName, ModelName, Revision, read_choice
 from flows.run.runbook import runbook
 from flows.run.stages import take_through
 from tasks.records.errors import InputError
@@ -17,19 +17,10 @@ from tasks.validation.task import check_load
 def deploy(
     model: ModelName,
     environment: EnvironmentName,
-    revision: str | None = Field(
-        None, description="branch, tag or commit instead of the one in the model's file"
-    ),
+    revision: Revision = None,
     may_destroy: list[str] = Field([], description="terraform addresses that hold data and may be destroyed"),
 ) -> ReleaseRecord:
-    """Take a model from the Hugging Face Hub to an endpoint that is proven under load.
-
-    Args:
-        model: A file of models/, by its name.
-        environment: A file of environments/, by its name.
-        revision: Branch, tag or commit instead of the one in the model's file.
-        may_destroy: Terraform addresses that hold data and may be destroyed by this run.
-    """
+    """Provision, stage, warm, roll out and prove a model."""
     choice = read_choice(model, environment)
     if choice.environment.promote_from:
         raise InputError(

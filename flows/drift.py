@@ -11,11 +11,7 @@ from tasks.task import show_table
 
 @runbook(name="drift", run_name="drift of {environment}")
 def drift(environment: EnvironmentName) -> list[dict[str, str]]:
-    """Plan both states without applying; the changes a plan would make.
-
-    Args:
-        environment: A file of environments/, by its name.
-    """
+    """Show what terraform would change in an environment now."""
     found = find_drift(load_environment(environment))
     show_table(f"drift-{environment}", found, f"{len(found)} resources differ from what is written")
     return found

@@ -24,12 +24,9 @@ def promote(
         None, description="where it was proven; default: the environment's promote_from"
     ),
 ) -> ReleaseRecord:
-    """Deploy into an environment exactly the commit, image and flags that are proven in another.
+    """Deploy exactly what is proven in another environment.
 
-    Args:
-        model: A file of models/, by its name.
-        environment: The environment to promote into.
-        source: The environment it was proven in; by default the one `promote_from` names.
+    Commit, image and flags come from there; the hub is not asked.
     """
     choice = read_choice(model, environment)
     allowed = choice.environment.promote_from

@@ -21,13 +21,9 @@ def rollback(
     release: str | None = Field(None, description="the release to put back; default: what the ledger says"),
     unfinished: bool = Field(False, description="only undo a rollout whose run died; else touch nothing"),
 ) -> str | None:
-    """Put back what served before, from what was written down before the last rollout.
+    """Put back the release of a model that served before.
 
-    Args:
-        model: A file of models/, by its name.
-        environment: A file of environments/, by its name.
-        release: The release to put back; by default the one the ledger names.
-        unfinished: Only undo a rollout whose run died, and touch nothing where there is none.
+    The same call again changes nothing.
     """
     choice = read_choice(model, environment)
     with turn(choice.environment):

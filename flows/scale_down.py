@@ -12,11 +12,9 @@ from tasks.records.results import IdleDecision
 
 @runbook(name="scale-down", run_name="is {model} idle in {environment}")
 def scale_down(model: ModelName, environment: EnvironmentName) -> IdleDecision:
-    """Replicas and then GPU nodes to zero, when requests, queue and GPUs were idle for the model's window.
+    """Take the GPUs away from a model nobody uses.
 
-    Args:
-        model: A file of models/, by its name.
-        environment: A file of environments/, by its name.
+    Requests, queue and GPUs must have been idle for the model's window; without evidence nothing happens.
     """
     choice = read_choice(model, environment)
     with turn(choice.environment):

@@ -21,13 +21,9 @@ def sweep(
     minutes: float = Field(30.0, gt=0, le=600, description="no step begins that might end later"),
     step_seconds: float = Field(60.0, ge=2, le=3600, description="the window of each rate, at most"),
 ) -> Sweep:
-    """Find the knee of what serves, and write it into its release.
+    """Find the highest rate at which a model's objectives hold.
 
-    Args:
-        model: A file of models/, by its name.
-        environment: A file of environments/, by its name.
-        minutes: No step begins that might end later.
-        step_seconds: The window of each rate, where the model's own is longer.
+    The outcome is written into the release; nothing that serves changes.
     """
     choice = read_choice(model, environment)
     check_sweepable(choice.model)

@@ -47,34 +47,27 @@ def teardown(
     volumes: Keep = Field("keep", description="cache volumes and their snapshots: they outlive the cluster"),
     confirm: str = Field("", description="the environment's name, where it is protected"),
 ) -> TornDown:
-    """Remove an environment in order and prove what remains.
-
-    Args:
-        environment: A file of environments/, by its name.
-        models: Whether the model bucket with everything staged goes too.
-        volumes: Whether the cache volumes and their snapshots go too; they outlive the cluster otherwise, and cost.
-        confirm: The environment's name, where the environment is protected.
-    """
-    place = load_environment(environment)
-    check_confirmed(place, confirm)
+    """Remove an environment in order and prove what remains."""
+    chosen = load_environment(environment)
+    check_confirmed(chosen, confirm)
     log = get_run_logger()
-    with turn(place):
-        before = list_inventory(place)
+    with turn(chosen):
+        before = list_inventory(chosen)
         log.info("teardown: %d things are there", len(before), extra=SAID)
-        storage, site = read_remains(place)
+        storage, site = read_remains(chosen)
         if site:
             remove_serving(site)
             remove_claims(site)
             uninstall_addons(site, read_addons())
-        left = destroy_cluster(place, storage) if storage else []
+        left = destroy_cluster(chosen, storage) if storage else []
         if volumes == "delete":
-            delete_volumes(place)
+            delete_volumes(chosen)
         else:
-            end_fast_restores(place)
-        if models == "delete" and not left and state_bucket_is_there(place):
-            left += destroy_storage(place)
-        remaining = list_inventory(place)
-        costs = price_storage(place) if any(is_storage(line) for line in remaining) else []
+            end_fast_restores(chosen)
+        if models == "delete" and not left and state_bucket_is_there(chosen):
+            left += destroy_storage(chosen)
+        remaining = list_inventory(chosen)
+        costs = price_storage(chosen) if any(is_storage(line) for line in remaining) else []
         for line in [*remaining, *costs] or ["nothing is left"]:
             log.info("teardown: %s", line, extra=SAID)
         unexpected = left + [line for line in remaining if not may_stay(line, models, volumes)]

@@ -12,12 +12,7 @@ from tasks.rollout.task import confirm
 
 @runbook(name="wake", run_name="wake {model} in {environment}")
 def wake(model: ModelName, environment: EnvironmentName) -> str:
-    """Undo a scale-down; the text of the completion that proves it.
-
-    Args:
-        model: A file of models/, by its name.
-        environment: A file of environments/, by its name.
-    """
+    """Bring a model back from zero and prove that it answers."""
     choice = read_choice(model, environment)
     with turn(choice.environment):
         site = read_infrastructure(choice.environment)

@@ -20,6 +20,9 @@ EnvironmentName = Annotated[
     str,
     Field(pattern=ENVIRONMENT_NAME, title="Environment", description="a file of environments/, by its name"),
 ]
+Revision = Annotated[
+    str | None, Field(description="branch, tag or commit instead of the one in the model's file")
+]
 
 
 class Choice(NamedTuple):

@@ -3,7 +3,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flows.run.timeline import MOMENT_SECONDS, Step, critical_path, lines, overhead_seconds, rows
@@ -93,18 +93,22 @@ def test_a_run_that_ended_before_its_first_step_has_no_timeline() -> None:
     assert lines([], 3.0) == []
 
 
-@st.composite
-def a_run_of_steps(draw: st.DrawFn) -> list[Step]:
-    """Steps that need some of those that ended before they began, or claim to need some that did not."""
-    times = draw(st.lists(st.tuples(st.floats(0, 50), st.floats(0, 20)), min_size=1, max_size=12))
-    ids = [str(n) for n in range(len(times))]
-    return [
-        Step(one, one, began, began + took, tuple(draw(st.lists(st.sampled_from(ids), max_size=3))))
-        for one, (began, took) in zip(ids, times, strict=True)
+# (began, took, inputs): steps need some of those that ended before they began, or claim some that did not
+A_RUN = st.lists(
+    st.tuples(st.integers(0, 500), st.integers(0, 200), st.lists(st.integers(0, 9), max_size=3)),
+    min_size=1,
+    max_size=10,
+).map(
+    lambda drawn: [
+        Step(str(n), f"s{n}", began / 10, (began + took) / 10, tuple(map(str, inputs)))
+        for n, (began, took, inputs) in enumerate(drawn)
     ]
+)
+MANY = settings(max_examples=100, deadline=None)
 
 
-@given(a_run_of_steps())
+@MANY
+@given(A_RUN)
 def test_no_step_of_the_path_ends_after_the_next_begins_and_it_ends_with_the_run(ran: list[Step]) -> None:
     path = critical_path(ran)
     assert path[-1].ended == max(step.ended for step in ran)
@@ -112,7 +116,8 @@ def test_no_step_of_the_path_ends_after_the_next_begins_and_it_ends_with_the_run
     assert len(path) == len({step.id for step in path})
 
 
-@given(a_run_of_steps())
+@MANY
+@given(A_RUN)
 def test_in_a_gap_of_the_path_no_other_step_ends(ran: list[Step]) -> None:
     """So that nothing a run waited for is counted as orchestration."""
     path = critical_path(ran)
@@ -122,7 +127,8 @@ def test_in_a_gap_of_the_path_no_other_step_ends(ran: list[Step]) -> None:
             assert [step for step in ran if begins < step.ended <= ends and step not in path] == []
 
 
-@given(a_run_of_steps(), st.floats(0, 5))
+@MANY
+@given(A_RUN, st.floats(0, 5))
 def test_orchestration_is_never_less_than_nothing(ran: list[Step], after: float) -> None:
     wall = max(step.ended for step in ran) + after
     assert overhead_seconds(critical_path(ran), wall) >= -1e-6

@@ -1,0 +1,102 @@
+"""What the command line prints of each flow's result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from flows.endpoint import Reachable
+from flows.run.outcomes import OUTCOMES, Outcome
+from flows.teardown import TornDown
+from tasks.records.errors import ValidationFailed
+from tasks.records.results import Endpoint, IdleDecision, Sweep
+from tests.support.releases import a_record
+from tests.support.reports import AT, a_run
+from tests.support.sweeps import GOOD
+
+GIVEN = {"model": "llama", "environment": "staging"}
+RECORD = a_record(1)
+IDLE = IdleDecision(act=True, reason="no request for 30 min", evidence=())
+DRIFT = {"stack": "cluster", "action": "update", "resource": "aws_eks_cluster.this"}
+
+
+@pytest.mark.parametrize(
+    ("flow", "result", "given", "last", "code"),
+    [
+        ("deploy", RECORD, {}, f"llama in staging: release {RECORD.release.id} is proven", 0),
+        ("promote", RECORD, {}, f"llama in staging: release {RECORD.release.id} is proven", 0),
+        ("rollback", "0123", {"unfinished": False}, "llama in staging: 0123 serves", 0),
+        ("rollback", None, {"unfinished": False}, "llama in staging: nothing serves", 0),
+        ("rollback", None, {"unfinished": True}, "llama in staging: nothing was put back", 0),
+        ("rollback", "0123", {"unfinished": True}, "llama in staging: 0123 serves", 0),
+        ("scale_down", IDLE, {}, "llama in staging: scaled to zero: no request for 30 min", 0),
+        (
+            "scale_down",
+            IDLE.model_copy(update={"act": False, "reason": "in use"}),
+            {},
+            "llama in staging: left: in use",
+            0,
+        ),
+        ("wake", " hi\n", {}, r"llama in staging answers: ' hi\n'", 0),
+        ("teardown", TornDown(removed=["x"], remaining=[]), {}, "staging: nothing is left", 0),
+        ("teardown", TornDown(removed=[], remaining=["s3 models"]), {}, "s3 models", 0),
+        ("drift", [], {}, "staging: 0 resources differ", 0),
+        ("drift", [DRIFT], {}, "staging: 1 resources differ", 5),
+    ],
+)
+def test_the_last_line_tells_the_result(
+    flow: str, result: Any, given: dict[str, Any], last: str, code: int
+) -> None:
+    outcome = OUTCOMES[flow](result, {**GIVEN, **given})
+    assert outcome.lines[-1] == last
+    assert outcome.exit_code == code
+
+
+def test_a_proven_release_is_shown_with_its_figures() -> None:
+    record = RECORD.model_copy(update={"report": a_run(1)})
+    lines = OUTCOMES["deploy"](record, GIVEN).lines
+    assert lines[0].startswith("  load validation: PASS: 400 of 400 requests at 10.0/s, ")
+    assert "first token p50 " in lines[1]
+
+
+def test_each_resource_that_differs_has_a_line() -> None:
+    assert OUTCOMES["drift"]([DRIFT], GIVEN).lines[0] == "cluster  update   aws_eks_cluster.this"
+
+
+def test_a_sweep_tells_the_settings_that_follow() -> None:
+    sweep = Sweep(
+        started_at=AT, replicas=2, steps=tuple(GOOD), knee=12.345, requests_per_replica=5, max_num_seqs=32
+    )
+    assert OUTCOMES["sweep"](sweep, GIVEN).lines == [
+        "llama in staging: objectives hold up to 12.3 requests a second",
+        "  scaling.requests_per_replica: 5",
+        "  engine.max_num_seqs: 32",
+    ]
+
+
+def test_a_knee_that_cannot_be_told_is_an_error_of_the_load() -> None:
+    sweep = Sweep(started_at=AT, replicas=2, steps=tuple(GOOD), refused="too few steps")
+    with pytest.raises(ValidationFailed, match="cannot be told: too few steps") as refused:
+        OUTCOMES["sweep"](sweep, {**GIVEN, "step_seconds": 60.0})
+    assert refused.value.exit_code == 4
+    assert refused.value.next_command == "slipway sweep llama -e staging --step-seconds 120"
+
+
+def test_an_endpoint_is_told_with_a_request_to_try_and_without_its_key() -> None:
+    endpoint = Endpoint(base_url="http://gw/v1", served_name="llama", key_namespace="llm", key_secret="key")
+    text = "\n".join(OUTCOMES["endpoint"](Reachable(endpoint, Path(".slipway/keys/staging")), GIVEN).lines)
+    assert "curl -s http://gw/v1/chat/completions" in text
+    assert "$(cat .slipway/keys/staging)" in text
+    assert '"model": "llama"' in text
+
+
+def test_rendered_manifests_are_one_stream_of_yaml_in_their_own_order() -> None:
+    documents = [{"kind": "Namespace", "apiVersion": "v1"}, {"kind": "Job", "apiVersion": "batch/v1"}]
+    outcome = OUTCOMES["render"](documents, GIVEN)
+    assert isinstance(outcome, Outcome)
+    [text] = outcome.lines
+    assert list(yaml.safe_load_all(text)) == documents
+    assert text.startswith("---\nkind: Namespace\n")
