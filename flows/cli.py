@@ -10,15 +10,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TextIO
 from uuid import UUID
 
 import click
 
-from flows.run.options import parameters_of
+from flows.run.options import POSITIONAL, parameters_of
 from flows.run.outcomes import OUTCOMES
 from tasks.records.catalogue import load_environment, load_model
 from tasks.records.errors import Interrupted, SlipwayError
@@ -45,8 +46,9 @@ class Command(click.Command):
     """`slipway NAME`: the function NAME of flows/NAME.py, which is imported (with Prefect) only to run or describe it."""
 
     def __init__(self, flow: str) -> None:
-        super().__init__(flow.replace("_", "-"), help=docstring(flow), epilog=NOTES.get(flow))
-        self.flow = flow
+        function = definition(flow)
+        self.flow, self.names = flow, [argument.arg for argument in function.args.args]
+        super().__init__(flow.replace("_", "-"), help=ast.get_docstring(function), epilog=NOTES.get(flow))
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         if not self.params:
@@ -56,9 +58,20 @@ class Command(click.Command):
                 self.params.append(CONFIRMED[self.flow])
         return super().get_params(ctx)
 
-    def make_context(self, *arguments: Any, **named: Any) -> click.Context:
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
         with explained():
-            return super().make_context(*arguments, **named)
+            check_names(self.names_in(args))
+            return super().make_context(info_name, args, parent, **extra)
+
+    def names_in(self, words: list[str]) -> dict[str, str]:
+        """The names that stand in their usual places, `MODEL ... -e ENVIRONMENT`: known before Prefect is imported."""
+        found = {POSITIONAL: words[0]} if words and POSITIONAL in self.names else {}
+        for option, word in pairwise(words):
+            if option in ("-e", "--environment"):
+                found["environment"] = word
+        return {name: word for name, word in found.items() if not word.startswith("-")}
 
     def invoke(self, ctx: click.Context) -> None:
         given: dict[str, Any] = {
@@ -93,13 +106,12 @@ def main() -> None:
     """From the Hugging Face Hub to a proven vLLM endpoint on EKS, and back to zero GPUs."""
 
 
-def docstring(flow: str) -> str:
-    """What the flow's function says of itself, read without importing it: that takes seconds."""
+def definition(flow: str) -> ast.FunctionDef:
+    """The function of flows/NAME.py as it is written: its names and docstring, without an import that takes seconds."""
     spec = importlib.util.find_spec(f"flows.{flow}")
     assert spec and spec.origin  # noqa: S101  a module of this package
     tree = ast.parse(Path(spec.origin).read_text())
-    [function] = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == flow]
-    return ast.get_docstring(function) or ""
+    return next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == flow)
 
 
 def load(flow: str) -> Any:
@@ -124,11 +136,12 @@ def run(flow: str, given: dict[str, Any]) -> Any:
     return state.result()
 
 
-def check_names(given: dict[str, Any]) -> None:
+def check_names(given: Mapping[str, Any]) -> None:
     """Look the names up before anything starts. Raises UnknownName, InvalidDocument, InputError."""
     if "model" in given:
         load_model(given["model"])
-    load_environment(given["environment"]).check_variables(os.environ)
+    if "environment" in given:
+        load_environment(given["environment"]).check_variables(os.environ)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from prefect.states import Completed, Failed
 
 import flows.cli
 import flows.run.timeline
-from flows.cli import docstring, main
+from flows.cli import Command, main
 from flows.run.outcomes import OUTCOMES
 from tasks.records.errors import Interrupted, RolloutFailed, UnknownName
 from tests.support.builders import ROOT
@@ -92,12 +92,35 @@ def test_a_command_has_dashes_where_its_flow_has_underscores(run: Run) -> None:
     [(("nope", "-e", "staging"), "no model"), (("tiny-llama", "-e", "nope"), "no environment")],
 )
 def test_a_name_nobody_has_is_told_before_the_flow_starts(run: Run, words: list[str], error: str) -> None:
-    flow = Flow("wake", "hi")
-    done = run("wake", *words, wake=flow)
+    done = run("wake", *words)  # not even imported
     assert done.exit_code == UnknownName.exit_code
     assert f"error: there is {error}" in done.stderr
     assert "  next: " in done.stderr
+
+
+def test_a_name_in_an_unusual_place_is_looked_up_too(run: Run) -> None:
+    flow = Flow("rollback", "0123")
+    done = run("rollback", "--release", "0123", "nope", "--environment=staging", rollback=flow)
+    assert "error: there is no model 'nope'" in done.stderr
     assert flow.given == []
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "names"),
+    [
+        ("deploy", ["m", "-e", "x"], {"model": "m", "environment": "x"}),
+        ("deploy", ["m", "--revision", "-e", "--environment", "x"], {"model": "m", "environment": "x"}),
+        ("deploy", ["--revision", "v2", "m", "-e", "x"], {"environment": "x"}),
+        ("deploy", ["--help"], {}),
+        ("deploy", [], {}),
+        ("drift", ["-e", "x"], {"environment": "x"}),
+        ("drift", ["m"], {}),
+    ],
+)
+def test_names_are_seen_where_they_usually_stand(
+    command: str, words: list[str], names: dict[str, str]
+) -> None:
+    assert Command(command).names_in(words) == names
 
 
 def test_an_environments_variables_are_asked_for_before_the_flow_starts(
@@ -175,7 +198,7 @@ def test_rendered_manifests_alone_are_on_stdout(run: Run, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("flow", OUTCOMES)
 def test_every_command_says_in_a_line_what_it_does(flow: str) -> None:
-    first = docstring(flow).splitlines()[0]
+    first = str(Command(flow).help).splitlines()[0]
     assert first.endswith(".")
     assert len(first) <= 62
 
