@@ -1,4 +1,4 @@
-"""Rollback: put back the release that served before; the same call again changes nothing."""
+"""Rollback: put back the release that served before. Idempotent."""
 
 from __future__ import annotations
 

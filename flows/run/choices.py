@@ -1,4 +1,4 @@
-"""What a flow is asked for: names of the catalogue, checked before anything else happens."""
+"""Parameters of the flows: names of the catalogue, and the records they stand for."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""One run at a time on a cluster: deploy, promote, rollback, scale-down, wake and teardown take turns.
+"""Lock a cluster for one run at a time: deploy, promote, rollback, sweep, scale-down, wake, teardown.
 
-A global concurrency limit of Prefect, held by a lease. Each run writes into its own labels which process it
-is and which lease it holds, so that a run that was killed does not keep the next one waiting for the lease
-to end: where its process is provably gone, its lease is released and it is marked Crashed.
+The lock is a global concurrency limit of Prefect, held by a lease. A run labels itself with its process and its lease.
+A run that waits looks whether the holder's process on this host is gone; then it releases the lease and marks it Crashed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ from tasks.records.environment import Environment
 from tasks.records.errors import StateLocked
 from tasks.records.owner import is_alive, this_run
 
-LEASE_SECONDS = 60.0  # the shortest Prefect allows
+# the shortest Prefect allows
+LEASE_SECONDS = 60.0
 PATIENCE_SECONDS = 3600.0
 LOOK_SECONDS = 1.0
 
@@ -79,7 +79,7 @@ def _acquire(client: SyncPrefectClient, name: str, patience: float) -> tuple[UUI
 
 
 def free_the_dead(client: SyncPrefectClient) -> int:
-    """Release the leases of runs whose process on this host is gone; how many there were."""
+    """Release the leases of runs whose process on this host is gone; the number of them."""
     running = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.RUNNING]))

@@ -23,7 +23,7 @@ def check_feasible(
     inspection: HubInspection,
     documents: Sequence[Mapping[str, Any]],
 ) -> HubInspection:
-    """Judge everything that can be known before anything is touched; end here where it cannot succeed."""
+    """Check everything that can be known before anything changes. Raises PreflightFailed or what AWS refuses."""
     reporter = RunReporter("preflight")
     for tool, hint in TOOLS.items():
         executable(tool, install_hint=hint)

@@ -1,4 +1,4 @@
-"""Loads models/*.yaml and environments/*.yaml, and says where in a file an error is."""
+"""Load models/*.yaml and environments/*.yaml; errors name file and line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ R = TypeVar("R", bound=Record)
 
 
 def project_root() -> Path:
-    """The folder that holds models/, environments/, k8s/ and infra/.
+    """Find the folder that holds models/, environments/, k8s/ and infra/.
 
     SLIPWAY_HOME where it is set, else the nearest folder at or above the working folder with both catalogues,
     else the checkout this package was installed from. Raises UnknownName where none of them is one.
@@ -37,17 +37,17 @@ def project_root() -> Path:
 
 
 def load_model(name: str, root: Path | None = None) -> Model:
-    """models/{name}.yaml. Raises UnknownName with the nearest names, or InvalidDocument with file and line."""
+    """Read models/{name}.yaml. Raises UnknownName with the nearest names, or InvalidDocument with file and line."""
     return _load(Model, "models", name, root or project_root())
 
 
 def load_environment(name: str, root: Path | None = None) -> Environment:
-    """environments/{name}.yaml. Raises UnknownName with the nearest names, or InvalidDocument."""
+    """Read environments/{name}.yaml. Raises UnknownName with the nearest names, or InvalidDocument."""
     return _load(Environment, "environments", name, root or project_root())
 
 
 def names(kind: str, root: Path) -> list[str]:
-    """The catalogue's names: `kind` is "models" or "environments"."""
+    """List the names of the catalogue. `kind`: "models" or "environments"."""
     return sorted(path.stem for path in (root / kind).glob("*.yaml"))
 
 
@@ -67,17 +67,16 @@ def _load(record: type[R], kind: str, name: str, root: Path) -> R:
 
 def _unknown(kind: str, name: str, known: Sequence[str]) -> UnknownName:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
-    what = kind.removesuffix("s")
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    suggestion = f"; did you mean {' or '.join(near)}?" if near else ""
     return UnknownName(
-        f"there is no {what} {name!r}{meant}",
+        f"there is no {kind.removesuffix('s')} {name!r}{suggestion}",
         evidence=[f"{kind}/ has: {', '.join(known) or 'nothing'}"],
         next_command=f"ls {kind}/",
     )
 
 
 def read_document(record: type[R], path: Path, shown_as: str) -> R:
-    """One YAML file as one record. Raises InvalidDocument with a line for each thing that is wrong."""
+    """Read one YAML file as a record. Raises InvalidDocument with one line of evidence for each mistake."""
     try:
         text = path.read_text("utf-8")
     except UnicodeDecodeError as error:
@@ -87,23 +86,23 @@ def read_document(record: type[R], path: Path, shown_as: str) -> R:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f"{shown_as}:{mark.line + 1}" if mark else shown_as
+        position = f"{shown_as}:{mark.line + 1}" if mark else shown_as
         raise InvalidDocument(
-            f"{where}: not YAML: {getattr(error, 'problem', error)}", next_command=f"edit {shown_as}"
+            f"{position}: not YAML: {getattr(error, 'problem', error)}", next_command=f"edit {shown_as}"
         ) from None
     try:
         return record.model_validate(document)
     except ValidationError as error:
         problems = [
             f"{shown_as}:{_line(node, problem['loc'])}: {'.'.join(map(str, problem['loc'])) or 'document'}: "
-            f"{_plain(record, problem)}"
+            f"{_message(record, problem)}"
             for problem in error.errors()
         ]
         raise InvalidDocument(problems[0], evidence=problems[1:], next_command=f"edit {shown_as}") from None
 
 
 def _line(node: yaml.Node | None, location: Sequence[int | str]) -> int:
-    """The line of the deepest key of `location` that the file has."""
+    """Find the line of the deepest key of `location` that is in the file."""
     line = node.start_mark.line + 1 if node else 1
     for step in location:
         if isinstance(node, yaml.MappingNode):
@@ -119,7 +118,8 @@ def _line(node: yaml.Node | None, location: Sequence[int | str]) -> int:
     return line
 
 
-def _plain(record: type[Record], problem: Any) -> str:
+def _message(record: type[Record], problem: Any) -> str:
+    """One mistake that pydantic found, in words; an unknown key with the nearest known one."""
     if problem["type"] == "extra_forbidden":
         owner: Any = record
         for step in problem["loc"][:-1]:
