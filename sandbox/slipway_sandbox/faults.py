@@ -43,7 +43,7 @@ CATALOGUE: dict[str, str] = {
     "csi-identity": "the EBS CSI driver has no pod identity: claims stay Pending",
     "gpu-missing": "the device plugin finds no GPU",
     "pod-oom-killed": "the container is killed for memory; target is the pod",
-    "path-cut": "packets to a Service are dropped, as by a network policy; target is the name the gateway asks for",
+    "path-cut": "packets that open connections to a Service are dropped, as by a network policy; target is its full name",
     "engine-oom": "vLLM runs out of GPU memory while loading",
     "engine-slow-load": "loading takes value seconds more",
     "engine-crash": "vLLM dies while loading, with a traceback",

@@ -33,6 +33,7 @@ from slipway_sandbox.controllers.objects import (
     uid_of,
 )
 from slipway_sandbox.controllers.writes import Note, Patch
+from slipway_sandbox.images.hosts import HostsFile
 from slipway_sandbox.images.keda_scaling import Reading, ScalerState, decide_scaling, paused_at
 from slipway_sandbox.images.operator_pod import FORMAT, client_from_kubeconfig, health, until_told_to_end
 
@@ -48,21 +49,18 @@ class TriggerError(Exception):
 
 
 class HostsResolver(AbstractResolver):
-    """The cluster's DNS: names from a hosts file ("IP name name…"), read anew for each look-up."""
+    """aiohttp's resolver over a hosts file."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, hosts: HostsFile) -> None:
+        self._hosts = hosts
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        address = find_host(self._path.read_text(), host)
-        if address is None:
-            raise OSError(f"lookup {host}: no such host")
         return [
             ResolveResult(
                 hostname=host,
-                host=address,
+                host=self._hosts.lookup(host),
                 port=port,
                 family=socket.AF_INET,
                 proto=0,
@@ -72,16 +70,6 @@ class HostsResolver(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing is kept open."""
-
-
-def find_host(hosts: str, name: str) -> str | None:
-    """The address of a name, with or without the cluster's own domain."""
-    wanted = {name, f"{name}.cluster.local", name.removesuffix(".cluster.local")}
-    for line in hosts.splitlines():
-        address, *names = line.split("#")[0].split() or [""]
-        if wanted & set(names):
-            return address
-    return None
 
 
 def read_answer(body: Object, query: str, *, ignore_null: bool) -> float:
@@ -302,7 +290,7 @@ async def wait_for_definition(client: ApiClient) -> None:
 
 async def run_operator(client: ApiClient, hosts: Path) -> None:
     """Run until cancelled."""
-    connector = aiohttp.TCPConnector(resolver=HostsResolver(hosts), use_dns_cache=False)
+    connector = aiohttp.TCPConnector(resolver=HostsResolver(HostsFile(hosts)), use_dns_cache=False)
     async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as group:
         world = World(client, group, utc_now)
         operator = Operator(world, http)

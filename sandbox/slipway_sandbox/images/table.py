@@ -53,17 +53,11 @@ class Image:
     arguments: tuple[str, ...] = ()
     programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     size_bytes: int = 50_000_000
-    # Options a program has without being told, said aloud: a mount that covers such a path is only found in arguments.
-    defaults: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     stop_signal: signal.Signals = signal.SIGTERM  # the image's STOPSIGNAL, which the runtime sends first
 
     def program(self, name: str) -> tuple[str, ...] | None:
         """What really runs for `name`, given bare or as a path; None where the image has no such program."""
         return self.programs.get(name) or self.programs.get(name.rpartition("/")[2])
-
-    def defaults_of(self, name: str) -> tuple[str, ...]:
-        """The options that go before a program's own arguments."""
-        return self.defaults.get(name.rpartition("/")[2], ())
 
     def argv(self, command: list[str] | None, args: list[str] | None) -> list[str]:
         """A pod's command and args over the image's own, by the rules of the Kubernetes API."""
@@ -103,7 +97,6 @@ _IMAGES = {
                 ("-g", "daemon off;"),
                 {"nginx": _module("nginx"), **_SHELLS, **_files(_COREUTILS)},
                 72_000_000,
-                {"nginx": ("-c", "/etc/nginx/nginx.conf")},
                 signal.SIGQUIT,
             )
             for name in ("nginx", "nginxinc/nginx-unprivileged")

@@ -113,6 +113,7 @@ class _Front(_Half):
 class Listener:
     """One address and port that forwards while it has backends and refuses connections while it has none.
 
+    While it is cut, new connections neither open nor are refused, as where a network policy drops the packets.
     It accepts by itself: asyncio.Server (3.11) loses a connection accepted in the moment it is closed, and its client hangs.
     """
 
@@ -121,25 +122,35 @@ class Listener:
         self._backends: tuple[Backend, ...] = ()
         self._turn = 0
         self._socket: socket.socket | None = None
+        self._full: socket.socket | None = None  # what fills the queue of a cut listener
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def set_backends(self, backends: tuple[Backend, ...]) -> None:
+    def set_backends(self, backends: tuple[Backend, ...], *, cut: bool = False) -> None:
         """Serve new connections from these, in turn; open ones stay where they are. Raises OSError when it cannot listen."""
         self._backends = backends
-        if backends and self._socket is None:
-            listening = socket.create_server((self.address, self.port), backlog=BACKLOG)
-            listening.setblocking(False)
-            asyncio.get_running_loop().add_reader(listening, self._accept)
-            self._socket = listening
-        elif not backends:
+        if not backends or cut != (self._full is not None):
             self.close()
+        if backends and self._socket is None:
+            self._cut() if cut else self._listen()
+
+    def _listen(self) -> None:
+        self._socket = socket.create_server((self.address, self.port), backlog=BACKLOG)
+        self._socket.setblocking(False)
+        asyncio.get_running_loop().add_reader(self._socket, self._accept)
+
+    def _cut(self) -> None:
+        """Listen with a full queue: Linux drops every further SYN, and whoever sent it tries until it times out."""
+        self._socket = socket.create_server((self.address, self.port), backlog=0)
+        self._full = socket.create_connection((self.address, self.port), CONNECT_SECONDS)
 
     def close(self) -> None:
         """Stop listening; existing connections live on."""
         if self._socket:
             asyncio.get_running_loop().remove_reader(self._socket)
-            self._socket.close()
-            self._socket = None
+        for each in (self._full, self._socket):
+            if each:
+                each.close()
+        self._socket = self._full = None
 
     def _accept(self) -> None:
         for _ in range(BACKLOG):

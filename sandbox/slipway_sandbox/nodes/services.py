@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterable, Mapping
 import aiohttp
 
 from slipway_sandbox.apiclient import ApiError, Informer, Object
+from slipway_sandbox.faults import Fault
 from slipway_sandbox.nodes.addresses import AddressesExhausted, Block
+from slipway_sandbox.nodes.faulty import is_on
 from slipway_sandbox.nodes.forward import Backend, Listener
 from slipway_sandbox.nodes.platform import Platform
 
@@ -17,6 +19,7 @@ log = logging.getLogger(__name__)
 
 SERVICE_LABEL = "kubernetes.io/service-name"
 RETRY_SECONDS = 0.3
+PATH_CUT, LOOK_SECONDS = "path-cut", 0.25
 Name = tuple[str, str]
 
 
@@ -86,6 +89,7 @@ class Services:
                 group.create_task(self.services.run())
                 group.create_task(self._slices.run())
                 group.create_task(self._work())
+                group.create_task(self._look_for_cuts())
         finally:
             for listener in self._listeners.values():
                 listener.close()
@@ -102,6 +106,21 @@ class Services:
                 continue
             await self._wake.wait()
 
+    async def _look_for_cuts(self) -> None:
+        """Converge whenever the fault path-cut is switched."""
+        known: list[Fault] = []
+        while True:
+            cuts = [fault for fault in self._platform.faults.active() if fault.name == PATH_CUT]
+            if cuts != known:
+                known = cuts
+                self._wake.set()
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _is_cut(self, service: Object) -> bool:
+        metadata = service["metadata"]
+        name = f"{metadata['name']}.{metadata['namespace']}.svc.cluster.local"
+        return is_on(self._platform.faults, PATH_CUT, name)
+
     async def _converge(self) -> bool:
         """Make listeners, balancers and the hosts file as they should be; False to try again."""
         slices: dict[Name, list[Object]] = {}
@@ -116,7 +135,7 @@ class Services:
         for key, (service, backends) in wanted.items():
             listener = self._listeners.setdefault(key, Listener(*key))
             try:
-                listener.set_backends(backends)
+                listener.set_backends(backends, cut=self._is_cut(service))
             except OSError as error:
                 whole = False
                 self._fail(service, "FailedToListen", f"{key[0]}:{key[1]}: {error.strerror}")

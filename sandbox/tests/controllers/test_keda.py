@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from slipway_sandbox.controllers.objects import DEFINITIONS, DEPLOYMENTS, Object, condition_of, status_of
-from slipway_sandbox.images.keda import SCALED_OBJECTS, TriggerError, find_host, read_answer, run_operator
+from slipway_sandbox.images.keda import SCALED_OBJECTS, TriggerError, read_answer, run_operator
 from slipway_sandbox.images.keda_scaling import (
     PAUSED,
     PAUSED_REPLICAS,
@@ -166,12 +166,6 @@ def test_an_answer_of_prometheus_is_one_number(result: list[Object], ignore_null
 def test_an_answer_that_is_no_number_is_an_error(result: list[Object], said: str) -> None:
     with pytest.raises(TriggerError, match=said):
         read_answer({"data": {"resultType": "vector", "result": result}}, "q", ignore_null=False)
-
-
-def test_a_service_is_found_by_its_short_and_its_full_name() -> None:
-    hosts = f"# made by kube-proxy\n127.9.100.1 {HOST}\n"
-    assert find_host(hosts, HOST) == find_host(hosts, HOST.removesuffix(".cluster.local")) == "127.9.100.1"
-    assert find_host(hosts, "elsewhere.svc") is None
 
 
 @dataclass

@@ -155,9 +155,9 @@ def _launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
         for name, options in (faults or {}).items():
             Faults(root / "faults.json").set(name, **options)
         log = root / "log"
-        base = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+        base = {k: v for k, v in os.environ.items() if k in ("PATH", "PYTHONPATH", "HOME", "LANG")}
         base |= {"SLIPWAY_SANDBOX_ROOT": str(root), "SLIPWAY_SANDBOX_POD_IP": "127.0.0.1"}
-        with log.open("w") as out:
+        with log.open("a") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", module, *args],
                 stdout=out,

