@@ -455,6 +455,20 @@ class Door:
         key = key or gateway.read_key(self.one.cluster, NAMESPACE, "slipway-api-key")
         return gate.check_endpoint(self.endpoint.base_url, key, name or self.one.model.name, patience=1.0)
 
+    def ask_until_cut(self) -> gate.NoWayThrough:
+        """What is said once the path is cut; a fault that has been switched on takes hold a moment later."""
+        found: list[gate.NoWayThrough] = []
+
+        def is_cut() -> bool:
+            try:
+                self.ask()
+            except gate.NoWayThrough as cut:
+                found.append(cut)
+            return bool(found)
+
+        wait(is_cut)
+        return found[0]
+
 
 def test_the_path_from_the_gateway_is_cut_by_a_policy(release: Make, place: Cluster, faulty: Faults) -> None:
     one = release()
@@ -464,15 +478,14 @@ def test_the_path_from_the_gateway_is_cut_by_a_policy(release: Make, place: Clus
     place.apply(deny)  # and no policy that lets the gateway through: what the source documents had
     faulty.set("path-cut", target=f"vllm-{one.model.name}*")
     try:
-        with pytest.raises(gate.NoWayThrough) as cut:
-            door.ask()
-        failure = network.explain(place, NAMESPACE, one.workload, cut.value)
+        cut = door.ask_until_cut()
+        failure = network.explain(place, NAMESPACE, one.workload, cut)
     finally:
         place.delete("networking.k8s.io/v1", "NetworkPolicy", "default-deny", NAMESPACE)
     assert failure.cause.startswith("network policies cut the path from the gateway to vLLM")
     assert "default-deny" in failure.cause
     assert "Connection timed out" in told(failure)
-    without = network.explain(place, NAMESPACE, one.workload, cut.value)
+    without = network.explain(place, NAMESPACE, one.workload, cut)
     assert "leave the path open" in told(without)
 
 

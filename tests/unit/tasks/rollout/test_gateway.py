@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import kubernetes_validate
@@ -69,6 +70,22 @@ def test_another_route_rolls_the_gateway_out_and_the_same_one_does_not() -> None
     assert configuration(made({"a.conf": "1"})) == configuration(made({"a.conf": "1"}))
     assert configuration(made({"a.conf": "1"})) != configuration(made({"a.conf": "2"}))
     assert configuration(made({"a.conf": "1"})) != configuration(made({"b.conf": "1"}))
+
+
+def test_nginx_writes_to_the_writable_volume_only() -> None:
+    """Its root is read-only; what is not set goes to /var/cache/nginx and /run, compiled into the image's nginx."""
+    found = made()
+    spec = found["Deployment"]["spec"]["template"]["spec"]
+    container = spec["containers"][0]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    empty = {volume["name"] for volume in spec["volumes"] if "emptyDir" in volume}
+    writable = tuple(m["mountPath"] + "/" for m in container["volumeMounts"] if m["name"] in empty)
+    written = dict(
+        re.findall(r"^\s*(\w+_temp_path|pid) (\S+);$", found["ConfigMap"]["data"]["nginx.conf"], re.MULTILINE)
+    )
+    kinds = {f"{kind}_temp_path" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")}
+    assert set(written) == kinds | {"pid"}
+    assert [path for path in written.values() if not path.startswith(writable)] == []
 
 
 def test_the_order_of_the_routes_does_not_matter() -> None:
