@@ -12,7 +12,7 @@ import pytest
 from slipway_sandbox.images.prometheus import evaluate
 from slipway_sandbox.images.prometheus.discovery import targets
 from slipway_sandbox.images.prometheus.exposition import Malformed, samples
-from slipway_sandbox.images.prometheus.parser import parse
+from slipway_sandbox.images.prometheus.promql import parse
 from slipway_sandbox.images.prometheus.scrape import Scraper, State
 from slipway_sandbox.images.prometheus.storage import Storage
 from tests.prometheus.conftest import PAGE, Page, cluster, pod, pod_monitor

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from slipway_sandbox.images.prometheus.storage import Labels, Storage, TooManySeries
-from slipway_sandbox.images.prometheus.syntax import Matcher
+from slipway_sandbox.images.prometheus.storage import Labels, Matcher, Storage, TooManySeries
 
 
 def named(name: str) -> Labels:

@@ -20,7 +20,7 @@ from aiohttp import web
 
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.images.prometheus.http import VERSION, Api
-from slipway_sandbox.images.prometheus.lexer import duration_seconds
+from slipway_sandbox.images.prometheus.promql import duration_seconds
 from slipway_sandbox.images.prometheus.scrape import Scraper
 from slipway_sandbox.images.prometheus.storage import Storage
 from slipway_sandbox.images.prometheus.watch import Discovery, read_kubeconfig

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from slipway_sandbox.images.prometheus.lexer import duration_seconds
+from slipway_sandbox.images.prometheus.promql import duration_seconds
 from slipway_sandbox.images.prometheus.relabel import relabel
 
 Object = dict[str, Any]

@@ -7,22 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from slipway_sandbox.images.prometheus import functions
-from slipway_sandbox.images.prometheus.storage import Labels, Series, Storage
-from slipway_sandbox.images.prometheus.syntax import (
-    COMPARISONS,
-    RANGE,
-    SETS,
-    Aggregate,
-    Binary,
+from promql_parser import (
+    AggModifierType,
+    AggregateExpr,
+    BinaryExpr,
     Call,
-    Negate,
-    Node,
-    Number,
-    Selector,
-    Text,
-    type_of,
+    Expr,
+    LabelModifierType,
+    MatrixSelector,
+    NumberLiteral,
+    ParenExpr,
+    StringLiteral,
+    UnaryExpr,
+    VectorSelector,
 )
+
+from slipway_sandbox.images.prometheus import functions
+from slipway_sandbox.images.prometheus.promql import COMPARISONS, RANGE, SETS, matchers_of, type_of
+from slipway_sandbox.images.prometheus.storage import Labels, Series, Storage
 
 SAMPLE_LIMIT = 50_000_000  # samples one query may load, Prometheus's own default
 _NOTHING = "__name__"
@@ -57,7 +59,7 @@ def key(labels: Mapping[str, str]) -> Labels:
     return tuple(sorted(labels.items()))
 
 
-def instant(storage: Storage, node: Node, time: float) -> Value:
+def instant(storage: Storage, node: Expr, time: float) -> Value:
     """The value of a query at `time`. Raises QueryError."""
     value = _Evaluation(storage, time).value(node)
     if isinstance(value, list) and type_of(node) != RANGE:
@@ -66,7 +68,7 @@ def instant(storage: Storage, node: Node, time: float) -> Value:
 
 
 def over_range(
-    storage: Storage, node: Node, start: float, end: float, step: float
+    storage: Storage, node: Expr, start: float, end: float, step: float
 ) -> list[tuple[Mapping[str, str], list[functions.Sample]]]:
     """Every series of the query at start, start + step, … end. Raises QueryError."""
     series: dict[Labels, tuple[Mapping[str, str], list[functions.Sample]]] = {}
@@ -87,56 +89,61 @@ class _Evaluation:
         self._storage, self._time = storage, time
         self._loaded = 0
 
-    def value(self, node: Node) -> Value:
+    def value(self, node: Expr) -> Value:
         match node:
-            case Number(value=number):
-                return number
-            case Text(value=text):
-                return text
-            case Selector(seconds=None):
+            case NumberLiteral() | StringLiteral():
+                return node.val
+            case ParenExpr():
+                return self.value(node.expr)
+            case VectorSelector():
                 return self._points(node)
-            case Selector():
+            case MatrixSelector():
                 return self._windows(node)
-            case Negate(expr=expr):
-                inner = self.value(expr)
+            case UnaryExpr():
+                inner = self.value(node.expr)
                 if isinstance(inner, float):
                     return -inner
                 return [Point(_unnamed(p.labels), -p.value, self._time) for p in cast(Vector, inner)]
-            case Aggregate():
+            case AggregateExpr():
                 return self._aggregate(node)
             case Call():
                 return self._call(node)
-            case Binary():
+            case BinaryExpr():
                 return self._binary(node)
+            case _:
+                raise QueryError(f"{type(node).__name__} is not evaluated by this server")
 
     def _load(self, count: int) -> None:
         self._loaded += count
         if self._loaded > SAMPLE_LIMIT:
             raise QueryError("query processing would load too many samples into memory in query execution")
 
-    def _points(self, node: Selector) -> Vector:
-        found = [(series, series.at(self._time)) for series in self._storage.select(node.matchers)]
+    def _points(self, node: VectorSelector) -> Vector:
+        found = [(series, series.at(self._time)) for series in self._storage.select(matchers_of(node))]
         points = [Point(series.labels, at[1], at[0]) for series, at in found if at is not None]
         self._load(len(points))
         return points
 
-    def _windows(self, node: Selector) -> list[Window]:
-        start = self._time - (node.seconds or 0)
+    def _windows(self, node: MatrixSelector) -> list[Window]:
+        start = self._time - node.range.total_seconds()
+        matchers = matchers_of(node.vector_selector)
 
         def window(series: Series) -> Window:
             return Window(series.labels, series.within(start, self._time), start, self._time)
 
-        windows = [found for found in map(window, self._storage.select(node.matchers)) if found.samples]
+        windows = [found for found in map(window, self._storage.select(matchers)) if found.samples]
         self._load(sum(len(found.samples) for found in windows))
         return windows
 
-    def _aggregate(self, node: Aggregate) -> Vector:
+    def _aggregate(self, node: AggregateExpr) -> Vector:
+        names = node.modifier.labels if node.modifier else []
+        without = node.modifier is not None and node.modifier.type == AggModifierType.Without
         groups: dict[Labels, list[float]] = {}
         for point in cast(Vector, self.value(node.expr)):
-            if node.without:
-                kept = {k: v for k, v in point.labels.items() if k not in node.labels and k != _NOTHING}
+            if without:
+                kept = {k: v for k, v in point.labels.items() if k not in names and k != _NOTHING}
             else:
-                kept = {k: point.labels[k] for k in node.labels if k in point.labels}
+                kept = {k: point.labels[k] for k in names if k in point.labels}
             groups.setdefault(key(kept), []).append(point.value)
         fold: dict[str, Callable[[Sequence[float]], float]] = {
             "sum": functions.total,
@@ -145,10 +152,12 @@ class _Evaluation:
             "min": functions.smallest,
             "count": lambda values: float(len(values)),
         }
-        return [Point(dict(labels), fold[node.op](values), self._time) for labels, values in groups.items()]
+        return [
+            Point(dict(labels), fold[str(node.op)](values), self._time) for labels, values in groups.items()
+        ]
 
     def _call(self, node: Call) -> Value:
-        name = node.function
+        name = node.func.name
         args = [self.value(arg) for arg in node.args]
         match name:
             case "time":
@@ -241,33 +250,33 @@ class _Evaluation:
             for labels, buckets in groups.items()
         ]
 
-    def _binary(self, node: Binary) -> Value:
-        left, right = self.value(node.left), self.value(node.right)
+    def _binary(self, node: BinaryExpr) -> Value:
+        left, right = self.value(node.lhs), self.value(node.rhs)
         if isinstance(left, float) and isinstance(right, float):
-            return float(_apply(node.op, left, right))
+            return float(_apply(str(node.op), left, right))
         if isinstance(left, list) and isinstance(right, list):
             ours, theirs = cast(Vector, left), cast(Vector, right)
-            if node.op in SETS:
+            if str(node.op) in SETS:
                 return self._set(node, ours, theirs)
             return self._pairs(node, ours, theirs)
         return self._with_scalar(node, left, right)
 
-    def _with_scalar(self, node: Binary, left: Value, right: Value) -> Vector:
+    def _with_scalar(self, node: BinaryExpr, left: Value, right: Value) -> Vector:
         points = cast(Vector, left if isinstance(left, list) else right)
         result = []
         for point in points:
             a = point.value if isinstance(left, list) else cast(float, left)
             b = cast(float, right) if isinstance(left, list) else point.value
-            result.extend(self._result(node, point, _apply(node.op, a, b), point.value))
+            result.extend(self._result(node, point, _apply(str(node.op), a, b), point.value))
         return result
 
-    def _result(self, node: Binary, point: Point, value: float | bool, kept: float) -> Vector:
+    def _result(self, node: BinaryExpr, point: Point, value: float | bool, kept: float) -> Vector:
         """A comparison without `bool` filters and keeps the sample; everything else makes a new one."""
-        if node.op in COMPARISONS and not node.as_bool:
+        if _filters(node):
             return [Point(point.labels, kept, self._time)] if value else []
         return [Point(_unnamed(point.labels), float(value), self._time)]
 
-    def _pairs(self, node: Binary, left: Vector, right: Vector) -> Vector:
+    def _pairs(self, node: BinaryExpr, left: Vector, right: Vector) -> Vector:
         signature = _signature(node)
         others: dict[Labels, Point] = {}
         for point in right:
@@ -285,7 +294,7 @@ class _Evaluation:
             mark = signature(point.labels)
             if mark not in others:
                 continue
-            value = _apply(node.op, point.value, others[mark].value)
+            value = _apply(str(node.op), point.value, others[mark].value)
             made = self._result(node, point, value, point.value)
             if made and mark in seen:
                 raise QueryError(
@@ -298,29 +307,41 @@ class _Evaluation:
         return result
 
     @staticmethod
-    def _set(node: Binary, left: Vector, right: Vector) -> Vector:
+    def _set(node: BinaryExpr, left: Vector, right: Vector) -> Vector:
         signature = _signature(node)
-        if node.op == "or":
+        if str(node.op) == "or":
             ours = {signature(point.labels) for point in left}
             return left + [point for point in right if signature(point.labels) not in ours]
         theirs = {signature(point.labels) for point in right}
-        wanted = node.op == "and"
+        wanted = str(node.op) == "and"
         return [point for point in left if (signature(point.labels) in theirs) == wanted]
 
 
-def _signature(node: Binary) -> Callable[[Mapping[str, str]], Labels]:
-    on, names = node.matching or (False, ())
+def _filters(node: BinaryExpr) -> bool:
+    """A comparison without `bool` keeps the samples for which it holds."""
+    return str(node.op) in COMPARISONS and not (node.modifier and node.modifier.return_bool)
+
+
+def _matching(node: BinaryExpr) -> tuple[bool, list[str]]:
+    """(True, labels) for `on`, (False, labels) for `ignoring` and for neither."""
+    matching = node.modifier.matching if node.modifier else None
+    if matching is None:
+        return False, []
+    return matching.type == LabelModifierType.Include, matching.labels
+
+
+def _signature(node: BinaryExpr) -> Callable[[Mapping[str, str]], Labels]:
+    on, names = _matching(node)
     if on:
         return lambda labels: tuple(sorted((name, labels.get(name, "")) for name in names))
     hidden = {*names, _NOTHING}
     return lambda labels: tuple(sorted(pair for pair in labels.items() if pair[0] not in hidden))
 
 
-def _matched_labels(node: Binary, labels: Mapping[str, str]) -> Mapping[str, str]:
+def _matched_labels(node: BinaryExpr, labels: Mapping[str, str]) -> Mapping[str, str]:
     """One-to-one matching keeps the labels it matched on; a filtering comparison keeps the left side's name."""
-    on, names = node.matching or (False, ())
-    filters = node.op in COMPARISONS and not node.as_bool
-    kept = {*names, *({_NOTHING} if filters else ())}
+    on, names = _matching(node)
+    kept = {*names, *({_NOTHING} if _filters(node) else ())}
     if on:
         return {k: v for k, v in labels.items() if k in kept}
     return {k: v for k, v in labels.items() if k not in names}
@@ -377,12 +398,15 @@ def _unnamed(labels: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in labels.items() if name != _NOTHING}
 
 
-def _named_by(node: Node) -> Mapping[str, str]:
+def _named_by(node: Expr) -> Mapping[str, str]:
     """The labels absent() can know: those its selector sets with =."""
-    if not isinstance(node, Selector):
+    if isinstance(node, MatrixSelector):
+        return _named_by(node.vector_selector)
+    if not isinstance(node, VectorSelector):
         return {}
-    equal = [(m.label, m.value) for m in node.matchers if m.op == "=" and m.label != _NOTHING]
-    names = [m.label for m in node.matchers]
+    matchers = matchers_of(node)
+    equal = [(m.label, m.value) for m in matchers if m.op == "=" and m.label != _NOTHING]
+    names = [m.label for m in matchers]
     return {name: value for name, value in equal if value and names.count(name) == 1}
 
 

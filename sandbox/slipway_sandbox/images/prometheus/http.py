@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, cast
 
 from aiohttp import web
 from multidict import MultiMapping
+from promql_parser import Expr, VectorSelector
 
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.images.prometheus import evaluate
-from slipway_sandbox.images.prometheus.lexer import ParseError, duration_seconds
-from slipway_sandbox.images.prometheus.parser import parse
+from slipway_sandbox.images.prometheus.promql import (
+    RANGE,
+    STRING,
+    ParseError,
+    duration_seconds,
+    matchers_of,
+    parse,
+    type_of,
+)
 from slipway_sandbox.images.prometheus.scrape import Scraper, State
-from slipway_sandbox.images.prometheus.storage import Series, Storage, is_stale
-from slipway_sandbox.images.prometheus.syntax import RANGE, STRING, Node, Selector, type_of
+from slipway_sandbox.images.prometheus.storage import Matcher, Series, Storage, is_stale
 
 VERSION = "3.5.0"
 _POINTS_LIMIT = 11_000
@@ -115,7 +122,7 @@ class Api:
         start, end = _time(form, "start", -math.inf), _time(form, "end", math.inf)
         data = self._data(request)
         found: dict[int, Series] = {}
-        for matchers in [_selector(text).matchers for text in texts] or [()]:
+        for matchers in [_selector(text) for text in texts] or [()]:
             for series in data.select(matchers):
                 if any(start <= t <= end and not is_stale(v) for t, v in _samples(series)):
                     found[id(series)] = series
@@ -159,14 +166,14 @@ async def _parameters(request: web.Request) -> MultiMapping[str]:
     return cast("MultiMapping[str]", form)
 
 
-def _selector(text: str) -> Selector:
+def _selector(text: str) -> Sequence[Matcher]:
     try:
         node = parse(text)
     except ParseError as error:
         raise Refused("bad_data", f'invalid parameter "match[]": {error}') from error
-    if not isinstance(node, Selector) or node.seconds is not None:
+    if not isinstance(node, VectorSelector):
         raise Refused("bad_data", f'invalid parameter "match[]": {text!r} is not a series selector')
-    return node
+    return matchers_of(node)
 
 
 def _time(form: MultiMapping[str], name: str, default: float | None) -> float:
@@ -203,7 +210,7 @@ def _step(text: str) -> float:
     return step
 
 
-def _rendered(node: Node, value: evaluate.Value, time: float) -> dict[str, Any]:
+def _rendered(node: Expr, value: evaluate.Value, time: float) -> dict[str, Any]:
     if isinstance(value, float):
         return {"resultType": "scalar", "result": [_stamp(time), number(value)]}
     if isinstance(value, str):

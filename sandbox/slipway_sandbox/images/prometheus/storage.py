@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-from slipway_sandbox.images.prometheus.syntax import Matcher
 
 Labels = tuple[tuple[str, str], ...]  # sorted by name; __name__ is one of them
 LOOKBACK_SECONDS = 300.0
@@ -24,6 +23,33 @@ class TooManySeries(Exception):
 
 def is_stale(value: float) -> bool:
     return math.isnan(value) and struct.pack("<d", value) == _STALE_BITS
+
+
+@dataclass(frozen=True)
+class Matcher:
+    """`label op value`; op is = != =~ or !~. A regular expression matches the whole value."""
+
+    label: str
+    op: str
+    value: str
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether a regular expression, which Prometheus reads by RE2's rules, is one for Python too."""
+        try:
+            self._pattern()
+        except re.error:
+            return False
+        return True
+
+    def accepts(self, labels: Mapping[str, str]) -> bool:
+        value = labels.get(self.label, "")
+        if "~" in self.op:
+            return (self._pattern().fullmatch(value) is not None) == (self.op == "=~")
+        return (value == self.value) == (self.op == "=")
+
+    def _pattern(self) -> re.Pattern[str]:
+        return re.compile(self.value if "~" in self.op else "", re.DOTALL)  # kept by re itself
 
 
 @dataclass

@@ -484,7 +484,7 @@ def test_the_path_from_the_gateway_is_cut_by_a_policy(release: Make, place: Clus
         place.delete("networking.k8s.io/v1", "NetworkPolicy", "default-deny", NAMESPACE)
     assert failure.cause.startswith("network policies cut the path from the gateway to vLLM")
     assert "default-deny" in failure.cause
-    assert "Connection timed out" in told(failure)
+    assert "upstream timed out (110: " in told(failure)
     without = network.explain(place, NAMESPACE, one.workload, cut)
     assert "leave the path open" in told(without)
 

@@ -1,0 +1,158 @@
+"""Parse PromQL with the package promql-parser, and refuse what evaluate.py does not evaluate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final, Literal
+
+import promql_parser
+from promql_parser import (
+    AggregateExpr,
+    BinaryExpr,
+    Call,
+    Expr,
+    MatrixSelector,
+    NumberLiteral,
+    ParenExpr,
+    StringLiteral,
+    SubqueryExpr,
+    UnaryExpr,
+    VectorMatchCardinality,
+    VectorSelector,
+)
+
+from slipway_sandbox.images.prometheus.storage import Matcher
+
+Type = Literal["scalar", "instant vector", "range vector", "string"]
+SCALAR: Final = "scalar"
+VECTOR: Final = "instant vector"
+RANGE: Final = "range vector"
+STRING: Final = "string"
+
+COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
+SETS: Final = frozenset({"and", "or", "unless"})
+AGGREGATIONS: Final = frozenset({"sum", "avg", "max", "min", "count"})
+FUNCTIONS: Final = frozenset(
+    {"rate", "increase", "irate", "delta", "changes", "resets", "absent", "absent_over_time", "quantile_over_time"}
+    | {f"{name}_over_time" for name in ("avg", "min", "max", "sum", "count", "last", "present")}
+    | {"abs", "ceil", "floor", "round", "clamp_min", "clamp_max", "timestamp", "histogram_quantile"}
+    | {"scalar", "vector", "time"}
+)  # fmt: skip
+# The package's enumerations are unhashable: they go by their names.
+_TYPES: Final[dict[str, Type]] = {
+    "ValueType.Scalar": SCALAR,
+    "ValueType.Vector": VECTOR,
+    "ValueType.Matrix": RANGE,
+    "ValueType.String": STRING,
+}
+_OPERATORS: Final = {
+    "MatchOp.Equal": "=",
+    "MatchOp.NotEqual": "!=",
+    "MatchOp.Re": "=~",
+    "MatchOp.NotRe": "!~",
+}
+# The parser takes memory by the square of a query's nesting and ends the process far beyond this.
+_LENGTH_LIMIT: Final = 2000
+_DEPTH_LIMIT: Final = 100
+
+
+class ParseError(Exception):
+    """The text is no query, or one that this server does not evaluate."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"parse error: {message}")
+
+
+def parse(text: str) -> Expr:
+    """The query's syntax tree. Raises ParseError."""
+    if len(text) > _LENGTH_LIMIT:
+        raise ParseError(f"queries of more than {_LENGTH_LIMIT} characters are not supported by this server")
+    try:
+        node = promql_parser.parse(text)
+    except ValueError as error:
+        raise ParseError(str(error)) from error
+    _check(node, 0)
+    return node
+
+
+def duration_seconds(text: str) -> float:
+    """ "1h30m" is 5400.0. Raises ValueError for anything but a duration."""
+    return promql_parser.parse_duration(text).total_seconds()
+
+
+def type_of(node: Expr) -> Type:
+    match node:
+        case NumberLiteral():
+            return SCALAR
+        case StringLiteral():
+            return STRING
+        case MatrixSelector() | SubqueryExpr():
+            return RANGE
+        case Call():
+            return _TYPES[str(node.func.return_type)]
+        case ParenExpr() | UnaryExpr():
+            return type_of(node.expr)
+        case BinaryExpr() if type_of(node.lhs) == type_of(node.rhs) == SCALAR:
+            return SCALAR
+        case _:
+            return VECTOR
+
+
+def matchers_of(node: VectorSelector) -> Sequence[Matcher]:
+    """A selector's matchers, its name as one of them."""
+    name = [Matcher("__name__", "=", node.name)] if node.name else []
+    found = [Matcher(m.name, _OPERATORS[str(m.op)], m.value) for m in node.matchers.matchers]
+    return [*name, *found]
+
+
+def _check(node: Expr, depth: int) -> None:
+    if depth > _DEPTH_LIMIT:
+        raise ParseError("expression nested too deeply")
+    for refusal in _refusals(node):
+        raise ParseError(f"{refusal} not supported by this server")
+    for below in _below(node):
+        _check(below, depth + 1)
+
+
+def _below(node: Expr) -> list[Expr]:
+    match node:
+        case ParenExpr() | UnaryExpr() | AggregateExpr():
+            return [node.expr]
+        case BinaryExpr():
+            return [node.lhs, node.rhs]
+        case Call():
+            return node.args
+        case MatrixSelector():
+            return [node.vector_selector]
+        case _:
+            return []
+
+
+def _refusals(node: Expr) -> Iterator[str]:
+    """What this one node has that is not evaluated here, with its verb."""
+    match node:
+        case SubqueryExpr():
+            yield "a subquery is"
+        case VectorSelector():
+            if node.offset is not None or node.at is not None:
+                yield "offset and @ are"
+            if node.matchers.or_matchers:
+                yield "or between matchers is"
+            yield from (f"the regexp {m.value!r} is" for m in matchers_of(node) if not m.is_valid)
+        case AggregateExpr() if str(node.op) not in AGGREGATIONS:
+            yield f"{node.op} is"
+        case Call() if node.func.name not in FUNCTIONS:
+            yield f"the function {node.func.name} is"
+        case BinaryExpr():
+            if str(node.op) == "atan2":
+                yield "atan2 is"
+            if node.modifier and node.modifier.card in (
+                VectorMatchCardinality.ManyToOne,
+                VectorMatchCardinality.OneToMany,
+            ):
+                yield "group_left and group_right are"
+            if node.modifier and (node.modifier.fill_values.lhs, node.modifier.fill_values.rhs) != (
+                None,
+                None,
+            ):
+                yield "fill values are"
