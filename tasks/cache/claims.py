@@ -1,108 +1,112 @@
-"""The model's claim: what a new one is made of, and what one that is there has otherwise than it would be made today."""
+"""Create the model's PVC; report how an existing one differs from its spec."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from tasks.cache import manifests
+from tasks.cache.context import Context
+from tasks.cache.kept import (
+    KeptSnapshot,
+    KeptVolume,
+    choose,
+    kept_snapshots,
+    kept_volumes,
+    known_elsewhere,
+    newest_of,
+)
+from tasks.cache.observe import Seen, snapshots_of, zones_of
+from tasks.cache.volume import Volume, differences, volume_for
+from tasks.cloud.ebs import volume_figures
+from tasks.cloud.objects import gpu_nodes
 
-from tasks.cache import manifests, observe
-from tasks.cache.adoption import Adoption
-from tasks.cache.kept import KeptVolume, choose, kept_volumes, known_elsewhere
-from tasks.cache.observe import ClusterVerbs, Object
-from tasks.cache.volume import Volume, differences
-from tasks.cloud.ebs import Ebs, volume_figures
-from tasks.records.environment import Environment
-from tasks.records.model import Model
-from tasks.records.progress import Reporter
-from tasks.records.results import StagedModel
+_RESTORED = {
+    "lazy": "its blocks come from there as they are read",
+    "initialization-rate": "its blocks come from there at {rate} MiB/s, billed once",
+    "fast-snapshot-restore": "its blocks are there at once where the fast restore is on, else as they are read",
+}
 
 
-@dataclass
-class Claims:
-    """That of one model in one environment. `needed`: commits that serve or may serve again."""
+def wanted_volume(context: Context, seen: Seen | None = None) -> Volume:
+    """The volume a claim needs for the staged commit beside the commits `seen` on it that something needs."""
+    held = seen.held if seen else {}
+    kept = sum(held[each] for each in held if each in context.needed and each != context.staged.commit)
+    return volume_for(
+        context.staged.total_bytes,
+        context.model.cache,
+        kept,
+        budget_mib_s=context.environment.deadlines.cold_read_mib_s,
+        ceiling=context.ebs.ceiling,
+    )
 
-    cluster: ClusterVerbs
-    staged: StagedModel
-    model: Model
-    environment: Environment
-    ebs: Ebs
-    needed: Collection[str]
-    reporter: Reporter
-    folder: Path | None = None
 
-    @property
-    def name(self) -> str:
-        return manifests.claim_name(self.model)
-
-    @property
-    def adoption(self) -> Adoption:
-        return Adoption(
-            self.cluster,
-            self.staged,
-            self.model,
-            self.environment,
-            self.ebs,
-            self.needed,
-            self.reporter,
-            self.folder,
-        )
-
-    def create(self, volume: Volume, nodes: Sequence[Object]) -> None:
-        """On a volume an earlier cluster left in a zone of `nodes`, whose size grows later where it lacks; else of a
-        snapshot of the very commit; else empty, for the job to fill from S3."""
-        claim = manifests.claim(self.model, self.environment, volume, self.folder)
-        kept = self._kept_volume(nodes)
-        if kept is not None:
-            documents = self._on(kept, volume, claim)
-        else:
-            documents = self.adoption.claim_of(claim, volume) or [
-                manifests.storage_class(volume, self.environment, self.folder),
-                claim,
-            ]
-            self._tell_figures(volume, documents[-1])
-        for document in documents:
-            self.cluster.apply(document)
-
-    def _on(self, kept: KeptVolume, volume: Volume, claim: Object) -> list[Object]:
-        self.reporter.say(
-            f"claim {self.name} takes up {kept.identity}, which an earlier cluster left in {kept.zone}: "
+def create(context: Context, volume: Volume) -> None:
+    """Reuse a retained volume in a node's zone; else restore a snapshot of this commit; else create an empty volume for the
+    job to fill. A retained volume that is too small grows later. Raises CloudError, ClusterError."""
+    environment, model = context.environment, context.model
+    if kept := _kept_volume(context):
+        context.say(
+            f"claim {context.claim} takes up {kept.identity}, which an earlier cluster left in {kept.zone}: "
             f"{kept.gib} GiB, {kept.iops} IOPS, {kept.mib_s} MiB/s"
         )
-        document = manifests.kept_volume(kept, self.model, self.environment, volume, self.folder)
-        claim["spec"]["volumeName"] = document["metadata"]["name"]
-        claim["spec"]["resources"]["requests"]["storage"] = f"{kept.gib}Gi"
-        return [manifests.storage_class(volume, self.environment, self.folder), document, claim]
-
-    def _kept_volume(self, nodes: Sequence[Object]) -> KeptVolume | None:
-        known = known_elsewhere(
-            self.cluster.list("v1", "PersistentVolume"), self.environment.namespace, self.name
+        documents = manifests.claim_on_volume(environment, model, volume, kept)
+    elif snapshot := _kept_snapshot(context):
+        how = _RESTORED[model.cache.restore].format(rate=model.cache.initialization_rate)
+        context.say(
+            f"claim {context.claim} is made of snapshot {snapshot.identity} of {snapshot.gib} GiB instead of being warmed "
+            f"anew from S3: {how}"
         )
-        found = kept_volumes(self.ebs.aws, self.environment, self.name)
-        return choose(found, zones=observe.zones_of(nodes), known=known)
+        documents = manifests.claim_of_snapshot(environment, model, volume, snapshot)
+        _tell_figures(context, volume, max(volume.size_gib, snapshot.gib))
+    else:
+        documents = manifests.empty_claim(environment, model, volume)
+        _tell_figures(context, volume, volume.size_gib)
+    for document in documents:
+        context.cluster.apply(document)
 
-    def _tell_figures(self, volume: Volume, claim: Object) -> None:
-        prices = self.ebs.prices
-        gib = int(str(claim["spec"]["resources"]["requests"]["storage"]).removesuffix("Gi"))
-        usd = prices.told(prices.volume(gib, volume.iops, volume.throughput))
-        self.reporter.say(
-            f"claim {self.name}: {gib} GiB gp3, {volume.iops} IOPS, {volume.throughput} MiB/s: {usd}"
-        )
-        if self.ebs.ceiling and volume.throughput > self.ebs.ceiling:
-            kind = self.environment.cluster.gpu.instance_type
-            self.reporter.say(f"{kind} reads at most {self.ebs.ceiling:.0f} MiB/s of it")
 
-    def tell_differences(self, volume_id: str, wanted: Volume) -> None:
-        """What its volume has otherwise than a claim made today would get, and the command that changes it: neither the
-        claim's class nor its size can take it there. Raises CloudError."""
-        figures = volume_figures(self.ebs.aws, volume_id)
-        if figures is None:
-            return
-        has = Volume(*figures)
-        for line in differences(has, wanted, volume_id, asked=self.model.cache.size is not None):
-            self.reporter.say(f"claim {self.name}: {line}")
-        if (has.iops, has.throughput) != (wanted.iops, wanted.throughput):
-            prices = self.ebs.prices
-            now = prices.told(prices.volume(has.size_gib, has.iops, has.throughput))
-            then = prices.told(prices.volume(has.size_gib, wanted.iops, wanted.throughput))
-            self.reporter.say(f"claim {self.name}: now {now}, then {then}")
+def _kept_volume(context: Context) -> KeptVolume | None:
+    """The retained volume a new claim is made on."""
+    volumes = context.cluster.list("v1", "PersistentVolume")
+    return choose(
+        kept_volumes(context.ebs.aws, context.environment, context.claim),
+        zones=zones_of(gpu_nodes(context.cluster, context.environment)),
+        known=known_elsewhere(volumes, context.namespace, context.claim),
+    )
+
+
+def _kept_snapshot(context: Context) -> KeptSnapshot | None:
+    """The EC2 snapshot of the staged files that a new claim is restored from: one the cluster knows, cut."""
+    if not context.model.wants_snapshot:
+        return None
+    seen = snapshots_of(context.cluster, context.model, context.namespace)
+    if not any(each.name == context.snapshot and each.cut and not each.deleting for each in seen):
+        return None
+    kept = kept_snapshots(context.ebs.aws, context.environment, context.model.name)
+    return newest_of(kept, context.staged.commit, context.staged.manifest_sha256)
+
+
+def _tell_figures(context: Context, volume: Volume, gib: int) -> None:
+    usd = _price(context, gib, volume)
+    context.say(f"claim {context.claim}: {gib} GiB gp3, {volume.iops} IOPS, {volume.throughput} MiB/s: {usd}")
+    ceiling = context.ebs.ceiling
+    if ceiling and volume.throughput > ceiling:
+        kind = context.environment.cluster.gpu.instance_type
+        context.say(f"{kind} reads at most {ceiling:.0f} MiB/s of it")
+
+
+def tell_differences(context: Context, volume_id: str, wanted: Volume) -> None:
+    """Report how the claim's volume differs from a new one, with the command that changes it: neither the claim's class
+    nor its size can. Raises CloudError."""
+    figures = volume_figures(context.ebs.aws, volume_id)
+    if figures is None:
+        return
+    has = Volume(*figures)
+    for line in differences(has, wanted, volume_id, asked=context.model.cache.size is not None):
+        context.say(f"claim {context.claim}: {line}")
+    if (has.iops, has.throughput) != (wanted.iops, wanted.throughput):
+        now, then = _price(context, has.size_gib, has), _price(context, has.size_gib, wanted)
+        context.say(f"claim {context.claim}: now {now}, then {then}")
+
+
+def _price(context: Context, gib: int, volume: Volume) -> str:
+    prices = context.ebs.prices
+    return prices.told(prices.volume(gib, volume.iops, volume.throughput))

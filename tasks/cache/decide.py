@@ -1,4 +1,4 @@
-"""What is there -> what is to be done next. Pure; `warm` asks it again after every step."""
+"""The next step towards a warm claim, from what is there. Pure; asked again after every step."""
 
 from __future__ import annotations
 
@@ -9,21 +9,25 @@ from typing import Literal
 JobState = Literal["running", "succeeded", "failed"]
 
 
+# What a run waits for; each has a deadline of its own.
+Phase = Literal[
+    "deleting", "binding", "growing", "creating", "scheduling", "volume", "starting", "running", "lost"
+]
+
+
 class Action(Enum):
     """The next step towards a warm claim."""
 
     REUSE = "reuse"  # the claim holds this very manifest
     CREATE_CLAIM = "create claim"
-    REPLACE_CLAIM = (
-        "replace claim"  # too small or of another class, and not bound: neither can be changed then
-    )
+    REPLACE_CLAIM = "replace claim"  # too small or of another class, and not bound yet
     AWAIT_BINDING = "await binding"  # too small, and its volume is named but not bound yet
     EXPAND_CLAIM = "expand claim"
     AWAIT_GROWTH = "await growth"  # the larger size was asked for, the volume does not have it yet
     START_JOB = "start job"
-    REPLACE_JOB = "replace job"  # one that ended before this run, or fills the claim with something else
+    REPLACE_JOB = "replace job"  # it ended before this run, or fills the claim with something else
     WATCH_JOB = "watch job"
-    WAIT = "wait"  # something is being deleted
+    AWAIT_DELETION = "await deletion"
     RECORD = "record"  # the job succeeded: mark the claim
     FAIL_JOB = "job failed"
     FAIL_CLAIM = "claim lost"
@@ -31,8 +35,8 @@ class Action(Enum):
 
 @dataclass(frozen=True)
 class ClaimSeen:
-    """`requested_bytes` is what it asks for, `volume_bytes` what its volume has; `warm_manifest` the sha256 of the manifest
-    it holds whole; `names_volume`: it is for one volume and no other; `other_class`: a new one would get another."""
+    """The claim as found. `warm_commit`, `warm_manifest` (a sha256): what it holds whole; `volume_bytes`: its volume's size;
+    `names_volume`: it is for one volume and no other; `other_class`: a new claim would get another storage class."""
 
     phase: str
     requested_bytes: int
@@ -63,7 +67,7 @@ def decide(
     if claim is None:
         return Action.CREATE_CLAIM
     if claim.deleting:
-        return Action.WAIT
+        return Action.AWAIT_DELETION
     if claim.phase == "Lost":
         return Action.FAIL_CLAIM
     if claim.phase == "Bound" and (claim.warm_commit, claim.warm_manifest) == (commit, manifest):
@@ -87,7 +91,7 @@ def _for_job(job: JobSeen | None, manifest: str) -> Action:
     if job is None:
         return Action.START_JOB
     if job.deleting:
-        return Action.WAIT
+        return Action.AWAIT_DELETION
     if job.manifest != manifest:
         return Action.REPLACE_JOB
     if job.state == "running" and (job.watched or not job.hopeless):

@@ -1,12 +1,10 @@
-"""The exit codes of the warm job, read from the program itself: k8s/cache/warmer/exits.py is not in this package."""
+"""The exit codes of the warm job, read from its program: k8s/cache/warmer/exits.py, which is not in this package."""
 
 from __future__ import annotations
 
-import functools
 import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from tasks.records.catalogue import project_root
 
@@ -20,12 +18,6 @@ class Exits:
 
 
 def exits() -> Exits:
-    """The codes of the project's warm job."""
-    return _read(project_root() / "k8s" / "cache" / "warmer" / "exits.py")
-
-
-@functools.lru_cache(maxsize=8)
-def _read(path: Path) -> Exits:
-    written = runpy.run_path(str(path))
+    written = runpy.run_path(str(project_root() / "k8s" / "cache" / "warmer" / "exits.py"))
     names = {int(each): str(each.name) for each in written["Exit"]}
     return Exits(names, frozenset(map(int, written["PERMANENT"])))

@@ -4,218 +4,176 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
+from tasks.cache.context import MANIFEST, job_name, snapshot_name
 from tasks.cache.exits import exits
 from tasks.cache.kept import KeptSnapshot, KeptVolume
 from tasks.cache.volume import Volume
+from tasks.records import names
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
 from tasks.records.model import Cache, Model
 from tasks.records.results import StagedModel
 
 Object = dict[str, Any]
-WARM, WARM_MANIFEST = "slipway.dev/warm", "slipway.dev/warm-manifest"
-HELD = "slipway.dev/held"  # every commit on the volume and its bytes, as JSON
-MANIFEST = "slipway.dev/manifest"
-REPO = "slipway.dev/repo"
-COMMIT_LABEL = "slipway.dev/commit"
-WARMER = "model-cache-warm"
-CONTAINER = "warm"
+WARMER = "model-cache-warm"  # the ConfigMap with the job's program
 
 
-def claim_name(model: Model) -> str:
-    return f"model-cache-{model.name}"
+def folder() -> Path:
+    return project_root() / "k8s" / "cache"
 
 
-def job_name(model: Model, commit: str) -> str:
-    """At most 58 characters: a job's name is a label value of its pods, of 63 at most."""
-    return f"warm-{model.name}-{commit[:12]}"
-
-
-def snapshot_name(model: Model, commit: str, manifest: str) -> str:
-    """Another choice of files of the same commit is another snapshot. `manifest`: its sha256."""
-    return f"{claim_name(model)}-{commit[:12]}-{manifest[:8]}"
-
-
-def labels_of(model: Model) -> str:
-    """The selector of everything warming makes for a model."""
-    return f"app=model-cache,model={model.name}"
-
-
-def folder_of(repo: str, commit: str) -> str:
-    """Where a commit is below the volume's root; vLLM is started with --model=/models/ and this."""
-    return f"{repo.replace('/', '--')}/{commit}"
-
-
-def load(name: str, folder: Path | None = None) -> Object:
+def load(name: str) -> Object:
     """One document of k8s/cache/."""
-    path = (folder or project_root() / "k8s" / "cache") / f"{name}.yaml"
-    document: Object = yaml.safe_load(path.read_text())
+    document: Object = yaml.safe_load((folder() / f"{name}.yaml").read_text())
     return document
 
 
-def storage_class(volume: Volume, environment: Environment, folder: Path | None = None) -> Object:
-    """The tag is what a teardown finds retained volumes by, long after their claims and cluster are gone."""
-    return _class("storageclass", volume.storage_class, volume, environment, folder)
-
-
-def restored_class(
-    volume: Volume, cache: Cache, environment: Environment, folder: Path | None = None
+def storage_class(
+    environment: Environment, volume: Volume, kind: Literal["retain", "clone"], rate: int | None = None
 ) -> Object:
-    """The class of a claim that is made of a snapshot: retained as any, its blocks there as `cache.restore` says."""
-    return _initialized(storage_class(volume, environment, folder), cache)
-
-
-def classes_of(volume: Volume, cache: Cache) -> tuple[str, str]:
-    """Names of the classes a claim made now would get: empty, and of a snapshot."""
-    rate = f"-init{cache.initialization_rate}" if cache.restore == "initialization-rate" else ""
-    return volume.storage_class, f"{volume.storage_class}{rate}"
-
-
-def clone_class(volume: Volume, cache: Cache, environment: Environment, folder: Path | None = None) -> Object:
-    """The class of the replicas' clones: as fast as the volume they are of, and gone with their pods."""
-    return _initialized(_class("storageclass-clone", volume.clone_class, volume, environment, folder), cache)
-
-
-def _initialized(document: Object, cache: Cache) -> Object:
-    if cache.restore == "initialization-rate":
-        document["metadata"]["name"] += f"-init{cache.initialization_rate}"
-        document["parameters"]["volumeInitializationRate"] = str(cache.initialization_rate)
-    return document
-
-
-def _class(template: str, name: str, volume: Volume, environment: Environment, folder: Path | None) -> Object:
-    document = load(template, folder)
-    document["metadata"]["name"] = name
+    """The class of the warmed volume, retained and found by its tag after claims and cluster are gone; or of its clones,
+    deleted with their pods. `rate`: MiB/s its blocks are initialized at from a snapshot; None: as they are read."""
+    document = load(f"storageclass-{kind}")
+    document["metadata"]["name"] = volume.class_name(kind, rate)
     document["parameters"] |= {
         "iops": str(volume.iops),
         "throughput": str(volume.throughput),
-        "tagSpecification_1": f"slipway:environment={environment.name}",
+        "tagSpecification_1": f"{names.ENVIRONMENT_TAG}={environment.name}",
     }
+    if rate:
+        document["parameters"]["volumeInitializationRate"] = str(rate)
+    return document
+
+
+def initialization_rate(cache: Cache) -> int | None:
+    """MiB/s that volumes restored from a snapshot are initialized at, where the model's file asks for it."""
+    return cache.initialization_rate if cache.restore == "initialization-rate" else None
+
+
+def empty_claim(environment: Environment, model: Model, volume: Volume) -> list[Object]:
+    """A class and a claim on a new volume, in the order they are applied; so for the next two."""
+    its_class = storage_class(environment, volume, "retain")
+    return [its_class, _claim(environment, model, its_class, volume.size_gib)]
+
+
+def claim_on_volume(environment: Environment, model: Model, volume: Volume, kept: KeptVolume) -> list[Object]:
+    """A claim on a retained EBS volume, with its class and PersistentVolume."""
+    its_class, persistent = storage_class(environment, volume, "retain"), load("persistentvolume")
+    persistent["metadata"]["name"] = f"kept-{kept.identity}"
+    spec = persistent["spec"]
+    spec["storageClassName"] = its_class["metadata"]["name"]
+    spec["capacity"]["storage"] = f"{kept.gib}Gi"
+    spec["claimRef"] |= {"namespace": environment.namespace, "name": names.cache_claim(model)}
+    spec["csi"]["volumeHandle"] = kept.identity
+    terms = spec["nodeAffinity"]["required"]["nodeSelectorTerms"]
+    terms[0]["matchExpressions"][0]["values"] = [kept.zone]
+    claim = _claim(environment, model, its_class, kept.gib)
+    claim["spec"]["volumeName"] = persistent["metadata"]["name"]
+    return [its_class, persistent, claim]
+
+
+def claim_of_snapshot(
+    environment: Environment, model: Model, volume: Volume, kept: KeptSnapshot
+) -> list[Object]:
+    """A claim restored from a snapshot the cluster knows, with its class; at least as large as the snapshot's volume."""
+    its_class = storage_class(environment, volume, "retain", initialization_rate(model.cache))
+    claim = _claim(environment, model, its_class, max(kept.gib, volume.size_gib))
+    claim["spec"]["dataSource"] = {
+        "apiGroup": "snapshot.storage.k8s.io",
+        "kind": "VolumeSnapshot",
+        "name": snapshot_name(model, kept.commit, kept.manifest),
+    }
+    return [its_class, claim]
+
+
+def _claim(environment: Environment, model: Model, its_class: Object, gib: int) -> Object:
+    document = load("claim")
+    document["metadata"] |= {"name": names.cache_claim(model), "namespace": environment.namespace}
+    document["metadata"]["labels"]["model"] = model.name
+    document["spec"]["storageClassName"] = its_class["metadata"]["name"]
+    document["spec"]["resources"]["requests"]["storage"] = f"{gib}Gi"
     return document
 
 
 def snapshot(
-    staged: StagedModel,
-    model: Model,
-    environment: Environment,
-    fast_zones: Sequence[str] = (),
-    folder: Path | None = None,
+    environment: Environment, model: Model, staged: StagedModel, fast_zones: Sequence[str] = ()
 ) -> list[Object]:
-    """The class of the snapshot, with the tags its EC2 snapshot gets, and the snapshot, in the order they are applied.
-    `fast_zones`: where its fast restore is switched on."""
+    """A snapshot and its class, which has the EC2 snapshot's tags. `fast_zones`: where fast restore is switched on."""
     name = snapshot_name(model, staged.commit, staged.manifest_sha256)
-    its_class, taken = load("volumesnapshotclass", folder), load("volumesnapshot", folder)
-    for document in (its_class, taken):
-        document["metadata"]["name"] = name
-        document["metadata"]["labels"] |= {"model": model.name, COMMIT_LABEL: staged.commit}
-    its_class["parameters"] |= {
-        "tagSpecification_1": f"slipway:environment={environment.name}",
-        "tagSpecification_2": f"slipway:model={model.name}",
-        "tagSpecification_3": f"slipway:repo={staged.repo}",
-        "tagSpecification_4": f"slipway:commit={staged.commit}",
-        "tagSpecification_5": f"slipway:manifest={staged.manifest_sha256}",
+    its_class = _labelled(load("volumesnapshotclass"), name, model, staged.commit)
+    tags = {
+        names.ENVIRONMENT_TAG: environment.name,
+        names.MODEL_TAG: model.name,
+        names.REPO_TAG: staged.repo,
+        names.COMMIT_TAG: staged.commit,
+        names.MANIFEST_TAG: staged.manifest_sha256,
     }
-    notes = {REPO: staged.repo, MANIFEST: staged.manifest_sha256}
+    for number, (key, value) in enumerate(tags.items(), start=1):
+        its_class["parameters"][f"tagSpecification_{number}"] = f"{key}={value}"
     if fast_zones:
         its_class["parameters"]["fastSnapshotRestoreAvailabilityZones"] = ",".join(fast_zones)
-    taken["metadata"] |= {"namespace": environment.namespace, "annotations": notes}
-    taken["spec"]["volumeSnapshotClassName"] = name
-    taken["spec"]["source"]["persistentVolumeClaimName"] = claim_name(model)
-    return [its_class, taken]
+    document = _snapshot(environment, model, staged.repo, staged.commit, staged.manifest_sha256)
+    document["spec"]["volumeSnapshotClassName"] = name
+    document["spec"]["source"]["persistentVolumeClaimName"] = names.cache_claim(model)
+    return [its_class, document]
 
 
-def kept_snapshot(
-    kept: KeptSnapshot, model: Model, environment: Environment, folder: Path | None = None
-) -> list[Object]:
+def kept_snapshot(environment: Environment, model: Model, kept: KeptSnapshot) -> list[Object]:
     """An EC2 snapshot of an earlier cluster as this one knows it: its content, and the snapshot bound to it."""
     name = snapshot_name(model, kept.commit, kept.manifest)
-    content, snapshot = load("volumesnapshotcontent", folder), load("volumesnapshot", folder)
-    for document in (content, snapshot):
-        document["metadata"]["name"] = name
-        document["metadata"]["labels"] |= {"model": model.name, COMMIT_LABEL: kept.commit}
+    content = _labelled(load("volumesnapshotcontent"), name, model, kept.commit)
     content["spec"]["source"]["snapshotHandle"] = kept.identity
     content["spec"]["volumeSnapshotRef"] |= {"namespace": environment.namespace, "name": name}
-    notes = {REPO: kept.repo, MANIFEST: kept.manifest}
-    snapshot["metadata"] |= {"namespace": environment.namespace, "annotations": notes}
-    snapshot["spec"] = {"source": {"volumeSnapshotContentName": name}}
-    return [content, snapshot]
+    document = _snapshot(environment, model, kept.repo, kept.commit, kept.manifest)
+    document["spec"] = {"source": {"volumeSnapshotContentName": name}}
+    return [content, document]
 
 
-def claim(model: Model, environment: Environment, volume: Volume, folder: Path | None = None) -> Object:
-    document = load("claim", folder)
-    document["metadata"] |= {"name": claim_name(model), "namespace": environment.namespace}
-    document["metadata"]["labels"]["model"] = model.name
-    document["spec"]["storageClassName"] = volume.storage_class
-    document["spec"]["resources"]["requests"]["storage"] = f"{volume.size_gib}Gi"
+def _snapshot(environment: Environment, model: Model, repo: str, commit: str, manifest: str) -> Object:
+    name = snapshot_name(model, commit, manifest)
+    document = _labelled(load("volumesnapshot"), name, model, commit)
+    notes = {names.REPO_KEY: repo, MANIFEST: manifest}
+    document["metadata"] |= {"namespace": environment.namespace, "annotations": notes}
     return document
 
 
-def restored_claim(claim: Object, of: str, least_gib: int, its_class: Object) -> Object:
-    """`claim` as one that is made of the VolumeSnapshot `of`, which is of a volume of `least_gib` GiB."""
-    spec = claim["spec"]
-    asked = max(least_gib, int(str(spec["resources"]["requests"]["storage"]).removesuffix("Gi")))
-    source = {"apiGroup": "snapshot.storage.k8s.io", "kind": "VolumeSnapshot", "name": of}
-    spec |= {"storageClassName": its_class["metadata"]["name"], "dataSource": source}
-    spec["resources"] = {"requests": {"storage": f"{asked}Gi"}}
-    return claim
-
-
-def kept_volume(
-    kept: KeptVolume, model: Model, environment: Environment, volume: Volume, folder: Path | None = None
-) -> Object:
-    """The PersistentVolume of a volume that outlived its cluster, promised to the model's claim."""
-    document = load("persistentvolume", folder)
-    document["metadata"]["name"] = f"kept-{kept.identity}"
-    spec = document["spec"]
-    spec["storageClassName"] = volume.storage_class
-    spec["capacity"]["storage"] = f"{kept.gib}Gi"
-    spec["claimRef"] |= {"namespace": environment.namespace, "name": claim_name(model)}
-    spec["csi"]["volumeHandle"] = kept.identity
-    terms = spec["nodeAffinity"]["required"]["nodeSelectorTerms"]
-    terms[0]["matchExpressions"][0]["values"] = [kept.zone]
+def _labelled(document: Object, name: str, model: Model, commit: str) -> Object:
+    document["metadata"]["name"] = name
+    document["metadata"]["labels"] |= {"model": model.name, names.COMMIT_KEY: commit}
     return document
 
 
-def for_namespace(environment: Environment, folder: Path | None = None) -> list[Object]:
-    """What every warming in a namespace shares: its account, its policy, its program."""
-    documents = [load("serviceaccount", folder), load("networkpolicy", folder)]
+def for_namespace(environment: Environment) -> list[Object]:
+    """What every warm job in a namespace shares: its account, its network policy, its program."""
+    program = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": WARMER, "labels": {"app": names.CACHE}},
+        "data": {path.name: path.read_text() for path in sorted((folder() / "warmer").glob("*.py"))},
+    }
+    documents = [load("serviceaccount"), load("networkpolicy"), program]
     for document in documents:
         document["metadata"]["namespace"] = environment.namespace
-    warmer = (folder or project_root() / "k8s" / "cache") / "warmer"
-    documents.append(
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {
-                "name": WARMER,
-                "namespace": environment.namespace,
-                "labels": {"app": "model-cache"},
-            },
-            "data": {path.name: path.read_text() for path in sorted(warmer.glob("*.py"))},
-        }
-    )
     return documents
 
 
 def job(
-    staged: StagedModel,
-    model: Model,
     environment: Environment,
+    model: Model,
+    staged: StagedModel,
     *,
-    region: str,
     needed: Sequence[str],
     node: str | None,
     seconds: float,
     grow_seconds: float = 0.0,
-    folder: Path | None = None,
 ) -> Object:
-    """The warm job. `needed`: commits that are never removed from the volume; `node`: where it must run, None for any
-    GPU node; `seconds`: its longest time; `grow_seconds`: how long a file system that is being grown is waited for."""
-    document = load("job", folder)
+    """The warm job. `needed`: commits it never evicts; `node`: where it must run, None for any GPU node; `seconds`: its
+    deadline; `grow_seconds`: how long it waits for a file system that is being grown."""
+    document = load("job")
     metadata, spec = document["metadata"], document["spec"]
     metadata |= {
         "name": job_name(model, staged.commit),
@@ -229,13 +187,9 @@ def job(
         labelled["labels"]["model"] = model.name
     pod = spec["template"]["spec"]
     gpu = environment.cluster.gpu
-    pod["nodeSelector"] = {gpu.label_key: gpu.label_value}
-    if node:
-        pod["nodeSelector"]["kubernetes.io/hostname"] = node
-    pod["tolerations"] = [
-        {"key": gpu.taint.key, "operator": "Equal", "value": gpu.taint.value, "effect": gpu.taint.effect}
-    ]
-    container = pod["containers"][0]
+    pod["nodeSelector"] = gpu.node_selector | ({"kubernetes.io/hostname": node} if node else {})
+    pod["tolerations"] = [gpu.taint.toleration]
+    [container] = pod["containers"]
     container["image"] = model.engine.image
     container["args"] = [
         f"--bucket={staged.bucket}",
@@ -248,6 +202,6 @@ def job(
         f"--spare={model.cache.keep}",
         f"--grow-seconds={grow_seconds:g}",
     ]
-    container["env"][0]["value"] = region
-    pod["volumes"][0]["persistentVolumeClaim"]["claimName"] = claim_name(model)
+    container["env"][0]["value"] = environment.region
+    pod["volumes"][0]["persistentVolumeClaim"]["claimName"] = names.cache_claim(model)
     return document

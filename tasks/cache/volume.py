@@ -1,4 +1,4 @@
-"""What volume a model needs: its size from the bytes, its speed from the time they shall be read in. Pure.
+"""Size and speed of the volume a model needs, from its bytes and the time they shall be read in. Pure.
 
 gp3's limits: 3,000 to 80,000 IOPS, at most 500 a GiB above 3,000; 125 to 2,000 MiB/s, at most 0.25 MiB/s an IOPS.
 https://docs.aws.amazon.com/ebs/latest/userguide/general-purpose.html
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 from tasks.records.model import Cache
 from tasks.records.quantities import parse_quantity
@@ -15,7 +16,8 @@ from tasks.records.quantities import parse_quantity
 GIB, MIB = 1 << 30, 1 << 20
 LEAST_IOPS = 3000
 LEAST_THROUGHPUT, MOST_THROUGHPUT = 125, 2000
-THROUGHPUT_STEP = 25  # MiB/s: another commit of about the same size shall not be another class
+# MiB/s: another commit of about the same size shall not be another class
+THROUGHPUT_STEP = 25
 IOPS_A_GIB = 500
 IOPS_A_MIB_S = 4
 
@@ -28,15 +30,12 @@ class Volume:
     iops: int
     throughput: int
 
-    @property
-    def storage_class(self) -> str:
-        """Its class's name. The figures are in it: a class cannot be changed once made."""
-        return f"gp3-retain-{self.iops}-{self.throughput}"
+    def class_name(self, kind: Literal["retain", "clone"], rate: int | None = None) -> str:
+        """The name of its storage class, with all figures in it: a class cannot be changed once made.
 
-    @property
-    def clone_class(self) -> str:
-        """The name of its clones' class."""
-        return f"gp3-clone-{self.iops}-{self.throughput}"
+        `rate`: MiB/s its blocks are initialized at from a snapshot; None: as they are read.
+        """
+        return f"gp3-{kind}-{self.iops}-{self.throughput}" + (f"-init{rate}" if rate else "")
 
     @property
     def least_gib(self) -> int:
@@ -78,8 +77,10 @@ def throughput_for(
 
 
 def differences(has: Volume, wanted: Volume, volume_id: str, *, asked: bool) -> list[str]:
-    """Lines for what a volume has otherwise than a new one would get, with the command where there is one. `asked`: the
-    size was given, not derived: one that is larger only holds what an earlier commit needed."""
+    """Describe differences between an existing volume and the wanted one, with the command where there is one. Pure.
+
+    `asked`: whether `cache.size` was set explicitly; a derived size may be exceeded, by what an earlier commit needed.
+    """
     lines = []
     if (has.iops, has.throughput) != (wanted.iops, wanted.throughput):
         lines.append(
@@ -96,5 +97,5 @@ def differences(has: Volume, wanted: Volume, volume_id: str, *, asked: bool) -> 
 
 
 def transfer_seconds(total_bytes: int, mib_s: float) -> float:
-    """The longest a warming of so many bytes may take: twice what `mib_s` gives, and a minute to start."""
+    """Deadline for copying so many bytes: twice the time at `mib_s`, and a minute to start."""
     return 60.0 + 2 * total_bytes / (mib_s * MIB)

@@ -1,36 +1,37 @@
-"""`warm`: a claim that holds the staged model, whole. Look, decide, take one step, look again."""
+"""Warm a claim: look at the cluster, decide, take one step, look again, until the claim holds the staged model."""
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from tasks.cache import failures, manifests, observe
-from tasks.cache.claims import Claims
-from tasks.cache.decide import Action, decide
-from tasks.cache.observe import ClusterVerbs, Object
-from tasks.cache.snapshots import Snapshots, drop_uncut
-from tasks.cache.volume import GIB, Volume, transfer_seconds, volume_for
-from tasks.cloud.ebs import Ebs
+from tasks.cache import adoption, claims, failures, manifests, observe, snapshots
+from tasks.cache.context import HELD, WARM, WARM_MANIFEST, Context
+from tasks.cache.decide import Action, Phase, decide
+from tasks.cache.observe import JobLog, Seen
+from tasks.cache.volume import GIB, Volume, transfer_seconds
+from tasks.cloud import objects
+from tasks.cloud.kubernetes import Object
 from tasks.records.environment import Environment
 from tasks.records.errors import ClusterError, WarmingFailed
-from tasks.records.model import Model
-from tasks.records.progress import Reporter
+from tasks.records.names import cache_path
 from tasks.records.quantities import human_bytes, human_seconds
 from tasks.records.results import StagedModel, WarmCache
 
+CONTAINER = "warm"
 LOOK_SECONDS = 1.0
 LOG_LINES = 100
-WAITS = {Action.WATCH_JOB, Action.WAIT, Action.AWAIT_BINDING, Action.AWAIT_GROWTH}
 GROW_SECONDS = 45.0  # within the minute a copy has to start (transfer_seconds)
 UNPLACEABLE_SECONDS = 10.0  # the scheduler tells at once; a node may just be joining
 UNPULLABLE_SECONDS = 30.0  # a registry may be away for a moment; kubelet tries again by itself
+WAITS = {Action.WATCH_JOB, Action.AWAIT_DELETION, Action.AWAIT_BINDING, Action.AWAIT_GROWTH}
+CLAIM, JOB = ("v1", "PersistentVolumeClaim"), ("batch/v1", "Job")
+
+Limits = Mapping[Phase, float]
 
 
-def limits(staged: StagedModel, throughput: float, environment: Environment) -> dict[str, float]:
+def limits(staged: StagedModel, throughput: float, environment: Environment) -> Limits:
     """Seconds each phase of a warm job may take; the whole may take their sum. `throughput`: the volume's, in MiB/s."""
     waits = environment.deadlines
     slowest = min(throughput, waits.cold_read_mib_s)
@@ -47,347 +48,259 @@ def limits(staged: StagedModel, throughput: float, environment: Environment) -> 
     }
 
 
-def warm(
-    cluster: ClusterVerbs,
-    staged: StagedModel,
-    model: Model,
-    environment: Environment,
-    *,
-    reporter: Reporter,
-    region: str,
-    ebs: Ebs,
-    needed: Collection[str] = (),
-    deadline: float | None = None,
-    manifests_folder: Path | None = None,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-) -> WarmCache:
-    """Make the model's claim hold `staged`; a claim that does already is left alone. Then its snapshot, where wanted.
-
-    `needed`: commits that may serve again, which stay on the volume beside those that are served.
-    `deadline`: seconds for the copy; None: the sum of the phases' own (`limits`), which follow from the model's bytes.
-    A run that was killed is taken up: a job still running is watched, one that ended is run again and finds its marker.
-    Raises WarmingFailed with the cause read from events and the job's log, ClusterError.
-    """
-    run = _Warming(
-        cluster, staged, model, environment, reporter, region, ebs, needed, manifests_folder, clock, sleep
-    )
-    run.claims.adoption.take_up()
-    end = clock() + (deadline if deadline is not None else sum(run.limits.values()))
-    while clock() < end:
-        action = run.next_action()
-        if action is Action.REUSE:
-            return run.snapshots().converge(run.result(reused=run.copied is None))
-        run.take(action)
-        if action in WAITS:
-            sleep(LOOK_SECONDS)
-    raise run.overdue(run.phase, deadline or sum(run.limits.values()))
-
-
 @dataclass
-class _Warming:
-    cluster: ClusterVerbs
-    staged: StagedModel
-    model: Model
-    environment: Environment
-    reporter: Reporter
-    region: str
-    ebs: Ebs
-    needed: Collection[str]
-    folder: Path | None
-    clock: Callable[[], float]
-    sleep: Callable[[float], None]
-    phase: str = "creating"
-    since: float | None = None
-    copied: int | None = None  # bytes, known once the job of this run succeeded
+class Progress:
+    """How far this run is. `since`: when the phase began, by the context's clock; `watched`: uids of the jobs it started
+    or saw running; `reported`: notes of the job that were passed on; `copied`: bytes, once the job of this run succeeded."""
+
+    limits: Limits
+    since: float
+    phase: Phase = "creating"
     watched: set[str] = field(default_factory=set)
-    told: set[str] = field(default_factory=set)
-    claim: Object | None = None
-    pod: Object | None = None
-    pods: list[Object] = field(default_factory=list)
-    # exit codes the job's controller does not try again after
-    permanent: set[int] = field(default_factory=set)
+    reported: set[str] = field(default_factory=set)
+    copied: int | None = None
 
-    def __post_init__(self) -> None:
-        self.namespace = self.environment.namespace
-        self.name = manifests.claim_name(self.model)
-        self.job = manifests.job_name(self.model, self.staged.commit)
-        workloads = self.cluster.list("apps/v1", "Deployment", self.namespace)
-        pods = observe.alive(self.cluster.list("v1", "Pod", self.namespace))
-        self.needed = {*self.needed, *observe.served_commits([*workloads, *pods])}
-        self.limits = limits(self.staged, self._volume().throughput, self.environment)
-        self.place = failures.place_of(self.model, self.environment, self.staged.commit)
-        self.claims = Claims(
-            self.cluster,
-            self.staged,
-            self.model,
-            self.environment,
-            self.ebs,
-            self.needed,
-            self.reporter,
-            self.folder,
-        )
 
-    def next_action(self) -> Action:
-        """Read the claim and the job, then decide."""
-        self.claim = self.cluster.get("v1", "PersistentVolumeClaim", self.name, self.namespace)
-        job = self.cluster.get("batch/v1", "Job", self.job, self.namespace)
-        self.pods = self._pods() if job else []
-        self.permanent = observe.permanent_codes(job) if job else set()
-        seen = observe.job_seen(job, self.pods, self.watched)
-        volume = self._volume()
-        needed = volume.size_gib * GIB
-        classes = manifests.classes_of(volume, self.model.cache)
-        action = decide(
-            observe.claim_seen(self.claim, self._persistent_volume(), classes),
-            seen,
-            commit=self.staged.commit,
-            manifest=self.staged.manifest_sha256,
-            needed_bytes=needed,
-        )
-        if action is Action.WATCH_JOB and job is not None:
-            self.watched.add(job["metadata"]["uid"])
-        return action
+def warm(context: Context) -> WarmCache:
+    """Make the model's claim hold the staged model, and take its snapshot where one is wanted.
 
-    def take(self, action: Action) -> None:
-        steps: dict[Action, Callable[[], None]] = {
-            Action.CREATE_CLAIM: lambda: self.claims.create(self._volume(), self._gpu_nodes()),
-            Action.EXPAND_CLAIM: self._expand_claim,
-            Action.START_JOB: self._start_job,
-            Action.REPLACE_JOB: self._delete_job,
-            Action.WATCH_JOB: self._watch,
-            Action.WAIT: lambda: self._wait("deleting"),
-            Action.REPLACE_CLAIM: self._delete_claim,
-            Action.AWAIT_BINDING: lambda: self._wait("binding"),
-            Action.AWAIT_GROWTH: lambda: self._wait("growing"),
-            Action.RECORD: self._record,
-            Action.FAIL_JOB: self._fail_job,
-            Action.FAIL_CLAIM: self._fail_claim,
-        }
-        steps[action]()
+    A claim that is warm already is left alone. A run that was killed is resumed: a job still running is watched, one that
+    ended is run again and finds its marker. Raises WarmingFailed with the cause read from events and the job's log,
+    ClusterError, CloudError.
+    """
+    context = replace(context, needed=context.needed | _served(context))
+    adoption.take_up(context)
+    began = context.time.clock()
+    allowed = limits(context.staged, claims.wanted_volume(context).throughput, context.environment)
+    progress = Progress(allowed, began)
+    seen = observe.look(context)
+    while context.time.clock() < began + sum(allowed.values()):
+        volume = claims.wanted_volume(context, seen)
+        action = _decide(context, seen, progress, volume)
+        if action is Action.REUSE:
+            return snapshots.converge(context, _result(context, seen, progress, volume), volume)
+        _take(context, seen, progress, action, volume)
+        if action in WAITS:
+            context.time.sleep(LOOK_SECONDS)
+        seen = observe.look(context)
+    raise _overdue(context, seen, progress.phase, sum(allowed.values()))
 
-    def _volume(self) -> Volume:
-        """Commits the claim holds and something needs stay beside the new one: the volume grows, they never go."""
-        annotations = (self.claim or {"metadata": {}})["metadata"].get("annotations") or {}
-        held = json.loads(annotations.get(manifests.HELD, "{}"))
-        kept = sum(held[commit] for commit in held if commit in self.needed and commit != self.staged.commit)
-        return volume_for(
-            self.staged.total_bytes,
-            self.model.cache,
-            kept,
-            budget_mib_s=self.environment.deadlines.cold_read_mib_s,
-            ceiling=self.ebs.ceiling,
-        )
 
-    def snapshots(self) -> Snapshots:
-        return Snapshots(
-            self.cluster,
-            self.staged,
-            self.model,
-            self.environment,
-            self._volume(),
-            self.ebs,
-            self.needed,
-            self.reporter,
-            self.folder,
-            self.clock,
-            self.sleep,
-        )
+def _served(context: Context) -> set[str]:
+    """Commits that the namespace's Deployments and pods serve."""
+    deployments = context.cluster.list("apps/v1", "Deployment", context.namespace)
+    pods = objects.living(context.cluster.list("v1", "Pod", context.namespace))
+    return observe.served_commits([*deployments, *pods])
 
-    def _expand_claim(self) -> None:
-        size = f"{self._volume().size_gib}Gi"
-        self.reporter.say(f"claim {self.name} grows to {size}")
-        body = {"spec": {"resources": {"requests": {"storage": size}}}}
-        self.cluster.patch("v1", "PersistentVolumeClaim", self.name, body, self.namespace)
 
-    def _start_job(self) -> None:
-        users = observe.users_of(self.cluster.list("v1", "Pod", self.namespace), self.name)
-        node = users[0]["spec"]["nodeName"] if users else None
-        if node:
-            self.reporter.say(f"{self.name} is in use on {node}: the job runs there, a volume has one node")
-        drop_uncut(self.cluster, self.model, self.namespace, self.reporter)
-        for document in manifests.for_namespace(self.environment, self.folder):
-            self.cluster.apply(document)
-        job = manifests.job(
-            self.staged,
-            self.model,
-            self.environment,
-            region=self.region,
-            needed=sorted(self.needed),
-            node=node,
-            seconds=sum(self.limits.values()),
-            grow_seconds=GROW_SECONDS
-            if observe.file_system_lags(self.claim, self._persistent_volume())
-            else 0.0,
-            folder=self.folder,
-        )
-        self.watched.add(self.cluster.apply(job)["metadata"]["uid"])
-        self._enter("creating")
-        whole = human_bytes(self.staged.total_bytes)
-        self.reporter.say(f"job {self.job} sees to {whole} on {self.name}, and copies what is not there")
+def _decide(context: Context, seen: Seen, progress: Progress, volume: Volume) -> Action:
+    rate = manifests.initialization_rate(context.model.cache)
+    return decide(
+        observe.claim_seen(seen, {volume.class_name("retain"), volume.class_name("retain", rate)}),
+        observe.job_seen(seen, progress.watched),
+        commit=context.staged.commit,
+        manifest=context.staged.manifest_sha256,
+        needed_bytes=volume.size_gib * GIB,
+    )
 
-    def _delete_claim(self) -> None:
-        self.reporter.say(
-            f"claim {self.name} is too small or of another class, and has no volume yet: it is made anew"
-        )
-        self.cluster.delete("v1", "PersistentVolumeClaim", self.name, self.namespace)
 
-    def _delete_job(self) -> None:
-        self.reporter.say(f"job {self.job} is from an earlier run: it is run again")
-        self.cluster.delete("batch/v1", "Job", self.job, self.namespace)
-
-    def _wait(self, phase: str) -> None:
-        """Something is being deleted (a claim is only gone when no pod mounts it any more), or the volume grows."""
-        if self.phase != phase:
-            self._enter(phase)
-        if self.clock() - (self.since or 0.0) > self.limits[phase]:
-            raise self.overdue(phase, self.limits[phase])
-
-    def _persistent_volume(self) -> Object | None:
-        name = self.claim["spec"].get("volumeName") if self.claim else None
-        return self.cluster.get("v1", "PersistentVolume", name) if name else None
-
-    def _watch(self) -> None:
-        """One look at the running job: tell its progress, raise what is wrong with it."""
-        self.pod = self.pods[-1] if self.pods else None
-        node = (self.pod or {"spec": {}})["spec"].get("nodeName")
-        node_is_lost = bool(node) and observe.is_lost(self.cluster.get("v1", "Node", node))
-        phase = observe.pod_phase(self.pod, self.claim, node_is_lost=node_is_lost)
-        if phase != self.phase or self.since is None:
-            self._enter(phase)
-        if self.pod is not None:
-            self._look_at(self.pod)
-        if self.clock() - (self.since or 0.0) > self.limits[phase]:
-            raise self.overdue(phase, self.limits[phase])
-
-    def _look_at(self, pod: Object) -> None:
-        name = pod["metadata"]["name"]
-        waiting = observe.waiting_reason(pod)
-        if waiting and self.clock() - (self.since or 0.0) > UNPULLABLE_SECONDS:
-            problem = failures.unpullable(*waiting, self.cluster.events(self.namespace, name), self.place)
-            if problem:
-                raise problem
-        if self.phase == "scheduling" and self.clock() - (self.since or 0.0) > UNPLACEABLE_SECONDS:
-            self._check_zone()
-        if self.phase != "running":
-            return
-        try:
-            self._tell(observe.said(self.cluster.logs(self.namespace, name, manifests.CONTAINER, LOG_LINES)))
-        except (
-            ClusterError
-        ) as error:  # a node counts as Ready for 40 s after its last word; the deadline goes on
-            self._tell(observe.Said(notes=(f"the job's log cannot be read now: {error.cause}",)))
-        ended = observe.exit_of(pod)
-        if ended and ended[0] in self.permanent:
-            raise self._ended(pod)
-
-    def _check_zone(self) -> None:
-        name = self.claim["spec"].get("volumeName") if self.claim else None
-        if not name:
-            return
-        volume, zone = self._volume_place(name)
-        if zones := observe.other_zones(zone, self._gpu_nodes()):
-            raise failures.another_zone(volume, zone, zones, self.place)
-
-    def _gpu_nodes(self) -> list[Object]:
-        gpu = self.environment.cluster.gpu
-        return self.cluster.list("v1", "Node", label_selector=f"{gpu.label_key}={gpu.label_value}")
-
-    def _tell(self, said: observe.Said) -> None:
-        if said.progress:
-            self.reporter.progress(*said.progress)
-        for note in said.notes:
-            if note not in self.told:
-                self.told.add(note)
-                self.reporter.say(note)
-
-    def _record(self) -> None:
-        """The job succeeded: mark the claim, so that the next run knows without a job."""
-        lines = ""
-        for pod in self.pods:
-            if (observe.exit_of(pod) or (1, ""))[0] == 0:
-                lines = self.cluster.logs(
-                    self.namespace, pod["metadata"]["name"], manifests.CONTAINER, LOG_LINES
-                )
-        said = observe.said(lines)
-        if said.done is None or said.done["commit"] != self.staged.commit:
-            raise WarmingFailed(
-                f"job {self.job} succeeded but did not say what it did",
-                evidence=lines.splitlines()[-10:],
-                next_command=f"kubectl -n {self.namespace} delete job {self.job}, then deploy again",
+def _take(context: Context, seen: Seen, progress: Progress, action: Action, volume: Volume) -> None:
+    """Take one step. Raises WarmingFailed."""
+    match action:
+        case Action.CREATE_CLAIM:
+            claims.create(context, volume)
+        case Action.EXPAND_CLAIM:
+            size = f"{volume.size_gib}Gi"
+            context.say(f"claim {context.claim} grows to {size}")
+            body = {"spec": {"resources": {"requests": {"storage": size}}}}
+            context.cluster.patch(*CLAIM, context.claim, body, context.namespace)
+        case Action.REPLACE_CLAIM:
+            context.say(
+                f"claim {context.claim} is too small or of another class, and has no volume yet: it is made anew"
             )
-        self._tell(said)
-        self.copied = int(said.done["bytes_copied"])
-        self.reporter.say(
-            f"{human_bytes(self.copied) if self.copied else 'nothing'} was copied to {self.name}"
-        )
-        marks = {
-            manifests.WARM: self.staged.commit,
-            manifests.WARM_MANIFEST: self.staged.manifest_sha256,
-            manifests.HELD: json.dumps(said.done["held"]),
-        }
-        self.cluster.patch(
-            "v1", "PersistentVolumeClaim", self.name, {"metadata": {"annotations": marks}}, self.namespace
-        )
+            context.cluster.delete(*CLAIM, context.claim, context.namespace)
+        case Action.START_JOB:
+            _start_job(context, seen, progress)
+        case Action.REPLACE_JOB:
+            context.say(f"job {context.job} is from an earlier run: it is run again")
+            context.cluster.delete(*JOB, context.job, context.namespace)
+        case Action.WATCH_JOB:
+            _watch(context, seen, progress)
+        case Action.AWAIT_DELETION:
+            _wait(context, seen, progress, "deleting")
+        case Action.AWAIT_BINDING:
+            _wait(context, seen, progress, "binding")
+        case Action.AWAIT_GROWTH:
+            _wait(context, seen, progress, "growing")
+        case Action.RECORD:
+            _record(context, seen, progress)
+        case Action.FAIL_JOB:
+            raise _job_failed(context, seen, progress)
+        case Action.FAIL_CLAIM:
+            raise failures.lost(context)
 
-    def _fail_job(self) -> None:
-        failed = [pod for pod in self.pods if observe.exit_of(pod)]
-        raise self._ended(failed[-1]) if failed else self.overdue(self.phase, self.limits[self.phase])
 
-    def _fail_claim(self) -> None:
-        raise failures.lost(self.place)
+def _start_job(context: Context, seen: Seen, progress: Progress) -> None:
+    users = observe.users_of(context.cluster.list("v1", "Pod", context.namespace), context.claim)
+    node = objects.node_of(users[0]) if users else None
+    if node:
+        context.say(f"{context.claim} is in use on {node}: the job runs there, a volume has one node")
+    snapshots.drop_uncut(context)
+    job = manifests.job(
+        context.environment,
+        context.model,
+        context.staged,
+        needed=sorted(context.needed),
+        node=node,
+        seconds=sum(progress.limits.values()),
+        grow_seconds=GROW_SECONDS if observe.file_system_lags(seen) else 0.0,
+    )
+    for document in manifests.for_namespace(context.environment):
+        context.cluster.apply(document)
+    progress.watched.add(context.cluster.apply(job)["metadata"]["uid"])
+    _enter(context, progress, "creating")
+    whole = human_bytes(context.staged.total_bytes)
+    context.say(f"job {context.job} sees to {whole} on {context.claim}, and copies what is not there")
 
-    def _ended(self, pod: Object) -> WarmingFailed:
-        code, reason = observe.exit_of(pod) or (1, "")
-        lines = self.cluster.logs(self.namespace, pod["metadata"]["name"], manifests.CONTAINER, LOG_LINES)
-        said = observe.said(lines)
-        own_word = str(said.error["cause"]) if said.error else None
-        return failures.ended(code, reason, own_word, lines.splitlines(), self.place)
 
-    def overdue(self, phase: str, seconds: float) -> WarmingFailed:
-        pod = self.pod["metadata"]["name"] if self.pod else None
-        events = self.cluster.events(self.namespace, pod or self.job)
-        of_claim = self.cluster.events(self.namespace, self.name)
-        return failures.overdue(phase, seconds, pod, events, of_claim, self.place)
+def _wait(context: Context, seen: Seen, progress: Progress, phase: Phase) -> None:
+    """Wait for a deletion (a claim is gone once no pod mounts it any more), a binding or a larger volume."""
+    if progress.phase != phase:
+        _enter(context, progress, phase)
+    _check_deadline(context, seen, progress)
 
-    def _pods(self) -> list[Object]:
-        """The job's pods, oldest first."""
-        pods = self.cluster.list("v1", "Pod", self.namespace, label_selector=f"job-name={self.job}")
-        return sorted(pods, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 
-    def _enter(self, phase: str) -> None:
-        self.phase, self.since = phase, self.clock()
-        words = {
-            "scheduling": "waiting for a GPU node",
-            "volume": "waiting for the volume",
-            "starting": f"starting {self.model.engine.image}",
-            "running": "copying",
-            "lost": "its node stopped answering: waiting for it or for another",
-        }
-        if phase in words:
-            self.reporter.say(f"{words[phase]} (at most {human_seconds(self.limits[phase])})")
+def _watch(context: Context, seen: Seen, progress: Progress) -> None:
+    """Pass the running job's progress on; raise what is wrong with it."""
+    if seen.job is not None:
+        progress.watched.add(seen.job["metadata"]["uid"])
+    node = objects.node_of(seen.pod) if seen.pod else None
+    node_is_lost = bool(node) and not objects.is_ready(context.cluster.get("v1", "Node", str(node)))
+    phase = observe.pod_phase(seen.pod, seen.claim, node_is_lost=node_is_lost)
+    if phase != progress.phase:
+        _enter(context, progress, phase)
+    if seen.pod is not None:
+        _check_pod(context, seen, seen.pod, progress)
+    _check_deadline(context, seen, progress)
 
-    def result(self, *, reused: bool) -> WarmCache:
-        if self.claim is None:
-            raise failures.lost(self.place)
-        volume_id, zone = self._volume_place(self.claim["spec"]["volumeName"])
-        self.claims.tell_differences(volume_id, self._volume())
-        if reused:
-            self.reporter.say(f"{self.name} holds {self.staged.commit[:12]} already")
-        return WarmCache(
-            namespace=self.namespace,
-            claim=self.name,
-            path=manifests.folder_of(self.staged.repo, self.staged.commit),
-            volume_id=volume_id,
-            zone=zone,
-            commit=self.staged.commit,
-            bytes_copied=self.copied or 0,
-            reused=reused,
-        )
 
-    def _volume_place(self, name: str) -> tuple[str, str]:
-        """(EBS volume id, zone) of a persistent volume."""
-        volume = self.cluster.get("v1", "PersistentVolume", name)
-        if volume is None:
-            raise failures.lost(self.place)
-        return str(volume["spec"].get("csi", {}).get("volumeHandle", "")), observe.zone_of(volume)
+def _check_pod(context: Context, seen: Seen, pod: Object, progress: Progress) -> None:
+    elapsed = context.time.clock() - progress.since
+    waiting = observe.waiting_reason(pod)
+    if waiting and elapsed > UNPULLABLE_SECONDS:
+        events = context.cluster.events(context.namespace, objects.name(pod))
+        if problem := failures.unpullable(context, *waiting, events):
+            raise problem
+    if progress.phase == "scheduling" and elapsed > UNPLACEABLE_SECONDS and seen.volume:
+        volume, zone = observe.ebs_of(seen.volume)
+        nodes = objects.gpu_nodes(context.cluster, context.environment)
+        if zones := observe.other_zones(zone, nodes):
+            raise failures.another_zone(context, volume, zone, zones)
+    if progress.phase != "running":
+        return
+    try:
+        _tell(context, progress, observe.read_log(_logs(context, pod)))
+    except ClusterError as error:
+        # a node counts as Ready for 40 s after its last word; the deadline goes on
+        _tell(context, progress, JobLog(notes=(f"the job's log cannot be read now: {error.cause}",)))
+    if observe.is_hopeless(seen):
+        raise _ended(context, pod)
+
+
+def _record(context: Context, seen: Seen, progress: Progress) -> None:
+    """Mark the claim after the job succeeded, so that the next run knows without a job. Raises WarmingFailed."""
+    succeeded = [pod for pod in seen.pods if (observe.exit_of(pod) or (1, ""))[0] == 0]
+    text = _logs(context, succeeded[-1]) if succeeded else ""
+    log = observe.read_log(text)
+    if log.done is None or log.done["commit"] != context.staged.commit:
+        raise failures.said_nothing(context, text.splitlines())
+    _tell(context, progress, log)
+    progress.copied = int(log.done["bytes_copied"])
+    context.say(
+        f"{human_bytes(progress.copied) if progress.copied else 'nothing'} was copied to {context.claim}"
+    )
+    marks = {
+        WARM: context.staged.commit,
+        WARM_MANIFEST: context.staged.manifest_sha256,
+        HELD: json.dumps(log.done["held"]),
+    }
+    body = {"metadata": {"annotations": marks}}
+    context.cluster.patch(*CLAIM, context.claim, body, context.namespace)
+
+
+def _job_failed(context: Context, seen: Seen, progress: Progress) -> WarmingFailed:
+    failed = [pod for pod in seen.pods if observe.exit_of(pod)]
+    if failed:
+        return _ended(context, failed[-1])
+    return _overdue(context, seen, progress.phase, progress.limits[progress.phase])
+
+
+def _ended(context: Context, pod: Object) -> WarmingFailed:
+    code, reason = observe.exit_of(pod) or (1, "")
+    text = _logs(context, pod)
+    error = observe.read_log(text).error
+    cause = str(error["cause"]) if error else None
+    return failures.ended(context, code, reason, cause, text.splitlines())
+
+
+def _logs(context: Context, pod: Object) -> str:
+    return context.cluster.logs(context.namespace, objects.name(pod), CONTAINER, LOG_LINES)
+
+
+def _tell(context: Context, progress: Progress, log: JobLog) -> None:
+    if log.progress:
+        context.reporter.progress(*log.progress)
+    for note in log.notes:
+        if note not in progress.reported:
+            progress.reported.add(note)
+            context.say(note)
+
+
+def _enter(context: Context, progress: Progress, phase: Phase) -> None:
+    progress.phase, progress.since = phase, context.time.clock()
+    words: dict[Phase, str] = {
+        "scheduling": "waiting for a GPU node",
+        "volume": "waiting for the volume",
+        "starting": f"starting {context.model.engine.image}",
+        "running": "copying",
+        "lost": "its node stopped answering: waiting for it or for another",
+    }
+    if phase in words:
+        context.say(f"{words[phase]} (at most {human_seconds(progress.limits[phase])})")
+
+
+def _check_deadline(context: Context, seen: Seen, progress: Progress) -> None:
+    seconds = progress.limits[progress.phase]
+    if context.time.clock() - progress.since > seconds:
+        raise _overdue(context, seen, progress.phase, seconds)
+
+
+def _overdue(context: Context, seen: Seen, phase: Phase, seconds: float) -> WarmingFailed:
+    pod = objects.name(seen.pod) if seen.pod else None
+    return failures.overdue(
+        context,
+        phase,
+        seconds,
+        pod=pod,
+        pod_events=context.cluster.events(context.namespace, pod or context.job),
+        claim_events=context.cluster.events(context.namespace, context.claim),
+    )
+
+
+def _result(context: Context, seen: Seen, progress: Progress, volume: Volume) -> WarmCache:
+    if seen.volume is None:
+        raise failures.lost(context)
+    volume_id, zone = observe.ebs_of(seen.volume)
+    claims.tell_differences(context, volume_id, volume)
+    if progress.copied is None:
+        context.say(f"{context.claim} holds {context.staged.commit[:12]} already")
+    return WarmCache(
+        namespace=context.namespace,
+        claim=context.claim,
+        path=cache_path(context.staged.repo, context.staged.commit),
+        volume_id=volume_id,
+        zone=zone,
+        commit=context.staged.commit,
+        bytes_copied=progress.copied or 0,
+        reused=progress.copied is None,
+    )

@@ -151,7 +151,7 @@ MATCHERS: tuple[Matcher, ...] = (
         "claims",
         r"storageclass\S* \S+ not found|no storage class is set",
         "its cache claim names a StorageClass that does not exist",
-        "kubectl get storageclass; slipway deploy again applies k8s/cache/storageclass.yaml",
+        "kubectl get storageclass; slipway deploy again applies k8s/cache/storageclass-retain.yaml",
         final=False,
     ),
     Matcher(

@@ -15,13 +15,15 @@ from typing import Any
 
 from slipway_sandbox.testing import EksCluster, Sandbox
 
-from tasks.cache.manifests import claim_name, job_name
+from tasks.cache.context import Context, job_name
 from tasks.cache.warming import warm
 from tasks.cloud.aws import Aws
 from tasks.cloud.ebs import Ebs
 from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.waiting import Time
 from tasks.records.environment import Environment
 from tasks.records.model import Model
+from tasks.records.names import cache_claim
 from tasks.records.results import StagedModel, WarmCache
 from tasks.staging.hashes import crc64nvme, encoded
 from tests.support.builders import ROOT
@@ -195,17 +197,25 @@ class Warmer:
 
     def __call__(self, clock: Callable[[], float] = time.monotonic) -> WarmCache:
         return warm(
-            self.cluster,
-            self.staged.record(),
-            self.model,
-            self.environment,
-            reporter=self.heard,
-            region="us-east-1",
-            ebs=Ebs.of(self.aws, "g5.2xlarge"),
-            needed=self.needed,
-            deadline=60.0,
-            clock=clock,
+            Context(
+                cluster=self.cluster,
+                environment=self.environment,
+                model=self.model,
+                staged=self.staged.record(),
+                ebs=Ebs.of(self.aws, "g5.2xlarge"),
+                needed=frozenset(self.needed),
+                reporter=self.heard,
+                time=Time(clock, lambda _: time.sleep(0.1)),
+            )
         )
+
+    @property
+    def claim_name(self) -> str:
+        return cache_claim(self.model)
+
+    @property
+    def job_name(self) -> str:
+        return job_name(self.model, self.staged.commit)
 
     def restage(self, commit: str) -> None:
         """The same files as another commit."""
@@ -215,20 +225,20 @@ class Warmer:
         self.staged.publish()
 
     def claim(self) -> dict[str, Any]:
-        found = self.cluster.get("v1", "PersistentVolumeClaim", claim_name(self.model), "llm")
+        found = self.cluster.get("v1", "PersistentVolumeClaim", self.claim_name, "llm")
         assert found is not None
         return found
 
     def job(self) -> dict[str, Any] | None:
-        return self.cluster.get("batch/v1", "Job", job_name(self.model, self.staged.commit), "llm")
+        return self.cluster.get("batch/v1", "Job", self.job_name, "llm")
 
 
 def forget(warmer: Warmer, volume_id: str) -> None:
     """The cluster is as new to the model: no job, no claim, no PersistentVolume; EC2 still has the volume, and no instance
     holds it any more."""
-    cluster, claim = warmer.cluster, claim_name(warmer.model)
+    cluster, claim = warmer.cluster, warmer.claim_name
     volume = warmer.claim()["spec"]["volumeName"]
-    cluster.delete("batch/v1", "Job", job_name(warmer.model, warmer.staged.commit), "llm")
+    cluster.delete("batch/v1", "Job", warmer.job_name, "llm")
     cluster.delete("v1", "PersistentVolumeClaim", claim, "llm")
     until(lambda: cluster.get("v1", "PersistentVolumeClaim", claim, "llm") is None)
     ec2 = warmer.aws.client("ec2")

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from slipway_sandbox.testing import EksCluster, Sandbox
 
-from tasks.cache import warming
 from tasks.cloud.kubernetes import Cluster
 from tests.support.caches import MIB, Script, Staged, Warmer
 
@@ -43,10 +42,7 @@ def staged(s3: Any, weights: dict[str, bytes]) -> Staged:
 
 
 @pytest.fixture
-def warmer(
-    cluster: Cluster, sandbox_cluster: EksCluster, staged: Staged, monkeypatch: pytest.MonkeyPatch
-) -> Warmer:
-    monkeypatch.setattr(warming, "LOOK_SECONDS", 0.1)
+def warmer(cluster: Cluster, sandbox_cluster: EksCluster, staged: Staged) -> Warmer:
     return Warmer(cluster, sandbox_cluster, staged)
 
 

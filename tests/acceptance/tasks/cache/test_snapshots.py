@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from slipway_sandbox.testing import EksCluster, Faults
 
-from tasks.cache import fast_restore, snapshots, warming
-from tasks.cache.manifests import claim_name, snapshot_name
+from tasks.cache import snapshots
+from tasks.cache.context import Context, snapshot_name
+from tasks.cache.fast_restore import FastRestore
+from tasks.cache.observe import SNAPSHOT_API, SnapshotSeen, snapshots_of
 from tasks.cloud.ebs import Ebs, fast_restores
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.errors import WarmingFailed
@@ -20,11 +22,7 @@ SEVERAL = {"scaling": {"max_replicas": 2}}
 
 
 @pytest.fixture
-def cold(
-    cluster: Cluster, sandbox_cluster: EksCluster, staged: Staged, monkeypatch: pytest.MonkeyPatch
-) -> Warmer:
-    for module in (warming, snapshots, fast_restore):
-        monkeypatch.setattr(module, "LOOK_SECONDS", 0.1)
+def cold(cluster: Cluster, sandbox_cluster: EksCluster, staged: Staged) -> Warmer:
     return Warmer(cluster, sandbox_cluster, staged, more=SEVERAL)
 
 
@@ -53,7 +51,7 @@ def definitions(cluster: Cluster) -> list[Any]:
 
 
 def taken(warmer: Warmer) -> list[str]:
-    return [each.name for each in snapshots.snapshots_of(warmer.cluster, warmer.model, "llm")]
+    return [each.name for each in snapshots_of(warmer.cluster, warmer.model, "llm")]
 
 
 def name_of(warmer: Warmer) -> str:
@@ -100,15 +98,15 @@ def test_a_run_killed_while_the_snapshot_is_taken_is_taken_up(
     class Killed(BaseException):
         pass
 
-    looked = snapshots.Snapshots._look
+    look = snapshots._look
 
-    def die(self: snapshots.Snapshots) -> snapshots.SnapshotSeen | None:
-        if seen := looked(self):
+    def die(context: Context) -> SnapshotSeen | None:
+        if seen := look(context):
             raise Killed
         return seen
 
     with monkeypatch.context() as patch:
-        patch.setattr(snapshots.Snapshots, "_look", die)
+        patch.setattr(snapshots, "_look", die)
         with pytest.raises(Killed):
             warmer()
     assert warmer().snapshot
@@ -125,7 +123,7 @@ def test_a_snapshot_stays_while_its_commit_may_serve_and_goes_after(warmer: Warm
     warmer()
     until(lambda: len(taken(warmer)) == 1)
     until(lambda: len(ec2_snapshots(warmer)) == 1)
-    classes = warmer.cluster.list(snapshots.API, "VolumeSnapshotClass", label_selector=f"model={warmer.name}")
+    classes = warmer.cluster.list(SNAPSHOT_API, "VolumeSnapshotClass", label_selector=f"model={warmer.name}")
     assert [each["metadata"]["name"] for each in classes] == taken(warmer)
 
 
@@ -194,10 +192,8 @@ def test_once_another_commit_serves_the_fast_restore_of_the_one_before_ends(warm
     warmer.restage("d" * 40)
     second = warmer()
     assert len(restores(warmer)) == 2
-    aws = warmer.aws
-    snapshots.end_fast_restores(
-        warmer.cluster, warmer.model, "llm", Ebs.of(aws, "g5.2xlarge"), warmer.heard, second.snapshot
-    )
+    fast = FastRestore(Ebs.of(warmer.aws, "g5.2xlarge"), warmer.heard)
+    snapshots.end_fast_restores(warmer.cluster, "llm", warmer.model, fast, keep=second.snapshot)
     assert len(restores(warmer)) == 1
     assert (
         f"fast restore of {first.snapshot} in {first.zone} is switched off: it was billed"
@@ -206,22 +202,22 @@ def test_once_another_commit_serves_the_fast_restore_of_the_one_before_ends(warm
 
 
 def is_gone(cluster: Cluster, kind: str, name: str, namespace: str | None) -> bool:
-    return cluster.get(snapshots.API, kind, name, namespace) is None
+    return cluster.get(SNAPSHOT_API, kind, name, namespace) is None
 
 
 def forget_snapshots(warmer: Warmer) -> None:
     """The cluster is as new to the model's snapshots; EC2 still has them."""
     cluster, kinds = warmer.cluster, [("VolumeSnapshot", "llm"), ("VolumeSnapshotContent", None)]
-    for content in cluster.list(snapshots.API, "VolumeSnapshotContent"):
+    for content in cluster.list(SNAPSHOT_API, "VolumeSnapshotContent"):
         if content["spec"]["volumeSnapshotRef"]["name"] in taken(warmer):
             retain = {"spec": {"deletionPolicy": "Retain"}}
-            cluster.patch(snapshots.API, "VolumeSnapshotContent", content["metadata"]["name"], retain)
+            cluster.patch(SNAPSHOT_API, "VolumeSnapshotContent", content["metadata"]["name"], retain)
     for kind, namespace in kinds:
-        for found in cluster.list(snapshots.API, kind, namespace):
+        for found in cluster.list(SNAPSHOT_API, kind, namespace):
             name = found["metadata"]["name"]
             mine = name if namespace else found["spec"]["volumeSnapshotRef"]["name"]
-            if mine.startswith(claim_name(warmer.model)):
-                cluster.delete(snapshots.API, kind, name, namespace)
+            if mine.startswith(warmer.claim_name):
+                cluster.delete(SNAPSHOT_API, kind, name, namespace)
                 until(partial(is_gone, cluster, kind, name, namespace))
 
 

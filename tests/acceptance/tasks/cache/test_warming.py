@@ -9,15 +9,11 @@ import pytest
 from slipway_sandbox.testing import Faults, Sandbox
 
 from tasks.cache import warming
-from tasks.cache.manifests import HELD, WARM, claim_name, job_name
-from tasks.cache.observe import ClusterVerbs
-from tasks.cloud.kubernetes import Cluster
+from tasks.cache.context import HELD, WARM
 from tasks.records.errors import WarmingFailed
 from tasks.records.results import WarmCache
 from tests.support.caches import COMMIT, MIB, Warmer
 from tests.support.clock import until
-
-_: type[ClusterVerbs] = Cluster
 
 
 def test_a_cold_claim_becomes_warm(warmer: Warmer) -> None:
@@ -33,7 +29,7 @@ def test_a_cold_claim_becomes_warm(warmer: Warmer) -> None:
 
 def test_a_warm_claim_is_left_alone(warmer: Warmer) -> None:
     first = warmer()
-    warmer.cluster.delete("batch/v1", "Job", job_name(warmer.model, COMMIT), "llm")
+    warmer.cluster.delete("batch/v1", "Job", warmer.job_name, "llm")
     second = warmer()
     assert second.reused
     assert (second.volume_id, second.bytes_copied) == (first.volume_id, 0)
@@ -43,7 +39,7 @@ def test_a_warm_claim_is_left_alone(warmer: Warmer) -> None:
 def test_a_claim_that_lost_its_mark_is_filled_again_in_a_moment(warmer: Warmer) -> None:
     warmer()
     body = {"metadata": {"annotations": {"slipway.dev/warm-manifest": None}}}
-    warmer.cluster.patch("v1", "PersistentVolumeClaim", claim_name(warmer.model), body, "llm")
+    warmer.cluster.patch("v1", "PersistentVolumeClaim", warmer.claim_name, body, "llm")
     again = warmer()
     assert again.bytes_copied == 0
     assert any("is run again" in line for line in warmer.heard.lines)
@@ -53,11 +49,11 @@ def test_a_run_killed_while_the_job_runs_is_taken_up(warmer: Warmer, monkeypatch
     class Killed(BaseException):
         pass
 
-    def die(self: object) -> None:
+    def die(*_: object) -> None:
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(warming._Warming, "_watch", die)
+        patch.setattr(warming, "_watch", die)
         with pytest.raises(Killed):
             warmer()
     assert warmer.job() is not None
@@ -68,7 +64,7 @@ def test_a_run_killed_while_the_job_runs_is_taken_up(warmer: Warmer, monkeypatch
 def test_what_a_new_claim_costs_is_said(warmer: Warmer) -> None:
     warmer.more = {"cache": {"throughput": 500, "iops": 4000, "size": "10Gi"}}
     warmer()
-    name = claim_name(warmer.model)
+    name = warmer.claim_name
     assert f"claim {name}: 10 GiB gp3, 4000 IOPS, 500 MiB/s: 20.80 USD a month" in warmer.heard.lines
     assert "g5.2xlarge reads at most 417 MiB/s of it" in warmer.heard.lines
     assert warmer.claim()["spec"]["storageClassName"] == "gp3-retain-4000-500"
@@ -129,7 +125,7 @@ def test_a_full_volume_says_how_to_make_it_larger(warmer: Warmer) -> None:
 
 
 def test_a_volume_that_fills_up_while_it_is_written_ends_as_such(warmer: Warmer, faults: Faults) -> None:
-    faults.set("disk-full", target=claim_name(warmer.model), value=1024.0)
+    faults.set("disk-full", target=warmer.claim_name, value=1024.0)
     with pytest.raises(WarmingFailed, match="is full"):
         warmer()
 
@@ -186,7 +182,7 @@ def serve(warmer: Warmer, commit: str) -> str:
         "nodeSelector": {"workload": "inference-gpu"},
         "tolerations": [{"operator": "Exists"}],
         "terminationGracePeriodSeconds": 0,
-        "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": claim_name(warmer.model)}}],
+        "volumes": [{"name": "models", "persistentVolumeClaim": {"claimName": warmer.claim_name}}],
     }
     metadata = {"name": name, "namespace": "llm"}
     warmer.cluster.apply({"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec})
@@ -215,7 +211,7 @@ def test_what_a_rollback_would_put_back_is_kept_and_the_claim_grows_for_it(
     warmer()
     before = warmer.claim()["spec"]["resources"]["requests"]["storage"]
     held = {"metadata": {"annotations": {HELD: json.dumps({COMMIT: 10 << 30, "b" * 40: 90 << 30})}}}
-    warmer.cluster.patch("v1", "PersistentVolumeClaim", claim_name(warmer.model), held, "llm")
+    warmer.cluster.patch("v1", "PersistentVolumeClaim", warmer.claim_name, held, "llm")
     warmer.needed = (COMMIT,)
     warmer.restage("d" * 40)
     assert commits_on(sandbox, warmer()) == {COMMIT, "d" * 40}

@@ -1,4 +1,4 @@
-"""Which snapshots of earlier clusters are taken up, which are only named, and which are left to settle."""
+"""Which volumes and snapshots of earlier clusters are taken up, which are only named, and which are left to settle."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks.cache.adoption import known, unsettled
-from tasks.cache.kept import KeptSnapshot, newest_of, sort
-from tasks.cache.snapshots import SnapshotSeen
+from tasks.cache.kept import KeptSnapshot, KeptVolume, choose, known_elsewhere, newest_of, sort
+from tasks.cache.observe import SnapshotSeen
 
 OURS, OTHER = "a" * 64, "b" * 64
 C, D = "c" * 40, "d" * 40
@@ -36,9 +36,8 @@ def snap(identity: str, commit: str = C, manifest: str = OURS, hour: int = 0) ->
 def test_kept_snapshots_are_taken_up_where_their_commit_is_needed_and_else_named(
     found: list[KeptSnapshot], known: set[str], needed: set[str], taken_up: list[str], spare: list[str]
 ) -> None:
-    sorted_ = sort(found, known=known, needed=needed)
-    assert [each.identity for each in sorted_.taken_up] == taken_up
-    assert [each.identity for each in sorted_.spare] == spare
+    got = sort(found, known=known, needed=needed)
+    assert [[each.identity for each in part] for part in got] == [taken_up, spare]
 
 
 def test_a_claim_is_made_of_the_newest_snapshot_of_its_very_files() -> None:
@@ -72,3 +71,42 @@ def test_a_content_without_its_snapshot_is_not_known_and_one_that_settles_is_lef
     going = [content("snap-1", "a", deleting=True)]
     seen = [SnapshotSeen("a", C, content="x"), SnapshotSeen("b", C), SnapshotSeen("d", C, adopted=True)]
     assert unsettled(going, seen) == {"snap-1", "b"}
+
+
+def kept(identity: str, zone: str = "a", day: int = 1) -> KeptVolume:
+    return KeptVolume(identity, zone, 20, 3000, 125, datetime(2026, 1, day, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("found", "known", "chosen"),
+    [
+        ([], set(), None),
+        ([kept("v1")], set(), "v1"),
+        ([kept("v1", "b")], set(), None),
+        ([kept("v1")], {"v1"}, None),
+        ([kept("v1", day=2), kept("v2", day=3), kept("v3", "b", day=4)], set(), "v2"),
+        ([kept("v1", day=2), kept("v2", day=3)], {"v2"}, "v1"),
+    ],
+)
+def test_the_newest_kept_volume_in_reach_is_taken_up(
+    found: list[KeptVolume], known: set[str], chosen: str | None
+) -> None:
+    volume = choose(found, zones={"a"}, known=known)
+    assert (volume.identity if volume else None) == chosen
+
+
+@pytest.mark.parametrize(
+    ("claim", "phase", "spoken_for"),
+    [
+        (None, "Available", True),
+        ({"namespace": "llm", "name": "c"}, "Available", False),
+        ({"namespace": "llm", "name": "c"}, "Released", True),
+        ({"namespace": "llm", "name": "d"}, "Available", True),
+    ],
+)
+def test_a_volume_the_cluster_knows_is_taken_up_only_where_it_waits_for_this_claim(
+    claim: dict[str, str] | None, phase: str, spoken_for: bool
+) -> None:
+    spec = {"csi": {"volumeHandle": "v1"}} | ({"claimRef": claim} if claim else {})
+    volume = {"spec": spec, "status": {"phase": phase}}
+    assert known_elsewhere([volume], "llm", "c") == ({"v1"} if spoken_for else set())

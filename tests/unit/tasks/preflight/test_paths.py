@@ -56,7 +56,7 @@ def ours() -> list[dict[str, Any]]:
     staged = StagedModel(
         bucket="b", prefix="p", repo="a/b", commit=COMMIT, total_bytes=1, manifest_sha256="0" * 64
     )
-    warm = cache.job(staged, model, where, region="us-east-1", needed=[], node=None, seconds=60.0)
+    warm = cache.job(where, model, staged, needed=[], node=None, seconds=60.0)
     return [
         *namespace_documents(ROOT, where),
         *gateway.documents(ROOT, where, {}),
