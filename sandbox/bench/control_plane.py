@@ -31,7 +31,6 @@ import aiohttp
 PROJECT = Path(__file__).resolve().parents[1]
 TOKEN = "bench"
 NAMESPACE = "/api/v1/namespaces/default"
-PAGE = 500
 
 
 @dataclass(frozen=True)
@@ -127,16 +126,6 @@ async def list_bytes(session: aiohttp.ClientSession) -> int:
         return len(await response.read())
 
 
-async def list_pages(session: aiohttp.ClientSession) -> int:
-    found, token = 0, ""
-    while True:
-        page = await call(session, "GET", f"{NAMESPACE}/pods", params={"limit": str(PAGE), "continue": token})
-        found += len(page["items"])
-        token = page["metadata"].get("continue", "")
-        if not token:
-            return found
-
-
 class Watcher:
     """Follows one pod; `arrived` holds when each of its annotations was seen."""
 
@@ -189,10 +178,9 @@ async def measure(target: Server, objects: int, watchers: int, rounds: int) -> d
         await fill(session, objects)
         figures["create_ms_each"] = [(time.monotonic() - began) * 1000 / objects]
         for _ in range(rounds):
-            for name, read in (("list_ms", list_bytes), ("list_pages_ms", list_pages)):
-                began = time.monotonic()
-                await read(session)
-                figures.setdefault(name, []).append((time.monotonic() - began) * 1000)
+            began = time.monotonic()
+            await list_bytes(session)
+            figures.setdefault("list_ms", []).append((time.monotonic() - began) * 1000)
         before, began = target.cpu_seconds(), time.monotonic()
         delays = await watch_delays(session, watchers, rounds)
         figures["event_ms"] = [delay * 1000 for delay in delays]

@@ -28,8 +28,7 @@ Object = dict[str, Any]
 CONNECT_SECONDS = 10.0
 OPEN = ("/healthz", "/livez", "/readyz", "/version")  # readable without a token, as on a real cluster
 LOG = re.compile(r"^/api/v1/namespaces/([^/]+)/pods/([^/]+)/log$")
-PROXY = re.compile(r"^/api/v1/namespaces/([^/]+)/(pods|services)/([^/]+)/proxy(?:/(.*))?$")
-NODE_PROXY = re.compile(r"^/api/v1/()(nodes)/([^/]+)/proxy(?:/(.*))?$")
+PROXY = re.compile(r"^/api/v1/namespaces/([^/]+)/services/([^/]+)/proxy(?:/(.*))?$")
 
 log = logging.getLogger(__name__)
 
@@ -84,10 +83,8 @@ class FrontDoor:
                 await self._authenticate(_bearer(request))
             if found := LOG.match(request.path):
                 return await self._proxy.log(request, found[1], found[2])
-            if found := PROXY.match(request.path) or NODE_PROXY.match(request.path):
-                return await self._proxy.forward(
-                    request, found[2], found[1] or None, found[3], found[4] or ""
-                )
+            if found := PROXY.match(request.path):
+                return await self._proxy.forward(request, found[1], found[2], found[3] or "")
             return await self._pass_on(request)
         except errors.ApiStatus as status:
             return web.json_response(status.body(), status=status.code, headers=status.headers)

@@ -15,7 +15,6 @@ from slipway_sandbox.kubernetes.resources import Registry, Resource
 from slipway_sandbox.kubernetes.store import Object, Store
 
 _TEMPLATES = "deprecated.daemonset.template.generation"
-_DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 SHARE = 10 * 256  # addresses
 
 
@@ -32,7 +31,6 @@ class Admission:
         self._last = ipaddress.IPv4Address(f"{network}.199.254")
         self._create: dict[tuple[str, str], Callable[[Resource, Object], None]] = {
             ("", "services"): self._service,
-            ("", "persistentvolumeclaims"): self._claim,
             ("", "namespaces"): self._namespace,
             ("batch", "jobs"): self._job,
             ("apps", "daemonsets"): self._daemon_set,
@@ -50,13 +48,9 @@ class Admission:
         """Complete a changed object, in place. Raises ApiStatus 422."""
         if resource.key == ("", "services"):
             spec, before = new["spec"], old["spec"]
-            if spec["type"] == "ExternalName":
-                _forget_addresses(spec, before)
-            else:
-                for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
-                    if key in before:
-                        spec.setdefault(key, before[key])
-            self._forget_type(spec, before)
+            for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
+                if key in before:
+                    spec.setdefault(key, before[key])
             ports = {(p.get("name", ""), p["port"]): p.get("nodePort") for p in before.get("ports") or []}
             for port in spec.get("ports") or []:
                 kept = ports.get((port.get("name", ""), port["port"]))
@@ -79,8 +73,6 @@ class Admission:
 
     def _service(self, resource: Resource, service: Object) -> None:
         spec, name = service["spec"], service["metadata"]["name"]
-        if spec["type"] == "ExternalName":
-            return
         uid = service["metadata"]["uid"]
         others = [s.object["spec"] for s in self._store.all(resource.key) if s.metadata["uid"] != uid]
         taken = {other.get("clusterIP") for other in others}
@@ -104,19 +96,6 @@ class Admission:
             spec["type"] == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts", True)
         ):
             self._node_ports(resource, name, spec, others)
-
-    @staticmethod
-    def _forget_type(spec: Object, before: Object) -> None:
-        """A service that is no longer reached from outside loses what only such a one has, unless it was changed."""
-        if spec["type"] != "ClusterIP" or before["type"] not in ("NodePort", "LoadBalancer"):
-            return
-        for key in ("externalTrafficPolicy", "allocateLoadBalancerNodePorts", "healthCheckNodePort"):
-            if spec.get(key) == before.get(key):
-                spec.pop(key, None)
-        had = {port.get("nodePort") for port in before.get("ports") or []}
-        for port in spec.get("ports") or []:
-            if port.get("nodePort") in had:
-                port.pop("nodePort", None)
 
     def _addresses(self) -> Iterator[str]:
         for number in range(self._given_from, int(self._last) + 1):
@@ -168,11 +147,6 @@ class Admission:
             raise errors.forbidden(resource, asked, why)
         self._priority(resource, pod, asked)
         self._tolerations(spec)
-        if spec.get("schedulingGates"):
-            gated = {"type": "PodScheduled", "status": "False", "lastProbeTime": None}
-            gated |= {"lastTransitionTime": metadata["creationTimestamp"], "reason": "SchedulingGated"}
-            gated["message"] = "Scheduling is blocked due to non-empty scheduling gates"
-            pod["status"]["conditions"] = [gated]
 
     def _priority(self, resource: Resource, pod: Object, asked: str) -> None:
         spec = pod["spec"]
@@ -189,17 +163,10 @@ class Admission:
             spec["priorityClassName"] = chosen["metadata"]["name"]
         priority, given = (chosen["value"] if chosen else 0), spec.get("priority")
         policy = (chosen or {}).get("preemptionPolicy", "PreemptLowerPriority")
-        computed = "from the given PriorityClass name"
         if given is not None and given != priority:
             why = (
                 f"the integer value of priority ({given}) must not be provided in pod spec; "
-                f"priority admission controller computed {priority} {computed}"
-            )
-            raise errors.forbidden(resource, asked, why)
-        if (wanted := spec.get("preemptionPolicy", policy)) != policy:
-            why = (
-                f"the string value of PreemptionPolicy ({wanted}) must not be provided in pod spec; "
-                f"priority admission controller computed {policy} {computed}"
+                f"priority admission controller computed {priority} from the given PriorityClass name"
             )
             raise errors.forbidden(resource, asked, why)
         spec["priority"], spec["preemptionPolicy"] = priority, policy
@@ -217,18 +184,6 @@ class Admission:
                 )
 
     # ------------------------------------------------------------------------------------------ claims
-
-    def _claim(self, _resource: Resource, claim: Object) -> None:
-        if "storageClassName" in claim["spec"]:
-            return
-        marked = [
-            c.metadata
-            for c in self._store.all(("storage.k8s.io", "storageclasses"))
-            if (c.metadata.get("annotations") or {}).get(_DEFAULT_CLASS) == "true"
-        ]
-        if marked:
-            newest = max(marked, key=lambda m: (m["creationTimestamp"], m["name"]))
-            claim["spec"]["storageClassName"] = newest["name"]
 
     def _resize(self, resource: Resource, new: Object, old: Object) -> None:
         """Plugin PersistentVolumeClaimResize: only a class that says so lets its claims grow."""
@@ -258,8 +213,6 @@ class Admission:
     def _job(_resource: Resource, job: Object) -> None:
         """The job strategy's own selector: pods are told apart by the job's uid."""
         spec, metadata = job["spec"], job["metadata"]
-        if spec.get("manualSelector"):
-            return
         uid = {"batch.kubernetes.io/controller-uid": metadata["uid"]}
         labels = spec["template"]["metadata"].setdefault("labels", {})
         mine = {"batch.kubernetes.io/job-name": metadata["name"], "job-name": metadata["name"]}
@@ -268,13 +221,6 @@ class Admission:
         selector["matchLabels"] = (selector.get("matchLabels") or {}) | uid
         if not metadata.get("labels"):  # a default that takes effect when it is read back
             metadata["labels"] = dict(labels)
-
-
-def _forget_addresses(spec: Object, before: Object) -> None:
-    """A service that became a name in the DNS gives back what it was given, unless that was changed."""
-    for key in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy", "internalTrafficPolicy"):
-        if key in spec and spec[key] == before.get(key):
-            del spec[key]
 
 
 def _count_templates(daemon_set: Object, count: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import json
 from typing import Any
 
 from slipway_sandbox.kubernetes import managed
@@ -11,9 +10,6 @@ from slipway_sandbox.kubernetes.definitions import Schema, definitions
 from slipway_sandbox.kubernetes.errors import ApiStatus
 from slipway_sandbox.kubernetes.managed import Entry, Owner, Path
 from slipway_sandbox.kubernetes.store import Object, copy_json
-
-_KUBECTL = "kubectl"  # the field manager of `kubectl apply --server-side`, where no other is named
-_ANNOTATION = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def apply(
@@ -37,10 +33,7 @@ def apply(
     owners = managed.load(live)
     disputed = _disputed(owners, owner, wanted, managed.leaves(live, schema))
     if disputed and not force:
-        # What kubectl's client-side applies have set is its own already.
-        own = _last_applied(live, schema) if owner[0] == _KUBECTL else frozenset()
-        if others := [(other, path) for other, path in disputed if path not in own]:
-            raise _conflicts([(other, owners[other].api_version, path) for other, path in others])
+        raise _conflicts([(other, owners[other].api_version, path) for other, path in disputed])
     for other, path in disputed:
         entry = owners[other]
         owners[other] = Entry(entry.fields - {path}, entry.api_version, entry.time)
@@ -48,9 +41,6 @@ def apply(
         live, {k: v for k, v in intent.items() if k not in ("apiVersion", "kind")}, schema
     )
     previous = owners.get(owner)
-    if owner[0] == _KUBECTL and _ANNOTATION in (live["metadata"].get("annotations") or {}):
-        annotations = merged["metadata"]["annotations"] | {_ANNOTATION: json.dumps(intent) + "\n"}
-        merged["metadata"] = merged["metadata"] | {"annotations": annotations}
     if previous is not None:
         merged = copy_json(merged)
         _drop(merged, previous.fields, mine, [e.fields for o, e in owners.items() if o != owner], schema)
@@ -70,16 +60,6 @@ def _disputed(
         for path in sorted(entry.fields & wanted.keys())
         if current.get(path) != wanted[path]
     ]
-
-
-def _last_applied(live: Object, schema: Schema) -> frozenset[Path]:
-    """The fields of kubectl's annotation. Source: fieldmanager/lastappliedmanager.go of k8s.io/apimachinery."""
-    text = (live["metadata"].get("annotations") or {}).get(_ANNOTATION)
-    try:
-        applied = json.loads(text) if text else {}
-    except ValueError:
-        return frozenset()
-    return frozenset(managed.leaves(applied, schema)) if isinstance(applied, dict) else frozenset()
 
 
 def _drop(

@@ -23,7 +23,6 @@ class Write:
     field_validation: str = "Warn"
     force: bool = False
     warnings: list[str] = field(default_factory=list)
-    duplicates: list[str] = field(default_factory=list)  # what decoding says of keys the body has twice
     missing: list[Cause] = field(default_factory=list)  # required fields the body last decoded left out
 
 
@@ -47,10 +46,9 @@ def decode(resource: Resource, body: Any, write: Write, *, whole: bool = True) -
     if unknown and not whole:
         lines = [f".{path}: field not declared in schema" for path in unknown]
         raise untyped(resource, body["metadata"], "\n".join(lines))
-    problems = write.duplicates + [f'unknown field "{path}"' for path in unknown]
+    problems = [f'unknown field "{path}"' for path in unknown]
     if problems and write.field_validation == "Strict":
-        yaml = "yaml: unmarshal errors:\n  " if problems[0].startswith("line ") else ""
-        raise errors.Undecodable(resource, f"strict decoding error: {yaml}{', '.join(problems)}")
+        raise errors.Undecodable(resource, f"strict decoding error: {', '.join(problems)}")
     if write.field_validation == "Warn":
         write.warnings.extend(problem for problem in problems if problem not in write.warnings)
     metadata = object_.setdefault("metadata", {})
@@ -67,15 +65,12 @@ _OMITTED = (
     "finalizers",
     "ownerReferences",
 )  # ObjectMeta leaves them out where they are empty
-_SUMMARY = 30  # bytes of a body that are shown where it has no kind
 
 
 def _check_custom_type(resource: Resource, body: Object) -> None:
     """A custom object has no Go type that the path could stand in for: it must say what it is."""
     if not body.get("kind"):
-        text = json.dumps(body)
-        summary = f"{text[:_SUMMARY]} ..." if len(text) > _SUMMARY else text
-        why = f"Object 'Kind' is missing in '{text}' ({summary})"
+        why = f"Object 'Kind' is missing in '{json.dumps(body)}'"
         raise errors.bad_request(
             f"the object provided is unrecognized (must be of type {resource.kind}): {why}"
         )

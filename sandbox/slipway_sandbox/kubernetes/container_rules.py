@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from slipway_sandbox.kubernetes import core_rules, names, quantities
+from slipway_sandbox.kubernetes import names, quantities
 from slipway_sandbox.kubernetes.errors import Cause
 from slipway_sandbox.kubernetes.store import Object
 
 _STANDARD = ("cpu", "memory", "ephemeral-storage")
 _PULL = ("Always", "IfNotPresent", "Never")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
-_MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _FIELD_PATHS = frozenset(
     [
         "metadata.name",
@@ -28,14 +27,8 @@ _FIELD_PATHS = frozenset(
         "status.podIPs",
     ]
 )
-_RESOURCE_FIELDS = tuple(f"{kind}.{name}" for kind in ("limits", "requests") for name in sorted(_STANDARD))
-_HANDLERS = (
-    "exec",
-    "httpGet",
-    "tcpSocket",
-    "grpc",
-    "sleep",
-)  # a probe has no field for the last, a hook none for grpc
+# A probe has no field for the last, a hook none for grpc.
+_HANDLERS = ("exec", "httpGet", "tcpSocket", "grpc", "sleep")
 _PROBES = ("livenessProbe", "readinessProbe", "startupProbe")
 _PROBE_NUMBERS = (
     "initialDelaySeconds",
@@ -46,7 +39,7 @@ _PROBE_NUMBERS = (
 )
 
 
-def container(spec: Object, path: str, volumes: set[str], *, init: bool, host_network: bool) -> list[Cause]:
+def container(spec: Object, path: str, volumes: set[str]) -> list[Cause]:
     """Everything wrong with a container whose defaults are filled in; `volumes` are the names of the pod's."""
     causes = name(spec["name"], f"{path}.name")
     image = spec.get("image", "")
@@ -60,34 +53,13 @@ def container(spec: Object, path: str, volumes: set[str], *, init: bool, host_ne
     for probe in _PROBES:
         if probe in spec:
             causes += _probe(spec[probe], f"{path}.{probe}", may_need_successes=probe == "readinessProbe")
-    if (policy := spec.get("terminationMessagePolicy")) not in (None, *_MESSAGE_POLICIES):
-        causes.append(names.unsupported(f"{path}.terminationMessagePolicy", policy, _MESSAGE_POLICIES))
-    causes += _ports(spec.get("ports") or [], f"{path}.ports", host_network)
+    causes += _ports(spec.get("ports") or [], f"{path}.ports")
     for index, variable in enumerate(spec.get("env") or []):
         causes += _variable(variable, f"{path}.env[{index}]")
-    for index, source in enumerate(spec.get("envFrom") or []):
-        causes += _env_from(source, f"{path}.envFrom", index)
     causes += _mounts(spec.get("volumeMounts") or [], f"{path}.volumeMounts", volumes)
     if spec["imagePullPolicy"] not in _PULL:
         causes.append(names.unsupported(f"{path}.imagePullPolicy", spec["imagePullPolicy"], _PULL))
-    causes += resources(spec.get("resources") or {}, f"{path}.resources")
-    causes += _security(spec.get("securityContext") or {}, f"{path}.securityContext")
-    return causes + (_of_init(spec, path) if init else [])
-
-
-def _of_init(spec: Object, path: str) -> list[Cause]:
-    """Probes and hooks make sense only for one that keeps running: a sidecar."""
-    allowed = ("Always",)  # 1.36 knows more policies
-    if (policy := spec.get("restartPolicy")) not in (None, *allowed):
-        return [names.unsupported(f"{path}.restartPolicy", policy, allowed)]
-    if policy:
-        return []
-    why = "may not be set for init containers without restartPolicy=Always"
-    return [
-        names.forbidden(f"{path}.{field}", why)
-        for field in ("lifecycle", "livenessProbe", "readinessProbe", "startupProbe")
-        if field in spec
-    ]
+    return causes + resources(spec.get("resources") or {}, f"{path}.resources")
 
 
 def name(given: str, path: str) -> list[Cause]:
@@ -108,32 +80,25 @@ def _mounts(mounts: list[Object], path: str, volumes: set[str]) -> list[Cause]:
         if mount["mountPath"] in mounted:
             causes.append(names.bad(f"{where}.mountPath", mount["mountPath"], "must be unique"))
         mounted.add(mount["mountPath"])
-        below = mount.get("subPath", "")
-        if below.startswith("/"):
-            causes.append(names.bad(f"{path}.subPath", below, "must be a relative path"))
-        elif ".." in below.split("/"):
-            causes.append(names.bad(f"{path}.subPath", below, "must not contain '..'"))
     return causes
 
 
 def port_name(path: str, given: str) -> list[Cause]:
     """An IANA service name. Source: IsValidPortName of k8s.io/apimachinery/pkg/util/validation."""
-    causes = []
-    if len(given) > 15:
-        causes.append(names.bad(path, given, "must be no more than 15 characters"))
-    if not re.fullmatch(r"[-a-z0-9]+", given):
-        why = "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)"
-        causes.append(names.bad(path, given, why))
-    if not re.search(r"[a-z]", given):
-        causes.append(names.bad(path, given, "must contain at least one letter (a-z)"))
-    if "--" in given:
-        causes.append(names.bad(path, given, "must not contain consecutive hyphens"))
-    if given.startswith("-") or given.endswith("-"):
-        causes.append(names.bad(path, given, "must not begin or end with a hyphen"))
-    return causes
+    demands = (
+        (len(given) <= 15, "must be no more than 15 characters"),
+        (
+            re.fullmatch(r"[-a-z0-9]+", given),
+            "must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)",
+        ),
+        (re.search(r"[a-z]", given), "must contain at least one letter (a-z)"),
+        ("--" not in given, "must not contain consecutive hyphens"),
+        (given.strip("-") == given, "must not begin or end with a hyphen"),
+    )
+    return [names.bad(path, given, why) for met, why in demands if not met]
 
 
-def _ports(ports: list[Object], path: str, host_network: bool) -> list[Cause]:
+def _ports(ports: list[Object], path: str) -> list[Cause]:
     causes: list[Cause] = []
     seen: set[str] = set()
     for index, port in enumerate(ports):
@@ -148,11 +113,6 @@ def _ports(ports: list[Object], path: str, host_network: bool) -> list[Cause]:
             causes.append(names.required(f"{where}.containerPort"))
         else:
             causes += names.port(f"{where}.containerPort", port["containerPort"])
-        if on_host := port.get("hostPort"):
-            causes += names.port(f"{where}.hostPort", on_host)
-            if host_network and on_host != port["containerPort"]:
-                why = "must match `containerPort` when `hostNetwork` is true"
-                causes.append(names.bad(f"{where}.hostPort", on_host, why))
         if port["protocol"] not in _PROTOCOLS:
             causes.append(names.unsupported(f"{where}.protocol", port["protocol"], _PROTOCOLS))
     return causes
@@ -174,12 +134,6 @@ def _variable(variable: Object, path: str) -> list[Cause]:
     if field is not None and field.partition("[")[0] not in _FIELD_PATHS:
         why = f"error converting fieldPath: field label not supported: {field}"
         causes.append(names.bad(f"{where}.fieldRef.fieldPath", field, why))
-    resource = source.get("resourceFieldRef")
-    if resource is not None and not resource["resource"]:
-        causes.append(names.required(f"{where}.resourceFieldRef.resource"))
-    elif resource is not None and ".hugepages-" not in resource["resource"]:
-        what = f"{where}.resourceFieldRef.resource"
-        causes += core_rules.one_of(what, resource["resource"], _RESOURCE_FIELDS)
     for kind in ("configMapKeyRef", "secretKeyRef"):
         if kind in source:
             causes += _key_reference(source[kind], f"{where}.{kind}")
@@ -194,20 +148,6 @@ def _key_reference(reference: Object, path: str) -> list[Cause]:
     else:
         causes += names.config_key(f"{path}.key", key)
     return causes
-
-
-def _env_from(source: Object, path: str, index: int) -> list[Cause]:
-    kinds = [kind for kind in ("configMapRef", "secretRef") if kind in source]
-    if len(kinds) != 1:
-        why = (
-            "must specify one of: `configMapRef` or `secretRef`"
-            if not kinds
-            else "may not have more than one field specified at a time"
-        )
-        return [names.bad(path, "", why)]
-    if source[kinds[0]].get("name"):
-        return []
-    return [names.required(f"{path}[{index}].{kinds[0]}.name")]
 
 
 def _probe(probe: Object, path: str, *, may_need_successes: bool) -> list[Cause]:
@@ -243,19 +183,6 @@ def _action(handler: str, given: Object, path: str) -> list[Cause]:
     causes += names.port(f"{path}.port", port) if isinstance(port, int) else port_name(f"{path}.port", port)
     if handler == "httpGet" and given.get("scheme") not in ("HTTP", "HTTPS"):
         causes.append(names.unsupported(f"{path}.scheme", given.get("scheme"), ("HTTP", "HTTPS")))
-    return causes
-
-
-def _security(context: Object, path: str) -> list[Cause]:
-    why = "must be between 0 and 2147483647, inclusive"
-    causes = [
-        names.bad(f"{path}.{key}", context[key], why)
-        for key in ("runAsUser", "runAsGroup")
-        if context.get(key, 0) < 0
-    ]
-    if context.get("allowPrivilegeEscalation") is False and context.get("privileged"):
-        why = "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"
-        causes.append(names.bad(path, context, why))
     return causes
 
 

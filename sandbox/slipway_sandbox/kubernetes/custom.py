@@ -14,40 +14,33 @@ from slipway_sandbox.kubernetes.store import Object, copy_json
 
 _META: Schema = {"$ref": f"#/$defs/{OBJECT_META}"}
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
-_EMBEDDED = "x-kubernetes-embedded-resource"
 
 
 @dataclass(frozen=True)
 class CustomVersion:
     """What one version of a CustomResourceDefinition adds to a Resource. Paths are dotted, with a leading dot."""
 
-    storage: bool
-    columns: tuple[dict[str, Any], ...] = ()
     spec_replicas: str = ""
     status_replicas: str = ""
     label_selector: str = ""
     selectable: frozenset[str] = frozenset()
-    deprecation: str = ""  # the warning every answer of this version carries
 
 
 def served_resources(definition: Object) -> list[Resource]:
-    """The resources a CustomResourceDefinition asks to be served, one a version."""
+    """The resource a CustomResourceDefinition asks to be served: its storage version. Nothing converts others to it."""
     spec = definition["spec"]
     names = spec["names"]
     found = []
     for version in spec["versions"]:
-        if not version.get("served"):
+        if not version.get("served") or not version.get("storage"):
             continue
         subresources = version.get("subresources") or {}
         scale = subresources.get("scale") or {}
         custom = CustomVersion(
-            storage=bool(version.get("storage")),
-            columns=tuple(version.get("additionalPrinterColumns") or ()),
             spec_replicas=scale.get("specReplicasPath", ""),
             status_replicas=scale.get("statusReplicasPath", ""),
             label_selector=scale.get("labelSelectorPath", ""),
             selectable=frozenset(f["jsonPath"].lstrip(".") for f in version.get("selectableFields") or ()),
-            deprecation=_deprecation(spec, version),
         )
         found.append(
             Resource(
@@ -71,13 +64,6 @@ def served_resources(definition: Object) -> list[Resource]:
     return found
 
 
-def _deprecation(spec: Object, version: Object) -> str:
-    if not version.get("deprecated"):
-        return ""
-    usual = f"{spec['group']}/{version['name']} {spec['names']['kind']} is deprecated"
-    return str(version.get("deprecationWarning") or usual)
-
-
 def _whole_schema(schema: Schema) -> Schema:
     own = {"apiVersion": {"type": "string"}, "kind": {"type": "string"}, "metadata": _META}
     return schema | {"type": "object", "properties": schema.get("properties", {}) | own}
@@ -98,9 +84,7 @@ def _prune(value: Any, schema: Schema, path: str, unknown: list[str]) -> Any:
         return [_prune(item, items, f"{path}[{i}]", unknown) for i, item in enumerate(value)]
     if not isinstance(value, dict):
         return value
-    properties = dict(schema.get("properties") or {})
-    if schema.get(_EMBEDDED):
-        properties |= {"apiVersion": {}, "kind": {}, "metadata": _META}
+    properties = schema.get("properties") or {}
     rest = schema.get("additionalProperties")
     kept = {}
     for key, item in value.items():

@@ -31,8 +31,6 @@ def _probe(probe: Object) -> None:
     if "httpGet" in probe:
         _set(probe["httpGet"], path="/", scheme="HTTP")
         probe["httpGet"]["path"] = probe["httpGet"]["path"] or "/"
-    if "grpc" in probe:
-        _set(probe["grpc"], service="")
 
 
 def _container(container: Object) -> None:
@@ -78,10 +76,6 @@ def _volume(volume: Object) -> None:
             _set(volume[source], defaultMode=0o644)
     if "hostPath" in volume:
         _set(volume["hostPath"], type="")
-    for source in (volume.get("projected") or {}).get("sources") or []:
-        if "serviceAccountToken" in source:
-            _set(source["serviceAccountToken"], expirationSeconds=3600)
-        _field_references((source.get("downwardAPI") or {}).get("items") or [])
     _field_references((volume.get("downwardAPI") or {}).get("items") or [])
     if "ephemeral" in volume:
         template = volume["ephemeral"].get("volumeClaimTemplate") or {}
@@ -104,19 +98,12 @@ def pod_spec(spec: Object) -> None:
         securityContext={},
         schedulerName="default-scheduler",
     )
-    if spec["terminationGracePeriodSeconds"] < 0:
-        spec["terminationGracePeriodSeconds"] = 1
-    if not spec["schedulerName"]:
-        spec["schedulerName"] = "default-scheduler"
     if "serviceAccountName" in spec:
         spec["serviceAccount"] = spec["serviceAccountName"]
     elif "serviceAccount" in spec:
         spec["serviceAccountName"] = spec["serviceAccount"]
     for container in (*spec.get("initContainers", ()), *spec.get("containers", ())):
         _container(container)
-        if spec.get("hostNetwork"):
-            for port in container.get("ports") or []:
-                _set(port, hostPort=port["containerPort"])
     for volume in spec.get("volumes") or []:
         _volume(volume)
 
@@ -237,14 +224,11 @@ def _service(service: Object) -> None:
         _set(port, protocol="TCP", targetPort=port["port"])
         if port["targetPort"] in (0, ""):
             port["targetPort"] = port["port"]
-    if spec["sessionAffinity"] == "ClientIP":
-        _set(spec, sessionAffinityConfig={"clientIP": {"timeoutSeconds": 10800}})
     if spec["type"] in ("NodePort", "LoadBalancer"):
         _set(spec, externalTrafficPolicy="Cluster")
     if spec["type"] == "LoadBalancer":
         _set(spec, allocateLoadBalancerNodePorts=True)
-    if spec["type"] != "ExternalName":
-        _set(spec, internalTrafficPolicy="Cluster")
+    _set(spec, internalTrafficPolicy="Cluster")
     _set(service.setdefault("status", {}), loadBalancer={})
 
 

@@ -48,12 +48,6 @@ class DeleteOptions:
         body = body if isinstance(body, dict) else {}
         grace = query.get("gracePeriodSeconds", body.get("gracePeriodSeconds"))
         policy = query.get("propagationPolicy") or body.get("propagationPolicy")
-        orphan = query.get("orphanDependents", body.get("orphanDependents"))
-        if policy is not None and orphan is not None:
-            why = "orphanDependents and deletionPropagation cannot be both set"
-            raise errors.invalid_options("DeleteOptions", names.bad("propagationPolicy", policy, why))
-        if policy is None and orphan is not None:
-            policy = "Orphan" if str(orphan).lower() == "true" else "Background"
         if policy is not None and policy not in _POLICIES:
             allowed = (*_POLICIES, "nil")
             raise errors.invalid_options(

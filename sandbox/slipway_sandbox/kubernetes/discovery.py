@@ -16,7 +16,6 @@ _KINDS = {
     "scale": ("autoscaling", "v1", "Scale"),
     "eviction": ("policy", "v1", "Eviction"),
     "binding": ("", "v1", "Binding"),
-    "token": ("authentication.k8s.io", "v1", "TokenRequest"),
 }
 _VERBS = {
     "status": ["get", "patch", "update"],
@@ -25,10 +24,8 @@ _VERBS = {
     "log": ["get"],
     "eviction": ["create"],
     "binding": ["create"],
-    "token": ["create"],
     "proxy": ["create", "delete", "get", "patch", "update"],
 }
-_CONNECT_KINDS = {"pods": "PodProxyOptions", "services": "ServiceProxyOptions", "nodes": "NodeProxyOptions"}
 
 
 def version() -> Document:
@@ -175,7 +172,7 @@ def _subresource(resource: Resource, name: str) -> Document:
         "name": f"{resource.plural}/{name}",
         "singularName": "",
         "namespaced": resource.namespaced,
-        "kind": _CONNECT_KINDS[resource.plural] if name == "proxy" else resource.kind,
+        "kind": "ServiceProxyOptions" if name == "proxy" else resource.kind,
         "verbs": _VERBS[name],
     }
     if name in _KINDS:

@@ -5,17 +5,12 @@ Reasons and wordings follow k8s.io/apimachinery/pkg/api/errors, since clients ma
 
 from __future__ import annotations
 
-import json
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from slipway_sandbox.kubernetes.resources import Resource
-
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,22 +68,13 @@ class NoSuchPath(ApiStatus):
 
 
 class Undecodable(ApiStatus):
-    """A body that cannot be read as its kind, or not strictly. `why` is what the decoder says.
-
-    400 as it stands; `of_patch` is the 422 that a patch leading to such a body is answered with.
-    """
+    """A body that cannot be read as its kind, or not strictly: 400. `why` is what the decoder says."""
 
     def __init__(self, resource: Resource, why: str, kind: str = "", version: str = "") -> None:
         """`kind` and `version` are the body's, where they are others."""
         self.why = why
         what = f'{kind or resource.kind} in version "{version or resource.version}"'
         super().__init__(400, "BadRequest", f"{what} cannot be handled as a {resource.kind}: {why}")
-
-    def of_patch(self, patched: str) -> ApiStatus:
-        """`patched` is what could not be decoded: the object after the patch as JSON, or a strategic patch as Go prints it."""
-        message = f"Invalid value: {json.dumps(patched, ensure_ascii=False)}: {self.why}"
-        causes = [Cause("patch", message).as_dict()]
-        return ApiStatus(422, "Invalid", f' "" is invalid: patch: {message}', details={"causes": causes})
 
 
 def _details(resource: Resource, name: str, **more: Any) -> dict[str, Any]:
@@ -167,13 +153,6 @@ def forbidden(resource: Resource, name: str, why: str, *causes: Cause) -> ApiSta
     if causes:
         details["causes"] = [cause.as_dict() for cause in causes]
     return ApiStatus(403, "Forbidden", f'{resource.qualified} "{name}" is forbidden: {why}', details=details)
-
-
-def rejected(why: str) -> ApiStatus:
-    """A JSON patch that does not fit its object. kube-apiserver keeps `why` to itself."""
-    log.debug("a JSON patch was rejected: %s", why)
-    message = "the server rejected our request due to an error in our request"
-    return ApiStatus(422, "Invalid", message, details={})
 
 
 def bad_request(message: str) -> ApiStatus:

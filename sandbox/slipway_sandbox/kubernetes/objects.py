@@ -18,9 +18,8 @@ from slipway_sandbox.kubernetes import (
     managed,
     rules,
     schema,
-    typed,
 )
-from slipway_sandbox.kubernetes.bodies import Write, decode, registered, untyped
+from slipway_sandbox.kubernetes.bodies import Write, decode, untyped
 from slipway_sandbox.kubernetes.errors import Cause
 from slipway_sandbox.kubernetes.managed import Entry, Owner
 from slipway_sandbox.kubernetes.resources import Registry, Resource
@@ -230,19 +229,11 @@ class Objects:
             cause = Cause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
             raise errors.invalid(resource, name, [cause])
         uid = metadata.get("uid")
-        if (
-            uid and uid != old.metadata["uid"] and unconditional
-        ):  # a patch names no precondition, it changes the uid
-            cause = Cause("metadata.uid", f'Invalid value: "{uid}": field is immutable')
-            raise errors.invalid(resource, name, [cause])
         if uid and uid != old.metadata["uid"]:
-            place = "/".join(filter(None, (resource.plural, namespace, name)))
-            raise errors.conflict(
-                resource,
-                name,
-                f"StorageError: invalid object, Code: 4, Key: /registry/{place}, ResourceVersion: 0, AdditionalErrorMsg: "
-                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.metadata['uid']}",
+            why = (
+                f"Precondition failed: UID in precondition: {uid}, UID in object meta: {old.metadata['uid']}"
             )
+            raise errors.conflict(resource, name, why)
 
     def _confine(self, resource: Resource, old: Object, new: Object, subresource: str) -> Object:
         """The old object with only that part of the new one that this endpoint may change."""
@@ -278,10 +269,7 @@ class Objects:
         subresource: str = "",
     ) -> tuple[Stored, bool]:
         """Server-side apply; the stored object and whether it was created. Raises ApiStatus 409 for conflicts."""
-        version, kind = intent.get("apiVersion") or "", intent.get("kind") or ""
-        if resource.custom is None and not registered(version, kind):
-            shown = version if "/" in version else f"/{version}"
-            raise errors.bad_request(f"invalid object type: {shown}, Kind={kind}")
+        version = intent.get("apiVersion") or ""
         if version != resource.api_version:
             raise errors.bad_request(
                 "Incorrect version specified in apply patch. "
@@ -293,10 +281,6 @@ class Objects:
         metadata = intent["metadata"] = dict(metadata) if isinstance(metadata, dict) else {}
         if metadata.get("managedFields"):
             raise errors.bad_request("metadata.managedFields must be nil")
-        if why := typed.problems(intent, resource.schema):
-            if write.duplicates and write.field_validation == "Strict":
-                raise errors.bad_request(f"error strict decoding YAML: {', '.join(write.duplicates)}")
-            raise untyped(resource, metadata, why)
         if metadata.setdefault("name", name) != name:
             raise errors.bad_request(
                 f"the name of the object ({metadata['name']}) does not match the name on the URL ({name})"
@@ -305,8 +289,6 @@ class Objects:
         try:
             intent = decode(resource, intent, write, whole=False)
         except errors.Undecodable as wrong:
-            if write.duplicates and write.field_validation == "Strict":
-                raise errors.bad_request(f"error strict decoding YAML: {wrong.why}") from None
             raise untyped(resource, metadata, wrong.why) from None
         if subresource == "status":
             intent.pop("spec", None)
@@ -315,9 +297,6 @@ class Objects:
         live = self.store.get(resource.key, namespace, name)
         if live is None and subresource:
             raise errors.not_found(resource, name)
-        if live is None and (uid := intent["metadata"].get("uid")):
-            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-            raise errors.conflict(resource, name, why)
         owner = (write.manager, "Apply", subresource)
         version = intent["metadata"].pop("resourceVersion", None)
         merged, owners = apply.apply(
@@ -361,8 +340,6 @@ class Objects:
         causes = rules.metadata(resource, new, old)
         if resource.custom is not None:
             causes += custom_validation.validate(new, resource.schema)
-            counts = (resource.custom.spec_replicas, resource.custom.status_replicas)
-            causes += custom_validation.validate_scale(new, counts)
             causes += [] if causes else cel_rules.broken(new, old, resource.schema)
         elif not subresource:
             causes += rules.object_rules(resource, new, old)

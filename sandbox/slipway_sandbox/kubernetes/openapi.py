@@ -1,4 +1,4 @@
-"""OpenAPI v3: enough for kubectl to validate on the server and to explain kinds. And a v2 that says nothing of kinds."""
+"""OpenAPI v3: what Helm and kubectl read before they apply, and `kubectl explain` shows."""
 
 from __future__ import annotations
 

@@ -1,14 +1,13 @@
-"""The three patch types that are not apply: JSON patch (RFC 6902), JSON merge patch (RFC 7386), strategic merge."""
+"""The patch types that are not apply: JSON merge patch (RFC 7386) and strategic merge. JSON patch is answered 415."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from slipway_sandbox.kubernetes import errors, typed
+from slipway_sandbox.kubernetes import errors
 from slipway_sandbox.kubernetes.definitions import Schema, definitions
 from slipway_sandbox.kubernetes.store import copy_json
 
-JSON = "application/json-patch+json"
 MERGE = "application/merge-patch+json"
 STRATEGIC = "application/strategic-merge-patch+json"
 APPLY = "application/apply-patch+yaml"
@@ -25,93 +24,6 @@ def merge(target: Any, patch: Any) -> Any:
         else:
             merged[key] = merge(merged.get(key), value)
     return merged
-
-
-# ---------------------------------------------------------------------------------------------- JSON patch
-
-
-def json_patch(target: Any, operations: Any) -> Any:
-    """RFC 6902. Raises ApiStatus 400 for a malformed patch, 422 for one that does not fit the object."""
-    if not isinstance(operations, list) or not all(isinstance(op, dict) for op in operations):
-        raise errors.bad_request(
-            "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp"
-        )
-    document = copy_json(target)
-    for operation in operations:
-        try:
-            document = _operate(document, operation)
-        except (KeyError, IndexError, TypeError, ValueError) as failure:
-            why = f"{operation.get('op')} operation does not apply: {operation.get('path')}: {failure}"
-            raise errors.rejected(why) from None
-    return document
-
-
-def _operate(document: Any, operation: dict[str, Any]) -> Any:
-    op, path = operation["op"], _pointer(operation["path"])
-    if op in ("add", "replace", "test"):
-        value = copy_json(operation["value"])
-        if op == "test":
-            if _look(document, path) != value:
-                raise ValueError("testing value failed")
-            return document
-        if op == "replace":
-            _look(document, path)
-            if not path:
-                return value
-            document = _remove(document, path)
-        return _add(document, path, value)
-    if op == "remove":
-        return _remove(document, path)
-    if op in ("move", "copy"):
-        source = _pointer(operation["from"])
-        value = copy_json(_look(document, source))
-        return _add(_remove(document, source) if op == "move" else document, path, value)
-    raise ValueError(f"unexpected kind: {op}")
-
-
-def _pointer(text: str) -> list[str]:
-    if text and not text.startswith("/"):
-        raise ValueError("a JSON pointer starts with /")
-    return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
-
-
-def _step(node: Any, part: str) -> Any:
-    return node[_index(part, len(node))] if isinstance(node, list) else node[part]
-
-
-def _index(part: str, length: int) -> int:
-    index = int(part)
-    if not 0 <= index < length:
-        raise IndexError(f"index {part} out of bounds")
-    return index
-
-
-def _look(node: Any, path: list[str]) -> Any:
-    for part in path:
-        node = _step(node, part)
-    return node
-
-
-def _add(document: Any, path: list[str], value: Any) -> Any:
-    if not path:
-        return value
-    parent, last = _look(document, path[:-1]), path[-1]
-    if isinstance(parent, list):
-        parent.insert(len(parent) if last == "-" else _index(last, len(parent) + 1), value)
-    elif isinstance(parent, dict):
-        parent[last] = value
-    else:
-        raise TypeError(f"{last}: the parent is no object")
-    return document
-
-
-def _remove(document: Any, path: list[str]) -> Any:
-    parent, last = _look(document, path[:-1]), path[-1]
-    if isinstance(parent, list):
-        del parent[_index(last, len(parent))]
-    else:
-        del parent[last]
-    return document
 
 
 # ---------------------------------------------------------------------------------------------- strategic merge
@@ -168,9 +80,7 @@ def _merge_list(current: list[Any], patch: list[Any], schema: Schema) -> list[An
     for item in patch:
         if not isinstance(item, dict) or merge_key not in item:
             # A plain error inside kube-apiserver, hence its 500.
-            raise errors.ApiStatus(
-                500, "", f"map: {typed.go(item)} does not contain declared merge key: {merge_key}"
-            )
+            raise errors.ApiStatus(500, "", f"map does not contain declared merge key: {merge_key}")
         position = next((i for i, old in enumerate(current) if old.get(merge_key) == item[merge_key]), None)
         if item.get("$patch") == "delete":
             if position is not None:

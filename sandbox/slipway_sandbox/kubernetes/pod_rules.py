@@ -33,14 +33,11 @@ def pod_spec(spec: Object, path: str) -> list[Cause]:
 def _containers(spec: Object, path: str, volumes: set[str]) -> list[Cause]:
     containers, inits = spec.get("containers") or [], spec.get("initContainers") or []
     causes = [] if containers else [names.required(f"{path}.containers")]
-    host_network = bool(spec.get("hostNetwork"))
     seen: set[str] = set()
     for field, group in (("containers", containers), ("initContainers", inits)):
         for index, container in enumerate(group):
             where = f"{path}.{field}[{index}]"
-            causes += container_rules.container(
-                container, where, volumes, init=field == "initContainers", host_network=host_network
-            )
+            causes += container_rules.container(container, where, volumes)
             if container["name"] and container["name"] in seen:
                 causes.append(names.duplicate(f"{where}.name", container["name"]))
             seen.add(container["name"])
@@ -54,32 +51,9 @@ def _of_the_pod(spec: Object, path: str) -> list[Cause]:
     if (deadline := spec.get("activeDeadlineSeconds", 1)) < 1:
         why = "must be between 1 and 2147483647, inclusive"
         causes.append(names.bad(f"{path}.activeDeadlineSeconds", deadline, why))
-    if hostname := spec.get("hostname"):
-        causes += names.label(f"{path}.hostname", hostname)
-    for key in ("fsGroup", "runAsUser", "runAsGroup"):
-        if (number := (spec.get("securityContext") or {}).get(key, 0)) < 0:
-            why = "must be between 0 and 2147483647, inclusive"
-            causes.append(names.bad(f"{path}.securityContext.{key}", number, why))
-    return causes + _names_in(spec, path)
-
-
-def _names_in(spec: Object, path: str) -> list[Cause]:
-    causes: list[Cause] = []
-    if subdomain := spec.get("subdomain"):
-        causes += names.label(f"{path}.subdomain", subdomain)
     for field in ("nodeName", "serviceAccountName", "priorityClassName"):
         if value := spec.get(field):
             causes += names.subdomain(f"{path}.{field}", value)
-    for index, gate in enumerate(spec.get("readinessGates") or []):
-        where = f"{path}.readinessGates[{index}].conditionType"
-        causes += names.qualified_name(where, gate["conditionType"])
-    for index, gate in enumerate(spec.get("schedulingGates") or []):
-        causes += names.qualified_name(f"{path}.schedulingGates[{index}]", gate["name"])
-    if spec.get("shareProcessNamespace") and spec.get("hostPID"):
-        why = "ShareProcessNamespace and HostPID cannot both be enabled"
-        causes.append(names.bad(f"{path}.securityContext.shareProcessNamespace", True, why))
-    if (system := spec.get("os")) and system.get("name") not in ("linux", "windows"):
-        causes.append(names.unsupported(f"{path}.os", system.get("name", ""), ("linux", "windows")))
     return causes
 
 
@@ -100,18 +74,6 @@ def _volumes(volumes: list[Object], path: str) -> tuple[set[str], list[Cause]]:
     return found, causes
 
 
-_HOST_PATHS = (
-    "",
-    "BlockDevice",
-    "CharDevice",
-    "Directory",
-    "DirectoryOrCreate",
-    "File",
-    "FileOrCreate",
-    "Socket",
-)
-
-
 def _source(kind: str, source: Object, path: str) -> list[Cause]:
     """What a volume's source must say."""
     causes: list[Cause] = []
@@ -119,8 +81,6 @@ def _source(kind: str, source: Object, path: str) -> list[Cause]:
         causes.append(names.required(f"{path}.name"))
     elif kind == "secret" and not source.get("secretName"):
         causes.append(names.required(f"{path}.secretName"))
-    elif kind == "hostPath" and source.get("type", "") not in _HOST_PATHS:
-        causes.append(names.unsupported(f"{path}.type", source["type"], _HOST_PATHS))
     elif kind == "ephemeral" and "volumeClaimTemplate" not in source:
         causes.append(names.required(f"{path}.volumeClaimTemplate"))
     elif kind == "emptyDir" and quantities.parse(source.get("sizeLimit", "0")) < 0:
@@ -169,14 +129,7 @@ _MUTABLE_OF_CONTAINERS = ("image",)
 
 
 def pod_update(new: Object, old: Object) -> list[Cause]:
-    """A running pod's spec may change its images, grace -1, deadline, more tolerations and fewer scheduling gates."""
-    before, after = old.get("activeDeadlineSeconds"), new.get("activeDeadlineSeconds")
-    if before is not None and after is None:
-        why = "must not update from a positive integer to nil value"
-        return [names.bad("spec.activeDeadlineSeconds", None, why)]
-    if before is not None and after > before:
-        why = "must be less than or equal to previous value"
-        return [names.bad("spec.activeDeadlineSeconds", after, why)]
+    """A running pod's spec may change its images and its deadline, and gain tolerations."""
     if _fixed_part(new) == _fixed_part(old):
         kept = old.get("tolerations") or []
         if all(toleration in (new.get("tolerations") or []) for toleration in kept):
@@ -190,9 +143,7 @@ def pod_update(new: Object, old: Object) -> list[Cause]:
 
 
 def _fixed_part(spec: Object) -> dict[str, Any]:
-    fixed = {
-        k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations", "schedulingGates")
-    }
+    fixed = {k: v for k, v in spec.items() if k not in ("activeDeadlineSeconds", "tolerations")}
     for field in ("containers", "initContainers"):
         if field in fixed:
             fixed[field] = [

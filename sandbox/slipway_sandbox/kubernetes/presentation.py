@@ -1,23 +1,14 @@
-"""How a stored object leaves the server: in the version and the form (object, Table, metadata alone) asked for."""
+"""The form a stored object is answered in: the object, a row of a Table, or its metadata alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from slipway_sandbox.kubernetes import events, tables
+from slipway_sandbox.kubernetes import tables
 from slipway_sandbox.kubernetes.listing import Page
 from slipway_sandbox.kubernetes.resources import Resource
 from slipway_sandbox.kubernetes.store import Object, Stored, encode
-
-
-def convert(resource: Resource, object_: Object) -> Object:
-    """The object in the version it was asked in. Custom resources differ between versions in nothing else."""
-    if object_["apiVersion"] == resource.api_version:
-        return object_
-    if resource.group == "events.k8s.io":
-        return events.from_core(object_)
-    return object_ | {"apiVersion": resource.api_version}
 
 
 @dataclass(frozen=True)
@@ -34,16 +25,12 @@ class Presenter:
             return encode(self._table([stored], stored.metadata.get("resourceVersion", "")))
         if self.form:
             return encode(partial(stored.object))
-        if stored.object["apiVersion"] == self.resource.api_version:
-            return stored.encoded
-        return encode(convert(self.resource, stored.object))
+        return stored.encoded
 
     def list(self, page: Page) -> bytes:
         metadata: Object = {"resourceVersion": str(page.revision)}
-        if page.continue_token or (self.resource.custom is not None and not self.form):
-            metadata["continue"] = page.continue_token
-        if page.remaining is not None:
-            metadata["remainingItemCount"] = page.remaining
+        if self.resource.custom is not None and not self.form:
+            metadata["continue"] = ""
         if self.form == "Table":
             table = self._table(page.items, str(page.revision))
             table["metadata"] = metadata
@@ -61,8 +48,6 @@ class Presenter:
     def _items(self, items: Iterable[Stored]) -> Iterable[bytes]:
         if self.resource.custom is not None:  # untyped: every item says what it is
             return (self.one(stored) for stored in items)
-        if self.resource.group == "events.k8s.io":
-            return (Stored(events.from_core(stored.object)).encoded_item for stored in items)
         return (stored.encoded_item for stored in items)
 
     def _table(self, items: Iterable[Stored], revision: str) -> Object:
@@ -71,7 +56,7 @@ class Presenter:
         for stored in items:
             row: Object = {"cells": cells(stored.object)}
             if self.include == "Object":
-                row["object"] = convert(self.resource, stored.object)
+                row["object"] = stored.object
             elif self.include != "None":
                 row["object"] = partial(stored.object)
             rows.append(row)

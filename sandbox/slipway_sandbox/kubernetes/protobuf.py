@@ -88,7 +88,7 @@ def _message(data: bytes, fields: Fields) -> dict[str, Any]:
             continue
         if kind == "[str":
             found.setdefault(name, []).append(value.decode())
-        elif kind in ("map", "bytemap", "quantities"):
+        elif kind in ("map", "bytemap"):
             pair = dict(_fields(value))
             found.setdefault(name, {})[pair.get(1, b"").decode()] = _map_value(pair.get(2, b""), kind)
         elif isinstance(kind, list):
@@ -101,9 +101,6 @@ def _message(data: bytes, fields: Fields) -> dict[str, Any]:
 def _map_value(data: bytes, kind: str) -> str:
     if kind == "bytemap":
         return base64.b64encode(data).decode()
-    if kind == "quantities":
-        text: bytes = dict(_fields(data)).get(1, b"0")
-        return text.decode()
     return data.decode()
 
 
@@ -116,9 +113,6 @@ def _single(value: Any, kind: Any) -> Any:
     if kind == "time":
         seconds = dict(_fields(value)).get(1)
         return seconds and dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    if kind == "int-or-str":
-        parts = dict(_fields(value))
-        return parts.get(3, b"").decode() if parts.get(1) else parts.get(2, 0)
     number = value - (1 << 64) if value >= 1 << 63 else value
     if kind in ("bool", "bool?"):
         return bool(number) if kind == "bool?" or number else None

@@ -1,4 +1,4 @@
-"""Forwarding: container logs from the node's kubelet, and HTTP to services, pods and nodes."""
+"""Forwarding: container logs from the node's kubelet, and HTTP to services."""
 
 from __future__ import annotations
 
@@ -106,34 +106,14 @@ class Proxy:
     # ------------------------------------------------------------------------------------------ proxies
 
     async def forward(
-        self, request: web.Request, plural: str, namespace: str | None, target: str, rest: str
+        self, request: web.Request, namespace: str | None, target: str, rest: str
     ) -> web.StreamResponse:
-        """`…/proxy/REST` of a service, a pod or a node, `target` as [scheme:]name[:port]. Raises ApiStatus 404 or 503."""
+        """`…/proxy/REST` of a service, `target` as [scheme:]name[:port]. Raises ApiStatus 404 or 503."""
         scheme, name, port = _split(target)
         if scheme not in ("", "http"):
             raise errors.bad_request(f'invalid scheme "{scheme}": only http is forwarded')
-        if plural == "services":
-            root = await self._service(str(namespace), name, port)
-        elif plural == "pods":
-            root = await self._pod(namespace, name, port)
-        else:
-            root = await self._kubelet(name)
+        root = await self._service(str(namespace), name, port)
         return await self._forward(request, request.method, f"{root}/{rest}", dict(request.query))
-
-    async def _pod(self, namespace: str | None, name: str, port: str) -> str:
-        pod = await self._reader.read("pods", namespace, name)
-        address = (pod.get("status") or {}).get("podIP")
-        if not address:
-            raise errors.bad_request(f'address not allowed: pod "{name}" has no address yet')
-        declared = [p for c in pod["spec"]["containers"] for p in c.get("ports") or []]
-        if not port:
-            port = str(declared[0]["containerPort"]) if declared else "80"
-        elif not port.isdigit():
-            named = [p["containerPort"] for p in declared if p.get("name") == port]
-            if not named:
-                raise errors.unavailable(f'no port named "{port}" in pod "{name}"')
-            port = str(named[0])
-        return f"http://{address}:{port}"
 
     async def _service(self, namespace: str, name: str, port: str) -> str:
         service = await self._reader.read("services", namespace, name)

@@ -15,13 +15,13 @@ ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "up
 # group/version | plural | Kind | short names | n(amespaced) or c(luster) | subresources
 _BUILT_IN = """
 v1 | namespaces | Namespace | ns | c | finalize,status
-v1 | nodes | Node | no | c | proxy,status
-v1 | pods | Pod | po | n | binding,eviction,log,proxy,status
+v1 | nodes | Node | no | c | status
+v1 | pods | Pod | po | n | binding,eviction,log,status
 v1 | services | Service | svc | n | proxy,status
 v1 | endpoints | Endpoints | ep | n |
 v1 | configmaps | ConfigMap | cm | n |
 v1 | secrets | Secret | | n |
-v1 | serviceaccounts | ServiceAccount | sa | n | token
+v1 | serviceaccounts | ServiceAccount | sa | n |
 v1 | events | Event | ev | n |
 v1 | persistentvolumeclaims | PersistentVolumeClaim | pvc | n | status
 v1 | persistentvolumes | PersistentVolume | pv | c | status
@@ -44,19 +44,12 @@ storage.k8s.io/v1 | volumeattachments | VolumeAttachment | | c | status
 scheduling.k8s.io/v1 | priorityclasses | PriorityClass | pc | c |
 coordination.k8s.io/v1 | leases | Lease | | n |
 discovery.k8s.io/v1 | endpointslices | EndpointSlice | | n |
-events.k8s.io/v1 | events | Event | ev | n |
 apiextensions.k8s.io/v1 | customresourcedefinitions | CustomResourceDefinition | crd,crds | c | status
 """
 
 # Kinds that are answered but never stored: only POST.
 _REVIEWS = """
-authentication.k8s.io/v1 | tokenreviews | TokenReview | c
-authentication.k8s.io/v1 | selfsubjectreviews | SelfSubjectReview | c
 authorization.k8s.io/v1 | selfsubjectaccessreviews | SelfSubjectAccessReview | c
-authorization.k8s.io/v1 | selfsubjectrulesreviews | SelfSubjectRulesReview | c
-authorization.k8s.io/v1 | subjectaccessreviews | SubjectAccessReview | c
-authorization.k8s.io/v1 | localsubjectaccessreviews | LocalSubjectAccessReview | n
-v1 | bindings | Binding | n
 """
 
 # `kubectl get all` lists these.
@@ -113,8 +106,7 @@ class Resource:
 
     @property
     def key(self) -> Key:
-        # One store behind both event APIs, as in kube-apiserver.
-        return ("", "events") if self.group == "events.k8s.io" else (self.group, self.plural)
+        return self.group, self.plural
 
     @property
     def qualified(self) -> str:
@@ -204,11 +196,11 @@ class Registry:
         return self._served["", "v1", plural]
 
     def of_key(self, key: Key) -> Resource:
-        """The resource in its storage version. Raises KeyError for one that is not served."""
-        found = [r for r in self if (r.group, r.plural) == key]
-        if not found:
+        """Raises KeyError for a resource that is not served."""
+        found = next((r for r in self if (r.group, r.plural) == key), None)
+        if found is None:
             raise KeyError(key)
-        return next((r for r in found if r.custom is not None and r.custom.storage), found[0])
+        return found
 
     def add(self, resource: Resource) -> None:
         self._served[resource.group, resource.version, resource.plural] = resource

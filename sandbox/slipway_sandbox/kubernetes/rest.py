@@ -10,27 +10,17 @@ from typing import Any
 from aiohttp import web
 
 from slipway_sandbox.faults import Faults
-from slipway_sandbox.kubernetes import (
-    errors,
-    events,
-    media,
-    names,
-    patches,
-    presentation,
-    scale,
-    typed,
-    watching,
-)
+from slipway_sandbox.kubernetes import errors, media, names, patches, scale, watching
 from slipway_sandbox.kubernetes.bodies import Write
 from slipway_sandbox.kubernetes.deletion import RETURNED, DeleteOptions, Deleter
 from slipway_sandbox.kubernetes.durations import age_of
 from slipway_sandbox.kubernetes.errors import Cause
-from slipway_sandbox.kubernetes.listing import Page, Selection, check_options, check_version, list_page
+from slipway_sandbox.kubernetes.listing import Selection, check_version, list_page
 from slipway_sandbox.kubernetes.objects import Objects
 from slipway_sandbox.kubernetes.paths import Target
 from slipway_sandbox.kubernetes.presentation import Presenter
 from slipway_sandbox.kubernetes.resources import Resource
-from slipway_sandbox.kubernetes.store import Object, Stored, encode
+from slipway_sandbox.kubernetes.store import Object, encode
 from slipway_sandbox.kubernetes.subresources import Subresources
 
 JSON = "application/json"
@@ -72,9 +62,7 @@ class Rest:
         if target.subresource not in _WRITABLE or not resource.stored:
             return await self._subresources.connect(request, target, write_of(request, user))
         if request.method in ("GET", "HEAD"):
-            response = await self._get(request, target)
-            _warn(response, deprecations(resource))
-            return response
+            return await self._get(request, target)
         raw = await request.read()
         write = write_of(request, user)
         conflicted = request.method in ("PUT", "PATCH") and self._faults.hit(
@@ -84,7 +72,7 @@ class Rest:
             raise errors.modified(resource, str(target.name))
         status, body = self._write(request, target, raw, write)
         response = web.Response(body=body, status=status, content_type=JSON)
-        _warn(response, [*write.warnings, *deprecations(resource)])
+        _warn(response, write.warnings)
         return response
 
     def _write(self, request: web.Request, target: Target, raw: bytes, write: Write) -> tuple[int, bytes]:
@@ -92,22 +80,15 @@ class Rest:
         content_type = request.headers.get("Content-Type", "")
         method = request.method
         if method == "POST" and target.name is None:
-            return self._create(
-                request, target, media.decode_body(raw, content_type, write.duplicates), write
-            )
+            return self._create(request, target, media.decode_body(raw, content_type), write)
         if method == "PUT" and target.name is not None:
-            return self._replace(
-                request, target, media.decode_body(raw, content_type, write.duplicates), write
-            )
+            return self._replace(request, target, media.decode_body(raw, content_type), write)
         if method == "PATCH" and target.name is not None:
-            kind, patch = media.decode_patch(raw, content_type, write.duplicates)
+            kind, patch = media.decode_patch(raw, content_type)
             return self._patch(request, target, kind, patch, write)
-        if method == "DELETE" and not target.subresource:
+        if method == "DELETE" and target.name is not None and not target.subresource:
             body = media.decode_body(raw, content_type) if raw.strip() else None
-            options = DeleteOptions.parse(body, request.query)
-            if target.name is None:
-                return self._delete_collection(request, target, options, write)
-            return self._delete(request, target, options, write)
+            return self._delete(request, target, DeleteOptions.parse(body, request.query), write)
         raise errors.method_not_allowed()
 
     # ------------------------------------------------------------------------------------------ reading
@@ -132,7 +113,7 @@ class Rest:
     async def _watch(self, request: web.Request, target: Target, presenter: Presenter) -> web.StreamResponse:
         selection = Selection.parse(target.resource, target.namespace, target.name, request.query)
         store = self._objects.store
-        check_options(request.query, store.revision)
+        check_version(request.query.get("resourceVersion", ""), store.revision)
         watching.seconds_of(request.query)  # refused before the answer begins
         response = web.StreamResponse(headers={"Content-Type": JSON, "Cache-Control": "no-cache, private"})
         response.enable_chunked_encoding()
@@ -153,8 +134,7 @@ class Rest:
     def _create(self, request: web.Request, target: Target, body: Any, write: Write) -> tuple[int, bytes]:
         if target.resource.namespaced and target.namespace is None:
             raise errors.method_not_allowed()
-        resource, body = self._stored_form(target.resource, body)
-        stored = self._objects.create(resource, target.namespace, body, write)
+        stored = self._objects.create(target.resource, target.namespace, body, write)
         return 201, presenter_of(request, target.resource).one(stored)
 
     def _replace(self, request: web.Request, target: Target, body: Any, write: Write) -> tuple[int, bytes]:
@@ -171,7 +151,6 @@ class Rest:
             there = self._objects.store.get(resource.key, target.namespace, name)
             if there is None and isinstance(body, dict) and (body.get("metadata") or {}).get("name") == name:
                 return self._create(request, target, body, write)
-        resource, body = self._stored_form(resource, body)
         stored = self._objects.update(
             resource, target.namespace, name, body, write, subresource=target.subresource
         )
@@ -185,52 +164,34 @@ class Rest:
             raise errors.method_not_allowed()
         if kind == patches.APPLY:
             return self._apply(request, target, patch, write)
-        if "force" in request.query:
-            cause = Cause(
-                "force", "Forbidden: may not be specified for non-apply patch", "FieldValueForbidden"
-            )
-            raise errors.invalid_options("PatchOptions", cause)
         live = self._objects.get(resource, target.namespace, name)
         if target.subresource == "scale":
             before = scale.to_scale(resource, live.object)
             after = patched(None, before, kind, patch)
             return self._replace(request, target, after, write)
-        before = presentation.convert(resource, live.object)
-        after = patched(resource, before, kind, patch)
-        resource, after = self._stored_form(resource, after)
-        try:
-            stored = self._objects.update(
-                resource,
-                target.namespace,
-                name,
-                after,
-                write,
-                subresource=target.subresource,
-                unconditional=True,
-            )
-        except errors.Undecodable as wrong:
-            shown = typed.go(patch) if kind == patches.STRATEGIC else encode(after).decode()
-            raise wrong.of_patch(shown) from None
+        stored = self._objects.update(
+            resource,
+            target.namespace,
+            name,
+            patched(resource, live.object, kind, patch),
+            write,
+            subresource=target.subresource,
+            unconditional=True,
+        )
         return 200, presenter_of(request, target.resource).one(stored)
 
     def _apply(self, request: web.Request, target: Target, intent: Any, write: Write) -> tuple[int, bytes]:
         if not request.query.get("fieldManager"):
             cause = Cause("fieldManager", "Required value: is required for apply patch", "FieldValueRequired")
             raise errors.invalid_options("PatchOptions", cause)
-        if not isinstance(intent, dict):
-            kind = "array" if isinstance(intent, list) else "string" if isinstance(intent, str) else "number"
-            why = f"json: cannot unmarshal {kind} into Go value of type map[string]interface {{}}"
-            raise errors.bad_request(
-                f"error decoding YAML: error unmarshaling JSON: while decoding JSON: {why}"
-            )
-        resource, name = target.resource, str(target.name)
         if target.subresource == "scale":
-            intent = scale.to_intent(resource, intent)
+            raise errors.method_not_allowed()
+        if not isinstance(intent, dict):
+            raise errors.bad_request("error decoding YAML: the object provided is no map")
+        resource, name = target.resource, str(target.name)
         stored, created = self._objects.apply(
             resource, target.namespace, name, intent, write, target.subresource
         )
-        if target.subresource == "scale":
-            return 200, encode(scale.to_scale(resource, stored.object))
         return 201 if created else 200, presenter_of(request, target.resource).one(stored)
 
     def _delete(
@@ -252,33 +213,6 @@ class Rest:
         }
         return 200, encode(status)
 
-    def _delete_collection(
-        self, request: web.Request, target: Target, options: DeleteOptions, write: Write
-    ) -> tuple[int, bytes]:
-        resource = target.resource
-        if "deletecollection" not in resource.verbs or (resource.namespaced and target.namespace is None):
-            raise errors.method_not_allowed()
-        selection = Selection.parse(resource, target.namespace, None, request.query)
-        page = list_page(self._objects.store, resource, selection, request.query)
-        left: list[Stored] = []
-        for stored in page.items:
-            namespace, name = stored.metadata.get("namespace"), stored.metadata["name"]
-            left.append(self._deleter.delete(resource, namespace, name, options, write)[0])
-        presenter = presenter_of(request, resource)
-        return 200, presenter.list(
-            Page(left, self._objects.store.revision, page.continue_token, page.remaining)
-        )
-
-    def _stored_form(self, resource: Resource, body: Any) -> tuple[Resource, Any]:
-        """The resource and body in the version objects are stored in, where that is another one."""
-        if resource.group == "events.k8s.io" and isinstance(body, dict):
-            return self._objects.registry.core("events"), events.to_core(body)
-        if resource.custom is not None and not resource.custom.storage and isinstance(body, dict):
-            storage = self._objects.registry.of_key(resource.key)
-            if body.get("apiVersion", resource.api_version) == resource.api_version:
-                return storage, body | {"apiVersion": storage.api_version}
-        return resource, body
-
 
 def _check_name(body: Any, name: str) -> None:
     """Before anything is looked up. Raises ApiStatus 400 for a body that names another object."""
@@ -287,10 +221,6 @@ def _check_name(body: Any, name: str) -> None:
         raise errors.bad_request(
             f"the name of the object ({given}) does not match the name on the URL ({name})"
         )
-
-
-def deprecations(resource: Resource) -> list[str]:
-    return [resource.custom.deprecation] if resource.custom and resource.custom.deprecation else []
 
 
 def _warn(response: web.StreamResponse, warnings: list[str]) -> None:
@@ -304,8 +234,6 @@ def _warn(response: web.StreamResponse, warnings: list[str]) -> None:
 
 def patched(resource: Resource | None, before: Object, kind: str, patch: Any) -> Any:
     """An object after a patch; `resource` is None for a Scale. Raises ApiStatus 400, 415 or 422."""
-    if kind == patches.JSON:
-        return patches.json_patch(before, patch)
     if not isinstance(patch, dict):
         raise errors.bad_request(
             "error decoding patch: json: cannot unmarshal array into Go value of type map[string]interface {}"
@@ -313,7 +241,7 @@ def patched(resource: Resource | None, before: Object, kind: str, patch: Any) ->
     if kind == patches.MERGE:
         return patches.merge(before, patch)
     if resource is not None and resource.custom is not None:
-        raise errors.unsupported_media_type((patches.JSON, patches.MERGE, patches.APPLY))
+        raise errors.unsupported_media_type((patches.MERGE, patches.APPLY))
     return patches.strategic(before, patch, resource.schema if resource else None)
 
 

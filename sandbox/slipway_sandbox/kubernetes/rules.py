@@ -1,4 +1,4 @@
-"""What kube-apiserver's validation refuses beyond types, kind by kind.
+"""Validation beyond types, kind by kind.
 
 Source: k8s.io/kubernetes/pkg/apis/*/validation (1.32), the rules a deployer runs into.
 """
@@ -34,19 +34,12 @@ def metadata(resource: Resource, new: Object, old: Object | None) -> list[Cause]
         if added:
             why = f"no new finalizers can be added if the object is being deleted, found new finalizers {sorted(added)}"
             causes.append(names.forbidden("metadata.finalizers", why))
-    if (
-        resource.custom is None and resource.group != "apiextensions.k8s.io"
-    ):  # its validation asks for a name only
+    if resource.custom is None and resource.group != "apiextensions.k8s.io":
         causes += _finalizers(meta.get("finalizers") or [])
-    owners = meta.get("ownerReferences") or []
-    if len({owner.get("uid") for owner in owners if owner.get("controller") is True}) > 1:
-        why = "Only one reference can have Controller set to true"
-        causes.append(names.bad("metadata.ownerReferences", owners, why))
-    for owner in owners:
+    for owner in meta.get("ownerReferences") or []:
         for field in ("apiVersion", "kind", "name", "uid"):
             if not owner.get(field):
-                why = "version must not be empty" if field == "apiVersion" else "must not be empty"
-                causes.append(names.bad(f"metadata.ownerReferences.{field}", "", why))
+                causes.append(names.bad(f"metadata.ownerReferences.{field}", "", "must not be empty"))
     return causes
 
 
@@ -90,8 +83,6 @@ def _pod(new: Object, old: Object | None) -> list[Cause]:
 COMPLETE = frozenset({("apiextensions.k8s.io", "customresourcedefinitions")})
 _RULES: dict[Key, Rule] = {
     ("", "pods"): _pod,
-    ("", "nodes"): core_rules.node,
-    ("", "events"): core_rules.event,
     ("", "services"): core_rules.service,
     ("", "configmaps"): core_rules.configuration,
     ("", "secrets"): core_rules.configuration,
@@ -103,12 +94,6 @@ _RULES: dict[Key, Rule] = {
     ("batch", "jobs"): workload_rules.job,
     ("storage.k8s.io", "storageclasses"): core_rules.storage_class,
     ("policy", "poddisruptionbudgets"): core_rules.budget,
-    ("coordination.k8s.io", "leases"): core_rules.lease,
     ("networking.k8s.io", "networkpolicies"): core_rules.network_policy,
-    ("rbac.authorization.k8s.io", "roles"): core_rules.role,
-    ("rbac.authorization.k8s.io", "clusterroles"): core_rules.role,
-    ("rbac.authorization.k8s.io", "rolebindings"): core_rules.binding,
-    ("rbac.authorization.k8s.io", "clusterrolebindings"): core_rules.binding,
-    ("scheduling.k8s.io", "priorityclasses"): core_rules.priority_class,
     ("apiextensions.k8s.io", "customresourcedefinitions"): definition_rules.definition,
 }

@@ -48,23 +48,6 @@ def to_scale(resource: Resource, object_: Object) -> Object:
     }
 
 
-def to_intent(resource: Resource, scale: Object) -> Object:
-    """An applied Scale as an apply of the object that names its replicas alone. Raises ApiStatus 400."""
-    if (version := scale.get("apiVersion", "")) != "autoscaling/v1":
-        raise errors.bad_request(
-            "Incorrect version specified in apply patch. "
-            f"Specified patch version: {version}, expected: autoscaling/v1"
-        )
-    intent: Object = {"apiVersion": resource.api_version, "kind": resource.kind}
-    if (replicas := _look(scale, ".spec.replicas")) is not None:
-        node = intent
-        *parents, last = filter(None, _paths(resource)[0].split("."))
-        for part in parents:
-            node = node.setdefault(part, {})
-        node[last] = replicas
-    return intent
-
-
 def from_scale(resource: Resource, live: Object, scale: Any) -> Object:
     """The live object with the Scale's replicas; its resourceVersion locks as usual. Raises ApiStatus 400 or 422."""
     if not isinstance(scale, dict) or scale.get("kind", "Scale") != "Scale":

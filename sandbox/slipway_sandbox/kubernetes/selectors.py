@@ -15,8 +15,7 @@ _KEY = r"(?:[A-Za-z0-9.-]+/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]*[A-Za-z0-9])?"
 _TERM = re.compile(
     rf"\s*(?:(?P<absent>!)\s*(?P<missing>{_KEY})"
     rf"|(?P<key>{_KEY})\s*(?:(?P<set>\bin\b|\bnotin\b)\s*\((?P<values>[^)]*)\)"
-    rf"|(?P<equality>!=|==|=)\s*(?P<value>[-A-Za-z0-9_.]*)"
-    rf"|(?P<order>[<>])\s*(?P<bound>-?\d+))?)\s*(?:,|$)"
+    rf"|(?P<equality>!=|==|=)\s*(?P<value>[-A-Za-z0-9_.]*))?)\s*(?:,|$)"
 )
 
 
@@ -27,22 +26,10 @@ def parse_labels(text: str) -> Predicate:
     while position < len(text):
         term = _TERM.match(text, position)
         if term is None or term.end() == position:
-            raise errors.bad_request(_unreadable(text, position))
+            raise errors.bad_request(f"unable to parse requirement: found '{text[position:].strip()}'")
         terms.append(_label_term(term))
         position = term.end()
     return lambda labels: all(term(labels) for term in terms)
-
-
-def _unreadable(text: str, position: int) -> str:
-    """What Go's parser (k8s.io/apimachinery/pkg/labels) says of the usual slips."""
-    rest = text[position:].strip()
-    if rest.startswith(","):
-        return "found ',', expected: identifier after ','"
-    if found := re.match(rf"{_KEY}\s+(?:in|notin)\s+([^\s(]+)", rest):
-        return f"unable to parse requirement: found '{found[1]}' expected: '('"
-    if found := re.match(rf"{_KEY}\s*(?:!=|==|=)\s*[-A-Za-z0-9_.]*\s+(\S+)", rest):
-        return f"found '{found[1]}', expected: ',' or 'end of string'"
-    return f"unable to parse requirement: found '{rest}', expected: !, identifier, or 'end of string'"
 
 
 def _label_term(term: re.Match[str]) -> Predicate:
@@ -60,18 +47,7 @@ def _label_term(term: re.Match[str]) -> Predicate:
         if term["equality"] == "!=":
             return lambda labels: labels.get(key) != value
         return lambda labels: labels.get(key) == value
-    if term["order"]:
-        bound, above = int(term["bound"]), term["order"] == ">"
-        return lambda labels: _is_beyond(labels.get(key, ""), bound, above)
     return lambda labels: key in labels
-
-
-def _is_beyond(text: str, bound: int, above: bool) -> bool:
-    """A label that is no number is on neither side."""
-    try:
-        return int(text) > bound if above else int(text) < bound
-    except ValueError:
-        return False
 
 
 def matches(selector: Mapping[str, Any] | None, labels: Labels) -> bool:
@@ -122,8 +98,7 @@ _FIELDS: dict[tuple[str, str], frozenset[str]] = {
     ("", "services"): frozenset({"spec.clusterIP", "spec.type"}),
     ("", "events"): frozenset(
         {f"involvedObject.{f}" for f in _INVOLVED.split()}
-        | {f"regarding.{f}" for f in _INVOLVED.split()}
-        | {"reason", "type", "source", "reportingComponent", "reportingController"}
+        | {"reason", "type", "source", "reportingComponent"}
     ),
     ("apps", "replicasets"): frozenset({"status.replicas"}),
     ("batch", "jobs"): frozenset({"status.successful"}),
@@ -144,20 +119,12 @@ def parse_fields(key: tuple[str, str], text: str, extra: frozenset[str] | None =
         if not equality:
             raise errors.bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         if field not in allowed:
-            raise errors.bad_request(_not_a_field(key, field, extra is not None))
-        terms.append((field.replace("regarding.", "involvedObject."), value, equality != "!="))
+            raise errors.bad_request(f"field label not supported: {field}")
+        terms.append((field, value, equality != "!="))
     return lambda object_: all((_field(object_, f) == value) == wanted for f, value, wanted in terms)
 
 
-def _not_a_field(key: tuple[str, str], field: str, custom: bool) -> str:
-    if custom or key in _FIELDS:
-        return f"field label not supported: {field}"
-    return f'"{field}" is not a known field selector: only "metadata.name", "metadata.namespace"'
-
-
 def _field(object_: Mapping[str, Any], path: str) -> str:
-    if path == "reportingController":
-        path = "reportingComponent"
     value: Any = object_
     for part in path.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -23,7 +23,6 @@ from slipway_sandbox.kubernetes.objects import Objects
 from slipway_sandbox.kubernetes.proxy import Proxy, StoredObjects
 from slipway_sandbox.kubernetes.resources import Registry
 from slipway_sandbox.kubernetes.rest import Rest
-from slipway_sandbox.kubernetes.reviews import Reviews, ServiceAccountTokens
 from slipway_sandbox.kubernetes.store import Store, encode
 from slipway_sandbox.kubernetes.subresources import Subresources
 
@@ -66,10 +65,8 @@ class ApiServer:
         self.objects = Objects(self.store, self.registry, admission, now=now, chance=self._chance)
         self._deleter = Deleter(self.objects)
         self.store.after_write.append(Establisher(self.objects, self._deleter).after_write)
-        self._tokens = ServiceAccountTokens(self._chance.randbytes(32), now)
         self._proxy = Proxy(StoredObjects(self.objects))
-        reviews = Reviews(self._tokens, self._user_of, now)
-        self._subresources = Subresources(self.objects, self._deleter, self._proxy, reviews)
+        self._subresources = Subresources(self.objects, self._deleter, self._proxy)
         self._rest = Rest(self.objects, self._deleter, self._subresources, faults, time.monotonic)
         self._runner: web.AppRunner | None = None
         self._address = ""
@@ -109,7 +106,7 @@ class ApiServer:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         try:
-            return media.spoken(await self._route(request), request.headers.get("Accept", ""))
+            return await self._route(request)
         except errors.NoSuchPath as missing:
             headers = {"X-Content-Type-Options": "nosniff"}
             return web.Response(text=f"{missing.message}\n", status=missing.code, headers=headers)
@@ -135,21 +132,6 @@ class ApiServer:
         parts = request.path.split("/")[1:]
         if not parts[-1]:
             parts.pop()
-        if not parts:
-            return media.json_response(
-                {
-                    "paths": [
-                        "/api",
-                        "/apis",
-                        "/healthz",
-                        "/livez",
-                        "/openapi/v2",
-                        "/openapi/v3",
-                        "/readyz",
-                        "/version",
-                    ]
-                }
-            )
         depth = {"api": 2, "apis": 3}.get(parts[0])
         if depth is not None and len(parts) > depth:
             target = paths.parse(self.registry, _with_proxy_path(parts, request.path))
@@ -172,12 +154,7 @@ class ApiServer:
 
     async def _user(self, request: web.Request) -> str:
         scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        return await self._user_of(token.strip() if scheme.lower() == "bearer" and token else None)
-
-    async def _user_of(self, token: str | None) -> str:
-        """Service accounts' tokens are our own; all others are for the cluster's authenticator."""
-        own = self._tokens.user(token) if token else None
-        return own if own is not None else await self._authenticate(token)
+        return await self._authenticate(token.strip() if scheme.lower() == "bearer" and token else None)
 
     def _document(self, parts: list[str]) -> dict[str, Any]:
         """Discovery and OpenAPI. Raises ApiStatus 404."""

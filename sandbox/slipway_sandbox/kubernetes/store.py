@@ -144,9 +144,6 @@ class Store:
     def journal(self, key: Key) -> Journal:
         return self._journals.setdefault(key, Journal())
 
-    def journals(self) -> Iterator[Journal]:
-        return iter(self._journals.values())
-
     def get(self, key: Key, namespace: str | None, name: str) -> Stored | None:
         return self._objects.get(key, {}).get((namespace or "", name))
 
@@ -154,16 +151,9 @@ class Store:
         """In no particular order."""
         return iter(list(self._objects.get(key, {}).values()))
 
-    def snapshot(self, key: Key, revision: int | None = None) -> dict[Name, Stored]:
-        """The collection now, or as it was at `revision`. Raises ApiStatus 410 when that is forgotten."""
-        state = dict(self._objects.get(key, {}))
-        if revision is not None:
-            for event in reversed(self.journal(key).since(revision)):
-                if event.before is None:
-                    state.pop(event.after.name, None)
-                else:
-                    state[event.after.name] = event.before
-        return state
+    def snapshot(self, key: Key) -> dict[Name, Stored]:
+        """The collection now."""
+        return dict(self._objects.get(key, {}))
 
     def put(self, key: Key, object_: Object) -> Stored:
         """Keep a new revision of an object; its resourceVersion is set here."""

@@ -1,4 +1,4 @@
-"""What is neither a plain object nor its status: logs, proxies, binding, eviction, tokens and reviews."""
+"""Subresources: logs, the service proxy, binding, eviction; and access reviews, which are answered but never stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from aiohttp import web
 
-from slipway_sandbox.kubernetes import errors, media
+from slipway_sandbox.kubernetes import errors, media, reviews
 from slipway_sandbox.kubernetes.binding import bind
 from slipway_sandbox.kubernetes.bodies import Write
 from slipway_sandbox.kubernetes.deletion import DeleteOptions, Deleter
@@ -15,21 +15,19 @@ from slipway_sandbox.kubernetes.eviction import evict
 from slipway_sandbox.kubernetes.objects import Objects
 from slipway_sandbox.kubernetes.paths import Target
 from slipway_sandbox.kubernetes.proxy import Proxy
-from slipway_sandbox.kubernetes.reviews import Reviews
 from slipway_sandbox.kubernetes.store import Object
 
 Posted = Callable[[Target, Any, Write], Awaitable[Object]]
 
 
 class Subresources:
-    """`proxy` forwards to kubelets and pods; `reviews` answers who somebody is and what they may."""
+    """`proxy` forwards to kubelets and services."""
 
-    def __init__(self, objects: Objects, deleter: Deleter, proxy: Proxy, reviews: Reviews) -> None:
-        self._objects, self._deleter, self._proxy, self._reviews = objects, deleter, proxy, reviews
+    def __init__(self, objects: Objects, deleter: Deleter, proxy: Proxy) -> None:
+        self._objects, self._deleter, self._proxy = objects, deleter, proxy
         self._posted: dict[str, Posted] = {
             "binding": self._bind,
             "eviction": self._evict,
-            "token": self._token,
         }
 
     async def connect(self, request: web.Request, target: Target, write: Write) -> web.StreamResponse:
@@ -39,9 +37,7 @@ class Subresources:
                 raise errors.method_not_allowed()
             return await self._proxy.log(request, target.namespace, str(target.name))
         if target.subresource == "proxy":
-            return await self._proxy.forward(
-                request, target.resource.plural, target.namespace, str(target.name), target.rest
-            )
+            return await self._proxy.forward(request, target.namespace, str(target.name), target.rest)
         if request.method != "POST":
             raise errors.method_not_allowed()
         body = media.decode_body(await request.read(), request.headers.get("Content-Type", ""))
@@ -49,28 +45,18 @@ class Subresources:
             raise errors.bad_request("the object provided is unrecognized (must be of type object)")
         if target.subresource:
             answer = await self._posted[target.subresource](target, body, write)
-        elif target.resource.plural == "bindings":
-            answer = await self._bind_by_body(target, body, write)
         else:
-            answer = await self._reviews.answer(target.resource, body, write.user, target.namespace)
+            answer = reviews.answer(target.resource, body, self._objects.now())
         return media.json_response(answer, 201)
 
     async def _bind(self, target: Target, body: Any, write: Write) -> Object:
         _same_name(target, body, "Binding", "v1")
         return bind(self._objects, str(target.namespace), str(target.name), body, write)
 
-    async def _bind_by_body(self, target: Target, body: Any, write: Write) -> Object:
-        name = (body.get("metadata") or {}).get("name", "")
-        return bind(self._objects, str(target.namespace), name, body, write)
-
     async def _evict(self, target: Target, body: Any, write: Write) -> Object:
         _same_name(target, body, "Eviction", "policy/v1")
         options = DeleteOptions.parse(body.get("deleteOptions"), {})
         return evict(self._objects, self._deleter, str(target.namespace), str(target.name), options, write)
-
-    async def _token(self, target: Target, body: Any, _write: Write) -> Object:
-        account = self._objects.get(target.resource, target.namespace, str(target.name))
-        return self._reviews.token_request(account.object, body)
 
 
 def _same_name(target: Target, body: Object, kind: str, version: str) -> None:

@@ -12,6 +12,7 @@ from slipway_sandbox.kubernetes.core_rules import immutable, without
 from slipway_sandbox.kubernetes.errors import Cause
 from slipway_sandbox.kubernetes.store import Object
 
+_POD_MANAGEMENT = ("OrderedReady", "Parallel")
 _STATEFUL_SET_CHANGEABLE = frozenset(
     {
         "replicas",
@@ -26,23 +27,16 @@ _STATEFUL_SET_CHANGEABLE = frozenset(
 
 
 def _selector(object_: Object, kind: str) -> list[Cause]:
-    """The selector, and whether the template's labels match it: each kind has its own words and its own order."""
+    """The selector, and whether the template's labels match it; `kind` is the word for it in the refusal."""
     spec = object_["spec"]
     if "selector" not in spec:  # it selects nothing, so no template matches it
-        missed = [] if kind == "daemonset" else [names.required("spec.selector")]
-        return missed + _unmatched(spec)
+        return [names.required("spec.selector"), *_unmatched(spec)]
     selector = spec["selector"]
     causes = selector_rules.label_selector(selector, "spec.selector")
     if not selector.get("matchLabels") and not selector.get("matchExpressions"):
-        whose = "deployment" if kind == "replicaset" else kind  # kube-apiserver copied it
-        causes.append(names.bad("spec.selector", selector, f"empty selector is invalid for {whose}"))
-    elif causes and kind != "daemonset":
-        why = ": invalid label selector" if kind in ("deployment", "replicaset") else ""
-        causes.append(Cause("spec.selector", f"Invalid value: {names.shown(selector)}{why}"))
-    if causes:
-        return causes
+        causes.append(names.bad("spec.selector", selector, f"empty selector is invalid for {kind}"))
     template_labels = spec["template"]["metadata"].get("labels") or {}
-    return [] if selectors.matches(selector, template_labels) else _unmatched(spec)
+    return causes if causes or selectors.matches(selector, template_labels) else _unmatched(spec)
 
 
 def _unmatched(spec: Object) -> list[Cause]:
@@ -86,15 +80,13 @@ def deployment(new: Object, old: Object | None) -> list[Cause]:
         new, "replicas", "minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"
     )
     strategy = new["spec"]["strategy"]
-    if strategy["type"] not in ("Recreate", "RollingUpdate"):
-        given = {"Type": strategy["type"], "RollingUpdate": None}
-        allowed = ("Recreate", "RollingUpdate")
-        causes.append(names.unsupported("spec.strategy", given, allowed))
+    causes += _kind_of_strategy(strategy, "spec.strategy", ("Recreate", "RollingUpdate"))
     if strategy["type"] == "Recreate" and "rollingUpdate" in strategy:
         why = "may not be specified when strategy `type` is 'Recreate'"
         causes.append(names.forbidden("spec.strategy.rollingUpdate", why))
     if strategy["type"] == "RollingUpdate":
-        causes += _rolling(strategy["rollingUpdate"])
+        none = "may not be 0 when `maxSurge` is 0"
+        causes += _rolling(strategy["rollingUpdate"], "spec.strategy.rollingUpdate", none)
     if new["spec"]["progressDeadlineSeconds"] <= new["spec"].get("minReadySeconds", 0):
         causes.append(
             names.bad(
@@ -108,21 +100,21 @@ def deployment(new: Object, old: Object | None) -> list[Cause]:
     return causes
 
 
-def _rolling(rolling: Object) -> list[Cause]:
-    causes: list[Cause] = []
-    for field in ("maxSurge", "maxUnavailable"):
-        value = rolling[field]
-        if isinstance(value, str) and not (value.endswith("%") and value[:-1].isdigit()):
-            causes.append(names.bad(f"spec.strategy.rollingUpdate.{field}", value, names.PERCENT_WORDS))
-        elif field == "maxUnavailable" and isinstance(value, str) and int(value[:-1]) > 100:
-            why = "must not be greater than 100%"
-            causes.append(names.bad(f"spec.strategy.rollingUpdate.{field}", value, why))
-        elif isinstance(value, int) and value < 0:
-            why = "must be greater than or equal to 0"
-            causes.append(names.bad(f"spec.strategy.rollingUpdate.{field}", value, why))
-    if all(rolling[field] in (0, "0%") for field in ("maxSurge", "maxUnavailable")):
-        why = "may not be 0 when `maxSurge` is 0"
-        causes.append(names.bad("spec.strategy.rollingUpdate.maxUnavailable", rolling["maxUnavailable"], why))
+def _kind_of_strategy(strategy: Object, path: str, allowed: tuple[str, ...]) -> list[Cause]:
+    if strategy["type"] in allowed:
+        return []
+    return [names.unsupported(path, {"Type": strategy["type"], "RollingUpdate": None}, allowed)]
+
+
+def _rolling(rolling: Object, path: str, none: str) -> list[Cause]:
+    """How many pods may be missing or too many during an update; both may not be zero, for which `none` is the refusal."""
+    counts = {field: rolling[field] for field in ("maxUnavailable", "maxSurge")}
+    causes = [cause for field, value in counts.items() for cause in _count(value, f"{path}.{field}")]
+    share = counts["maxUnavailable"]
+    if isinstance(share, str) and (_share(share) or 0) > 100:
+        causes.append(names.bad(f"{path}.maxUnavailable", share, "must not be greater than 100%"))
+    if not causes and all(value in (0, "0%") for value in counts.values()):
+        causes.append(names.bad(f"{path}.maxUnavailable", share, none))
     return causes
 
 
@@ -135,27 +127,13 @@ def replica_set(new: Object, old: Object | None) -> list[Cause]:
 
 def stateful_set(new: Object, old: Object | None) -> list[Cause]:
     spec = new["spec"]
-    causes: list[Cause] = []
-    if (policy := spec["podManagementPolicy"]) not in ("OrderedReady", "Parallel"):
-        causes.append(names.bad("spec.podManagementPolicy", policy, "must be 'OrderedReady' or 'Parallel'"))
-    strategy = spec["updateStrategy"]
-    if strategy["type"] not in ("RollingUpdate", "OnDelete"):
-        given = {"Type": strategy["type"], "RollingUpdate": None}
-        causes.append(names.bad("spec.updateStrategy", given, "must be 'RollingUpdate' or 'OnDelete'"))
-    causes += _at_least_zero(
-        strategy.get("rollingUpdate") or {}, "partition", "spec.updateStrategy.rollingUpdate"
-    )
-    for field, policy in spec["persistentVolumeClaimRetentionPolicy"].items():
-        where = f"spec.persistentVolumeClaimRetentionPolicy.{field}"
-        causes += core_rules.one_of(where, policy, ("Retain", "Delete"))
+    causes = core_rules.one_of("spec.podManagementPolicy", spec["podManagementPolicy"], _POD_MANAGEMENT)
     causes += _not_negative(new, "replicas", "minReadySeconds")
-    causes += _at_least_zero(spec.get("ordinals") or {}, "start", "spec.ordinals")
     causes += _selector(new, "statefulset") + _template(new)
     for index, claim in enumerate(spec.get("volumeClaimTemplates") or []):
         causes += core_rules.claim_spec(claim["spec"], f"spec.volumeClaimTemplates[{index}].spec")
-    if old is not None and without(spec, set(_STATEFUL_SET_CHANGEABLE)) != without(
-        old["spec"], set(_STATEFUL_SET_CHANGEABLE)
-    ):
+    changeable = set(_STATEFUL_SET_CHANGEABLE)
+    if old is not None and without(spec, changeable) != without(old["spec"], changeable):
         why = (
             "updates to statefulset spec for fields other than 'replicas', 'ordinals', 'template', 'updateStrategy', "
             "'revisionHistoryLimit', 'persistentVolumeClaimRetentionPolicy' and 'minReadySeconds' are forbidden"
@@ -164,34 +142,16 @@ def stateful_set(new: Object, old: Object | None) -> list[Cause]:
     return causes
 
 
-def _at_least_zero(parent: Object, field: str, path: str) -> list[Cause]:
-    value = parent.get(field, 0)
-    return [] if value >= 0 else [names.bad(f"{path}.{field}", value, "must be greater than or equal to 0")]
-
-
 def daemon_set(new: Object, old: Object | None) -> list[Cause]:
     causes = _selector(new, "daemonset") + _template(new)
     causes += _not_negative(new, "minReadySeconds", "revisionHistoryLimit")
     strategy = new["spec"]["updateStrategy"]
+    causes += _kind_of_strategy(strategy, "spec.updateStrategy", ("RollingUpdate", "OnDelete"))
     if strategy["type"] == "RollingUpdate":
-        causes += _daemon_rolling(strategy["rollingUpdate"], "spec.updateStrategy.rollingUpdate")
-    elif strategy["type"] != "OnDelete":
-        given = {"Type": strategy["type"], "RollingUpdate": None}
-        causes.append(names.unsupported("spec.updateStrategy", given, ("RollingUpdate", "OnDelete")))
+        none = "cannot be 0 when maxSurge is 0"
+        causes += _rolling(strategy["rollingUpdate"], "spec.updateStrategy.rollingUpdate", none)
     if old is not None:
         causes += immutable(new["spec"].get("selector"), old["spec"].get("selector"), "spec.selector")
-    return causes
-
-
-def _daemon_rolling(rolling: Object, path: str) -> list[Cause]:
-    counts = {field: rolling[field] for field in ("maxUnavailable", "maxSurge")}
-    causes = [cause for field, value in counts.items() for cause in _count(value, f"{path}.{field}")]
-    none = {field: _number(value) == 0 for field, value in counts.items()}
-    if all(none.values()):
-        causes.append(names.required(f"{path}.maxUnavailable", "cannot be 0 when maxSurge is 0"))
-    elif not any(none.values()):
-        why = "may not be set when maxUnavailable is non-zero"
-        causes.append(names.bad(f"{path}.maxSurge", counts["maxSurge"], why))
     return causes
 
 
@@ -206,33 +166,15 @@ def _share(value: str) -> int | None:
     return int(value[:-1]) if value.endswith("%") and value[:-1].isdigit() else None
 
 
-def _number(value: Any) -> int:
-    """What is no percentage counts as none."""
-    return value if isinstance(value, int) else _share(value) or 0
-
-
 def job(new: Object, old: Object | None) -> list[Cause]:
     spec = new["spec"]
     causes = _job_selector(new) if old is None else []
     causes += _not_negative(
         new, "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"
     )
-    modes = ("NonIndexed", "Indexed")
-    if (mode := spec["completionMode"]) not in modes:
-        causes.append(names.unsupported("spec.completionMode", mode, modes))
-    if mode == "Indexed" and "completions" not in spec:
-        causes.append(names.required("spec.completions", "when completion mode is Indexed"))
-    if "backoffLimitPerIndex" in spec and mode != "Indexed":
-        why = "requires indexed completion mode"
-        causes.append(names.bad("spec.backoffLimitPerIndex", spec["backoffLimitPerIndex"], why))
-    replacement = ("Failed",) if "podFailurePolicy" in spec else ("Failed", "TerminatingOrFailed")
-    causes += core_rules.one_of("spec.podReplacementPolicy", spec["podReplacementPolicy"], replacement)
     causes += _template(new)
     for field in ("completions", "selector", "template", "completionMode", "podFailurePolicy") if old else ():
-        before, after = old["spec"].get(field), spec.get(field)  # type: ignore[index]
-        if field == "template" and old["spec"].get("suspend"):  # type: ignore[index]
-            before, after = before["spec"]["containers"], after["spec"]["containers"]
-        if before != after:
+        if (after := spec.get(field)) != old["spec"].get(field):  # type: ignore[index]
             causes.append(names.bad(f"spec.{field}", after, "field is immutable"))
     return causes
 

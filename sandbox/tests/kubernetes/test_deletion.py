@@ -108,13 +108,6 @@ def test_a_dry_run_delete_deletes_nothing(cluster: Cluster, namespace: str) -> N
     assert cluster.core.read_namespaced_config_map("settings", namespace).metadata.deletion_timestamp is None
 
 
-def test_delete_collection_takes_what_the_selector_matches(cluster: Cluster, namespace: str) -> None:
-    for name, app in (("a", "x"), ("b", "x"), ("c", "y")):
-        cluster.core.create_namespaced_pod(namespace, pod(name, labels={"app": app}))
-    cluster.core.delete_collection_namespaced_pod(namespace, label_selector="app=x")
-    assert [p.metadata.name for p in cluster.core.list_namespaced_pod(namespace).items] == ["c"]
-
-
 def test_a_namespace_terminates_until_it_is_finalized(cluster: Cluster, namespace: str) -> None:
     cluster.core.delete_namespace(namespace)
     terminating = cluster.core.read_namespace(namespace)

@@ -57,27 +57,6 @@ def test_a_field_a_kind_cannot_be_selected_by_is_refused(cluster: Cluster, names
     assert (error.status, "field label not supported" in error.body) == (400, True)
 
 
-def test_pages_add_up_to_the_whole(cluster: Cluster, namespace: str) -> None:
-    for index in range(5):
-        cluster.core.create_namespaced_secret(namespace, {"metadata": {"name": f"c{index}"}})
-    first = cluster.core.list_namespaced_secret(namespace, limit=2)
-    second = cluster.core.list_namespaced_secret(namespace, limit=9, _continue=first.metadata._continue)
-    assert first.metadata.remaining_item_count == 3
-    assert [i.metadata.name for i in first.items + second.items] == [f"c{index}" for index in range(5)]
-    assert second.metadata._continue is None
-
-
-def test_later_pages_show_the_revision_of_the_first(cluster: Cluster, namespace: str) -> None:
-    for name in ("a", "b", "c"):
-        cluster.core.create_namespaced_secret(namespace, {"metadata": {"name": name}})
-    first = cluster.core.list_namespaced_secret(namespace, limit=1)
-    cluster.core.delete_namespaced_secret("b", namespace)
-    cluster.core.create_namespaced_secret(namespace, {"metadata": {"name": "d"}})
-    rest = cluster.core.list_namespaced_secret(namespace, limit=9, _continue=first.metadata._continue)
-    assert [item.metadata.name for item in rest.items] == ["b", "c"]
-    assert rest.metadata.resource_version == first.metadata.resource_version
-
-
 def test_lists_span_namespaces(cluster: Cluster, three: str) -> None:
     found = cluster.core.list_pod_for_all_namespaces(label_selector="app=y").items
     assert three in {p.metadata.namespace for p in found}

@@ -151,22 +151,6 @@ def test_load_balancers_get_node_ports_and_keep_them(cluster: Cluster, namespace
     assert first == again
 
 
-def test_a_claim_without_a_class_gets_the_default_class(cluster: Cluster, namespace: str) -> None:
-    annotations = {"storageclass.kubernetes.io/is-default-class": "true"}
-    storage = client.StorageV1Api(cluster.api)
-    storage.create_storage_class(
-        {"metadata": {"name": "gp3", "annotations": annotations}, "provisioner": "ebs.csi.aws.com"}
-    )
-    spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Gi"}}}
-    try:
-        made = cluster.core.create_namespaced_persistent_volume_claim(
-            namespace, {"metadata": {"name": "weights"}, "spec": spec}
-        )
-        assert (made.spec.storage_class_name, made.status.phase) == ("gp3", "Pending")
-    finally:
-        storage.delete_storage_class("gp3")
-
-
 def test_priority_comes_from_the_class(cluster: Cluster, namespace: str) -> None:
     body = pod(priorityClassName="system-node-critical")
     assert cluster.core.create_namespaced_pod(namespace, body).spec.priority == 2_000_001_000
@@ -186,16 +170,6 @@ def test_a_job_selects_its_pods_by_its_uid(cluster: Cluster, namespace: str) -> 
     assert made.spec.selector.match_labels == {"batch.kubernetes.io/controller-uid": made.metadata.uid}
     assert made.spec.template.metadata.labels["job-name"] == "warm"
     assert (made.spec.backoff_limit, made.spec.completions) == (6, 1)
-
-
-def test_both_event_apis_show_the_same_event(cluster: Cluster, namespace: str) -> None:
-    involved = {"kind": "Pod", "name": "one", "namespace": namespace}
-    body = {"metadata": {"name": "e1"}, "involvedObject": involved, "reason": "Pulled", "message": "done"}
-    body |= {"eventTime": "2026-01-01T00:00:00.000000Z", "reportingComponent": "kubelet"}
-    body |= {"reportingInstance": "node-1", "action": "Pulling", "type": "Normal"}
-    assert cluster.raw("POST", f"/api/v1/namespaces/{namespace}/events", body).status == 201
-    (seen,) = client.EventsV1Api(cluster.api).list_namespaced_event(namespace).items
-    assert (seen.note, seen.regarding.name, seen.reason) == ("done", "one", "Pulled")
 
 
 def test_items_of_a_typed_list_carry_no_kind(cluster: Cluster, namespace: str) -> None:

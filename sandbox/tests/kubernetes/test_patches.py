@@ -2,10 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
-
 from slipway_sandbox.kubernetes import patches
-from slipway_sandbox.kubernetes.errors import ApiStatus
 from tests.kubernetes.conftest import Answer, Cluster, deployment, refusal
 
 
@@ -51,18 +48,6 @@ def test_a_merge_patch_replaces_lists_and_null_removes(cluster: Cluster, namespa
     assert [c["name"] for c in answer.json["spec"]["template"]["spec"]["containers"]] == ["other"]
 
 
-def test_a_list_is_a_json_patch(cluster: Cluster, namespace: str) -> None:
-    cluster.apps.create_namespaced_deployment(namespace, deployment())
-    patch = [{"op": "replace", "path": "/spec/replicas", "value": 4}]
-    assert cluster.apps.patch_namespaced_deployment("web", namespace, patch).spec.replicas == 4
-
-
-def test_a_failed_json_patch_test_is_422(cluster: Cluster, namespace: str) -> None:
-    cluster.apps.create_namespaced_deployment(namespace, deployment())
-    patch = [{"op": "test", "path": "/spec/replicas", "value": 9}]
-    assert refusal(cluster.apps.patch_namespaced_deployment, "web", namespace, patch).status == 422
-
-
 def test_a_patch_with_a_stale_version_conflicts(cluster: Cluster, namespace: str) -> None:
     old = cluster.apps.create_namespaced_deployment(namespace, deployment()).metadata.resource_version
     cluster.apps.patch_namespaced_deployment("web", namespace, {"spec": {"replicas": 2}})
@@ -76,25 +61,3 @@ def test_patching_what_is_not_there_is_not_found(cluster: Cluster, namespace: st
 
 def test_an_unknown_patch_type_is_415(cluster: Cluster, namespace: str) -> None:
     assert _patched(cluster, namespace, {}, "application/json").status == 415
-
-
-@pytest.mark.parametrize(
-    ("operation", "expected"),
-    [
-        ({"op": "add", "path": "/list/1", "value": 9}, {"list": [1, 9, 2], "a/b": 0}),
-        ({"op": "add", "path": "/list/-", "value": 9}, {"list": [1, 2, 9], "a/b": 0}),
-        ({"op": "remove", "path": "/list/0"}, {"list": [2], "a/b": 0}),
-        ({"op": "replace", "path": "/a~1b", "value": 5}, {"list": [1, 2], "a/b": 5}),
-        ({"op": "move", "from": "/a~1b", "path": "/c"}, {"list": [1, 2], "c": 0}),
-        ({"op": "copy", "from": "/list", "path": "/c"}, {"list": [1, 2], "a/b": 0, "c": [1, 2]}),
-    ],
-)
-def test_json_patch_operations(operation: dict[str, Any], expected: dict[str, Any]) -> None:
-    assert patches.json_patch({"list": [1, 2], "a/b": 0}, [operation]) == expected
-
-
-@pytest.mark.parametrize("path", ["/list/7", "/list/-1", "/ghost", "list"])
-def test_a_json_patch_that_misses_is_refused(path: str) -> None:
-    with pytest.raises(ApiStatus) as raised:
-        patches.json_patch({"list": [1]}, [{"op": "remove", "path": path}])
-    assert raised.value.code == 422

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-import yaml
 
 from tests.kubernetes.conftest import Cluster, config_map
 
@@ -36,20 +35,6 @@ def test_discovery_of_old_clients_is_as_it_was(cluster: Cluster) -> None:
     assert kinds["scale"] == "Scale"
 
 
-def test_an_answer_is_yaml_for_who_asks_for_it(cluster: Cluster, namespace: str) -> None:
-    path = f"/api/v1/namespaces/{namespace}/configmaps"
-    cluster.raw("POST", path, config_map(key="value"))
-    answer = cluster.raw("GET", f"{path}/settings", accept="application/yaml")
-    assert answer.headers["Content-Type"].startswith("application/yaml")
-    assert yaml.safe_load(answer.data)["data"] == {"key": "value"}
-
-
-@pytest.mark.parametrize("accept", ["text/html", "application/x-protobuf", "image/png"])
-def test_what_cannot_be_made_is_not_acceptable(cluster: Cluster, namespace: str, accept: str) -> None:
-    answer = cluster.raw("GET", f"/api/v1/namespaces/{namespace}/configmaps", accept=accept)
-    assert (answer.status, answer.json["reason"]) == (406, "NotAcceptable")
-
-
 def test_a_browser_is_answered(cluster: Cluster, namespace: str) -> None:
     path = f"/api/v1/namespaces/{namespace}/configmaps"
     assert cluster.raw("GET", path, accept="text/html,application/xhtml+xml,*/*;q=0.8").status == 200
@@ -70,33 +55,9 @@ def test_a_replacement_that_names_another_object_is_refused_before_it_is_looked_
     ("path", "body", "field"),
     [
         (
-            "/apis/coordination.k8s.io/v1/namespaces/{}/leases",
-            {"metadata": {"name": "l"}, "spec": {"leaseDurationSeconds": 0}},
-            "spec.leaseDurationSeconds",
-        ),
-        (
             "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
             {"metadata": {"name": "n"}, "spec": {"podSelector": {}, "policyTypes": ["Sideways"]}},
             "spec.policyTypes[0]",
-        ),
-        (
-            "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
-            {"metadata": {"name": "r"}, "rules": [{"verbs": [], "apiGroups": [""], "resources": ["pods"]}]},
-            "rules[0].verbs",
-        ),
-        (
-            "/apis/rbac.authorization.k8s.io/v1/namespaces/{}/roles",
-            {"metadata": {"name": "r"}, "rules": [{"verbs": ["get"], "nonResourceURLs": ["/healthz"]}]},
-            "rules[0].nonResourceURLs",
-        ),
-        (
-            "/api/v1/namespaces/{}/secrets",
-            {
-                "metadata": {"name": "s"},
-                "type": "kubernetes.io/dockerconfigjson",
-                "stringData": {".dockerconfigjson": "no JSON"},
-            },
-            "data[.dockerconfigjson]",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Structural schemas at work: what is pruned, defaulted and refused of custom objects, and of schemas themselves."""
+"""Structural schemas at work: what is pruned, defaulted and refused of custom objects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ _KEYED = {
     "x-kubernetes-list-map-keys": ["name"],
     "items": {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}},
 }
-_UNKEYED = _KEYED | {"items": {"type": "object", "properties": {"name": {"type": "string"}}}}
 _SPEC = {
     "type": "object",
     "properties": {
@@ -29,11 +28,6 @@ _SPEC = {
         "keyed": _KEYED,
         "set": {"type": "array", "x-kubernetes-list-type": "set", "items": {"type": "string"}},
         "few": {"type": "array", "maxItems": 1, "items": {"type": "string"}},
-        "pod": {
-            "type": "object",
-            "x-kubernetes-embedded-resource": True,
-            "x-kubernetes-preserve-unknown-fields": True,
-        },
     },
 }
 _SCHEMA = {
@@ -54,7 +48,7 @@ def _definition(group: str, schema: Any = _SCHEMA, **version: Any) -> dict[str, 
 @pytest.fixture(scope="module")
 def group(cluster: Cluster) -> Iterator[str]:
     name = "structural.example.com"
-    cluster.define(_definition(name, deprecated=True, deprecationWarning="use v2"))
+    cluster.define(_definition(name))
     yield name
     cluster.raw("DELETE", f"{_DEFINITIONS}/widgets.{name}")
 
@@ -78,7 +72,6 @@ def _make(cluster: Cluster, group: str, namespace: str, spec: Any) -> Answer:
         ({"keyed": [{}]}, "spec.keyed[0].name", "FieldValueRequired", "Required value"),
         ({"set": ["a", "a"]}, "spec.set[1]", "FieldValueDuplicate", '"a"'),
         ({"few": ["a", "b"]}, "spec.few", "FieldValueTooMany", "must have at most 1 item"),
-        ({"pod": {"kind": "Pod"}}, "spec.pod.apiVersion", "FieldValueRequired", "Required value"),
     ],
 )  # fmt: skip
 def test_a_custom_object_is_refused_for(
@@ -95,12 +88,6 @@ def test_a_null_stays_only_where_it_may(cluster: Cluster, group: str, namespace:
     assert (answer.status, answer.json["spec"]) == (201, {"note": None, "color": "red"})
 
 
-def test_a_deprecated_version_says_so(cluster: Cluster, group: str, namespace: str) -> None:
-    listed = cluster.raw("GET", f"/apis/{group}/v1/namespaces/{namespace}/widgets")
-    made = _make(cluster, group, namespace, {})
-    assert {str(a.headers["Warning"]) for a in (listed, made)} == {'299 - "use v2"'}
-
-
 def test_a_status_without_its_own_endpoint_counts_as_content(
     cluster: Cluster, group: str, namespace: str
 ) -> None:
@@ -109,26 +96,6 @@ def test_a_status_without_its_own_endpoint_counts_as_content(
     patch = {"status": {"phase": "Done"}}
     changed = cluster.raw("PATCH", path, patch, content_type=patches.MERGE).json
     assert (changed["metadata"]["generation"], changed["status"]) == (2, {"phase": "Done"})
-
-
-@pytest.mark.parametrize(
-    ("schema", "field"),
-    [
-        ({"properties": {}}, "type"),
-        ({"type": "object", "properties": {"spec": {}}}, "properties[spec].type"),
-        ({"type": "object", "properties": {"a": {"type": "array"}}}, "properties[a].items"),
-        ({"type": "object", "properties": {"a": {"type": "array", "items": {}}}}, "properties[a].items.type"),
-        ({"type": "object", "nullable": True}, "nullable"),
-        ({"type": "object", "properties": {"a": {"type": "frog"}}}, "properties[a].type"),
-        ({"type": "object", "properties": {"a": {"type": "string", "default": 1}}}, "properties[a].default"),
-        ({"type": "object", "properties": {"a": _UNKEYED}}, "properties[a].items.properties[name].default"),
-        ({"type": "object", "properties": {"metadata": {"type": "string"}}}, "properties[metadata].type"),
-    ],
-)
-def test_a_schema_that_is_not_structural_is_refused(cluster: Cluster, schema: Any, field: str) -> None:
-    answer = cluster.raw("POST", _DEFINITIONS, _definition("loose.example.com", schema))
-    (cause,) = answer.json["details"]["causes"]
-    assert (answer.status, cause["field"]) == (422, f"spec.validation.openAPIV3Schema.{field}")
 
 
 def test_a_definition_that_is_going_takes_no_new_objects(cluster: Cluster, namespace: str) -> None:

@@ -172,38 +172,6 @@ def test_an_access_review_asks_for_one_thing(cluster: Cluster) -> None:
     assert (answer.status, "exactly one of" in answer.json["message"]) == (422, True)
 
 
-@ours_only("tokens of our own")
-def test_a_service_account_token_is_accepted_by_the_server(cluster: Cluster, namespace: str) -> None:
-    cluster.core.create_namespaced_service_account(namespace, {"metadata": {"name": "robot"}})
-    made = cluster.core.create_namespaced_service_account_token(
-        "robot", namespace, {"spec": {"audiences": []}}
-    )
-    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
-    path = "/apis/authentication.k8s.io/v1/selfsubjectreviews"
-    answer = cluster.raw("POST", path, review, authorization=f"Bearer {made.status.token}")
-    assert answer.json["status"]["userInfo"]["username"] == f"system:serviceaccount:{namespace}:robot"
-
-
-@ours_only("tokens of our own")
-def test_a_forged_service_account_token_is_unauthorized(cluster: Cluster, namespace: str) -> None:
-    cluster.core.create_namespaced_service_account(namespace, {"metadata": {"name": "robot"}})
-    made = cluster.core.create_namespaced_service_account_token(
-        "robot", namespace, {"spec": {"audiences": []}}
-    )
-    head, claims, _ = made.status.token.split(".")
-    answer = cluster.raw("GET", "/api/v1/pods", authorization=f"Bearer {head}.{claims}.forged")
-    assert answer.status == 401
-
-
-@ours_only("tokens of our own")
-def test_token_reviews_tell_known_from_unknown(cluster: Cluster) -> None:
-    api = client.AuthenticationV1Api(cluster.api)
-    known = api.create_token_review({"spec": {"token": "conformance"}}).status
-    unknown = api.create_token_review({"spec": {"token": "wrong"}}).status
-    assert (known.authenticated, known.user.username) == (True, "kubernetes-admin")
-    assert not unknown.authenticated
-
-
 def test_access_reviews_allow(cluster: Cluster) -> None:
     spec = {"resourceAttributes": {"verb": "create", "resource": "pods"}}
     review = client.AuthorizationV1Api(cluster.api).create_self_subject_access_review({"spec": spec})
@@ -270,11 +238,3 @@ def test_a_service_without_endpoints_is_unavailable(cluster: Cluster, namespace:
     path = f"/api/v1/namespaces/{namespace}/services/empty/proxy/"
     wait_until(lambda: cluster.raw("GET", path).status == 503)  # its controller counts the endpoints first
     assert cluster.raw("GET", path).json["message"] == 'no endpoints available for service "empty"'
-
-
-@ours_only("it asks a kubelet or a pod on loopback")
-def test_the_pod_proxy_reaches_the_pod(cluster: Cluster, namespace: str, upstream: int) -> None:
-    cluster.core.create_namespaced_pod(namespace, pod(nodeName="node-1"))
-    cluster.core.patch_namespaced_pod_status("one", namespace, {"status": {"podIP": "127.0.0.1"}})
-    answer = cluster.raw("GET", f"/api/v1/namespaces/{namespace}/pods/one:{upstream}/proxy/health")
-    assert answer.data == b"GET /health None"
