@@ -16,7 +16,6 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import ThreadedWSGIServer
 
 DRAIN_LIMIT = 64 << 20  # bytes of an unread body that are read, so that the client gets to see the answer
-CHUNK_LINE_LIMIT = 4096
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -60,62 +59,6 @@ class Body(io.RawIOBase):
         return got
 
 
-class ChunkedBody(io.RawIOBase):
-    """A request body in `Transfer-Encoding: chunked`."""
-
-    def __init__(self, stream: Any, ready: Callable[[], None] | None) -> None:
-        self._stream, self._ready = stream, ready
-        self._chunk_left = 0
-        self._done = False
-
-    def readable(self) -> bool:
-        return True
-
-    @property
-    def left(self) -> int:
-        """Unknown until the last chunk: more than is worth draining."""
-        return 0 if self._done else DRAIN_LIMIT + 1
-
-    @property
-    def withheld(self) -> bool:
-        """The client still waits for Continue."""
-        return self._ready is not None
-
-    def readinto(self, buffer: Any) -> int:
-        if self._ready:
-            self._ready()
-            self._ready = None
-        view = memoryview(buffer).cast("B")
-        if self._done or not len(view):
-            return 0
-        if self._chunk_left == 0:
-            self._chunk_left = self._size()
-            if self._chunk_left == 0:
-                while self._line():  # trailer fields end with an empty line
-                    pass
-                self._done = True
-                return 0
-        got: int = self._stream.readinto(view[: min(len(view), self._chunk_left)])
-        if not got:
-            raise Truncated("the chunked body never ended")
-        self._chunk_left -= got
-        if self._chunk_left == 0:
-            self._line()
-        return got
-
-    def _line(self) -> bytes:
-        line: bytes = self._stream.readline(CHUNK_LINE_LIMIT)
-        if not line.endswith(b"\n"):
-            raise Truncated("the chunked framing is broken")
-        return line.rstrip(b"\r\n")
-
-    def _size(self) -> int:
-        try:
-            return int(self._line().split(b";")[0], 16)
-        except ValueError as error:
-            raise Truncated("a chunk has no size") from error
-
-
 class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto has no types
     """One connection: requests one after another, each handed to the WSGI application."""
 
@@ -145,11 +88,9 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto has no types
             self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
         ready = proceed if expected else None
-        body: Body | ChunkedBody
-        if environ.get("wsgi.input_terminated"):
-            body = ChunkedBody(self.rfile, ready)
-        else:
-            body = Body(self.rfile, int(environ.get("CONTENT_LENGTH") or 0), ready)
+        if environ.get("wsgi.input_terminated"):  # a body in chunked transfer is not read
+            self.close_connection = True
+        body = Body(self.rfile, int(environ.get("CONTENT_LENGTH") or 0), ready)
         environ["wsgi.input"] = io.BufferedReader(body, 1 << 16)
         environ["slipway.body"] = body  # the unbuffered one, for S3
         try:
@@ -157,7 +98,7 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto has no types
         except (TimeoutError, ConnectionError) as error:
             self.connection_dropped(error, environ)
 
-    def _answer(self, environ: Environ, body: Body | ChunkedBody) -> None:
+    def _answer(self, environ: Environ, body: Body) -> None:
         status, sent_headers = "", list[tuple[str, str]]()
 
         def start_response(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> None:
@@ -185,7 +126,7 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto has no types
         status: str,
         headers: list[tuple[str, str]],
         blocks: Iterable[bytes],
-        body: Body | ChunkedBody,
+        body: Body,
     ) -> None:
         code, _, reason = status.partition(" ")
         names = {name.lower() for name, _ in headers}
@@ -210,7 +151,7 @@ class Handler(MotoRequestHandler):  # type: ignore[misc]  # moto has no types
             _drain(body)
 
 
-def _drain(body: Body | ChunkedBody) -> None:
+def _drain(body: Body) -> None:
     """Read what the application left of the body, within reason: closing on unread bytes would reset the connection."""
     scrap, taken = bytearray(1 << 16), 0
     while taken < DRAIN_LIMIT and (got := body.readinto(scrap)):

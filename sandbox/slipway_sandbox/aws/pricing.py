@@ -16,22 +16,7 @@ PER_HOUR = "6YS6EN2CT7"  # the rate code of a price an hour
 
 
 class Pricing:
-    """DescribeServices, GetAttributeValues and GetProducts. A price list entry is a JSON text, as in the real API."""
-
-    def describe_services(self, parameters: Document, caller: Caller) -> Document:
-        if parameters.get("ServiceCode", SERVICE) != SERVICE:
-            raise AwsError("NotFoundException", f"no service {parameters['ServiceCode']}")
-        return {
-            "FormatVersion": "aws_v1",
-            "Services": [
-                {"ServiceCode": SERVICE, "AttributeNames": sorted(next(_products())["product"]["attributes"])}
-            ],
-        }
-
-    def get_attribute_values(self, parameters: Document, caller: Caller) -> Document:
-        name = parameters["AttributeName"]
-        values = {p["product"]["attributes"].get(name) for p in _products()} - {None}
-        return {"AttributeValues": [{"Value": value} for value in sorted(values)]}
+    """GetProducts. A price list entry is a JSON text, as in the real API."""
 
     def get_products(self, parameters: Document, caller: Caller) -> Document:
         """`Filters` are all of type TERM_MATCH (or EQUALS); fields nobody knows match nothing."""

@@ -28,7 +28,7 @@ from slipway_sandbox.controllers.objects import (
     with_condition,
 )
 from slipway_sandbox.controllers.pods import is_ready, is_terminal
-from slipway_sandbox.controllers.writes import Decision, Note, Write, update_status
+from slipway_sandbox.controllers.writes import Decision, update_status
 
 # An eviction the API server allowed, whose pod has not begun to go within this time, did not happen.
 _EVICTION_SECONDS = 120
@@ -61,50 +61,10 @@ def decide_budget(
         "expectedPods": expected,
         "conditions": with_condition(status_of(budget).get("conditions") or [], condition),
     }
-    decision = Decision(_remarks(budget, pods))
-    decision.writes += update_status(DISRUPTION_BUDGETS, budget, status)
+    decision = Decision(update_status(DISRUPTION_BUDGETS, budget, status))
     if pending:
         decision.again(float(_EVICTION_SECONDS))
     return decision
-
-
-def _remarks(budget: Object, pods: Sequence[Object]) -> list[Write]:
-    """What may be a mistake in the budget, said on every look."""
-    if not pods:
-        return [_note(budget, "NoPods", "No matching pods found")]
-    spec = budget["spec"]
-    by_share = spec.get("maxUnavailable") is not None or isinstance(spec.get("minAvailable"), str)
-    if by_share and any(controller_of(pod) is None for pod in pods):
-        message = (
-            f"Pods selected by this PodDisruptionBudget (selector: {_printed(spec.get('selector'))}) were found to be "
-            "unmanaged. As a result, the status of the PDB cannot be calculated correctly, which may result in "
-            'undefined behavior. To account for these pods please set ".spec.minAvailable" field of the PDB to an '
-            "integer value."
-        )
-        return [_note(budget, "UnmanagedPods", message, warning=True)]
-    return []
-
-
-def _note(budget: Object, reason: str, message: str, *, warning: bool = False) -> Note:
-    return Note(budget, "PodDisruptionBudget", reason, message, warning)
-
-
-def _printed(selector: Object | None) -> str:
-    """A LabelSelector as Go prints it."""
-    if selector is None:
-        return "nil"
-    labels = "".join(
-        f"{name}: {value}," for name, value in sorted((selector.get("matchLabels") or {}).items())
-    )
-    terms = "".join(
-        f"LabelSelectorRequirement{{Key:{term['key']},Operator:{term['operator']},"
-        f"Values:[{' '.join(term.get('values') or [])}],}},"
-        for term in selector.get("matchExpressions") or []
-    )
-    return (
-        f"&LabelSelector{{MatchLabels:map[string]string{{{labels}}},"
-        f"MatchExpressions:[]LabelSelectorRequirement{{{terms}}},}}"
-    )
 
 
 def _pending_evictions(budget: Object, pods: Sequence[Object], now: datetime) -> dict[str, str]:

@@ -1,8 +1,10 @@
-"""Jobs: pods that run to an end (pkg/controller/job). Not here: successPolicy, backoffLimitPerIndex, managedBy."""
+"""Jobs: pods that run to an end (pkg/controller/job).
+
+Not here: indexed and suspended jobs, work queues without completions, successPolicy, managedBy.
+"""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -12,11 +14,8 @@ from slipway_sandbox.controllers.controller import Controller, Timing, namespace
 from slipway_sandbox.controllers.job_failures import is_past_limit, pause, policy_failure
 from slipway_sandbox.controllers.job_tracking import (
     FINALIZER,
-    INDEX,
     Tally,
     has_finalizer,
-    index_of,
-    is_indexed,
     only_failed_are_replaced,
     releases,
     track,
@@ -34,7 +33,6 @@ from slipway_sandbox.controllers.objects import (
     status_of,
     timestamp,
     uid_of,
-    with_condition,
 )
 from slipway_sandbox.controllers.pods import deletion_order, from_template, is_ready
 from slipway_sandbox.controllers.writes import Create, Decision, Delete, Note, Write, update_status
@@ -68,22 +66,14 @@ def decide_job(job: Object, pods: Sequence[Object], now: datetime, timing: Timin
     tally = track(job, pods)
     status: Object = dict(status_of(job))
     conditions: list[Object] = list(status.get("conditions") or [])
-    suspended = bool(job["spec"].get("suspend"))
-    if not suspended and "startTime" not in status:
+    if "startTime" not in status:
         status["startTime"] = timestamp(now)
     failure = _failure(job, status, pods, tally, now)
     if failure is not None:
         conditions = _end(plan, job, conditions, "FailureTarget", "Failed", failure, tally, now)
     elif _is_successful(job, status, tally):
         conditions = _end(plan, job, conditions, "SuccessCriteriaMet", "Complete", _REACHED, tally, now)
-    elif suspended:
-        conditions = _suspend(plan, job, conditions, status, tally, now)
     else:
-        if any(c["type"] == "Suspended" and c["status"] == "True" for c in conditions):
-            resumed = ("JobResumed", "Job resumed")
-            conditions = with_condition(conditions, _condition("Suspended", resumed, now, "False"))
-            status["startTime"] = timestamp(now)
-            plan.writes.append(Note(job, "Job", "Resumed", "Job resumed"))
         _run(plan, job, status, pods, tally, now, timing)
     if any(c["type"] == "Complete" for c in conditions):
         status["completionTime"] = timestamp(now)
@@ -133,9 +123,9 @@ def _failure(
 
 
 def _seconds_left(job: Object, status: Object, now: datetime) -> float | None:
-    """Until activeDeadlineSeconds is over; None where there is no deadline or the job is suspended."""
+    """Until activeDeadlineSeconds is over; None where there is no deadline."""
     deadline = job["spec"].get("activeDeadlineSeconds")
-    if deadline is None or job["spec"].get("suspend") or "startTime" not in status:
+    if deadline is None:
         return None
     return (parse_time(status["startTime"]) + timedelta(seconds=deadline) - now).total_seconds()
 
@@ -143,10 +133,12 @@ def _seconds_left(job: Object, status: Object, now: datetime) -> float | None:
 def _is_successful(job: Object, status: Object, tally: Tally) -> bool:
     if any(c["type"] == "SuccessCriteriaMet" for c in status.get("conditions") or []):
         return True
-    completions = job["spec"].get("completions")
-    if completions is None:  # a work queue: done when one pod succeeded and none is left
-        return bool(tally.succeeded) and not tally.active and not tally.terminating
-    return tally.succeeded >= int(completions)
+    return tally.succeeded >= _completions(job)
+
+
+def _completions(job: Object) -> int:
+    """The pods that have to succeed; a job that names none is done by one."""
+    return int(job["spec"].get("completions") or 1)
 
 
 def _end(
@@ -171,18 +163,6 @@ def _end(
 
 def _once(conditions: list[Object], new: Object) -> list[Object]:
     return conditions if any(c["type"] == new["type"] for c in conditions) else [*conditions, new]
-
-
-def _suspend(
-    plan: JobPlan, job: Object, conditions: list[Object], status: Object, tally: Tally, now: datetime
-) -> list[Object]:
-    plan.writes += _dismiss(job, tally.active)
-    status.pop("startTime", None)
-    old = next((c for c in conditions if c["type"] == "Suspended"), None)
-    if old is not None and old["status"] == "True":
-        return conditions
-    plan.writes.append(Note(job, "Job", "Suspended", "Job suspended"))
-    return with_condition(conditions, _condition("Suspended", ("JobSuspended", "Job suspended"), now))
 
 
 def _drop(job: Object, pods: Sequence[Object]) -> list[Write]:
@@ -210,17 +190,11 @@ def _run(
     """As many active pods as parallelism allows and completions still need."""
     parallelism = job["spec"].get("parallelism")
     parallelism = 1 if parallelism is None else int(parallelism)
-    completions = job["spec"].get("completions")
-    if completions is None:
-        wanted = len(tally.active) if tally.succeeded else parallelism
-    else:
-        wanted = min(parallelism, int(completions) - tally.succeeded)
-    wanted = max(wanted, 0)
+    wanted = max(min(parallelism, _completions(job) - tally.succeeded), 0)
     left = _seconds_left(job, status, now)
     plan.again_in = left
-    surplus, doubles = len(tally.active) - wanted, _doubles(job, tally)
-    if surplus > 0 or doubles:
-        plan.writes += _dismiss(job, doubles or deletion_order(tally.active)[:surplus])
+    if (surplus := len(tally.active) - wanted) > 0:
+        plan.writes += _dismiss(job, deletion_order(tally.active)[:surplus])
         return
     ending = len(tally.terminating) if only_failed_are_replaced(job) else 0
     missing = wanted - len(tally.active) - ending
@@ -230,34 +204,10 @@ def _run(
     if wait > 0:
         plan.again_in = wait if left is None else min(wait, left)
         return
-    plan.creates = [Create(PODS, _pod(job, index)) for index in _next_indexes(job, tally, missing)]
+    plan.creates = [Create(PODS, _pod(job))] * missing
 
 
-def _doubles(job: Object, tally: Tally) -> list[Object]:
-    """Active pods of an index that another pod has, or that is done, or is none of the job's."""
-    if not is_indexed(job):
-        return []
-    seen: set[int] = set(tally.completed)
-    extra = []
-    for pod in tally.active:
-        index = index_of(pod)
-        if index is None or index in seen or index >= int(job["spec"]["completions"]):
-            extra.append(pod)
-        else:
-            seen.add(index)
-    return extra
-
-
-def _next_indexes(job: Object, tally: Tally, number: int) -> Sequence[int | None]:
-    """The lowest indexes without a pod; None for each pod of a job that has no indexes."""
-    if not is_indexed(job):
-        return [None] * number
-    busy = {index_of(pod) for pod in (*tally.active, *tally.terminating)} | set(tally.completed)
-    free = [index for index in range(int(job["spec"]["completions"])) if index not in busy]
-    return free[:number]
-
-
-def _pod(job: Object, index: int | None) -> Object:
+def _pod(job: Object) -> Object:
     pod = from_template(job["spec"]["template"], job, JOBS)
     metadata = pod["metadata"]
     metadata["finalizers"] = [*(metadata.get("finalizers") or []), FINALIZER]
@@ -267,24 +217,7 @@ def _pod(job: Object, index: int | None) -> Object:
         "controller-uid": uid_of(job),
         "job-name": name_of(job),
     }
-    if index is not None:
-        metadata["generateName"] = f"{name_of(job)}-{index}-"
-        metadata["labels"] |= {INDEX: str(index)}
-        metadata["annotations"] = {**(metadata.get("annotations") or {}), INDEX: str(index)}
-        pod["spec"] = _with_index(pod["spec"], f"{name_of(job)}-{index}")
     return pod
-
-
-def _with_index(spec: Object, hostname: str) -> Object:
-    """The pod learns its index from JOB_COMPLETION_INDEX."""
-    spec = copy.deepcopy(spec)
-    spec.setdefault("hostname", hostname)
-    source = {"fieldRef": {"fieldPath": f"metadata.labels['{INDEX}']"}}
-    for container in [*spec["containers"], *(spec.get("initContainers") or [])]:
-        env = container.setdefault("env", [])
-        if not any(entry["name"] == "JOB_COMPLETION_INDEX" for entry in env):
-            env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": source})
-    return spec
 
 
 def _expire(plan: JobPlan, job: Object, now: datetime) -> None:

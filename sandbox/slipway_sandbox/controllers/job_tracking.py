@@ -10,12 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from slipway_sandbox.controllers.job_failures import is_ignored
-from slipway_sandbox.controllers.objects import PODS, Object, annotations_of, is_deleting, status_of, uid_of
+from slipway_sandbox.controllers.objects import PODS, Object, is_deleting, status_of, uid_of
 from slipway_sandbox.controllers.pods import is_active, is_terminal, phase
 from slipway_sandbox.controllers.writes import Patch, Write
 
 FINALIZER = "batch.kubernetes.io/job-tracking"
-INDEX = "batch.kubernetes.io/job-completion-index"
 
 
 @dataclass(frozen=True)
@@ -32,49 +31,15 @@ class Tally:
     uncounted: bool = False
     release: list[Object] = field(default_factory=list)
     """pods whose finalizer may go once the counts are written"""
-    completed: frozenset[int] = frozenset()
-
-
-def is_indexed(job: Object) -> bool:
-    return bool(job["spec"].get("completionMode") == "Indexed")
 
 
 def only_failed_are_replaced(job: Object) -> bool:
-    """podReplacementPolicy: a pod that is still ending is neither replaced nor counted."""
-    policy = "Failed" if job["spec"].get("podFailurePolicy") else "TerminatingOrFailed"
-    chosen: str = job["spec"].get("podReplacementPolicy") or policy
-    return chosen == "Failed"
+    """With a podFailurePolicy, a pod that is still ending is neither replaced nor counted."""
+    return bool(job["spec"].get("podFailurePolicy"))
 
 
 def has_finalizer(pod: Object) -> bool:
     return FINALIZER in (pod["metadata"].get("finalizers") or [])
-
-
-def index_of(pod: Object) -> int | None:
-    text = annotations_of(pod).get(INDEX, "")
-    return int(text) if text.isdigit() else None
-
-
-def parse_indexes(text: str) -> set[int]:
-    """status.completedIndexes: "0,2-4" is {0, 2, 3, 4}."""
-    found: set[int] = set()
-    for part in filter(None, text.split(",")):
-        first, _, last = part.partition("-")
-        found |= set(range(int(first), int(last or first) + 1))
-    return found
-
-
-def format_indexes(indexes: Iterable[int]) -> str:
-    """The other way: two in a row are "0,1", three are "0-2"."""
-    parts: list[str] = []
-    run: list[int] = []
-    for index in [*sorted(indexes), -1]:
-        if run and index != run[-1] + 1:
-            together = len(run) > 2
-            parts += [f"{run[0]}-{run[-1]}"] if together else [str(number) for number in run]
-            run = []
-        run.append(index)
-    return ",".join(parts)
 
 
 def track(job: Object, pods: Sequence[Object]) -> Tally:
@@ -89,7 +54,6 @@ def track(job: Object, pods: Sequence[Object]) -> Tally:
         kind: int(status.get(kind) or 0) + len(waiting.get(kind) or []) - len(new[kind])
         for kind in ("succeeded", "failed")
     }
-    completed = parse_indexes(status.get("completedIndexes") or "")
     release = []
     for uid, pod in held.items():
         failed = _counts_as_failed(job, pod)
@@ -99,14 +63,10 @@ def track(job: Object, pods: Sequence[Object]) -> Tally:
         if uid in new["succeeded"] or uid in new["failed"]:
             continue
         if phase(pod) == "Succeeded":
-            index = index_of(pod)
-            if not is_indexed(job):
-                new["succeeded"].append(uid)
-            elif index is not None and index < int(job["spec"]["completions"]):
-                completed.add(index)
+            new["succeeded"].append(uid)
         elif (failed or over) and not is_ignored(job, pod):
             new["failed"].append(uid)
-    return _tally(job, pods, counted, new, completed, release)
+    return _tally(job, pods, counted, new, release)
 
 
 def _tally(
@@ -114,7 +74,6 @@ def _tally(
     pods: Sequence[Object],
     counted: dict[str, int],
     new: dict[str, list[str]],
-    completed: set[int],
     release: list[Object],
 ) -> Tally:
     counts: Object = {
@@ -122,18 +81,15 @@ def _tally(
         "failed": counted["failed"] or None,
         "uncountedTerminatedPods": {kind: uids for kind, uids in new.items() if uids},
     }
-    if is_indexed(job):
-        counts |= {"succeeded": len(completed) or None, "completedIndexes": format_indexes(completed) or None}
     return Tally(
         active=[pod for pod in pods if is_active(pod)],
         terminating=[pod for pod in pods if is_deleting(pod) and not is_terminal(pod)],
-        succeeded=len(completed) if is_indexed(job) else counted["succeeded"] + len(new["succeeded"]),
+        succeeded=counted["succeeded"] + len(new["succeeded"]),
         failed=counted["failed"] + len(new["failed"]),
         failed_pods=[pod for pod in pods if phase(pod) == "Failed" and not is_ignored(job, pod)],
         counts=counts,
         uncounted=any(new.values()),
         release=release,
-        completed=frozenset(completed),
     )
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from datetime import datetime
 
 from slipway_sandbox.apiclient import ApiError
 from slipway_sandbox.controllers.controller import Controller
@@ -18,8 +16,6 @@ from slipway_sandbox.controllers.objects import (
     is_deleting,
     name_of,
     status_of,
-    timestamp,
-    with_condition,
 )
 from slipway_sandbox.controllers.writes import Create, Decision, Delete, update_status
 
@@ -27,49 +23,17 @@ _VERBS = frozenset({"list", "delete"})
 _LOOK_AGAIN_SECONDS = 0.1  # pods end by their kubelet: looked at again until they have
 
 
-def decide_contents(
-    namespace: Object, contents: Sequence[tuple[Resource, Object]], now: datetime
-) -> Decision:
-    """Delete what is not being deleted yet, and say what remains."""
+def decide_contents(namespace: Object, contents: Sequence[tuple[Resource, Object]]) -> Decision:
+    """Delete what is not being deleted yet, and look again while anything is left."""
     decision = Decision()
     for resource, item in contents:
         if not is_deleting(item):
             decision.writes.append(Delete(resource, item, {"propagationPolicy": "Background"}))
-    kinds = Counter(f"{resource.plural}.{_group(resource)}" for resource, _ in contents)
-    finalizers = Counter(name for _, item in contents for name in item["metadata"].get("finalizers") or [])
-    remaining = ", ".join(f"{kind} has {count} resource instances" for kind, count in sorted(kinds.items()))
-    held = ", ".join(f"{name} in {count} resource instances" for name, count in sorted(finalizers.items()))
-    conditions = status_of(namespace).get("conditions") or []
-    for kind, reason, prefix, detail, calm in (
-        ("NamespaceDeletionDiscoveryFailure", "", "", "",
-         ("ResourcesDiscovered", "All resources successfully discovered")),
-        ("NamespaceDeletionGroupVersionParsingFailure", "", "", "",
-         ("ParsedGroupVersions", "All legacy kube types successfully parsed")),
-        ("NamespaceDeletionContentFailure", "", "", "",
-         ("ContentDeleted", "All content successfully deleted, may be waiting on finalization")),
-        ("NamespaceContentRemaining", "SomeResourcesRemain", "Some resources are remaining: ", remaining,
-         ("ContentRemoved", "All content successfully removed")),
-        ("NamespaceFinalizersRemaining", "SomeFinalizersRemain",
-         "Some content in the namespace has finalizers remaining: ", held,
-         ("ContentHasNoFinalizers", "All content-preserving finalizers finished")),
-    ):  # fmt: skip
-        condition = {
-            "type": kind,
-            "status": "True" if detail else "False",
-            "reason": reason if detail else calm[0],
-            "message": prefix + detail if detail else calm[1],
-            "lastTransitionTime": timestamp(now),
-        }
-        conditions = with_condition(conditions, condition)
-    status = {**status_of(namespace), "phase": "Terminating", "conditions": conditions}
+    status = {**status_of(namespace), "phase": "Terminating"}
     decision.writes += update_status(NAMESPACES, namespace, status)
     if contents:
         decision.again(_LOOK_AGAIN_SECONDS)
     return decision
-
-
-def _group(resource: Resource) -> str:
-    return resource.api.rpartition("/")[0]
 
 
 class NamespaceController(Controller):
@@ -86,7 +50,7 @@ class NamespaceController(Controller):
         if "kubernetes" not in (namespace["spec"].get("finalizers") or []):
             return
         contents = await self._contents(name_of(namespace))
-        await self.act(key, decide_contents(namespace, contents, self.world.now()))
+        await self.act(key, decide_contents(namespace, contents))
         if contents:
             return
         left = [name for name in namespace["spec"]["finalizers"] if name != "kubernetes"]

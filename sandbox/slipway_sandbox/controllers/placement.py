@@ -101,7 +101,6 @@ class Incoming:
         self.requests = requests(pod)
         self.affinity = PodAffinity(pod, snapshot)
         self.spread = TopologySpread(pod, snapshot)
-        self.ports = _host_ports(pod)
 
     def refusal(self, info: NodeInfo) -> Refusal | None:
         """The first plugin that refuses the node, in the scheduler's order of filters."""
@@ -125,8 +124,6 @@ class Incoming:
         return None
 
     def _by_resources(self, info: NodeInfo) -> Refusal | None:
-        if self.ports and any(_clash(self.ports, _host_ports(other)) for other in info.pods):
-            return Refusal(("node(s) didn't have free ports for the requested pod ports",), curable=True)
         have = info.allocatable
         reasons: list[str] = []
         curable = True
@@ -207,20 +204,3 @@ def _named(spec: Object, node: Object) -> bool:
         return True
     fields: Mapping[str, str] = {"metadata.name": name_of(node)}
     return any(all(matches_expression(e, fields) for e in term["matchFields"]) for term in terms)
-
-
-def _host_ports(pod: Object) -> set[tuple[str, str, int]]:
-    return {
-        (port.get("hostIP") or "0.0.0.0", port.get("protocol") or "TCP", int(port["hostPort"]))
-        for container in pod["spec"]["containers"]
-        for port in container.get("ports") or []
-        if port.get("hostPort")
-    }
-
-
-def _clash(wanted: set[tuple[str, str, int]], used: set[tuple[str, str, int]]) -> bool:
-    return any(
-        (protocol, port) == (other_protocol, other_port) and (ip == other_ip or "0.0.0.0" in (ip, other_ip))
-        for ip, protocol, port in wanted
-        for other_ip, other_protocol, other_port in used
-    )

@@ -38,7 +38,7 @@ from slipway_sandbox.controllers.pods import claim_names, is_terminal
 from slipway_sandbox.controllers.snapshot import Requests, Snapshot, take_snapshot
 from slipway_sandbox.controllers.volume_fit import VolumePlan
 from slipway_sandbox.controllers.volumes import SELECTED_NODE, is_bound
-from slipway_sandbox.controllers.writes import Note, Patch, Update, edited
+from slipway_sandbox.controllers.writes import Note, Patch, Update
 
 log = logging.getLogger(__name__)
 
@@ -161,10 +161,6 @@ class Scheduler:
             return
         pod = min(waiting, key=_turn)
         self._active.discard(key_of(pod))
-        if pod["spec"].get("schedulingGates"):
-            message = "Scheduling is blocked due to non-empty scheduling gates"
-            group.create_task(self._say_unscheduled(pod, "SchedulingGated", message))
-            return
         try:
             verdict = decide_placement(pod, self._snapshot())
         except (
@@ -269,14 +265,11 @@ class Scheduler:
 
     async def _bind_volumes(self, pod: Object, node: str, plan: VolumePlan) -> None:
         """Have the late claims bound for this node, and wait for it. Raises _BindingFailed."""
-        for claim, volume in plan.take:
-            if (volume["spec"].get("claimRef") or {}).get("uid") != uid_of(claim):
-                await self._world.write(NAME, Update(VOLUMES, _taken(volume, claim)))
         for claim in plan.provision:
             if annotations_of(claim).get(SELECTED_NODE) != node:
                 note = {"metadata": {"annotations": {SELECTED_NODE: node}}}
                 await self._world.write(NAME, Patch(CLAIMS, claim, note))
-        if plan.take or plan.provision:
+        if plan.provision:
             await self._wait_for_claims(pod, node, {key_of(claim) for claim in plan.provision})
 
     async def _wait_for_claims(self, pod: Object, node: str, provisioned: set[Key]) -> None:
@@ -332,16 +325,3 @@ def _asked(pod: Object) -> tuple[object, ...]:
 def _offered(node: Object) -> tuple[object, ...]:
     """What of a node matters to the scheduler; heartbeats are not in it."""
     return labels_of(node), node.get("spec"), status_of(node).get("allocatable")
-
-
-def _taken(volume: Object, claim: Object) -> Object:
-    namespace, name = key_of(claim)
-    changed = edited(volume)
-    changed["spec"]["claimRef"] = {
-        "kind": "PersistentVolumeClaim",
-        "apiVersion": "v1",
-        "namespace": namespace,
-        "name": name,
-        "uid": uid_of(claim),
-    }
-    return changed

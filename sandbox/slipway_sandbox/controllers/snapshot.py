@@ -16,7 +16,7 @@ from slipway_sandbox.controllers.objects import (
     status_of,
     uid_of,
 )
-from slipway_sandbox.controllers.pods import claim_names, is_terminal, requests
+from slipway_sandbox.controllers.pods import is_terminal, requests
 
 
 @dataclass
@@ -54,15 +54,6 @@ class Snapshot:
     volumes: Mapping[str, Object] = field(default_factory=dict)
     classes: Mapping[str, Object] = field(default_factory=dict)
     namespace_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-
-    def users_of(self, claim: Key) -> list[tuple[str, Object]]:
-        """(node, pod) of the pods that mount the claim."""
-        return [
-            (info.name, pod)
-            for info in self.nodes
-            for pod in info.pods
-            if pod["metadata"].get("namespace", "") == claim[0] and claim[1] in claim_names(pod)
-        ]
 
 
 class Requests:

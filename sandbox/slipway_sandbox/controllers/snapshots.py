@@ -1,6 +1,6 @@
 """Volume snapshots and their contents: what the snapshot-controller does next (external-snapshotter v8, pkg/common-controller).
 
-The driver's own side (taking, checking and deleting the snapshot) is `slipway_sandbox.nodes.ebs.snapshotter`. Not here: group snapshots.
+The driver's own side (taking, checking and deleting the snapshot) is `slipway_sandbox.nodes.ebs.snapshotter`. Not here: group snapshots and default classes.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ AS_SOURCE = f"{_PREFIX}/volumesnapshot-as-source-protection"
 BOUND = f"{_PREFIX}/volumesnapshot-bound-protection"
 CONTENT_BOUND = f"{_PREFIX}/volumesnapshotcontent-bound-protection"
 CLAIM_AS_SOURCE = f"{_PREFIX}/pvc-as-source-protection"
-DEFAULT_CLASS = f"{_PREFIX}/is-default-class"
 BEING_DELETED = f"{_PREFIX}/volumesnapshot-being-deleted"
 _RETRY_SECONDS = 1.0
 _UPDATE_FAILED = "snapshot controller failed to update"
@@ -148,8 +147,6 @@ def _take(snapshot: Object, around: Surroundings) -> list[Write]:
         return _follow(snapshot, content)
     if status_of(snapshot).get("readyToUse"):
         raise _Failed("SnapshotContentMissing", "VolumeSnapshotContent is missing")
-    if not snapshot["spec"].get("volumeSnapshotClassName"):
-        return _default_class(snapshot, around)
     claim, volume, chosen = _inputs(snapshot, around)
     writes: list[Write] = []
     if CLAIM_AS_SOURCE not in (claim["metadata"].get("finalizers") or []):
@@ -186,7 +183,7 @@ def _inputs(snapshot: Object, around: Surroundings) -> tuple[Object, Object, Obj
     if is_deleting(claim) and CLAIM_AS_SOURCE not in (claim["metadata"].get("finalizers") or []):
         why = "cannot add finalizer on claim because it is being deleted"
         raise failed(f"{_UPDATE_FAILED} {name_of(claim)} on API server: {why}")
-    class_name = snapshot["spec"]["volumeSnapshotClassName"]
+    class_name = snapshot["spec"].get("volumeSnapshotClassName")
     chosen = next((c for c in around.classes if name_of(c) == class_name), None)
     if chosen is None:
         found = f'volumesnapshotclass.{GROUP} \\"{class_name}\\" not found'
@@ -198,36 +195,6 @@ def _inputs(snapshot: Object, around: Surroundings) -> tuple[Object, Object, Obj
     if not volume["spec"].get("csi"):
         raise failed(f"cannot find CSI PersistentVolumeSource for volume {name_of(volume)}")
     return claim, volume, chosen
-
-
-def _default_class(snapshot: Object, around: Surroundings) -> list[Write]:
-    """The class marked as the default one of the volume's driver. Raises _Failed."""
-
-    def failed(why: str) -> _Failed:
-        return _Failed(
-            "SetDefaultSnapshotClassFailed", f"Failed to set default snapshot class with error {why}"
-        )
-
-    if around.claim is None:
-        claim, _ = source_of(snapshot)
-        raise failed(
-            f'failed to retrieve PVC {claim} from the lister: "persistentvolumeclaim \\"{claim}\\" not found"'
-        )
-    if around.volume is None:
-        raise failed(
-            f"the PVC {name_of(around.claim)} is not yet bound to a PV, will not attempt to take a snapshot"
-        )
-    driver = (around.volume["spec"].get("csi") or {}).get("driver")
-    if driver is None:
-        raise failed(f"snapshotting non-CSI volumes is not supported, snapshot:{_key(snapshot)}")
-    marked = [
-        c for c in around.classes if c["driver"] == driver and annotations_of(c).get(DEFAULT_CLASS) == "true"
-    ]
-    if not marked:
-        raise failed("cannot find default snapshot class")
-    if len(marked) > 1:
-        raise failed(f"{len(marked)} default snapshot classes were found")
-    return [Patch(SNAPSHOTS, snapshot, {"spec": {"volumeSnapshotClassName": name_of(marked[0])}})]
 
 
 def _content(snapshot: Object, volume: Object, chosen: Object) -> Object:

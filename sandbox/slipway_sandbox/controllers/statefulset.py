@@ -1,4 +1,7 @@
-"""StatefulSets: pods with a name, an order and claims of their own (pkg/controller/statefulset)."""
+"""StatefulSets: pods with a name, an order and claims of their own (pkg/controller/statefulset).
+
+Not here: partitions, ordinals that do not begin at 0, persistentVolumeClaimRetentionPolicy, adoption of orphans.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,11 @@ from slipway_sandbox.controllers.objects import (
     STATEFUL_SETS,
     Key,
     Object,
-    Resource,
     controller_of,
-    controller_reference,
     is_deleting,
     labels_of,
     matches_selector,
     name_of,
-    owners_of,
     status_of,
     uid_of,
 )
@@ -34,7 +34,7 @@ from slipway_sandbox.controllers.pods import (
     next_availability,
 )
 from slipway_sandbox.controllers.revisions import HASH_LABEL, hash_of, sync_revisions, template_of
-from slipway_sandbox.controllers.writes import Create, Decision, Delete, Note, Patch, Write, update_status
+from slipway_sandbox.controllers.writes import Create, Decision, Delete, Note, Write, update_status
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,7 @@ def decide_stateful_set(seen: Observed, now: datetime) -> Decision:
     current = current if template_of(seen.revisions, current) else update
     decision = Decision(writes)
     if not is_deleting(item):
-        decision.writes += _retain(seen, own)
-        decision.writes += _converge(seen, own, current, update, now)
+        decision.writes += _converge(seen, own, update, now)
     decision.writes += update_status(STATEFUL_SETS, item, _status(item, own, current, update, now))
     decision.again(next_availability(own, int(item["spec"].get("minReadySeconds") or 0), now))
     return decision
@@ -78,28 +77,17 @@ def _replicas(item: Object) -> int:
     return 1 if replicas is None else int(replicas)
 
 
-def _start(item: Object) -> int:
-    return int((item["spec"].get("ordinals") or {}).get("start", 0))
-
-
-def _partition(item: Object) -> int:
-    strategy = item["spec"].get("updateStrategy") or {}
-    return int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
-
-
-def _converge(seen: Observed, own: Sequence[Object], current: str, update: str, now: datetime) -> list[Write]:
+def _converge(seen: Observed, own: Sequence[Object], update: str, now: datetime) -> list[Write]:
     item = seen.stateful_set
     parallel = item["spec"].get("podManagementPolicy") == "Parallel"
     min_ready = int(item["spec"].get("minReadySeconds") or 0)
     by_ordinal = {ordinal(item, pod): pod for pod in own}
-    first = _start(item)
-    wanted = range(first, first + _replicas(item))
+    wanted = range(_replicas(item))
     writes: list[Write] = []
     for number in wanted:
         pod = by_ordinal.get(number)
         if pod is None:
-            old = number - first < _partition(item) and current != update
-            writes += _make(seen, number, current if old else update)
+            writes += _make(seen, number, update)
         elif is_terminal(pod) and not is_deleting(pod):
             writes += [Delete(PODS, pod), _deleted(item, pod)]
         elif not is_deleting(pod) and is_available(pod, min_ready, now):
@@ -121,10 +109,8 @@ def _converge(seen: Observed, own: Sequence[Object], current: str, update: str, 
 
 
 def _update(item: Object, pods: Sequence[Object], update: str, min_ready: int, now: datetime) -> list[Write]:
-    """RollingUpdate: from the last pod down to the partition, each one after its successor is healthy."""
+    """RollingUpdate: from the last pod down, each one after its successor is healthy."""
     for pod in sorted(pods, key=lambda pod: -ordinal(item, pod)):
-        if ordinal(item, pod) - _start(item) < _partition(item):
-            return []
         if _suffix(item, labels_of(pod).get(HASH_LABEL, "")) != update and not is_deleting(pod):
             return [Delete(PODS, pod), _deleted(item, pod)]
         if is_deleting(pod) or not is_available(pod, min_ready, now):
@@ -167,36 +153,6 @@ def _make(seen: Observed, number: int, suffix: str) -> list[Write]:
     return [*writes, Create(PODS, pod, made, refused)]
 
 
-def _retain(seen: Observed, own: Sequence[Object]) -> list[Write]:
-    """persistentVolumeClaimRetentionPolicy: claims that go with their set, or with their pod when the set shrinks."""
-    item = seen.stateful_set
-    policy = item["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
-    first = _start(item)
-    writes: list[Write] = []
-    for pod in own:
-        number = ordinal(item, pod)
-        condemned = not first <= number < first + _replicas(item)
-        for template in item["spec"].get("volumeClaimTemplates") or []:
-            claim = seen.claims.get(f"{name_of(template)}-{name_of(item)}-{number}")
-            if claim is None:
-                continue
-            others = [o for o in owners_of(claim) if o["uid"] not in (uid_of(item), uid_of(pod))]
-            wanted = list(others)
-            if policy.get("whenDeleted") == "Delete" and not condemned:
-                wanted.append(_owner(item, STATEFUL_SETS))
-            if policy.get("whenScaled") == "Delete" and condemned:
-                wanted.append(_owner(pod, PODS))
-            if wanted != owners_of(claim):
-                body = {"metadata": {"uid": uid_of(claim), "ownerReferences": wanted}}
-                writes.append(Patch(CLAIMS, claim, body))
-    return writes
-
-
-def _owner(owner: Object, resource: Resource) -> Object:
-    reference = controller_reference(owner, resource)
-    return {**reference, "controller": False, "blockOwnerDeletion": False}
-
-
 def _claim(item: Object, template: Object, name: str) -> Object:
     metadata: Object = {
         "name": name,
@@ -205,9 +161,6 @@ def _claim(item: Object, template: Object, name: str) -> Object:
     }
     if template["metadata"].get("annotations"):
         metadata["annotations"] = template["metadata"]["annotations"]
-    policy = item["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
-    if policy.get("whenDeleted") == "Delete":
-        metadata["ownerReferences"] = [_owner(item, STATEFUL_SETS)]
     return {"metadata": metadata, "spec": copy.deepcopy(template["spec"])}
 
 
@@ -229,8 +182,7 @@ def _status(item: Object, own: Iterable[Object], current: str, update: str, now:
     ready = sum(is_ready(pod) for pod in alive)
     updated = at(update)
     complete = updated == len(alive) == ready == _replicas(item)
-    partitioned = _partition(item) > 0 and current != update
-    if complete and not partitioned:
+    if complete:
         current = update
     return {
         "observedGeneration": item["metadata"].get("generation"),
@@ -264,26 +216,10 @@ class StatefulSetController(Controller):
             for pod in self.world.store(PODS).owned_by(uid_of(item))
             if matches_selector(selector, labels_of(pod))
         ]
-        orphans = [
-            pod
-            for pod in self.world.store(PODS).within(key[0])
-            if controller_of(pod) is None
-            and ordinal(item, pod) >= 0
-            and matches_selector(selector, labels_of(pod))
-            and not is_deleting(item)
-        ]
-        if orphans:
-            reference = controller_reference(item, STATEFUL_SETS)
-            patches: list[Write] = [
-                Patch(PODS, pod, {"metadata": {"uid": uid_of(pod), "ownerReferences": [reference]}})
-                for pod in orphans
-            ]
-            await self.act(key, Decision(patches))
         seen = Observed(
             item,
             pods,
             [r for r in self.world.store(REVISIONS).owned_by(uid_of(item)) if hash_of(r)],
             {name_of(claim): claim for claim in self.world.store(CLAIMS).within(key[0])},
         )
-        if not orphans:
-            await self.act(key, decide_stateful_set(seen, self.world.now()))
+        await self.act(key, decide_stateful_set(seen, self.world.now()))

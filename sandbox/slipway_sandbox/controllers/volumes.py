@@ -30,7 +30,6 @@ OLD_PROVISIONER = "volume.beta.kubernetes.io/storage-provisioner"
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 CLAIM_PROTECTION = "kubernetes.io/pvc-protection"
 VOLUME_PROTECTION = "kubernetes.io/pv-protection"
-DEFAULT_CLASS = "storageclass.kubernetes.io/is-default-class"
 
 
 def decide_claim(
@@ -44,10 +43,6 @@ def decide_claim(
         return Decision(_check_bound(claim, volumes))
     if claim["spec"].get("volumeName"):
         return Decision(_bind_named(claim, volumes))
-    if claim["spec"].get("storageClassName") is None:
-        default = default_class(classes)
-        if default is not None:
-            return Decision([Patch(CLAIMS, claim, {"spec": {"storageClassName": name_of(default)}})])
     storage_class = next((c for c in classes if name_of(c) == class_name(claim)), None)
     volume = pre_bound(claim, volumes)
     if volume is None and not binds_late(storage_class):  # a late claim's volume is the scheduler's choice
@@ -59,12 +54,6 @@ def decide_claim(
 
 def class_name(claim: Object) -> str:
     return str(claim["spec"].get("storageClassName") or "")
-
-
-def default_class(classes: Iterable[Object]) -> Object | None:
-    """The newest class marked as the default."""
-    marked = [c for c in classes if annotations_of(c).get(DEFAULT_CLASS) == "true"]
-    return max(marked, key=lambda c: (c["metadata"].get("creationTimestamp", ""), name_of(c)), default=None)
 
 
 def binds_late(storage_class: Object | None) -> bool:

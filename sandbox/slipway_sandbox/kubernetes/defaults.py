@@ -198,7 +198,7 @@ def _job_spec(spec: Object) -> None:
         suspend=False,
         podReplacementPolicy="Failed" if "podFailurePolicy" in spec else "TerminatingOrFailed",
     )
-    _set(spec, backoffLimit=2**31 - 1 if "backoffLimitPerIndex" in spec else 6, manualSelector=False)
+    _set(spec, backoffLimit=6, manualSelector=False)
 
 
 def _job(job: Object) -> None:

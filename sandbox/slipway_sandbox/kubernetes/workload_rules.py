@@ -169,6 +169,9 @@ def _share(value: str) -> int | None:
 def job(new: Object, old: Object | None) -> list[Cause]:
     spec = new["spec"]
     causes = _job_selector(new) if old is None else []
+    causes += core_rules.one_of("spec.completionMode", spec["completionMode"], ("NonIndexed",))
+    if spec["suspend"]:
+        causes.append(names.forbidden("spec.suspend", "suspended jobs are not emulated"))
     causes += _not_negative(
         new, "parallelism", "completions", "activeDeadlineSeconds", "backoffLimit", "ttlSecondsAfterFinished"
     )
@@ -180,25 +183,9 @@ def job(new: Object, old: Object | None) -> list[Cause]:
 
 
 def _job_selector(job_: Object) -> list[Cause]:
-    """A Job's own selector is made from its uid; one that is given must match the template all the same."""
-    spec, metadata = job_["spec"], job_["metadata"]
-    causes: list[Cause] = []
-    if "selector" not in spec:
-        causes.append(names.required("spec.selector"))
-    selector = spec.get("selector") or {}
-    labels = dict(sorted((spec["template"]["metadata"].get("labels") or {}).items()))
-    own = {"batch.kubernetes.io/controller-uid": metadata["uid"]}
-    if not spec.get("manualSelector") and selector.get("matchLabels") != own:
-        causes.append(names.bad("spec.selector", selector, "`selector` not auto-generated"))
-    if not spec.get("manualSelector"):
-        causes += [
-            Cause(
-                f"spec.template.metadata.labels[{key}]",
-                f"Invalid value: {names.shown(labels)}: must be '{metadata['name']}'",
-            )
-            for key in ("batch.kubernetes.io/job-name", "job-name")
-            if labels.get(key) != metadata["name"]
-        ]
-    if not selector or not selectors.matches(selector, labels):
-        causes += _unmatched(spec)
-    return causes
+    """A Job's selector is made from its uid; one that is given is refused."""
+    own = {"batch.kubernetes.io/controller-uid": job_["metadata"]["uid"]}
+    selector = job_["spec"].get("selector") or {}
+    if selector.get("matchLabels") == own:
+        return []
+    return [names.bad("spec.selector", selector, "`selector` not auto-generated")]

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -98,14 +97,6 @@ def test_configuration_values_come_back_and_can_be_updated(eks: Any, fresh: str)
         == "AddonUpdate"
     )
     assert eks.describe_addon(**name)["addon"]["configurationValues"] == '{"enableNetworkPolicy": "false"}'
-
-
-def test_the_configuration_schema_is_json_and_names_the_service_account(eks: Any) -> None:
-    answer = eks.describe_addon_configuration(
-        addonName="aws-ebs-csi-driver", addonVersion="v1.53.0-eksbuild.1"
-    )
-    assert "controller" in json.loads(answer["configurationSchema"])["properties"]
-    assert answer["podIdentityConfiguration"][0]["serviceAccount"] == "ebs-csi-controller-sa"
 
 
 def test_an_addons_own_association_is_made_and_removed_with_it(eks: Any, fresh: str, role: str) -> None:

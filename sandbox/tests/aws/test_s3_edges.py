@@ -95,21 +95,6 @@ def test_part_1_of_an_object_in_one_piece_is_the_object(s3: Any, bucket: str) ->
     assert code(lambda: s3.get_object(Bucket=bucket, Key="x", PartNumber=2)) == ("InvalidPartNumber", 416)
 
 
-def test_the_parts_of_an_object_are_paged(s3: Any, bucket: str) -> None:
-    upload = Upload(s3, bucket, **CRC)
-    for number, body in ((2, FIRST), (5, FIRST), (9, LAST)):
-        upload.put(number, body, **CRC)
-    upload.complete()
-    wanted = {"Bucket": bucket, "Key": "model", "ObjectAttributes": ["ObjectParts", "Checksum", "ObjectSize"]}
-    first = s3.get_object_attributes(**wanted, MaxParts=2)
-    assert first["ObjectParts"]["TotalPartsCount"] == 3
-    assert [p["PartNumber"] for p in first["ObjectParts"]["Parts"]] == [2, 5]
-    assert first["ObjectParts"]["IsTruncated"]
-    rest = s3.get_object_attributes(**wanted, PartNumberMarker=first["ObjectParts"]["NextPartNumberMarker"])
-    assert [p["Size"] for p in rest["ObjectParts"]["Parts"]] == [len(LAST)]
-    assert (rest["Checksum"]["ChecksumType"], rest["ObjectSize"]) == ("COMPOSITE", 2 * len(FIRST) + len(LAST))
-
-
 def test_a_part_copied_from_a_range_has_the_ranges_checksum(s3: Any, bucket: str) -> None:
     s3.put_object(Bucket=bucket, Key="from", Body=FIRST + LAST)
     upload = Upload(s3, bucket, **CRC)

@@ -104,59 +104,10 @@ def send(aws: Aws, bucket: str, body: bytes, headers: dict[str, str]) -> tuple[i
         return error.code, error.read()
 
 
-def framed(*chunks: bytes, trailer: str = "", signature: str = "") -> bytes:
-    parts = [f"{len(chunk):x}{signature}\r\n".encode() + chunk + b"\r\n" for chunk in chunks]
-    return b"".join(parts) + f"0{signature}\r\n{trailer}\r\n".encode()
-
-
-TRAILER_HEADERS = {
-    "content-encoding": "aws-chunked",
-    "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER",
-    "x-amz-decoded-content-length": "10",
-    "x-amz-trailer": "x-amz-checksum-crc64nvme",
-}
-
-
-def test_an_aws_chunked_body_is_unwrapped_and_its_trailer_checked(aws: Aws, s3: Any, bucket: str) -> None:
-    good = framed(b"hello", b"world", trailer=f"x-amz-checksum-crc64nvme:{crc64(b'helloworld')}\r\n")
-    assert send(aws, bucket, good, TRAILER_HEADERS)[0] == 200
-    got = s3.get_object(Bucket=bucket, Key="x")
-    assert got["Body"].read() == b"helloworld"
-    assert "ContentEncoding" not in got
-
-
-def test_a_wrong_trailer_is_a_bad_digest(aws: Aws, bucket: str) -> None:
-    status, body = send(
-        aws,
-        bucket,
-        framed(b"helloworld", trailer="x-amz-checksum-crc64nvme:AAAAAAAAAAA=\r\n"),
-        TRAILER_HEADERS,
-    )
-    assert status == 400
-    assert b"<Code>BadDigest</Code>" in body
-
-
-def test_a_missing_trailer_is_malformed(aws: Aws, bucket: str) -> None:
-    status, body = send(aws, bucket, framed(b"helloworld"), TRAILER_HEADERS)
-    assert (status, b"MalformedTrailerError" in body) == (400, True)
-
-
-def test_signed_chunks_are_unwrapped(aws: Aws, s3: Any, bucket: str) -> None:
-    headers = {
-        "x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
-        "x-amz-decoded-content-length": "10",
-    }
-    body = framed(b"hello", b"world", signature=";chunk-signature=" + "0" * 64)
-    assert send(aws, bucket, body, headers)[0] == 200
-    assert s3.get_object(Bucket=bucket, Key="x")["Body"].read() == b"helloworld"
-
-
-def test_fewer_decoded_bytes_than_announced_is_incomplete(aws: Aws, bucket: str) -> None:
-    headers = {**TRAILER_HEADERS, "x-amz-decoded-content-length": "11"}
-    status, body = send(
-        aws, bucket, framed(b"helloworld", trailer="x-amz-checksum-crc64nvme:AAAAAAAAAAA=\r\n"), headers
-    )
-    assert (status, b"IncompleteBody" in body) == (400, True)
+def test_a_framed_body_is_refused_rather_than_kept_with_its_frames(aws: Aws, bucket: str) -> None:
+    headers = {"content-encoding": "aws-chunked", "x-amz-decoded-content-length": "5"}
+    status, body = send(aws, bucket, b"5\r\nhello\r\n0\r\n\r\n", headers)
+    assert (status, b"NotImplemented" in body) == (501, True)
 
 
 def test_a_wrong_payload_hash_is_refused(aws: Aws, bucket: str) -> None:
@@ -171,23 +122,6 @@ def test_two_checksums_at_once_are_refused(aws: Aws, bucket: str) -> None:
     }
     status, body = send(aws, bucket, b"hello", headers)
     assert (status, b"Expecting a single x-amz-checksum- header" in body) == (400, True)
-
-
-def test_a_body_in_chunked_transfer_is_read_to_its_last_chunk(aws: Aws, s3: Any, bucket: str) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", aws.settings.aws_port, timeout=10)
-    headers = {
-        **TRAILER_HEADERS,
-        "Authorization": f"AWS4-HMAC-SHA256 Credential=AKIASLIPWAYSANDBOX00/20260101/{aws.settings.region}/s3/aws4_request",
-        "Transfer-Encoding": "chunked",
-        "x-amz-decoded-content-length": "3000000",
-    }
-    data = b"p" * 3_000_000
-    body = framed(data, trailer=f"x-amz-checksum-crc64nvme:{crc64(data)}\r\n")
-    pieces = (body[at : at + 70_000] for at in range(0, len(body), 70_000))
-    connection.request("PUT", f"/{bucket}/x", pieces, headers, encode_chunked=True)
-    assert connection.getresponse().status == 200
-    connection.close()
-    assert s3.head_object(Bucket=bucket, Key="x")["ContentLength"] == 3_000_000
 
 
 def test_a_connection_is_kept_after_a_refusal_with_an_unread_body(aws: Aws, bucket: str) -> None:
@@ -272,13 +206,6 @@ def test_a_copy_has_the_bytes_metadata_and_checksum(s3: Any, bucket: str) -> Non
     assert got["ChecksumSHA256"] == base64.b64encode(hashlib.sha256(b"hello").digest()).decode()
 
 
-def test_tags_of_an_object_come_back(s3: Any, bucket: str) -> None:
-    s3.put_object(Bucket=bucket, Key="x", Body=b"1", Tagging="a=1&b=2")
-    assert len(s3.get_object_tagging(Bucket=bucket, Key="x")["TagSet"]) == 2
-    s3.put_object_tagging(Bucket=bucket, Key="x", Tagging={"TagSet": [{"Key": "c", "Value": "<3>"}]})
-    assert s3.get_object_tagging(Bucket=bucket, Key="x")["TagSet"] == [{"Key": "c", "Value": "<3>"}]
-
-
 def test_kms_makes_the_etag_something_else_than_the_md5(s3: Any, bucket: str) -> None:
     put = s3.put_object(
         Bucket=bucket, Key="x", Body=b"hello", ServerSideEncryption="aws:kms", SSEKMSKeyId="k"
@@ -361,3 +288,9 @@ def test_combined_crcs_are_the_crc_of_the_whole(blocks: list[bytes]) -> None:
             whole.update(block)
             parts.append((Checksum(algorithm, one.digest()), len(block)))
         assert over_parts(algorithm, "FULL_OBJECT", parts).digest == whole.digest()
+
+
+def test_what_is_not_here_of_an_object_says_so(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="x", Body=b"1")
+    with pytest.raises(ClientError, match="NotImplemented"):
+        s3.get_object_tagging(Bucket=bucket, Key="x")

@@ -127,27 +127,6 @@ async def test_a_deleted_namespace_empties_and_goes(cluster: Cluster) -> None:
     assert not await cluster.all(REPLICA_SETS)
 
 
-async def test_a_namespace_that_cannot_go_says_what_holds_it(cluster: Cluster) -> None:
-    await cluster.create(NAMESPACES, {"metadata": {"name": "llm"}})
-    held = {"name": "c", "namespace": "llm", "finalizers": ["example.com/held"]}
-    await cluster.create(CONFIG_MAPS, {"metadata": held})
-    await cluster.delete(NAMESPACES, "llm")
-    shown = await cluster.until_that(
-        NAMESPACES, "llm", lambda n: condition_is(n, "NamespaceFinalizersRemaining")
-    )
-    said = {c["type"]: c["message"] for c in status_of(shown)["conditions"]}
-    assert said == {
-        "NamespaceDeletionDiscoveryFailure": "All resources successfully discovered",
-        "NamespaceDeletionGroupVersionParsingFailure": "All legacy kube types successfully parsed",
-        "NamespaceDeletionContentFailure": "All content successfully deleted, may be waiting on finalization",
-        "NamespaceContentRemaining": "Some resources are remaining: configmaps. has 1 resource instances",
-        "NamespaceFinalizersRemaining": "Some content in the namespace has finalizers remaining: "
-        "example.com/held in 1 resource instances",
-    }
-    await cluster.patch(CONFIG_MAPS, "c", {"metadata": {"finalizers": None}}, namespace="llm")
-    await cluster.until_gone(NAMESPACES, "llm")
-
-
 async def test_what_a_deployment_owns_goes_with_it(cluster: Cluster) -> None:
     await cluster.node("a")
     await cluster.create(DEPLOYMENTS, deployment("web", 2))

@@ -47,7 +47,6 @@ def only_on(node: str) -> Object:
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
 
 
-PORTS = {"containers": [{"name": "main", "image": PAUSE, "ports": [{"containerPort": 80, "hostPort": 80}]}]}
 SPREAD = {
     "maxSkew": 1,
     "topologyKey": "zone",
@@ -80,8 +79,6 @@ async def said_of(cluster: Cluster, pod: Object) -> str:
          "0/1 nodes are available: 1 node(s) didn't match Pod's node affinity/selector. " + NOT_HELPFUL.format(1)),
         ([], asking(affinity=only_on("b")),
          "0/1 nodes are available: 1 node(s) didn't satisfy plugin(s) [NodeAffinity]. " + NOT_HELPFUL.format(1)),
-        ([asking("q") | {"spec": PORTS}], asking() | {"spec": PORTS},
-         "0/1 nodes are available: 1 node(s) didn't have free ports for the requested pod ports. " + NO_VICTIMS),
         ([asking("q")], asking(affinity=affinity("podAntiAffinity")),
          "0/1 nodes are available: 1 node(s) didn't match pod anti-affinity rules. " + NO_VICTIMS),
         ([asking("q", affinity=affinity("podAntiAffinity"))], asking(),
@@ -170,30 +167,6 @@ async def test_a_claim_no_volume_is_made_for(cluster: Cluster, binding: str, mes
     await cluster.create(CLAIMS, claim("data", "gp3"))
     said = await said_of(cluster, claiming_pod("p", "data"))
     assert said == await words(cluster.client, f"0/1 nodes are available: {message}" + NOT_HELPFUL.format(1))
-
-
-async def test_a_volume_for_one_pod_only_is_taken(cluster: Cluster) -> None:
-    await cluster.node("a", labels={ZONE: "us-east-1a"})
-    one_pod = {"accessModes": ["ReadWriteOncePod"]}
-    for resource, body in ((VOLUMES, volume("pv", "", "us-east-1a")), (CLAIMS, claim("data", ""))):
-        await cluster.create(resource, body | {"spec": body["spec"] | one_pod})
-    await cluster.create(PODS, claiming_pod("q", "data"))
-    await cluster.until_that(PODS, "q", placed)
-    message = (
-        "0/1 nodes are available: 1 node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod "
-        "access mode. " + NO_VICTIMS
-    )
-    assert await said_of(cluster, claiming_pod("p", "data")) == await words(cluster.client, message)
-
-
-async def test_a_gated_pod_is_not_looked_at(cluster: Cluster) -> None:
-    await cluster.node("a")
-    await cluster.create(PODS, asking(schedulingGates=[{"name": "example.com/wait"}]))
-    gated = await cluster.until_that(PODS, "p", refused)
-    condition = condition_of(gated, "PodScheduled") or {}
-    why = "Scheduling is blocked due to non-empty scheduling gates"
-    assert (condition["reason"], condition["message"]) == ("SchedulingGated", why)
-    assert await cluster.said("Pod") == set()
 
 
 async def test_the_schedulers_events_are_of_the_newer_kind(cluster: Cluster) -> None:

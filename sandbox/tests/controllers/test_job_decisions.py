@@ -9,9 +9,9 @@ import pytest
 
 from slipway_sandbox.controllers.controller import Timing
 from slipway_sandbox.controllers.job import decide_job
-from slipway_sandbox.controllers.job_tracking import FINALIZER, INDEX, format_indexes, parse_indexes
+from slipway_sandbox.controllers.job_tracking import FINALIZER
 from slipway_sandbox.controllers.objects import JOBS, PODS, Object, timestamp
-from slipway_sandbox.controllers.writes import Delete, Patch, Update
+from slipway_sandbox.controllers.writes import Patch, Update
 from tests.controllers.builders import NOW, meta, pod
 
 LATER = NOW + timedelta(hours=1)
@@ -27,11 +27,9 @@ def job(status: Object | None = None, **spec: Any) -> Object:
     }
 
 
-def ended(name: str, phase: str, code: int = 0, index: int | None = None, **status: Any) -> Object:
+def ended(name: str, phase: str, code: int = 0, **status: Any) -> Object:
     item = pod(name, "a", phase=phase)
     item["metadata"] |= {"finalizers": [FINALIZER], "creationTimestamp": timestamp(NOW)}
-    if index is not None:
-        item["metadata"]["annotations"] = {INDEX: str(index)}
     item["status"] |= {
         "containerStatuses": [
             {"name": "main", "restartCount": 0, "state": {"terminated": {"exitCode": code}}}
@@ -138,24 +136,4 @@ def test_an_ending_pod_is_replaced_at_once_unless_only_failed_ones_are() -> None
     ending = ended("p", "Running")
     ending["metadata"]["deletionTimestamp"] = timestamp(NOW)
     assert step(job(), ending)[2] == 1
-    assert step(job(podReplacementPolicy="Failed"), ending)[2] == 0
-
-
-@pytest.mark.parametrize(
-    ("indexes", "text"),
-    [(set(), ""), ({0, 1}, "0,1"), ({0, 1, 2, 5}, "0-2,5"), ({3}, "3"), ({1, 3, 4}, "1,3,4")],
-)
-def test_indexes_are_written_as_ranges(indexes: set[int], text: str) -> None:
-    assert format_indexes(indexes) == text
-    assert parse_indexes(text) == indexes
-
-
-def test_the_lowest_free_indexes_are_next_and_doubles_go() -> None:
-    indexed = {"completionMode": "Indexed", "completions": 5, "parallelism": 3}
-    item = job({"completedIndexes": "0"}, **indexed)
-    plan = decide_job(item, [ended("two", "Running", index=2)], LATER, Timing())
-    made = [create.body["metadata"]["annotations"][INDEX] for create in plan.creates]
-    assert made == ["1", "3"]
-    double = [ended("two", "Running", index=2), ended("again", "Running", index=2)]
-    writes = decide_job(item, double, LATER, Timing()).writes
-    assert [w.target["metadata"]["name"] for w in writes if isinstance(w, Delete)] == ["again"]
+    assert step(job(podFailurePolicy={"rules": []}), ending)[2] == 0

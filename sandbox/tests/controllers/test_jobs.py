@@ -48,16 +48,6 @@ async def test_a_finished_job_goes_with_its_pods_when_its_time_is_over(cluster: 
     assert not await cluster.all(PODS)
 
 
-async def test_a_suspended_job_has_no_pods_until_it_is_resumed(cluster: Cluster) -> None:
-    cluster.kubelet.ends["warm"] = "Succeeded"
-    await cluster.node("a")
-    await cluster.create(JOBS, job("warm", suspend=True))
-    await cluster.until_that(JOBS, "warm", lambda j: condition_is(j, "Suspended"))
-    assert not await cluster.all(PODS)
-    await cluster.patch(JOBS, "warm", {"spec": {"suspend": False}})
-    await cluster.until_that(JOBS, "warm", lambda j: condition_is(j, "Complete"))
-
-
 async def test_a_pod_deleted_after_it_succeeded_stays_counted(cluster: Cluster) -> None:
     await cluster.node("a")
     await cluster.create(JOBS, job("warm", completions=2, parallelism=1))
@@ -120,16 +110,3 @@ async def test_pods_of_an_orphaned_job_are_freed_and_stay(cluster: Cluster) -> N
         return len(pods) == 1 and not pods[0]["metadata"].get("finalizers")
 
     await cluster.until(freed, "the pod is free")
-
-
-async def test_each_index_of_an_indexed_job_runs_once(cluster: Cluster) -> None:
-    cluster.kubelet.ends["warm"] = "Succeeded"
-    await cluster.node("a")
-    await cluster.create(JOBS, job("warm", completions=4, parallelism=2, completionMode="Indexed"))
-    done = await cluster.until_that(JOBS, "warm", lambda j: condition_is(j, "Complete"))
-    assert (status_of(done)["completedIndexes"], status_of(done)["succeeded"]) == ("0-3", 4)
-    pods = await cluster.all(PODS)
-    note = "batch.kubernetes.io/job-completion-index"
-    assert sorted(p["metadata"]["annotations"][note] for p in pods) == ["0", "1", "2", "3"]
-    [env] = pods[0]["spec"]["containers"][0]["env"]
-    assert env["name"] == "JOB_COMPLETION_INDEX"

@@ -7,7 +7,7 @@ import pytest
 from slipway_sandbox.controllers.objects import Object
 from slipway_sandbox.controllers.placement import Placed, Unschedulable, decide_placement
 from slipway_sandbox.controllers.snapshot import take_snapshot
-from tests.controllers.builders import LATE, claim, node, pod, volume
+from tests.controllers.builders import LATE, claim, node, pod
 
 
 def message(verdict: Placed | Unschedulable) -> str:
@@ -105,21 +105,6 @@ def test_a_preferred_node_wins_over_a_fuller_one() -> None:
     verdict = decide_placement(incoming, take_snapshot([node("a"), node("b")], []))
     assert isinstance(verdict, Placed)
     assert verdict.node == "b"
-
-
-@pytest.mark.parametrize(
-    ("mode", "node_of_second"),
-    [("ReadWriteOnce", "a"), ("ReadWriteMany", "a"), ("ReadWriteOncePod", None)],
-)
-def test_only_a_volume_for_one_pod_keeps_a_second_one_out(mode: str, node_of_second: str | None) -> None:
-    """A ReadWriteOnce volume in use on another node is found out when it is attached, as upstream."""
-    data = claim(volumeName="pv", accessModes=[mode])
-    data["metadata"]["annotations"] = {"pv.kubernetes.io/bind-completed": "yes"}
-    mounts = [{"name": "d", "persistentVolumeClaim": {"claimName": "data"}}]
-    there = [pod("q", "b", requests={"cpu": "3"}, volumes=mounts)]
-    seen = take_snapshot([node("a"), node("b")], there, claims=[data], volumes=[volume("pv", "5Gi")])
-    verdict = decide_placement(pod("p", volumes=mounts), seen)
-    assert (verdict.node if isinstance(verdict, Placed) else None) == node_of_second
 
 
 def test_a_late_claim_that_no_zone_may_hold_is_said() -> None:

@@ -12,7 +12,6 @@ from slipway_sandbox.controllers.snapshots import (
     BEING_DELETED,
     BOUND,
     CLAIM_AS_SOURCE,
-    CLASSES,
     CONTENT_BOUND,
     CONTENTS,
     SNAPSHOTS,
@@ -132,16 +131,6 @@ def test_a_ready_snapshot_whose_content_went_says_so_and_is_then_taken_anew() ->
     assert note.reason == "SnapshotContentMissing"
     assert isinstance(status, Update)
     assert any(isinstance(write, Create) for write in decided(snapshot(status.body["status"])))
-
-
-def test_the_default_class_is_that_of_the_volumes_driver() -> None:
-    note = {"annotations": {"snapshot.storage.kubernetes.io/is-default-class": "true"}}
-    mine = CLASS | {"metadata": {"name": "mine", **note}}
-    others = {"metadata": {"name": "others", **note}, "driver": "efs", "deletionPolicy": "Delete"}
-    [write] = decided(snapshot(volumeSnapshotClassName=None), classes=[others, mine])
-    assert isinstance(write, Patch)
-    assert write.body == {"spec": {"volumeSnapshotClassName": "mine"}}
-    assert CLASSES.namespaced is False
 
 
 def test_the_status_follows_the_contents() -> None:

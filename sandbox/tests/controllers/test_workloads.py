@@ -6,8 +6,6 @@ import asyncio
 import ipaddress
 import time
 
-import pytest
-
 from slipway_sandbox.apiclient import ApiError
 from slipway_sandbox.controllers.objects import (
     CLAIMS,
@@ -17,7 +15,6 @@ from slipway_sandbox.controllers.objects import (
     PODS,
     REPLICA_SETS,
     STATEFUL_SETS,
-    VOLUMES,
     Object,
     condition_of,
     labels_of,
@@ -244,47 +241,6 @@ async def test_a_stateful_set_gives_each_pod_a_claim_that_outlives_it(cluster: C
     await cluster.delete(STATEFUL_SETS, "db")
     await cluster.until_gone(PODS, "db-0")
     assert await cluster.get(CLAIMS, "data-db-0") is not None
-
-
-@pytest.mark.parametrize(
-    ("policy", "left"), [("Delete", ["data-db-0"]), ("Retain", ["data-db-0", "data-db-1"])]
-)
-async def test_claims_of_a_shrunken_set_go_or_stay_as_it_says(
-    cluster: Cluster, policy: str, left: list[str]
-) -> None:
-    await cluster.node("a")
-    claim = {
-        "metadata": {"name": "data"},
-        "spec": {
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "manual",
-            "resources": {"requests": {"storage": "1Gi"}},
-        },
-    }
-    for name in ("one", "two"):
-        spec = {
-            "capacity": {"storage": "1Gi"},
-            "accessModes": ["ReadWriteOnce"],
-            "storageClassName": "manual",
-            "hostPath": {"path": "/data"},
-        }
-        await cluster.create(VOLUMES, {"metadata": {"name": name}, "spec": spec})
-    labels = {"app": "db"}
-    body = {
-        "serviceName": "db",
-        "replicas": 2,
-        "selector": {"matchLabels": labels},
-        "template": {"metadata": {"labels": labels}, "spec": pod_spec()},
-        "volumeClaimTemplates": [claim],
-        "persistentVolumeClaimRetentionPolicy": {"whenScaled": policy, "whenDeleted": "Retain"},
-    }
-    await cluster.create(STATEFUL_SETS, {"metadata": {"name": "db", "namespace": "default"}, "spec": body})
-    await cluster.until_that(STATEFUL_SETS, "db", lambda s: status_of(s).get("readyReplicas") == 2)
-    await cluster.patch(STATEFUL_SETS, "db", {"spec": {"replicas": 1}})
-    await cluster.until_gone(PODS, "db-1")
-    if policy == "Delete":
-        await cluster.until_gone(CLAIMS, "data-db-1")
-    assert sorted(item["metadata"]["name"] for item in await cluster.all(CLAIMS)) == left
 
 
 @ours_only("pods here go faster than a real controller's copies follow: it was seen to make db-1 twice")

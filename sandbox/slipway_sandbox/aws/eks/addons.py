@@ -37,7 +37,7 @@ def versions_for(addon: str, kubernetes: str) -> list[str]:
 
 
 class Addons:
-    """Create/Describe/Update/Delete/ListAddon(s), DescribeAddonVersions and DescribeAddonConfiguration."""
+    """Create/Describe/Update/Delete/ListAddon(s), and DescribeAddonVersions."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -132,24 +132,6 @@ class Addons:
         names, token = page([name] if name else list(ADDONS), parameters)
         wanted = [kubernetes] if kubernetes else list(KUBERNETES)
         return {"addons": [_offer(n, wanted) for n in names], "nextToken": token}
-
-    def describe_addon_configuration(self, parameters: Document, caller: Caller) -> Document:
-        name, version = parameters["addonName"], parameters["addonVersion"]
-        if name not in ADDONS or version not in ADDONS[name]["versions"]:
-            raise not_found(f"Addon version specified is not supported: {name} {version}", addonName=name)
-        schema = {
-            "$schema": "http://json-schema.org/draft-06/schema#",
-            "type": "object",
-            "additionalProperties": False,
-            "properties": {key: {"type": kind} for key, kind in ADDONS[name]["configuration"].items()},
-        }
-        identity = ADDONS[name].get("identity")
-        return {
-            "addonName": name,
-            "addonVersion": version,
-            "configurationSchema": json.dumps(schema),
-            "podIdentityConfiguration": [identity] if identity else [],
-        }
 
     def _addon(self, parameters: Document) -> tuple[Cluster, Addon]:
         cluster, name = self._state.cluster(parameters["clusterName"]), parameters["addonName"]

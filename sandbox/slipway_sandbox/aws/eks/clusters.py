@@ -149,11 +149,6 @@ class Clusters:
             changes = {"EncryptionConfig": parameters["encryptionConfig"]}
             return {"update": self._start(cluster, "AssociateEncryptionConfig", changes)}
 
-    def list_updates(self, parameters: Document, caller: Caller) -> Document:
-        with self._state.lock:
-            ids, token = page(list(self._updates(parameters)), parameters)
-        return {"updateIds": ids, "nextToken": token}
-
     def describe_update(self, parameters: Document, caller: Caller) -> Document:
         with self._state.lock:
             update = self._updates(parameters).get(parameters["updateId"])

@@ -1,7 +1,7 @@
 """Amazon S3 of its own, in front of moto's: bodies in files and never whole in memory, every checksum enforced.
 
 moto accepts a wrong checksum and keeps three to five times each object in memory, so a verification could never be
-seen to fail. Not here: ACLs beyond the owner's, policies and encryption are kept but not enforced, chunk signatures
+seen to fail. Not here: ACLs beyond the owner's, object tags and attributes, aws-chunked bodies, policies and encryption are kept but not enforced, chunk signatures
 are not verified, lifecycle rules do not run.
 """
 
@@ -20,7 +20,6 @@ from slipway_sandbox.aws.s3.buckets import Buckets
 from slipway_sandbox.aws.s3.control import PREFIX, Control
 from slipway_sandbox.aws.s3.errors import S3Error
 from slipway_sandbox.aws.s3.message import Answer, S3Request, error_document
-from slipway_sandbox.aws.s3.metadata import Metadata
 from slipway_sandbox.aws.s3.multipart import Multipart
 from slipway_sandbox.aws.s3.objects import Objects
 from slipway_sandbox.aws.s3.store import Store
@@ -42,11 +41,9 @@ class S3:
         self._parts: list[Any] = [
             objects,
             Multipart(self._store, objects),
-            Metadata(self._store, objects),
             self._buckets,
         ]
         self._lists: dict[str, Callable[[Store, S3Request], Answer]] = {
-            "ListObjects": listing.list_objects,
             "ListObjectsV2": listing.list_objects_v2,
             "ListObjectVersions": listing.list_object_versions,
             "ListMultipartUploads": multipart.list_uploads,
@@ -128,7 +125,6 @@ def _denial(request: S3Request) -> str:
     resource = f"arn:aws:s3:::{request.bucket}" + (f"/{request.key}" if request.key else "")
     action = {
         "ListObjectsV2": "ListBucket",
-        "ListObjects": "ListBucket",
         "HeadObject": "GetObject",
         "CreateMultipartUpload": "PutObject",
         "UploadPart": "PutObject",

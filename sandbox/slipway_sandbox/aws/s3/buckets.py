@@ -9,7 +9,6 @@ from slipway_sandbox.aws.s3 import encryption
 from slipway_sandbox.aws.s3.errors import S3Error
 from slipway_sandbox.aws.s3.message import (
     OWNER_ID,
-    XMLNS,
     Answer,
     S3Request,
     iso,
@@ -19,7 +18,6 @@ from slipway_sandbox.aws.s3.message import (
     xml,
     xml_answer,
 )
-from slipway_sandbox.aws.s3.metadata import acl_document
 from slipway_sandbox.aws.s3.store import ALL_128K, Bucket, Store, now
 
 NAME = re.compile(r"(?!xn--|sthree-)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?![.-]))+[a-z0-9]")
@@ -36,13 +34,9 @@ OWNER_ENFORCED = xml("OwnershipControls", ("Rule", [("ObjectOwnership", "BucketO
 
 # what a GET answers for a configuration nobody set: an error's code, or an empty document
 NOT_SET = {
-    "analytics": "NoSuchConfiguration",
     "cors": "NoSuchCORSConfiguration",
     "encryption": "ServerSideEncryptionConfigurationNotFoundError",
-    "intelligent-tiering": "NoSuchConfiguration",
-    "inventory": "NoSuchConfiguration",
     "lifecycle": "NoSuchLifecycleConfiguration",
-    "metrics": "NoSuchConfiguration",
     "object-lock": "ObjectLockConfigurationNotFoundError",
     "ownershipControls": "OwnershipControlsNotFoundError",
     "policy": "NoSuchBucketPolicy",
@@ -57,16 +51,10 @@ EMPTY = {
     "requestPayment": xml("RequestPaymentConfiguration", ("Payer", "BucketOwner")),
     "versioning": xml("VersioningConfiguration"),
 }
-CONFIGURATION_LISTS = {
-    "analytics": "ListBucketAnalyticsConfigurationResult",
-    "intelligent-tiering": "ListBucketIntelligentTieringConfigurationsOutput",
-    "inventory": "ListInventoryConfigurationsResult",
-    "metrics": "ListMetricsConfigurationsResult",
-}
 
 
 class Buckets:
-    """ListBuckets, Create/Head/DeleteBucket, GetBucketLocation and every bucket configuration."""
+    """ListBuckets, Create/Head/DeleteBucket and the configurations of a bucket."""
 
     def __init__(self, store: Store, region: str) -> None:
         self._store, self._region = store, region
@@ -132,18 +120,11 @@ class Buckets:
                 self._store.release(blob)
         return Answer(204)
 
-    def get_bucket_location(self, request: S3Request) -> Answer:
-        with self._store.lock:
-            region = self._store.bucket(request.bucket).region
-        text = "" if region == "us-east-1" else region
-        body = f'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="{XMLNS}">{text}</LocationConstraint>'
-        return Answer(200, body.encode(), {"Content-Type": "application/xml"})
-
     def read_document(self, request: S3Request) -> Answer:
         name = request.subresource
         with self._store.lock:
             bucket = self._store.bucket(request.bucket)
-            document = bucket.documents.get(_slot(request))
+            document = bucket.documents.get(name)
             tags = dict(bucket.tags)
         headers = {"Content-Type": "application/xml"}
         if name == "acl":
@@ -152,11 +133,6 @@ class Buckets:
             if not tags:
                 raise S3Error("NoSuchTagSet", BucketName=bucket.name)
             return xml_answer("Tagging", tag_set(tags))
-        if name == "policyStatus":
-            return self._policy_status(bucket)
-        if document is None and name in CONFIGURATION_LISTS and "id" not in request.query:
-            found = [d for slot, d in bucket.documents.items() if slot.startswith(name + "/")]
-            return _configuration_list(name, found)
         if document is None and name in NOT_SET:
             raise S3Error(NOT_SET[name], BucketName=bucket.name)
         if name == "policy":
@@ -181,7 +157,7 @@ class Buckets:
                 bucket.tags = tags_of(body)
                 return Answer(204)
             if body:
-                bucket.documents[_slot(request)] = body
+                bucket.documents[name] = body
             if name == "lifecycle":
                 bucket.transition_size = request.headers.get(TRANSITION_SIZE, ALL_128K)
         headers = {TRANSITION_SIZE: bucket.transition_size} if name == "lifecycle" else {}
@@ -195,35 +171,8 @@ class Buckets:
             elif request.subresource == "encryption":
                 bucket.documents["encryption"] = encryption.DEFAULT_DOCUMENT  # S3 falls back to SSE-S3
             else:
-                bucket.documents.pop(_slot(request), None)
+                bucket.documents.pop(request.subresource, None)
         return Answer(204)
-
-    def _policy_status(self, bucket: Bucket) -> Answer:
-        if "policy" not in bucket.documents:
-            raise S3Error("NoSuchBucketPolicy", BucketName=bucket.name)
-        statements = json.loads(bucket.documents["policy"])["Statement"]
-        public = any(
-            s["Effect"] == "Allow" and s.get("Principal") in ("*", {"AWS": "*"}) and "Condition" not in s
-            for s in statements
-        )
-        return xml_answer("PolicyStatus", ("IsPublic", public))
-
-
-def _slot(request: S3Request) -> str:
-    """Where a document is kept; configurations with an id are kept one by one."""
-    identifier = request.query.get("id")
-    return f"{request.subresource}/{identifier}" if identifier else request.subresource
-
-
-def _configuration_list(name: str, documents: list[bytes]) -> Answer:
-    bodies = [document.partition(b"?>")[2] or document for document in documents]
-    root = CONFIGURATION_LISTS[name]
-    body = (
-        f'<{root} xmlns="{XMLNS}"><IsTruncated>false</IsTruncated>'.encode()
-        + b"".join(bodies)
-        + f"</{root}>".encode()
-    )
-    return Answer(200, body, {"Content-Type": "application/xml"})
 
 
 def _versioning(body: bytes, bucket: Bucket) -> str:
@@ -240,3 +189,15 @@ def _check_policy(body: bytes) -> None:
         raise S3Error("MalformedPolicy", "This policy contains invalid Json") from None
     if not isinstance(policy, dict) or not isinstance(policy.get("Statement"), list):
         raise S3Error("MalformedPolicy", "Missing required field Statement")
+
+
+def acl_document() -> bytes:
+    """The owner's full control: the one ACL there is."""
+    text = xml(
+        "AccessControlPolicy",
+        ("Owner", [("ID", OWNER_ID)]),
+        ("AccessControlList", [("Grant", [("Permission", "FULL_CONTROL")])]),
+    )
+    xsi = "http://www.w3.org/2001/XMLSchema-instance"
+    grantee = f'<Grantee xmlns:xsi="{xsi}" xsi:type="CanonicalUser"><ID>{OWNER_ID}</ID></Grantee>'
+    return text.replace(b"<Permission>", grantee.encode() + b"<Permission>")

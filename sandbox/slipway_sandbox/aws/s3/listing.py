@@ -1,4 +1,4 @@
-"""Listings: ListObjects (V2 and V1) and ListObjectVersions, with prefixes, delimiters and pages."""
+"""Listings: ListObjectsV2 and ListObjectVersions, with prefixes, delimiters and pages."""
 
 from __future__ import annotations
 
@@ -101,29 +101,6 @@ def list_objects_v2(store: Store, request: S3Request) -> Answer:
         ("EncodingType", query.get("encoding-type")),
         ("IsTruncated", page.truncated),
         *(("Contents", _contents(version, encode, owner=owner)) for version in page.items),
-        *(("CommonPrefixes", [("Prefix", encode(common))]) for common in page.prefixes),
-    )
-
-
-def list_objects(store: Store, request: S3Request) -> Answer:
-    query = request.query
-    prefix, delimiter, marker = (query.get(name, "") for name in ("prefix", "delimiter", "marker"))
-    limit = request.number("max-keys", 1000, 0, 1000)
-    with store.lock:
-        bucket = store.bucket(request.bucket)
-        page = collect(bucket, prefix, delimiter, marker, limit, lambda key: _present(bucket, key))
-    encode = _encoder(request)
-    return xml_answer(
-        "ListBucketResult",
-        ("Name", bucket.name),
-        ("Prefix", encode(prefix)),
-        ("Marker", encode(marker)),
-        ("NextMarker", encode(page.last) if page.truncated and delimiter else None),
-        ("MaxKeys", limit),
-        ("Delimiter", encode(delimiter) if delimiter else None),
-        ("EncodingType", query.get("encoding-type")),
-        ("IsTruncated", page.truncated),
-        *(("Contents", _contents(version, encode, owner=True)) for version in page.items),
         *(("CommonPrefixes", [("Prefix", encode(common))]) for common in page.prefixes),
     )
 

@@ -12,7 +12,7 @@ from slipway_sandbox.aws.s3 import checksums, encryption
 from slipway_sandbox.aws.s3.checksums import FULL, Checksum
 from slipway_sandbox.aws.s3.errors import S3Error
 from slipway_sandbox.aws.s3.message import Answer, S3Request, parse, xml_answer
-from slipway_sandbox.aws.s3.objects import Objects, header_tags, id_header, kept_headers
+from slipway_sandbox.aws.s3.objects import Objects, id_header, kept_headers
 from slipway_sandbox.aws.s3.reading import quote_etag, read_blocks
 from slipway_sandbox.aws.s3.store import Blob, Bucket, Part, Store, Upload, Version, now
 
@@ -40,7 +40,6 @@ class Multipart:
                 kind=kind,
                 declared=named is not None,
                 headers=kept_headers(request.headers) | sealed,
-                tags=header_tags(request.headers),
             )
             bucket.uploads[upload.upload_id] = upload
         answer = xml_answer(
@@ -201,7 +200,6 @@ class Multipart:
             etag=_etag([part for part, _ in chosen], encryption.by_kms(upload.headers)),
             checksum=checksum,
             headers=upload.headers,
-            tags=upload.tags,
             parts=tuple(part for part, _ in chosen),
         )
         self._store.add(bucket, version)
@@ -275,8 +273,7 @@ def _part_number(request: S3Request) -> int:
 def _require_algorithm(upload: Upload, headers: Mapping[str, str]) -> None:
     """A part must carry the algorithm the upload was created with, and none where it was created without."""
     claim = checksums.claimed(headers)
-    trailer = headers.get("x-amz-trailer", "").lower()
-    given = claim[0] if claim else trailer.removeprefix(checksums.HEADER).upper() or None
+    given = claim[0] if claim else None
     expected = upload.algorithm if upload.declared else None
     computed_for_it = expected is not None and upload.kind == FULL and given is None
     if given != expected and not computed_for_it:

@@ -25,7 +25,14 @@ from slipway_sandbox.aws.s3.receiving import Expectation, Received, receive
 from slipway_sandbox.aws.s3.store import Blob, Bucket, Store, Version, now
 from slipway_sandbox.faults import Faults
 
-KEPT_HEADERS = ("cache-control", "content-disposition", "content-language", "expires", "x-amz-storage-class")
+KEPT_HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "expires",
+    "x-amz-storage-class",
+)
 RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 KEY_LIMIT = 1024  # bytes
 
@@ -53,7 +60,6 @@ class Objects:
             etag=received.md5 if received.md5 and not encryption.by_kms(sealed) else encryption.opaque_etag(),
             checksum=received.checksum,
             headers=kept_headers(request.headers) | sealed,
-            tags=header_tags(request.headers),
         )
         self.commit(bucket, request, version)
         return Answer(
@@ -81,8 +87,7 @@ class Objects:
         self, request: S3Request, *, md5: bool, algorithm: str | None = None
     ) -> tuple[Received, Path]:
         """Take the request's body into a new file, which is gone again when anything is wrong."""
-        chunked = "chunked" in request.headers.get("transfer-encoding", "")
-        expected = Expectation.of(request.headers, chunked=chunked)
+        expected = Expectation.of(request.headers)
         path = self._store.new_file()
         cut = self._faults.hit("s3-disconnect", target=request.operation)
 
@@ -154,16 +159,11 @@ class Objects:
             **version.headers,
             **id_header(bucket, version),
         }
-        if version.tags:
-            headers["x-amz-tagging-count"] = str(len(version.tags))
         if version.parts and "partNumber" in request.query:
             headers["x-amz-mp-parts-count"] = str(len(version.parts))
         whole = not partial or request.operation == "HeadObject"
         if request.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED" and version.checksum and whole:
             headers |= version.checksum.headers()
-        for name, value in request.query.items():
-            if name.startswith("response-"):
-                headers[name.removeprefix("response-")] = value
         return headers
 
     def find(self, request: S3Request) -> tuple[Bucket, Version]:
@@ -186,7 +186,6 @@ class Objects:
                 "object's metadata, storage class, website redirect location or encryption attributes.",
             )
         plain = {k: v for k, v in source.headers.items() if not k.startswith("x-amz-server-side")}
-        tags_replaced = request.headers.get("x-amz-tagging-directive", "COPY").upper() == "REPLACE"
         assert source.blob
         blob = self._store.hold(source.blob)
         version = Version(
@@ -197,7 +196,6 @@ class Objects:
             etag=self._copied_etag(source, sealed),
             checksum=self._copied_checksum(request, source),
             headers=(kept_headers(request.headers) if replace else plain) | sealed,
-            tags=header_tags(request.headers) if tags_replaced else dict(source.tags),
         )
         self.commit(bucket, request, version)
         assert version.checksum
@@ -319,16 +317,7 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
     kept = {k: v for k, v in headers.items() if k in KEPT_HEADERS or k.startswith("x-amz-meta-")}
     if content_type := headers.get("content-type"):
         kept["Content-Type"] = content_type
-    codings = [
-        c for c in headers.get("content-encoding", "").replace(" ", "").split(",") if c and c != "aws-chunked"
-    ]
-    if codings:
-        kept["content-encoding"] = ",".join(codings)
     return kept
-
-
-def header_tags(headers: Mapping[str, str]) -> dict[str, str]:
-    return dict(parse_qsl(headers.get("x-amz-tagging", ""), keep_blank_values=True))
 
 
 def id_header(bucket: Bucket, version: Version) -> dict[str, str]:

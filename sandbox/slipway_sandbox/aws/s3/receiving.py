@@ -1,7 +1,6 @@
 """A body on its way in: decoded, hashed and written in blocks of 1 MiB, and refused where a checksum does not hold.
 
-Formats: docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and sigv4-streaming-trailers.html. Chunk
-signatures are not verified; every checksum and the payload hash are.
+Clients frame a body (aws-chunked, with trailers) over HTTPS only: here, over HTTP, a framed one is refused.
 """
 
 from __future__ import annotations
@@ -10,19 +9,16 @@ import base64
 import binascii
 import hashlib
 import hmac
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from slipway_sandbox.aws.http import Truncated
 from slipway_sandbox.aws.s3 import checksums
 from slipway_sandbox.aws.s3.checksums import Checksum, Digest
 from slipway_sandbox.aws.s3.errors import S3Error
 
 BLOCK = 1 << 20
-LINE_LIMIT = 8192
 SIZE_LIMIT = 5 << 30  # of one PUT or part
 
 
@@ -44,40 +40,27 @@ class Expectation:
     """What the request says of its own body, read from the headers before any byte is taken."""
 
     length: int
-    framed: bool  # aws-chunked
     algorithm: str | None
     digest: bytes | None
-    trailer: str | None
     md5: bytes | None
     sha256: str | None
     headers: Mapping[str, str] = field(repr=False)
 
     @classmethod
-    def of(cls, headers: Mapping[str, str], *, chunked: bool) -> Expectation:
+    def of(cls, headers: Mapping[str, str]) -> Expectation:
         """Raises S3Error where the headers contradict each other."""
         payload = headers.get("x-amz-content-sha256", "")
-        framed = payload.startswith("STREAMING-") or "aws-chunked" in headers.get("content-encoding", "")
+        if payload.startswith("STREAMING-") or "aws-chunked" in headers.get("content-encoding", ""):
+            raise S3Error("NotImplemented", "the sandbox's S3 reads no aws-chunked bodies")
         claim = checksums.claimed(headers)
-        trailer = headers.get("x-amz-trailer", "").strip().lower() or None
-        if trailer and not trailer.startswith(checksums.HEADER):
-            raise S3Error(
-                "InvalidRequest", "The value specified in the x-amz-trailer header is not supported"
-            )
-        if trailer and claim:
-            raise S3Error(
-                "InvalidRequest",
-                "Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.",
-            )
         named = headers.get("x-amz-sdk-checksum-algorithm")
-        if named and not claim and not trailer:
+        if named and not claim:
             raise S3Error(
                 "InvalidRequest",
                 "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* "
                 "or x-amz-trailer headers were found.",
             )
         algorithm = claim[0] if claim else None
-        if trailer:
-            algorithm = checksums.algorithm_named(trailer.removeprefix(checksums.HEADER))
         if named and algorithm and named.upper() != algorithm:
             raise S3Error(
                 "InvalidRequest",
@@ -85,23 +68,19 @@ class Expectation:
                 ArgumentValue=named,
             )
         return cls(
-            length=_length(headers, framed=framed, chunked=chunked),
-            framed=framed,
+            length=_length(headers),
             algorithm=algorithm,
             digest=checksums.decode(*claim) if claim else None,
-            trailer=trailer,
             md5=_content_md5(headers),
             sha256=payload if len(payload) == 64 else None,
             headers=headers,
         )
 
 
-def _length(headers: Mapping[str, str], *, framed: bool, chunked: bool) -> int:
-    """Bytes of the decoded body; -1 where only the framing tells."""
-    text = headers.get("x-amz-decoded-content-length") if framed else headers.get("content-length")
+def _length(headers: Mapping[str, str]) -> int:
+    """Bytes of the body."""
+    text = headers.get("content-length")
     if text is None:
-        if chunked and not framed:
-            return -1
         raise S3Error("MissingContentLength")
     if not text.isdigit():
         raise S3Error("InvalidArgument", f"the length {text!r} is no number")
@@ -142,26 +121,17 @@ def receive(
     payload = hashlib.sha256() if expected.sha256 and keep != "SHA256" else None
     taken += [d for d in (hasher, payload) if d is not None]
     size = 0
-    claimed_digest = expected.digest
-    source: Any = Framed(stream) if expected.framed else stream
-    buffer = memoryview(bytearray(min(BLOCK, max(expected.length, 1)) if expected.length >= 0 else BLOCK))
+    buffer = memoryview(bytearray(min(BLOCK, max(expected.length, 1))))
     with path.open("wb", buffering=0) as file:
-        while got := source.readinto(buffer):
+        while got := stream.readinto(buffer):
             block = buffer[:got]
             for each in taken:
                 each.update(block)
             file.write(block)
             size += got
             interrupt(size)
-            if size > SIZE_LIMIT:
-                raise S3Error("EntityTooLarge", ProposedSize=size, MaxSizeAllowed=SIZE_LIMIT)
-    if expected.length not in (-1, size):
+    if expected.length != size:
         raise S3Error("IncompleteBody")
-    if expected.trailer:
-        text = source.trailers.get(expected.trailer) if expected.framed else None
-        if text is None:
-            raise S3Error("MalformedTrailerError")
-        claimed_digest = checksums.decode(keep, text)
     if hasher and expected.md5 and hasher.digest() != expected.md5:
         raise S3Error(
             "BadDigest",
@@ -176,50 +146,6 @@ def receive(
             ClientComputedContentSHA256=expected.sha256,
             S3ComputedContentSHA256=sha256,
         )
-    if claimed_digest is not None and digest.digest() != claimed_digest:
+    if expected.digest is not None and digest.digest() != expected.digest:
         raise S3Error("BadDigest", f"The {keep} you specified did not match the calculated checksum.")
     return Received(size, hasher.hexdigest() if hasher else None, Checksum(keep, digest.digest()))
-
-
-class Framed:
-    """aws-chunked: `SIZE[;chunk-signature=…]` lines and chunks, then trailer fields."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = io.BufferedReader(stream, 1 << 16)
-        self._left = 0
-        self._done = False
-        self.trailers: dict[str, str] = {}
-
-    def readinto(self, buffer: Any) -> int:
-        """Fills the buffer as far as chunks go, so small chunks do not make small blocks."""
-        view, filled = memoryview(buffer), 0
-        while filled < len(view) and not self._done:
-            if self._left == 0:
-                self._next_chunk()
-                continue
-            got = self._stream.readinto(view[filled : filled + self._left])
-            if not got:
-                raise Truncated("the aws-chunked body ended within a chunk")
-            filled += got
-            self._left -= got
-            if self._left == 0:
-                self._line()
-        return filled
-
-    def _next_chunk(self) -> None:
-        size = self._line().split(b";")[0]
-        try:
-            self._left = int(size, 16)
-        except ValueError:
-            raise S3Error("InvalidRequest", f"the aws-chunked chunk size {size!r} is no number") from None
-        if self._left == 0:
-            self._done = True
-            while line := self._line():
-                name, _, value = line.partition(b":")
-                self.trailers[name.decode("latin-1").strip().lower()] = value.decode("latin-1").strip()
-
-    def _line(self) -> bytes:
-        line = self._stream.readline(LINE_LIMIT)
-        if line and not line.endswith(b"\n"):
-            raise S3Error("InvalidRequest", "the aws-chunked framing is broken")
-        return line.rstrip(b"\r\n")

@@ -56,7 +56,6 @@ class Version:
     etag: str = ""
     checksum: Checksum | None = None
     headers: dict[str, str] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
     parts: tuple[Part, ...] = ()
 
     @property
@@ -75,7 +74,6 @@ class Upload:
     kind: str
     declared: bool
     headers: dict[str, str]
-    tags: dict[str, str]
     parts: dict[int, tuple[Part, Blob]] = field(default_factory=dict)
 
 
