@@ -8,15 +8,8 @@ from typing import Any, NoReturn
 
 from slipway_sandbox.terraform.durations import seconds
 
-# flags whose value is optional, with what Helm takes when they stand alone (pflag's NoOptDefVal)
-OPTIONAL_VALUES = {"--wait": "watcher", "--dry-run": "client"}
-WAITS = {
-    "watcher": "watcher",
-    "legacy": "legacy",
-    "hookOnly": "hookOnly",
-    "true": "watcher",
-    "false": "hookOnly",
-}
+WAITS = {"watcher": "watcher", "true": "watcher", "hookOnly": "hookOnly", "false": "hookOnly"}
+_SWITCHES = ("--install", "--create-namespace", "--ignore-not-found")
 
 
 class UsageError(Exception):
@@ -36,25 +29,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _plain(argv: list[str]) -> list[str]:
-    """pflag's spellings in argparse's: `--wait` alone gets its default, `--flag=true` is the flag, `=false` none."""
-    switches = {"--" + name for name in _SWITCHES}
+    """helm's spellings in argparse's: `--wait` alone gets its default, `--flag=true` is the flag, `=false` none."""
     plain = []
     for argument in argv:
         name, _, value = argument.partition("=")
-        if argument in OPTIONAL_VALUES:
-            plain.append(f"{argument}={OPTIONAL_VALUES[argument]}")
-        elif name in switches and value in ("true", "false"):
+        if argument == "--wait":
+            plain.append("--wait=watcher")
+        elif name in _SWITCHES and value in ("true", "false"):
             plain += [name] if value == "true" else []
         else:
             plain.append(argument)
     return plain
-
-
-_SWITCHES = (
-    "install", "create-namespace", "atomic", "rollback-on-failure", "wait-for-jobs", "plain-http", "reset-values",
-    "reuse-values", "cleanup-on-fail", "debug", "short", "all", "all-namespaces", "keep-history",
-    "ignore-not-found", "include-crds",
-)  # fmt: skip
 
 
 def _duration(text: str) -> int:
@@ -70,13 +55,6 @@ def _strategy(text: str) -> str:
     return WAITS[text]
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
-    if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not key=value")
-    return key, value
-
-
 def _shared(*, again: bool = False) -> Parser:
     """The flags that may stand before the command and after it; `again`: unset there, they keep what stood before."""
 
@@ -87,10 +65,6 @@ def _shared(*, again: bool = False) -> Parser:
     shared.add_argument("-n", "--namespace", default=default("HELM_NAMESPACE"))
     shared.add_argument("--kubeconfig", default=default("KUBECONFIG"))
     shared.add_argument("--kube-context", default=default("HELM_KUBECONTEXT"))
-    shared.add_argument("--kube-token", default=default("HELM_KUBETOKEN"))
-    shared.add_argument("--kube-apiserver", default=default("HELM_KUBEAPISERVER"))
-    shared.add_argument("--kube-ca-file", default=default("HELM_KUBECAFILE"))
-    shared.add_argument("--debug", action="store_true", default=argparse.SUPPRESS if again else False)
     return shared
 
 
@@ -99,76 +73,45 @@ def _waiting(parser: Any) -> None:
     parser.add_argument("--timeout", type=_duration, default="5m0s")
 
 
-def _charted(parser: Any) -> None:
+def _applying(parser: Any) -> None:
     parser.add_argument("name")
     parser.add_argument("chart")
     parser.add_argument("--version", default=None)
     parser.add_argument("--repo", default=None)
-    parser.add_argument("--plain-http", action="store_true")
     parser.add_argument("-f", "--values", action="append", default=[])
-    for kind in ("", "-string", "-json", "-file", "-literal"):
+    for kind in ("", "-string", "-json"):
         parser.add_argument(f"--set{kind}", action="append", default=[])
-
-
-def _applying(parser: Any) -> None:
-    _charted(parser)
     _waiting(parser)
     parser.add_argument("--create-namespace", action="store_true")
-    parser.add_argument("--rollback-on-failure", "--atomic", action="store_true", dest="rollback_on_failure")
-    parser.add_argument("--dry-run", choices=("client", "server", "none"), default=None)
     parser.add_argument("--description", default=None)
-    parser.add_argument("-l", "--labels", type=_pair, action="append", default=[])
-    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="helm", parents=[_shared()], allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
 
-    def command(name: str, *aliases: str, output: bool = False) -> argparse.ArgumentParser:
-        made = commands.add_parser(name, aliases=aliases, parents=[_shared(again=True)], allow_abbrev=False)
-        made.set_defaults(command=name)
-        if output:
-            made.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table")
-        return made
+    def command(name: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, parents=[_shared(again=True)], allow_abbrev=False)
 
     _applying(command("install"))
     upgrade = command("upgrade")
     _applying(upgrade)
     upgrade.add_argument("-i", "--install", action="store_true")
     upgrade.add_argument("--history-max", type=int, default=10)
-    for switch in ("reset-values", "reuse-values", "cleanup-on-fail"):
-        upgrade.add_argument(f"--{switch}", action="store_true")
 
-    template = command("template")
-    _charted(template)
-    template.add_argument("--include-crds", action="store_true")
-
-    status = command("status", output=True)
-    status.add_argument("name")
-    status.add_argument("--revision", type=int, default=None)
-
-    listing = command("list", "ls", output=True)
-    listing.add_argument("-a", "--all", action="store_true")
-    listing.add_argument("-A", "--all-namespaces", action="store_true")
-    listing.add_argument("--filter", default=None)
-    listing.add_argument("-m", "--max", type=int, default=256)
-    listing.add_argument("-q", "--short", action="store_true")
-
-    history = command("history", "hist", output=True)
+    history = command("history")
     history.add_argument("name")
     history.add_argument("--max", type=int, default=256)
+    history.add_argument("-o", "--output", choices=("table", "json"), default="table")
 
     rollback = command("rollback")
     rollback.add_argument("name")
     rollback.add_argument("revision", type=int, nargs="?", default=None)
     _waiting(rollback)
 
-    uninstall = command("uninstall", "delete", "del", "un")
+    uninstall = command("uninstall")
     uninstall.add_argument("names", nargs="+")
-    uninstall.add_argument("--keep-history", action="store_true")
     uninstall.add_argument("--ignore-not-found", action="store_true")
     _waiting(uninstall)
-
-    command("version").add_argument("--short", action="store_true")
     return parser

@@ -62,10 +62,6 @@ def revision_not_found(revision: str) -> Refusal:
     return Refusal(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
 
-def entry_not_found(commit: str) -> Refusal:
-    return Refusal(404, "Entry not found", "EntryNotFound", {"X-Repo-Commit": commit})
-
-
 def rate_limited(bucket: str, quota: int, wait_seconds: int) -> Refusal:
     message = (
         f"We had to rate limit you, you hit the quota of {quota} {bucket} requests per 5 minutes period."

@@ -1,19 +1,18 @@
-"""The hub's own host: the API under /api, and /resolve, which sends large files to the CDN.
+"""The hub's own host: what a model is (/api/models/…), and /resolve, which sends large files to the CDN.
 
-Endpoints: https://huggingface.co/docs/hub/api. What a client needs of each answer was read off
-huggingface_hub 2.4. No X-Xet headers are sent, so a client never takes the Xet path, but where the fault says so.
+These are the endpoints a download needs; the others of https://huggingface.co/docs/hub/api answer 404.
+No X-Xet headers are sent, so a client never takes the Xet path, except where a fault says so.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 from aiohttp import web
-from multidict import MultiMapping
 
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.hub import answers
@@ -24,9 +23,6 @@ from slipway_sandbox.hub.repos import Commit, NoSuchRevision, Repo
 from slipway_sandbox.hub.transfer import Unsatisfiable, requested_span, send
 from slipway_sandbox.hub.xet import STORE, Xet, headers_of
 
-TREE_PAGE = 1000  # entries a page of /tree; 50 when expanded
-_EXPANDED_PAGE = 50
-_COMMITS_PAGE = 50
 _ACCOUNT = web.RequestKey("account", Account)
 _ALLOWANCE = web.RequestKey("allowance", Allowance)
 Handler = Callable[[web.Request], Any]
@@ -51,16 +47,9 @@ class HubApi:
         app.on_response_prepare.append(_say_allowance)
         repo = "/api/models/{namespace}/{name}"
         get = app.router.add_get
-        get("/api/whoami-v2", self._whoami)
-        get("/api/models", self._models)
         get(repo, self._model)
-        get(repo + "/auth-check", self._auth_check)
-        get(repo + "/refs", self._refs)
         get(repo + "/revision/{revision}", self._model)
-        get(repo + "/commits/{revision}", self._commits)
         get(repo + "/tree/{revision}", self._tree)
-        get(repo + "/tree/{revision}/{path:.+}", self._tree)
-        app.router.add_post(repo + "/paths-info/{revision}", self._paths_info)
         get("/{namespace}/{name}/resolve/{revision}/{path:.+}", self._resolve)
         get("/api/resolve-cache/models/{namespace}/{name}/{revision}/{path:.+}", self._cached)
         Xet(self._repos).add_to(app)
@@ -128,109 +117,22 @@ class HubApi:
         except NoSuchRevision:
             raise answers.revision_not_found(revision) from None
 
-    async def _whoami(self, request: web.Request) -> web.Response:
-        account = request[_ACCOUNT]
-        if account is ANONYMOUS:
-            raise answers.Refusal(401, "Invalid username or password.")
-        return web.json_response(
-            {
-                "type": "user",
-                "id": account.name,
-                "name": account.name,
-                "fullname": account.name,
-                "isPro": False,
-                "orgs": [],
-                "auth": {
-                    "type": "access_token",
-                    "accessToken": {"displayName": "sandbox", "role": "read", "createdAt": _date(0)},
-                },
-            }
-        )
-
-    async def _models(self, request: web.Request) -> web.Response:
-        author, search = request.query.get("author"), request.query.get("search", "").lower()
-        return web.json_response(
-            [
-                _describe(repo, repo.resolve("main"), request.query)
-                for repo in self._repos.values()
-                if search in repo.repo_id.lower() and author in (None, repo.repo_id.split("/")[0])
-            ]
-        )
-
     async def _model(self, request: web.Request) -> web.Response:
         repo = self._repo(request)
-        return web.json_response(_describe(repo, self._commit(request, repo), request.query))
-
-    async def _auth_check(self, request: web.Request) -> web.Response:
-        self._readable(request)
-        return web.Response()
-
-    async def _refs(self, request: web.Request) -> web.Response:
-        repo = self._repo(request)
-
-        def listed(kind: str, refs: Mapping[str, str]) -> list[dict[str, str]]:
-            return [
-                {"name": name, "ref": f"refs/{kind}/{name}", "targetCommit": sha}
-                for name, sha in refs.items()
-            ]
-
-        branches, tags = listed("heads", repo.branches), listed("tags", repo.tags)
-        document: dict[str, Any] = {"branches": branches, "converts": [], "tags": tags}
-        if request.query.get("include_prs") in ("1", "true", "True"):
-            document["pullRequests"] = []
-        return web.json_response(document)
-
-    async def _commits(self, request: web.Request) -> web.Response:
-        repo = self._repo(request)
-        history = repo.history(self._commit(request, repo))
-        page = _number(request, "p", 0)
-        start = page * _COMMITS_PAGE
-        shown = [
-            {
-                "id": commit.sha,
-                "title": commit.title,
-                "message": "",
-                "authors": [{"user": "sandbox"}],
-                "date": _date(commit.epoch),
-            }
-            for commit in history[start : start + _COMMITS_PAGE]
-        ]
-        more = start + _COMMITS_PAGE < len(history)
-        headers = {"X-Total-Count": str(len(history))} | (_next(request, p=str(page + 1)) if more else {})
-        return web.json_response(shown, headers=headers)
+        return web.json_response(_describe(repo, self._commit(request, repo), "blobs" in request.query))
 
     async def _tree(self, request: web.Request) -> web.Response:
-        repo = self._repo(request)
-        commit = self._commit(request, repo)
-        folder = request.match_info.get("path", "").strip("/")
-        if folder not in commit.trees:
-            raise answers.entry_not_found(commit.sha)
-        expand = _flag(request, "expand")
-        entries = list(_tree_entries(commit, folder, _flag(request, "recursive"), expand))
-        limit = min(_number(request, "limit", TREE_PAGE), _EXPANDED_PAGE if expand else TREE_PAGE)
-        start = _number(request, "cursor", 0)
-        more = start + limit < len(entries)
-        headers = {"X-Repo-Commit": commit.sha} | (_next(request, cursor=str(start + limit)) if more else {})
-        return web.json_response(entries[start : start + limit], headers=headers)
-
-    async def _paths_info(self, request: web.Request) -> web.Response:
-        repo = self._repo(request)
-        commit = self._commit(request, repo)
-        if request.content_type == "application/json":
-            body = await request.json()
-            wanted, expand = body["paths"], bool(body.get("expand"))
-        else:
-            form = await request.post()
-            wanted, expand = form.getall("paths", []), str(form.get("expand", "")).lower() == "true"
-        every = {entry["path"]: entry for entry in _tree_entries(commit, "", True, expand)}
-        return web.json_response([every[path] for path in wanted if path in every])
+        """Every file of a commit, in one page: huggingface_hub lists them before it downloads a snapshot."""
+        commit = self._commit(request, self._repo(request))
+        entries = [_entry(path, blob) for path, blob in commit.files.items()]
+        return web.json_response(entries, headers={"X-Repo-Commit": commit.sha})
 
     def _file(self, request: web.Request) -> tuple[Repo, Commit, str, Blob]:
         repo = self._readable(request)
         commit = self._commit(request, repo)
         path = request.match_info["path"]
         if path not in commit.files:
-            raise answers.entry_not_found(commit.sha)
+            raise answers.Refusal(404, "Entry not found", "EntryNotFound", {"X-Repo-Commit": commit.sha})
         return repo, commit, path, commit.files[path]
 
     async def _resolve(self, request: web.Request) -> web.Response:
@@ -284,8 +186,8 @@ def _target(request: web.Request) -> str:
     return request.path
 
 
-def _describe(repo: Repo, commit: Commit, query: MultiMapping[str]) -> dict[str, Any]:
-    """ModelInfo on the wire."""
+def _describe(repo: Repo, commit: Commit, with_blobs: bool) -> dict[str, Any]:
+    """What the hub says of a model at one commit; `with_blobs`: sizes and hashes of its files too."""
     config = {k: commit.config[k] for k in ("architectures", "model_type") if k in commit.config}
     tags = ["transformers", "safetensors", "llama", "text-generation", "region:us"]
     document: dict[str, Any] = {
@@ -306,16 +208,13 @@ def _describe(repo: Repo, commit: Commit, query: MultiMapping[str]) -> dict[str,
         "library_name": "transformers",
         "config": config,
         "cardData": dict(repo.card),
-        "siblings": [_sibling(path, blob, "blobs" in query) for path, blob in commit.files.items()],
+        "siblings": [_sibling(path, blob, with_blobs) for path, blob in commit.files.items()],
         "spaces": [],
         "usedStorage": sum(blob.size for blob in commit.files.values()),
     }
     if commit.parameters:
         total = sum(commit.parameters.values())
         document["safetensors"] = {"parameters": dict(commit.parameters), "total": total}
-    wanted = query.getall("expand", [])
-    if wanted:
-        return {key: document[key] for key in ("_id", "id", "modelId", *wanted) if key in document}
     return document
 
 
@@ -328,38 +227,11 @@ def _sibling(path: str, blob: Blob, with_blobs: bool) -> dict[str, Any]:
     return described
 
 
-def _tree_entries(commit: Commit, folder: str, recursive: bool, expand: bool) -> Iterator[dict[str, Any]]:
-    prefix = f"{folder}/" if folder else ""
-    last = {"id": commit.sha, "title": commit.title, "date": _date(commit.epoch)}
-    paths = [path for path in (*commit.trees, *commit.files) if path and path.startswith(prefix)]
-    for path in sorted(paths):
-        if not recursive and "/" in path.removeprefix(prefix):
-            continue
-        entry: dict[str, Any]
-        if path in commit.trees:
-            entry = {"type": "directory", "oid": commit.trees[path], "size": 0, "path": path}
-        else:
-            blob = commit.files[path]
-            entry = {"type": "file", "oid": blob.oid, "size": blob.size, "path": path}
-            if blob.sha256:
-                entry["lfs"] = {"oid": blob.sha256, "size": blob.size, "pointerSize": blob.pointer_size}
-        yield entry | {"lastCommit": last} if expand else entry
-
-
-def _flag(request: web.Request, name: str) -> bool:
-    return request.query.get(name, "").lower() in ("1", "true")
-
-
-def _number(request: web.Request, name: str, default: int) -> int:
-    text = request.query.get(name, str(default))
-    if not text.isdigit():
-        raise answers.Refusal(400, f"Invalid {name}: {text}")
-    return int(text)
-
-
-def _next(request: web.Request, **changed: str) -> dict[str, str]:
-    query = urlencode({**request.query, **changed})
-    return {"Link": f'<{request.url.origin()}{request.rel_url.raw_path}?{query}>; rel="next"'}
+def _entry(path: str, blob: Blob) -> dict[str, Any]:
+    entry: dict[str, Any] = {"type": "file", "oid": blob.oid, "size": blob.size, "path": path}
+    if blob.sha256:
+        entry["lfs"] = {"oid": blob.sha256, "size": blob.size, "pointerSize": blob.pointer_size}
+    return entry
 
 
 def _date(epoch: int) -> str:

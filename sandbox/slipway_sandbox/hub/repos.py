@@ -79,13 +79,6 @@ class Repo:
             raise NoSuchRevision(revision)
         return self.commits[sha]
 
-    def history(self, commit: Commit) -> list[Commit]:
-        """`commit` and its ancestors, newest first."""
-        line = [commit]
-        while line[-1].parent:
-            line.append(self.commits[line[-1].parent])
-        return line
-
     def find_large(self, sha256: str) -> tuple[str, Blob] | None:
         """The path and content of an LFS object of any commit."""
         for commit in self.commits.values():

@@ -79,7 +79,7 @@ async def test_a_pod_deleted_after_it_succeeded_stays_counted(cluster: Cluster) 
 
 async def test_a_job_that_is_deleted_frees_its_pods(cluster: Cluster) -> None:
     await cluster.node("a")
-    await cluster.create(JOBS, job("warm", parallelism=2))
+    await cluster.create(JOBS, job("warm", parallelism=2, completions=2))
 
     async def two() -> bool:
         return len(await cluster.all(PODS)) == 2

@@ -82,12 +82,6 @@ ERRORS: list[tuple[str, Object, dict[str, Any], str]] = [
         '"volumesnapshotclass.snapshot.storage.k8s.io \\"other\\" not found"',
     ),
     (
-        "SetDefaultSnapshotClassFailed",
-        snapshot(volumeSnapshotClassName=None),
-        {},
-        "Failed to set default snapshot class with error cannot find default snapshot class",
-    ),
-    (
         "SnapshotContentMissing",
         snapshot(source={"volumeSnapshotContentName": "gone"}),
         {},

@@ -51,19 +51,6 @@ def test_values_files_merge_in_order_and_set_goes_last(helm: Helm, chart: Path, 
     }
 
 
-def test_status_shows_the_last_revision(helm: Helm, chart: Path) -> None:
-    installed(helm, chart, "shown")
-    release = json.loads(helm("status", "shown", "-n", "shown", "-o", "json").out)
-    assert (release["info"]["status"], release["info"]["description"]) == ("deployed", "Install complete")
-    assert release["chart"]["metadata"]["version"] == "0.1.0"
-
-
-def test_list_shows_releases_with_their_revision_as_text(helm: Helm, chart: Path) -> None:
-    installed(helm, chart, "listed")
-    [entry] = json.loads(helm("list", "-n", "listed", "-o", "json").out)
-    assert (entry["name"], entry["revision"], entry["chart"]) == ("listed", "1", "demo-0.1.0")
-
-
 def test_rollback_makes_a_new_revision_of_the_old_values(helm: Helm, chart: Path) -> None:
     installed(helm, chart, "rolled", "--set", "replicaCount=1")
     installed(helm, chart, "rolled", "--set", "replicaCount=5")
@@ -96,16 +83,6 @@ def test_uninstall_removes_and_says_so_once(helm: Helm, chart: Path) -> None:
     assert helm("uninstall", "gone", "-n", "gone", "--ignore-not-found").code == 0
 
 
-def test_what_never_gets_ready_is_taken_back(helm: Helm, chart: Path) -> None:
-    done = helm(
-        "upgrade", "--install", "unready", str(chart), "-n", "unready", "--create-namespace", "--rollback-on-failure",
-        "--timeout", "1s",
-    )  # fmt: skip
-    assert done.code == 1
-    assert "INSTALLATION FAILED" in done.err
-    assert json.loads(helm("list", "-a", "-n", "unready", "-o", "json").out) == []
-
-
 def test_without_a_wait_nothing_is_waited_for(helm: Helm, chart: Path) -> None:
     assert installed(helm, chart, "hasty", "--timeout", "1s")["info"]["status"] == "deployed"
 
@@ -113,24 +90,6 @@ def test_without_a_wait_nothing_is_waited_for(helm: Helm, chart: Path) -> None:
 def test_upgrade_of_nothing_fails(helm: Helm, chart: Path) -> None:
     done = helm("upgrade", "nothing", str(chart))
     assert (done.code, done.err.strip()) == (1, 'Error: UPGRADE FAILED: "nothing" has no deployed releases')
-
-
-def test_status_of_nothing_fails(helm: Helm) -> None:
-    done = helm("status", "nothing")
-    assert (done.code, done.err.strip()) == (1, "Error: release: not found")
-
-
-def test_template_needs_no_cluster_and_shows_hooks(helm: Helm, chart: Path) -> None:
-    done = helm(
-        "template", "x", str(chart), "-n", "apps", "--kubeconfig", "/nowhere", "--set", "replicaCount=7"
-    )
-    assert done.code == 0, done.err
-    assert "replicas: 7" in done.out
-    assert '"helm.sh/hook": test' in done.out
-
-
-def test_version_is_helm_four(helm: Helm) -> None:
-    assert helm("version", "--short").out.startswith("v4.")
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, RepoFile, hf_hub_url
+from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -49,33 +49,6 @@ async def test_model_info_says_sizes_and_hashes(api: Clients) -> None:
     assert config.lfs is None and config.blob_id and len(config.blob_id) == 40
     assert 20e6 < sum(sibling.size or 0 for sibling in info.siblings) < 28e6
     assert info.safetensors.total == 11_999_616
-
-
-async def test_expand_gives_only_what_was_asked(api: Clients) -> None:
-    info = await to_thread(api().model_info, TINY, expand=["gated", "sha"])
-    assert info.sha == TINY_MAIN
-    assert info.siblings is None
-
-
-async def test_tree_says_the_same_hashes_as_model_info(api: Clients) -> None:
-    info = await to_thread(api().model_info, TINY, files_metadata=True)
-    tree = await to_thread(lambda: list(api().list_repo_tree(TINY, recursive=True)))
-    by_tree = {e.path: (e.blob_id, e.lfs and e.lfs.sha256) for e in tree if isinstance(e, RepoFile)}
-    by_info = {s.rfilename: (s.blob_id, s.lfs and s.lfs.sha256) for s in info.siblings or []}
-    assert by_tree == by_info
-
-
-async def test_a_long_tree_comes_in_pages(hub: Hub, api: Clients, tmp_path: Path) -> None:
-    folder = tmp_path / "many"
-    for number in range(1_005):
-        path = folder / f"part{number % 2}" / f"{number:04d}.txt"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(str(number))
-    await hub.add_repo("someone/many", folder)
-    tree = await to_thread(lambda: list(api().list_repo_tree("someone/many", recursive=True)))
-    assert len({entry.path for entry in tree}) == len(tree) == 1_007
-    below = await to_thread(lambda: list(api().list_repo_tree("someone/many", "part1")))
-    assert len(below) == 502
 
 
 async def test_head_of_a_large_file_names_its_sha256_and_the_cdn(hub: Hub, api: Clients) -> None:
@@ -125,25 +98,8 @@ async def test_the_older_revision_differs_in_one_shard_only(api: Clients) -> Non
     assert [name for name in new if new[name] != old[name]] == ["model-00002-of-00002.safetensors"]
 
 
-async def test_refs_and_history(api: Clients) -> None:
-    refs = await to_thread(api().list_repo_refs, TINY)
-    assert [(b.name, b.target_commit) for b in refs.branches] == [("main", TINY_MAIN)]
-    assert [(t.ref, t.target_commit) for t in refs.tags] == [("refs/tags/v1", TINY_V1)]
-    history = await to_thread(api().list_repo_commits, TINY)
-    assert [commit.commit_id for commit in history] == [TINY_MAIN, TINY_V1]
-
-
 async def test_a_short_commit_id_is_a_revision(api: Clients) -> None:
     assert (await to_thread(api().repo_info, TINY, revision=TINY_V1[:8])).sha == TINY_V1
-
-
-async def test_paths_info_leaves_out_what_is_not_there(api: Clients) -> None:
-    found = await to_thread(api().get_paths_info, TINY, ["config.json", "nothing.json"])
-    assert [entry.path for entry in found] == ["config.json"]
-
-
-async def test_whoami_names_the_account(api: Clients) -> None:
-    assert (await to_thread(api(READER).whoami))["name"] == "sandbox-reader"
 
 
 async def test_an_unknown_token_is_refused(api: Clients) -> None:
@@ -172,13 +128,9 @@ async def test_a_missing_file(api: Clients, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("token", "status"), [(False, 401), (STRANGER, 403)])
 async def test_a_gated_repo_refuses_files(api: Clients, tmp_path: Path, token: str, status: int) -> None:
-    for call in (
-        lambda: api(token).hf_hub_download(GATED, "config.json", cache_dir=tmp_path),
-        lambda: api(token).auth_check(GATED),
-    ):
-        with pytest.raises(GatedRepoError) as refused:
-            await to_thread(call)
-        assert refused.value.response.status_code == status
+    with pytest.raises(GatedRepoError) as refused:
+        await to_thread(api(token).hf_hub_download, GATED, "config.json", cache_dir=tmp_path)
+    assert refused.value.response.status_code == status
 
 
 async def test_a_gated_repo_is_described_to_everyone(api: Clients) -> None:
@@ -186,7 +138,6 @@ async def test_a_gated_repo_is_described_to_everyone(api: Clients) -> None:
 
 
 async def test_an_accepted_account_reads_the_gated_repo(api: Clients, tmp_path: Path) -> None:
-    await to_thread(api(READER).auth_check, GATED)
     path = await to_thread(api(READER).hf_hub_download, GATED, SHARD, cache_dir=tmp_path)
     assert await to_thread(os.path.getsize, path) > 10_000_000
 
