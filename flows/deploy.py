@@ -19,6 +19,9 @@ def deploy(
     environment: EnvironmentName,
     revision: Revision = None,
     may_destroy: list[str] = Field([], description="terraform addresses that hold data and may be destroyed"),
+    revalidate: bool = Field(
+        False, description="run the load validation also where this release, load and objectives are proven"
+    ),
 ) -> ReleaseRecord:
     """Provision, stage, warm, roll out and prove a model."""
     choice = read_choice(model, environment)
@@ -29,4 +32,4 @@ def deploy(
         )
     check_load(choice.model)
     inspection = inspect_model(choice.model, revision)
-    return take_through(choice.model, choice.environment, inspection, may_destroy)
+    return take_through(choice.model, choice.environment, inspection, may_destroy, revalidate=revalidate)

@@ -37,12 +37,13 @@ def take_through(
     may_destroy: Sequence[str] = (),
     *,
     proven: StagedModel | None = None,
+    revalidate: bool = False,
 ) -> ReleaseRecord:
     """Check that it can succeed, then provision and prove. `proven`: copy this inside S3 instead of asking the hub."""
     check_feasible(environment, model, inspection, manifests(environment, model, inspection))
     with turn(environment), tell_timeline(), tasks_of_this_run() as graph:
         ready = provision(graph, model, environment, inspection, may_destroy, proven)
-        return prove(graph, model, inspection, ready)
+        return prove(graph, model, inspection, ready, revalidate)
 
 
 def manifests(environment: Environment, model: Model, inspection: HubInspection) -> list[dict[str, Any]]:
@@ -97,13 +98,15 @@ def provision(
     return Ready(cluster.result(), cache, list(addons.values()), before, swept)
 
 
-def prove(graph: Graph, model: Model, inspection: HubInspection, ready: Ready) -> ReleaseRecord:
+def prove(
+    graph: Graph, model: Model, inspection: HubInspection, ready: Ready, revalidate: bool
+) -> ReleaseRecord:
     """Roll out, load, and write that it is proven, one after the other. A failure puts back what served before."""
     site, cache = ready.site, result_of(ready.cache)
     with undone_on_failure(graph, site, model):
         rolled = graph.wait_for(*ready.addons).submit(roll_out, site, model, cache, inspection)
         release = result_of(rolled)
-        validated = graph.submit(validate, site, model, release, result_of(ready.before))
+        validated = graph.submit(validate, site, model, release, result_of(ready.before), revalidate)
         report = result_of(validated)
         page = graph.submit(draw_page, model, release, report, result_of(ready.swept))
         kept = graph.submit(keep_page, site, model, release, result_of(page), "load-report")

@@ -16,7 +16,8 @@ from aiohttp import web
 
 from slipway_sandbox.images.hosts import HostsFile
 from slipway_sandbox.images.nginx.rendering import TEMPORARY, PodFiles, Rendering
-from tests.images.conftest import REPOSITORY, Launch, Pod, free_port
+from slipway_sandbox.loopback import free_port
+from tests.images.conftest import REPOSITORY, Launch, Pod
 
 SERVICE = "vllm.llm.svc.cluster.local"
 PLACES = " ".join(f"{name} /tmp/{name};" for name in TEMPORARY)

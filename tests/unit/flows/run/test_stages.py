@@ -83,7 +83,7 @@ def test_what_was_proven_last_is_read_before_the_rollout_overwrites_it(stage: St
     take()
     called = stage.recorded.called
     assert called.index("last_proven") < called.index("roll_out") > called.index("last_swept")
-    assert stage.recorded.arguments["validate"][-1] == BEFORE
+    assert stage.recorded.arguments["validate"][-2:] == (BEFORE, False)
 
 
 def test_preflight_comes_before_everything(stage: Stage) -> None:
