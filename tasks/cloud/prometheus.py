@@ -18,8 +18,8 @@ PROMETHEUS_PORT = 9090
 
 
 @dataclass(frozen=True)
-class Series:
-    """One time series: labels, and samples as (seconds since the epoch, value), oldest first."""
+class TimeSeries:
+    """Labels, and samples as (seconds since the epoch, value), oldest first."""
 
     labels: Mapping[str, str]
     samples: tuple[tuple[float, float], ...]
@@ -32,11 +32,11 @@ class Prometheus:
         self._get = get
         self.where = where
 
-    def series(self, selector: str, window_seconds: float) -> list[Series]:
+    def series(self, selector: str, window_seconds: float) -> list[TimeSeries]:
         """Raw samples of the last `window_seconds`, as `selector[window]`. Raises MetricsUnavailable."""
         return self._parse(self._query(f"{selector}[{max(1, round(window_seconds))}s]"), "matrix")
 
-    def instant(self, query: str) -> list[Series]:
+    def instant(self, query: str) -> list[TimeSeries]:
         """The present value of each series of an instant query. Raises MetricsUnavailable."""
         return self._parse(self._query(query), "vector")
 
@@ -54,11 +54,11 @@ class Prometheus:
         return answer["data"]
 
     @staticmethod
-    def _parse(data: Any, expected: str) -> list[Series]:
+    def _parse(data: Any, expected: str) -> list[TimeSeries]:
         if data["resultType"] != expected:
             raise MetricsUnavailable(f"Prometheus answered a {data['resultType']}, not a {expected}")
         return [
-            Series(
+            TimeSeries(
                 labels=dict(item["metric"]),
                 samples=tuple((float(t), float(v)) for t, v in item.get("values") or [item["value"]]),
             )

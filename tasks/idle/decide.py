@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tasks.cloud.prometheus import Series
+from tasks.cloud.prometheus import TimeSeries
 from tasks.records.model import Scaling
 from tasks.records.quantities import human_seconds
 from tasks.records.results import IdleDecision
@@ -22,7 +22,7 @@ UTILIZATION = "DCGM_FI_DEV_GPU_UTIL"
 class Signals:
     """Raw samples by metric, the pods that must have them, and when they were read (seconds since the epoch)."""
 
-    series: Mapping[str, Sequence[Series]]
+    series: Mapping[str, Sequence[TimeSeries]]
     pods: tuple[str, ...]
     read_at: float
     scrape_interval: float
@@ -52,13 +52,13 @@ def decide(signals: Signals, scaling: Scaling) -> IdleDecision:
     )
 
 
-def within(series: Series, start: float) -> Series:
+def within(series: TimeSeries, start: float) -> TimeSeries:
     """The samples of the window and the last one before it, which is a counter's value when the window began."""
     before = [sample for sample in series.samples if sample[0] < start]
-    return Series(series.labels, (*before[-1:], *(s for s in series.samples if s[0] >= start)))
+    return TimeSeries(series.labels, (*before[-1:], *(s for s in series.samples if s[0] >= start)))
 
 
-def uncovered(series: Sequence[Series], signals: Signals, window: float) -> str | None:
+def uncovered(series: Sequence[TimeSeries], signals: Signals, window: float) -> str | None:
     """Why the samples do not cover the whole window; None where they do.
 
     Three scrapes may be missing at either end or in between: Prometheus loses one now and then.
@@ -82,7 +82,7 @@ def uncovered(series: Sequence[Series], signals: Signals, window: float) -> str 
     return None
 
 
-def _judge(metric: str, pod: str, series: Sequence[Series], scaling: Scaling) -> tuple[bool, str]:
+def _judge(metric: str, pod: str, series: Sequence[TimeSeries], scaling: Scaling) -> tuple[bool, str]:
     """Whether one pod's series of one metric are busy, and the evidence line."""
     if metric == REQUESTS:
         # a counter: a rise is requests, a fall is a restart, which counts from zero
@@ -96,7 +96,7 @@ def _judge(metric: str, pod: str, series: Sequence[Series], scaling: Scaling) ->
     return highest > 0, f"{pod}: up to {highest:.0f} requests {what}"
 
 
-def increase(series: Series) -> float:
+def increase(series: TimeSeries) -> float:
     """How much a counter rose over its samples; after a restart it counts from zero."""
     values = [value for _, value in series.samples]
     return sum(
@@ -104,6 +104,6 @@ def increase(series: Series) -> float:
     )
 
 
-def _pod(series: Series) -> str:
+def _pod(series: TimeSeries) -> str:
     # the DCGM exporter is a pod itself; the one it reports about may be exported_pod
     return series.labels.get("exported_pod") or series.labels.get("pod", "")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
-from tasks.cloud.prometheus import Prometheus, Series
+from tasks.cloud.prometheus import Prometheus, TimeSeries
 from tasks.idle.decide import REQUESTS, RUNNING, UTILIZATION, WAITING, Signals
 from tasks.records import names
 from tasks.records.environment import Environment
@@ -31,14 +31,14 @@ def observe(
         for metric in (REQUESTS, RUNNING, WAITING)
     }
     pods = tuple(sorted(serving_pods(cluster, model, environment)))
-    series: dict[str, list[Series]] = {
+    series: dict[str, list[TimeSeries]] = {
         metric: prometheus.series(selector, window) for metric, selector in selectors.items()
     }
     series[UTILIZATION] = _utilization(prometheus, namespace, window)
     return Signals(series=series, pods=pods, read_at=now(), scrape_interval=environment.scrape_interval)
 
 
-def _utilization(prometheus: Prometheus, namespace: str, window: float) -> list[Series]:
+def _utilization(prometheus: Prometheus, namespace: str, window: float) -> list[TimeSeries]:
     """DCGM's labels depend on honorLabels in its ServiceMonitor: the pod may be `exported_pod`."""
     found = prometheus.series(f'{UTILIZATION}{{exported_namespace="{namespace}"}}', window)
     return found or prometheus.series(f'{UTILIZATION}{{namespace="{namespace}"}}', window)

@@ -71,7 +71,7 @@ class SystemNodes(Record):
 PrincipalArn = Annotated[str, Field(pattern=r"^arn:[^:]+:iam::\d{12}:(user|role)/")]
 
 
-class Cluster(Record):
+class ClusterSettings(Record):
     name: str = Field(pattern=r"^[a-z][-a-z0-9]{1,30}[a-z0-9]$")
     kubernetes_version: str = Field(
         "1.35",
@@ -177,7 +177,7 @@ class Environment(Record):
     provider_lock: bool = Field(
         True, description="take .terraform.lock.hcl of infra/terraform along, where one is committed"
     )
-    cluster: Cluster
+    cluster: ClusterSettings
     storage: Storage
     namespace: str = "llm"
     addons: Addons = Addons()

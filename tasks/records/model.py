@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.records.objectives import Objectives
 from tasks.records.quantities import Quantity, Seconds, parse_duration
 from tasks.records.record import Record as Record
+from tasks.records.strategy import Asked, Strategy, asked_for
 
 
 class Source(Record):
@@ -223,8 +224,8 @@ class Scaling(Record):
 class HowToRollOut(Record):
     """How a new release takes over from the one that serves."""
 
-    strategy: Literal["auto", "surge", "recreate", "blue-green"] = Field(
-        "auto",
+    strategy: Annotated[Asked, BeforeValidator(asked_for)] = Field(
+        Strategy.AUTO,
         description="auto: surge where a GPU is free, else recreate; the others are refused where GPUs lack",
     )
     canary: float | None = Field(

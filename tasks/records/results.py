@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.records.model import Engine
 from tasks.records.objectives import (
@@ -19,6 +19,7 @@ from tasks.records.objectives import (
     RequestLatency,
 )
 from tasks.records.record import Record
+from tasks.records.strategy import Taken, as_written
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 FigureName = LatencyName | Literal["errors", "goodput", "output_tokens_per_second", "requests_per_second"]
@@ -90,15 +91,9 @@ class Infrastructure(Record):
     cluster_name: str
     endpoint: str
     certificate_authority: str
-    kubernetes_version: str
     region: str
     aws_profile: str | None = None
-    vpc_id: str
-    private_subnet_ids: tuple[str, ...]
-    zones: tuple[str, ...]
     gpu_node_group: str
-    system_node_group: str
-    namespace: str
 
 
 class StagedFile(Record):
@@ -202,7 +197,7 @@ class Rollout(Record):
     release_id: str
     revision: int
     previous_release_id: str | None
-    strategy: Literal["RollingUpdate", "Recreate", "blue-green"]
+    strategy: Annotated[Taken, BeforeValidator(as_written)]
     endpoint: Endpoint
     expected_gap_seconds: float = Field(0.0, description="what was said before anything moved")
     gap_seconds: float | None = Field(

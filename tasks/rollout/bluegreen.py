@@ -1,36 +1,36 @@
-"""Blue-green: the new release proves itself on pods of its own before anybody is sent to it, then all are, at once.
+"""Blue-green: the new release proves itself on a Deployment of its own, then all traffic moves to it at once.
 
-The green Deployment is temporary. The release comes up there (`green-vllm-MODEL`), the Service is turned to it, and
-while it carries the traffic the Deployment that everything else knows by name (KEDA, idle scale-down, drift, going back)
-takes the same release. Then the Service is turned back and green goes. The price is a second start; the gain is that no
-name ever changes, and a run that dies in between leaves nothing but a Deployment that the next run takes away.
+The green Deployment is temporary. The release starts as `green-vllm-MODEL`, the Service is pointed at it, and while it
+carries the traffic, the Deployment that everything else knows by name (KEDA, idle scale-down, drift, rollback) takes the
+same release. Then the Service is pointed back and green is deleted. The price is a second start; the gain is that no name
+ever changes, and that a run that dies in between leaves only a Deployment, which the next run deletes.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
+from tasks.cloud import objects
+from tasks.cloud.kubernetes import Object
 from tasks.records.model import Model
-from tasks.rollout.gateway import is_complete
-from tasks.rollout.manifests import MODEL_LABEL, deployment_strategy, green_label, workload_name
-from tasks.rollout.place import Place
-
-Document = dict[str, Any]
+from tasks.records.names import MODEL_LABEL, workload
+from tasks.rollout.context import RolloutContext
+from tasks.rollout.strategy import rolling_update
+from tasks.rollout.weights import green_label
 
 
 def green_name(model: Model) -> str:
-    """No model's own workload is called so: theirs begin with vllm-."""
-    return f"green-{workload_name(model)}"
+    """The green Deployment. No model's own has such a name: those begin with vllm-."""
+    return f"green-{workload(model)}"
 
 
-def green_of(deployment: Document, model: Model, replicas: int) -> Document:
-    """The same pods under another name and label, so that neither Service nor Deployment takes them for its own. Pure."""
+def green_of(deployment: Object, model: Model, replicas: int) -> Object:
+    """The same Deployment under another name and label, which neither Service nor Deployment selects. Pure."""
     green = copy.deepcopy(deployment)
     label = {MODEL_LABEL: green_label(model)}
     green["metadata"]["name"] = green_name(model)
-    green["spec"] |= {"replicas": replicas, "strategy": deployment_strategy("RollingUpdate")}
+    green["spec"] |= {"replicas": replicas, "strategy": rolling_update(surge=1, unavailable=0)}
     for labels in (
         green["metadata"]["labels"],
         green["spec"]["selector"]["matchLabels"],
@@ -40,42 +40,43 @@ def green_of(deployment: Document, model: Model, replicas: int) -> Document:
     return green
 
 
-def to_green(service: Document, model: Model) -> Document:
-    """The Service, turned to the green pods. Pure."""
+def to_green(service: Object, model: Model) -> Object:
+    """The Service, pointed at the green pods. Pure."""
     turned = copy.deepcopy(service)
     turned["spec"]["selector"][MODEL_LABEL] = green_label(model)
     return turned
 
 
-def is_there(place: Place, model: Model) -> bool:
-    return place.workload(green_name(model)) is not None
+def exists(context: RolloutContext, model: Model) -> bool:
+    """Whether there is a green Deployment."""
+    return context.workload(green_name(model)) is not None
 
 
-def tidy(place: Place, model: Model, documents: Sequence[Document]) -> bool:
-    """Whether a run that died left a green one that still carries the traffic: it stays until the release does.
+def tidy(context: RolloutContext, model: Model, documents: Sequence[Object]) -> bool:
+    """Clean up after a run that died. True where its green Deployment still carries the traffic and so stays.
 
-    Where the model's own Deployment is complete, the Service is turned to that and green goes now.
+    Where the model's own Deployment is complete, the Service is pointed back at it and green is deleted now.
     """
-    if not is_there(place, model):
+    if not exists(context, model):
         return False
-    if not is_complete(place.workload(workload_name(model)) or {}):
+    if not objects.is_complete(context.workload(workload(model))):
         return True
-    turn_back(place, model, documents)
+    turn_back(context, model, documents)
     return False
 
 
-def turn_back(place: Place, model: Model, documents: Sequence[Document]) -> None:
-    """The Service leads to the model's own Deployment, and there is no green one any more."""
-    place.cluster.apply(next(d for d in documents if d["kind"] == "Service"))
-    remove(place, model)
+def turn_back(context: RolloutContext, model: Model, documents: Sequence[Object]) -> None:
+    """Point the Service at the model's own Deployment and delete the green one."""
+    context.cluster.apply(next(d for d in documents if d["kind"] == "Service"))
+    remove(context, model)
 
 
-def remove(place: Place, model: Model) -> None:
-    """Take the green Deployment away and wait until its pods have drained. Raises RolloutFailed."""
-    name, namespace = green_name(model), place.environment.namespace
-    if not place.cluster.delete("apps/v1", "Deployment", name, namespace, propagation="Foreground"):
+def remove(context: RolloutContext, model: Model) -> None:
+    """Delete the green Deployment and wait until its pods have drained. Raises RolloutFailed."""
+    name = green_name(model)
+    if not context.cluster.delete("apps/v1", "Deployment", name, context.namespace, propagation="Foreground"):
         return
-    seconds = model.engine.drain + model.engine.shutdown_timeout + place.environment.deadlines.drain
-    place.wait_until(
-        lambda: not is_there(place, model), seconds, f"the Deployment {name} does not go away", name
+    seconds = model.engine.drain + model.engine.shutdown_timeout + context.environment.deadlines.drain
+    context.wait_until(
+        lambda: not exists(context, model), seconds, f"the Deployment {name} does not go away", name
     )

@@ -1,4 +1,4 @@
-"""Why a rollout stands still: ordered matchers over pods, events and log tails. Pure."""
+"""Explain why a pod does not become ready: an ordered table of patterns over its events, state and log. Pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tasks.cloud import objects
+from tasks.records.errors import RolloutFailed
+
+# the words of the startup probe in k8s/serving/deployment.yaml
+UP = "Startup probe failed: vLLM is up, but "
+
 
 @dataclass(frozen=True)
-class Scene:
-    """What was seen: the pod as on the wire, event lines ("Warning Reason: message"), the log's last lines, and
-    for claims that are not bound their own event lines after their name. `node` says what ails its node; of a pod that
-    has none, `group` what EKS says ails the node group."""
+class PodEvidence:
+    """What was seen of a pod.
+
+    Args:
+        pod: the object as on the wire.
+        events: lines such as "Warning Reason: message", oldest first.
+        log: the last lines.
+        claims: the events of unbound claims, each after the claim's name.
+        node: what is wrong with its node.
+        group: what EKS says is wrong with the node group, where the pod has no node.
+    """
 
     pod: Mapping[str, Any]
     events: tuple[str, ...] = ()
@@ -24,18 +37,20 @@ class Scene:
 
 @dataclass(frozen=True)
 class Explanation:
-    """`final`: waiting longer cannot help."""
+    """Why a pod is not ready. `final`: waiting longer cannot help."""
 
     cause: str
     evidence: tuple[str, ...]
     next_command: str
     final: bool
 
+    def error(self) -> RolloutFailed:
+        return RolloutFailed(self.cause, evidence=self.evidence, next_command=self.next_command)
+
 
 @dataclass(frozen=True)
 class Matcher:
-    """`where` is events, claims, node, group, log or state ("REASON exit N" of the container); the first that matches
-    explains."""
+    """One cause. `where` the pattern is looked for: events, claims, node, group, log or state ("REASON exit N")."""
 
     name: str
     where: str
@@ -271,13 +286,14 @@ MATCHERS: tuple[Matcher, ...] = (
 )  # fmt: skip
 
 
-_SCHEDULERS = r"Warning FailedScheduling: (0/\d+ nodes|no nodes) "  # Karpenter's own FailedScheduling says something else
+# the scheduler's own; Karpenter writes events of that reason too
+_SCHEDULERS = r"Warning FailedScheduling: (0/\d+ nodes|no nodes) "
 
 
 def container_states(pod: Mapping[str, Any]) -> list[str]:
-    """ "REASON exit N" lines of the containers' present and last states."""
+    """The containers' present and last states, as "REASON" or "REASON exit N"."""
     lines = []
-    for status in pod.get("status", {}).get("containerStatuses") or ():
+    for status in objects.container_statuses(pod):
         for state in (status.get("state") or {}, status.get("lastState") or {}):
             if waiting := state.get("waiting"):
                 lines.append(str(waiting.get("reason", "")))
@@ -286,53 +302,47 @@ def container_states(pod: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def current_events(scene: Scene) -> list[str]:
-    """The event lines that still tell something: events stay for an hour, whatever came of them.
+def current_events(seen: PodEvidence) -> list[str]:
+    """The event lines that still hold: events are kept for an hour, whatever came of them.
 
-    What the scheduler says now is in the pod's condition. Its events keep what it said before, and a series of them its
-    first message (k8s.io/client-go/tools/events), so a new reason may not be among them.
+    The scheduler's present reason is in the pod's condition. Its events keep earlier reasons, and a series of them
+    only its first message (k8s.io/client-go/tools/events).
     """
-    status = scene.pod.get("status", {})
     over: set[str] = set()
-    scheduled: Mapping[str, Any] = next(
-        (c for c in status.get("conditions") or () if c["type"] == "PodScheduled"), {}
-    )
+    scheduled = objects.condition(seen.pod, "PodScheduled")
     if scheduled.get("status") == "True":
         over.add("FailedScheduling")
     elif scheduled.get("reason") == "Unschedulable" and scheduled.get("message"):
         now = f"Warning FailedScheduling: {scheduled['message']}"
-        lines = [line for line in scene.events if not re.match(_SCHEDULERS, line)]
+        lines = [line for line in seen.events if not re.match(_SCHEDULERS, line)]
         return [*lines, now]
-    if any("running" in (s.get("state") or {}) for s in status.get("containerStatuses") or ()):
+    if any("running" in (s.get("state") or {}) for s in objects.container_statuses(seen.pod)):
         over |= {"FailedAttachVolume", "FailedMount", "Failed", "ErrImagePull"}
-    return [line for line in scene.events if line.partition(":")[0].rpartition(" ")[2] not in over]
+    return [line for line in seen.events if line.partition(":")[0].rpartition(" ")[2] not in over]
 
 
 def last_words(log: Sequence[str]) -> list[str]:
-    """The log's last lines, and before them the last that name an error: a traceback ends in advice as often as not."""
+    """The log's last lines, and before them the last that name an error: a traceback often ends in advice."""
     tail = list(log[-5:])
     return [line for line in log[:-5] if re.search(r"\w(Error|Exception)\b", line)][-3:] + tail
 
 
-def explain(scene: Scene) -> Explanation | None:
-    """The first cause that the evidence shows; None where there is none yet."""
-    states = tuple(container_states(scene.pod))
-    metadata = scene.pod.get("metadata", {})
-    names = {"namespace": metadata.get("namespace", ""), "pod": metadata.get("name", "")}
-    events = current_events(scene)
+def explain(seen: PodEvidence) -> Explanation | None:
+    """The first cause in MATCHERS that the evidence shows; None where there is none yet."""
+    names = _names(seen.pod)
+    events = current_events(seen)
+    lines_of: dict[str, Sequence[str]] = {
+        "events": events,
+        "log": seen.log,
+        "state": container_states(seen.pod),
+        "claims": seen.claims,
+        "node": seen.node,
+        "group": seen.group,
+    }
     for matcher in MATCHERS:
-        seen = {
-            "events": events,
-            "log": scene.log,
-            "state": states,
-            "claims": scene.claims,
-            "node": scene.node,
-            "group": scene.group,
-        }
-        lines = seen[matcher.where]
-        found = [line for line in lines if matcher.regex.search(line)]
+        found = [line for line in lines_of[matcher.where] if matcher.regex.search(line)]
         if found:
-            context = {"state": last_words(scene.log), "group": events[-1:]}.get(matcher.where, [])
+            context = {"state": last_words(seen.log), "group": events[-1:]}.get(matcher.where, [])
             return Explanation(
                 matcher.cause,
                 (f"pod {names['pod']}", *found[-3:], *context),
@@ -340,3 +350,32 @@ def explain(scene: Scene) -> Explanation | None:
                 matcher.final,
             )
     return None
+
+
+def explain_first(evidence: Sequence[PodEvidence]) -> Explanation | None:
+    """The first explanation that any of the pods gives."""
+    return next((found for seen in evidence if (found := unanswered(seen) or explain(seen))), None)
+
+
+def unanswered(seen: PodEvidence) -> Explanation | None:
+    """Explain a pod that came up and fails its startup probe; None where its container was restarted since.
+
+    After a restart those events may be of its last life, whose end tells more.
+    """
+    if any(status.get("restartCount") for status in objects.container_statuses(seen.pod)[:1]):
+        return None
+    answers = [line.partition(UP)[2] for line in seen.events if UP in line]
+    if not answers:
+        return None
+    names = _names(seen.pod)
+    evidence = (f"pod {names['pod']}", answers[-1], *seen.log[-5:])
+    if "/v1/models lists" in answers[-1]:
+        cause = "vLLM serves another name than it was asked to"
+        return Explanation(cause, evidence, "check --served-model-name in engine.extra_args", final=True)
+    command = "kubectl -n {namespace} logs {pod}".format(**names)
+    return Explanation("vLLM is up and does not answer as it must", evidence, command, final=False)
+
+
+def _names(pod: Mapping[str, Any]) -> dict[str, str]:
+    metadata = pod.get("metadata") or {}
+    return {"namespace": metadata.get("namespace", ""), "pod": metadata.get("name", "")}

@@ -1,21 +1,20 @@
-"""Why the gateway does not get through to vLLM: do the policies in force shut the path, or what does NGINX say?"""
+"""Explain why the gateway does not reach vLLM: by the network policies in force, else by what NGINX logged."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.reachability import Path, Pod, shutters
 from tasks.records.errors import RolloutFailed
-from tasks.rollout.gateway import GATEWAY
+from tasks.records.names import GATEWAY, VLLM_PORT
 
 
 def explain(cluster: Cluster, namespace: str, workload: str, cut: RolloutFailed) -> RolloutFailed:
-    """The same failure, with the network policies as they are in the cluster now as its cause where they are it."""
+    """The same failure with its cause: the network policies where they shut the path. Reads the cluster as it is now."""
     policies = cluster.list("networking.k8s.io/v1", "NetworkPolicy", namespace)
     source, destination = (_pods(cluster, namespace, name) for name in (GATEWAY, workload))
     said = [*cut.evidence, *_last_words(cluster, namespace)]
-    shut = shutters(policies, Path(source, destination, 8000, True, ""))
+    shut = shutters(policies, Path(source, destination, VLLM_PORT, True, ""))
     if not shut:
         return RolloutFailed(
             cut.cause,
@@ -31,15 +30,14 @@ def explain(cluster: Cluster, namespace: str, workload: str, cut: RolloutFailed)
 
 def _pods(cluster: Cluster, namespace: str, name: str) -> Pod:
     """A Deployment's pods as one end of a path."""
-    found: dict[str, Any] = cluster.get("apps/v1", "Deployment", name, namespace) or {}
-    template = (found.get("spec") or {}).get("template") or {}
-    return Pod(name, namespace, (template.get("metadata") or {}).get("labels") or {}, {"http": 8000})
+    template = objects.pod_template(cluster.get("apps/v1", "Deployment", name, namespace))
+    return Pod(name, namespace, objects.labels(template), {"http": VLLM_PORT})
 
 
 def _last_words(cluster: Cluster, namespace: str) -> list[str]:
-    """What the gateway logged of it."""
+    """The last lines that each gateway pod logged about its upstreams."""
     lines: list[str] = []
     for pod in cluster.list("v1", "Pod", namespace, label_selector=f"app={GATEWAY}"):
-        log = cluster.logs(namespace, pod["metadata"]["name"], tail=40)
+        log = cluster.logs(namespace, objects.name(pod), tail=40)
         lines += [line for line in log.splitlines() if "upstream" in line][-2:]
     return lines

@@ -1,4 +1,4 @@
-"""What EKS says ails the GPU node group: why nodes a pod waits for do not come."""
+"""The health issues of the GPU node group, which explain why the nodes that a pod waits for do not come."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from tasks.cloud.aws import Aws
 from tasks.records.errors import CloudError
 from tasks.records.results import Infrastructure
 
-EVERY_SECONDS = 10.0  # EKS throttles who asks more often; a gate looks four times a second
+# EKS throttles callers that ask more often; a gate looks four times a second
+EVERY_SECONDS = 10.0
 
 
 class NodeGroupHealth:
-    """The issues of one node group, a line each; asked anew every ten seconds at most."""
+    """One node group's health issues as lines, read again every ten seconds at most."""
 
     def __init__(
         self, aws: Aws, infrastructure: Infrastructure, clock: Callable[[], float] = time.monotonic
@@ -24,7 +25,7 @@ class NodeGroupHealth:
         self._lines: tuple[str, ...] = ()
 
     def __call__(self) -> tuple[str, ...]:
-        """Where EKS does not answer, that is the line: it explains nothing, and ends nothing."""
+        """The issues; where EKS does not answer, one line that says so and ends nothing."""
         now = self._clock()
         if self._asked is None or now - self._asked >= EVERY_SECONDS:
             self._asked = now

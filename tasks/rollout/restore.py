@@ -1,26 +1,30 @@
-"""The way back: what served before serves again, from what was written down, however the run ended."""
+"""Put back the release that served before, from what the ledger says, however the last run ended."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
+from tasks.cloud.kubernetes import Object
 from tasks.cloud.scaling import resume
+from tasks.records import names
 from tasks.records.errors import SlipwayError, as_slipway_error
 from tasks.records.model import HowToRollOut, Model
 from tasks.releases.ledger import Serving
 from tasks.releases.records import Failure
-from tasks.rollout import bluegreen, gate, starts
-from tasks.rollout.manifests import deployment_strategy, workload_name
-from tasks.rollout.place import Place
+from tasks.rollout import bluegreen
+from tasks.rollout.context import RolloutContext
+from tasks.rollout.evidence import explain_pods, lines_of
+from tasks.rollout.gate import wait_for_pods
 from tasks.rollout.planning import plan_rollout
+from tasks.rollout.pod_phases import phase_of, release_pods
+from tasks.rollout.start_report import remember
 
 
 @dataclass(frozen=True)
 class Return:
-    """What going back means: the release to put back, or None for "nothing served before"."""
+    """Where going back leads. `target`: the release that serves then; None where nothing served before."""
 
     target: str | None
     reason: str
@@ -28,7 +32,7 @@ class Return:
 
 
 def decide_return(known: Serving, wanted: str | None = None) -> Return:
-    """Where to go back to, from what was written down. `wanted` is a release a person named. Pure."""
+    """Decide which release to put back. `wanted`: one that a person named. Pure."""
     if wanted:
         return Return(wanted, f"release {wanted} was asked for", True)
     if known.rolling and known.rolling != known.serving:
@@ -49,106 +53,100 @@ def decide_return(known: Serving, wanted: str | None = None) -> Return:
     return Return(known.serving, "no release served before this one", False)
 
 
-def undo(place: Place, model: Model) -> Return | None:
-    """After a rollout that failed: put back what served. None where nothing had begun, and so nothing moved."""
-    return restore(place, model) if place.ledger.serving().rolling else None
+def undo(context: RolloutContext, model: Model) -> Return | None:
+    """Put back what served before a rollout that failed; None where none had begun."""
+    return restore(context, model) if context.ledger.serving().rolling else None
 
 
 @contextmanager
-def keeping(place: Place, release_id: str) -> Iterator[None]:
+def keeping(context: RolloutContext, release_id: str) -> Iterator[None]:
     """Record with the release what goes wrong in the block."""
     try:
         yield
     except (Exception, KeyboardInterrupt) as failure:
-        keep(place, release_id, as_slipway_error(failure))
+        keep(context, release_id, as_slipway_error(failure))
         raise
 
 
-def keep(place: Place, release_id: str, failure: SlipwayError) -> None:
+def keep(context: RolloutContext, release_id: str, failure: SlipwayError) -> None:
     """Record why the release failed; the first recorded cause wins."""
-    record = place.ledger.record(release_id)
+    record = context.ledger.record(release_id)
     if record.failure is None:
-        place.ledger.keep(record.model_copy(update={"failure": Failure.of(failure)}))
+        context.ledger.keep(record.model_copy(update={"failure": Failure.of(failure)}))
 
 
-def what_is_seen(place: Place, release_id: str) -> SlipwayError:
-    """Of a release whose run died without a word: what its pods tell now, before they go."""
-    namespace = place.environment.namespace
-    pods = gate.release_pods(place.cluster.list("v1", "Pod", namespace), release_id)
-    found = gate.explain_pods(place.cluster, pods)
-    if found:
-        return gate.failure(found)
+def failure_seen(context: RolloutContext, release_id: str) -> SlipwayError:
+    """Why a release failed whose run died without recording it: what its pods show before they are replaced."""
+    pods = release_pods(context.cluster.list("v1", "Pod", context.namespace), release_id)
+    if found := explain_pods(context.cluster, pods):
+        return found.error()
     return SlipwayError(
-        f"the run that rolled it out ended before its gates; its pods: {gate.phase_of(pods)}",
-        evidence=[line for pod in pods[:4] for line in gate.evidence_of(place.cluster, pod)],
+        f"the run that rolled it out ended before its gates; its pods: {phase_of(pods)}",
+        evidence=lines_of(context.cluster, pods[:4]),
     )
 
 
-def restore(place: Place, model: Model, wanted: str | None = None) -> Return:
-    """Put back what the ledger says served before; the same call again changes nothing.
+def restore(context: RolloutContext, model: Model, wanted: str | None = None) -> Return:
+    """Put back what the ledger says served before. Idempotent.
 
-    Raises RolloutFailed when the restored release does not become ready either.
+    Raises RolloutFailed where the restored release does not become ready either.
     """
-    known = place.ledger.serving()
+    known = context.ledger.serving()
     decision = decide_return(known, wanted)
-    place.reporter.say(f"going back: {decision.reason}")
+    context.reporter.say(f"going back: {decision.reason}")
     broken = known.rolling if known.rolling != decision.target else None
-    if broken and place.ledger.record(broken).failure is None:
-        keep(place, broken, what_is_seen(place, broken))
+    if broken and context.ledger.record(broken).failure is None:
+        keep(context, broken, failure_seen(context, broken))
     if not decision.act:
         if known.rolling:
-            place.ledger.restored(known.serving)
+            context.ledger.restored(known.serving)
         return decision
     if decision.target is None:
-        _nothing_serves(place, model)
-        place.ledger.restored(None)
+        _nothing_serves(context, model)
+        context.ledger.restored(None)
         return decision
-    record = place.ledger.record(decision.target)
-    pods = _put_back(place, model, decision.target, record.documents)
-    place.ledger.restored(decision.target, asked_for=bool(wanted))
-    place.reporter.say(f"release {decision.target} serves again")
-    starts.remember(place, decision.target, pods, "return")
+    record = context.ledger.record(decision.target)
+    pods = _put_back(context, model, decision.target, record.documents)
+    context.ledger.restored(decision.target, asked_for=bool(wanted))
+    context.reporter.say(f"release {decision.target} serves again")
+    remember(context, decision.target, pods, "return")
     return decision
 
 
 def _put_back(
-    place: Place, model: Model, release_id: str, documents: Sequence[dict[str, Any]]
-) -> list[dict[str, Any]]:
-    """Apply the release's own documents; a green Deployment serves until its pods do. Those pods."""
-    namespace, workload = place.environment.namespace, workload_name(model)
-    green = bluegreen.tidy(place, model, documents)
-    # the strategy it was rolled out with was for that moment: a surge waits forever for a GPU the broken one holds
-    plan = plan_rollout(place, model, HowToRollOut(), 0)
-    strategy = deployment_strategy(
-        "Recreate" if plan.strategy == "Recreate" else "RollingUpdate",
-        surge=plan.surge,
-        unavailable=plan.unavailable,
-    )
+    context: RolloutContext, model: Model, release_id: str, documents: Sequence[Object]
+) -> list[Object]:
+    """Apply the release's own documents and wait for its pods; those. A green Deployment serves until then."""
+    workload = names.workload(model)
+    green = bluegreen.tidy(context, model, documents)
+    # chosen anew: a surge that was right then may wait for ever for a GPU that the broken release holds
+    strategy = plan_rollout(context, model, HowToRollOut(), 0).deployment_strategy
     for document in documents:
         if document["kind"] == "Deployment":
             document = {**document, "spec": {**document["spec"], "strategy": strategy}}
         if not (green and document["kind"] == "Service"):
-            place.cluster.apply(document)
-    resume(place.cluster, namespace, workload, max(1, model.scaling.min_replicas))
-    pods = place.wait_for_pods(workload, release_id, _budget_of(documents))
+            context.cluster.apply(document)
+    resume(context.cluster, context.namespace, workload, max(1, model.scaling.min_replicas))
+    pods = wait_for_pods(context, workload, release_id, _budget_of(documents))
     if green:
-        bluegreen.turn_back(place, model, documents)
+        bluegreen.turn_back(context, model, documents)
     return pods
 
 
-def _nothing_serves(place: Place, model: Model) -> None:
-    namespace, workload = place.environment.namespace, workload_name(model)
-    place.cluster.delete("keda.sh/v1alpha1", "ScaledObject", workload, namespace)
-    place.cluster.delete("apps/v1", "Deployment", workload, namespace, propagation="Foreground")
-    bluegreen.remove(place, model)
-    place.wait_until(
-        lambda: place.workload(workload) is None,
-        place.environment.deadlines.drain,
+def _nothing_serves(context: RolloutContext, model: Model) -> None:
+    """Delete the model's Deployments and wait until they have gone. Raises RolloutFailed."""
+    namespace, workload = context.namespace, names.workload(model)
+    context.cluster.delete("keda.sh/v1alpha1", "ScaledObject", workload, namespace)
+    context.cluster.delete("apps/v1", "Deployment", workload, namespace, propagation="Foreground")
+    bluegreen.remove(context, model)
+    context.wait_until(
+        lambda: context.workload(workload) is None,
+        context.environment.deadlines.drain,
         f"the Deployment {workload} does not go away",
         workload,
     )
 
 
-def _budget_of(documents: Sequence[dict[str, Any]]) -> float:
-    """The start-up budget is in the release itself: its Deployment's progress deadline, in seconds."""
+def _budget_of(documents: Sequence[Object]) -> float:
+    """The release's start-up budget in seconds, which its Deployment has as progress deadline."""
     return float(next(d["spec"]["progressDeadlineSeconds"] for d in documents if d["kind"] == "Deployment"))

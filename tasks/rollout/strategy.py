@@ -1,32 +1,44 @@
-"""How a new release takes over: chosen from the GPUs that are free now. Pure decisions."""
+"""Choose how a new release takes over, from the GPUs that are free now. Pure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
+from tasks.cloud import objects
 from tasks.records.errors import RolloutFailed
 from tasks.records.model import HowToRollOut
-from tasks.records.quantities import human_seconds, parse_quantity
-
-GPU = "nvidia.com/gpu"
+from tasks.records.quantities import human_seconds
+from tasks.records.strategy import Strategy, Taken
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The strategy, why, and for how long nobody answers (seconds, an estimate).
+class RolloutPlan:
+    """How a release takes over, and why.
 
-    `surge` and `unavailable` are the Deployment's bounds in replicas; `canary`: how many replicas go first (0: none).
+    Args:
+        downtime_seconds: how long nobody will answer, an estimate.
+        surge: replicas the Deployment may have beside those it should.
+        unavailable: replicas it may lack.
+        canary: replicas that go first; 0 for none.
     """
 
-    strategy: Literal["RollingUpdate", "Recreate", "blue-green"]
+    strategy: Taken
     reason: str
     downtime_seconds: float = 0.0
     surge: int = 1
     unavailable: int = 0
     canary: int = 0
+
+    @property
+    def deployment_strategy(self) -> dict[str, Any]:
+        """The Deployment's spec.strategy."""
+        # blue-green: while green serves, the Deployment's own pods may all go at once, and need no GPU beside
+        if self.strategy in (Strategy.RECREATE, Strategy.BLUE_GREEN):
+            return {"type": "Recreate"}
+        return rolling_update(surge=self.surge, unavailable=self.unavailable)
 
     def __str__(self) -> str:
         gap = f"about {human_seconds(self.downtime_seconds)}" if self.downtime_seconds else "none"
@@ -34,7 +46,7 @@ class Plan:
         return f"{self.strategy}: {self.reason}{first}; expected downtime: {gap}"
 
     def rows(self) -> list[dict[str, str]]:
-        """The same as a table."""
+        """The plan as rows of a table."""
         gap = f"about {human_seconds(self.downtime_seconds)}" if self.downtime_seconds else "none"
         told = {
             "strategy": self.strategy,
@@ -47,8 +59,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Present:
-    """What serves now and what is free. `on`: the node of the one cache claim, None where every replica has a claim of
-    its own and may go anywhere; `free`: GPUs nobody has requested, by node."""
+    """What serves now, and the free GPUs.
+
+    Args:
+        on: the node of the one cache claim; None where each replica has a claim of its own and may go anywhere.
+        free: GPUs that no pod has requested, by node.
+    """
 
     replicas: int
     on: str | None
@@ -71,65 +87,90 @@ class Present:
         )
 
 
+def rolling_update(*, surge: int, unavailable: int) -> dict[str, Any]:
+    """A Deployment's spec.strategy that replaces pods a few at a time; both bounds are replicas."""
+    return {
+        "type": "RollingUpdate",
+        "rollingUpdate": {"maxSurge": surge, "maxUnavailable": unavailable},
+    }
+
+
+def under_way(deployment: Mapping[str, Any]) -> RolloutPlan:
+    """The plan of a rollout that an earlier run began, as its Deployment has it.
+
+    One that is paused stands at its canary, which has yet to pass.
+    """
+    reason = "begun by a run before this one"
+    strategy = objects.spec(deployment).get("strategy") or {}
+    if strategy.get("type") == "Recreate":
+        return RolloutPlan(Strategy.RECREATE, reason)
+    bounds = strategy.get("rollingUpdate") or {}
+    surge, first = bounds.get("maxSurge", 1), int(objects.status(deployment).get("updatedReplicas") or 1)
+    return RolloutPlan(
+        Strategy.SURGE if surge else Strategy.ROLLING,
+        reason,
+        surge=surge,
+        unavailable=bounds.get("maxUnavailable", 0),
+        canary=first if objects.spec(deployment).get("paused") else 0,
+    )
+
+
 def free_gpus(nodes: Sequence[Mapping[str, Any]], pods: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """GPUs nobody has requested, by the name of each schedulable node."""
+    """GPUs that no pod has requested, by the name of each schedulable node."""
     free = {
-        node["metadata"]["name"]: int(parse_quantity(node["status"].get("allocatable", {}).get(GPU, "0")))
+        objects.name(node): objects.gpus_allocatable(node)
         for node in nodes
-        if not node.get("spec", {}).get("unschedulable")
+        if not objects.spec(node).get("unschedulable")
     }
     for pod in pods:
-        node = pod.get("spec", {}).get("nodeName")
-        if node in free and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed"):
-            free[node] -= sum(
-                int(parse_quantity(container.get("resources", {}).get("requests", {}).get(GPU, "0")))
-                for container in pod["spec"]["containers"]
-            )
+        node = objects.node_of(pod)
+        if node in free and not objects.has_ended(pod):
+            free[node] -= objects.gpus_requested(pod)
     return free
 
 
 def choose(
     how: HowToRollOut, now: Present, *, start_seconds: float, drain_seconds: float, model: str = "MODEL"
-) -> Plan:
-    """The plan for what is free now. Raises RolloutFailed, with nothing moved, for a strategy the GPUs do not allow.
+) -> RolloutPlan:
+    """The plan for the GPUs that are free now. Raises RolloutFailed for a strategy they do not allow.
 
-    Where the replicas share one claim, a new pod can only come up on the node the volume is attached to.
+    Where replicas share one claim, a new pod can only start on the node that the volume is attached to.
     """
     if now.replicas == 0:
-        return Plan("RollingUpdate", "nothing serves yet")
+        return RolloutPlan(Strategy.ROLLING, "nothing serves yet")
     downtime = start_seconds + drain_seconds
-    if how.strategy == "recreate":
-        return Plan("Recreate", "asked for", downtime)
-    if how.strategy == "blue-green":
+    if how.strategy is Strategy.RECREATE:
+        return RolloutPlan(Strategy.RECREATE, "asked for", downtime)
+    if how.strategy is Strategy.BLUE_GREEN:
         if now.room < now.replicas:
             raise unaffordable(how.strategy, now, now.replicas, model)
         needed = now.replicas * now.gpus_each
-        return Plan("blue-green", f"asked for, and {needed} GPU free {now.where}")
+        return RolloutPlan(Strategy.BLUE_GREEN, f"asked for, and {needed} GPU free {now.where}")
     first = canary_size(how.canary, now.replicas)
     if now.room:
         first = min(first, now.room)
         reason = f"{now.room * now.gpus_each} GPU free {now.where}"
-        return Plan("RollingUpdate", reason, surge=max(1, first), canary=first)
-    if how.strategy == "surge":
+        return RolloutPlan(Strategy.SURGE, reason, surge=max(1, first), canary=first)
+    if how.strategy is Strategy.SURGE:
         raise unaffordable(how.strategy, now, 1, model)
     if now.replicas > 1:
         reason = f"no GPU free {now.where}: replicas make room for new ones, {max(1, first)} at a time"
-        return Plan("RollingUpdate", reason, surge=0, unavailable=max(1, first), canary=first)
+        return RolloutPlan(Strategy.ROLLING, reason, surge=0, unavailable=max(1, first), canary=first)
     why = f"no GPU free {now.where}"
     if elsewhere := sum(max(0, gpus) // now.gpus_each for gpus in now.free.values()):
         why += f" ({elsewhere * now.gpus_each} free elsewhere cannot reach it)"
-    return Plan("Recreate", why, downtime)
+    return RolloutPlan(Strategy.RECREATE, why, downtime)
 
 
 def canary_size(share: float | None, replicas: int) -> int:
-    """How many replicas go first: one where nothing is said, never all of them, none of a single one."""
+    """How many replicas go first: one by default, never all of them, none of a single one."""
     if replicas < 2 or share == 0:
         return 0
     return max(1, min(replicas - 1, math.ceil((share or 0) * replicas)))
 
 
 def unaffordable(strategy: str, now: Present, replicas: int, model: str) -> RolloutFailed:
-    """Asked for, and the GPUs for it are not there."""
+    """The error for a strategy that needs more free GPUs than there are."""
     needed, found = replicas * now.gpus_each, now.room * now.gpus_each
     return RolloutFailed(
         f"{strategy} needs {needed} GPU free {now.where}, beside what serves, and {found} are: nothing was moved",

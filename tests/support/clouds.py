@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from slipway_sandbox.testing import EksCluster, Sandbox
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from slipway_sandbox.testing import EksCluster, Sandbox, start
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster, connect
@@ -25,14 +29,8 @@ def infrastructure_of(eks: EksCluster) -> Infrastructure:
         cluster_name=eks.name,
         endpoint=described["endpoint"],
         certificate_authority=described["certificateAuthority"]["data"],
-        kubernetes_version=described["version"],
         region=eks.sandbox.region,
-        vpc_id=described["resourcesVpcConfig"]["vpcId"],
-        private_subnet_ids=eks.subnets,
-        zones=tuple(f"{eks.sandbox.region}{zone}" for zone in "ab"),
         gpu_node_group="gpu",
-        system_node_group="none",
-        namespace=NAMESPACE,
     )
 
 
@@ -41,3 +39,13 @@ def connected(eks: EksCluster) -> Cluster:
     cluster = connect(infrastructure_of(eks), aws_over(eks.sandbox))
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
     return cluster
+
+
+@contextmanager
+def without_nodes(folder: Path) -> Iterator[EksCluster]:
+    """A sandbox of its own with a cluster that has the EBS CSI driver and no node yet."""
+    with start(folder, parts=("aws", "region")) as running:
+        made = running.make_cluster("rollout-test")
+        made.add_addon("eks-pod-identity-agent")
+        made.add_addon("aws-ebs-csi-driver", "ebs-csi-controller-sa")
+        yield made

@@ -21,8 +21,8 @@ import pytest
 import yaml
 from slipway_sandbox.testing import Faults, Sandbox
 
+from tasks.records.names import KEY_SECRET
 from tasks.releases.ledger import Ledger, Serving
-from tasks.rollout.manifests import KEY_SECRET
 from tests.support.builders import ROOT
 
 SLIPWAY = [sys.executable, "-c", "from flows.cli import main; main()"]

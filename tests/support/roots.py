@@ -55,7 +55,6 @@ def apply_both(aws: Sandbox, folder: Path) -> Applied:
         "interface_endpoints": True,
         "nat_gateways": "per_zone",
         "gpu_max_size": 4,
-        "model_prefix": "models",
         "model_bucket_arn": made["bucket_arn"],
         "model_kms_key_arn": made["kms_key_arn"],
     }

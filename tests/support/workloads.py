@@ -21,6 +21,11 @@ class Quiet:
     def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None: ...
 
 
+def on_nodes(workload: str) -> Document:
+    """A pod's nodeSelector and tolerations for nodes with that label, whatever their taints."""
+    return {"nodeSelector": {"workload": workload}, "tolerations": [{"operator": "Exists"}]}
+
+
 def device_plugin(pods: Document) -> Document:
     """NVIDIA's device plugin as a DaemonSet; `pods`: its pods' nodeSelector and tolerations."""
     labels = {"app": "device-plugin"}
@@ -63,3 +68,9 @@ def wait(true: Callable[[], bool], patience: float = 120.0) -> None:
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def gpu_node(cluster: Cluster) -> str:
+    """The name of the one node with workload=inference-gpu."""
+    [node] = cluster.list("v1", "Node", label_selector="workload=inference-gpu")
+    return str(node["metadata"]["name"])

@@ -29,8 +29,6 @@ locals {
     serving = var.serving_service_account
     cache   = var.cache_service_account
   }
-
-  model_objects = var.model_prefix == "" ? "*" : "${var.model_prefix}/*"
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -100,18 +98,12 @@ data "aws_iam_policy_document" "read_models" {
     sid       = "List"
     actions   = ["s3:ListBucket"]
     resources = [var.model_bucket_arn]
-
-    condition {
-      test     = "StringLike"
-      variable = "s3:prefix"
-      values   = [local.model_objects]
-    }
   }
 
   statement {
     sid       = "Read"
     actions   = ["s3:GetObject"]
-    resources = ["${var.model_bucket_arn}/${local.model_objects}"]
+    resources = ["${var.model_bucket_arn}/*"]
   }
 
   statement {

@@ -317,17 +317,6 @@ variable "model_kms_key_arn" {
   }
 }
 
-variable "model_prefix" {
-  description = "Prefix in the bucket the pods may read, without slashes at its ends. Empty: all of it."
-  type        = string
-  default     = ""
-
-  validation {
-    condition     = !startswith(var.model_prefix, "/") && !endswith(var.model_prefix, "/")
-    error_message = "model_prefix must not start or end with a slash."
-  }
-}
-
 variable "namespace" {
   description = "Kubernetes namespace of the models."
   type        = string

@@ -158,7 +158,7 @@ def test_pods_get_roles_by_pod_identity(applied: Applied) -> None:
     }
 
 
-def test_serving_pods_read_their_prefix_and_nothing_else(applied: Applied) -> None:
+def test_serving_pods_read_the_model_bucket_and_nothing_else(applied: Applied) -> None:
     document = applied.aws.client("iam").get_role_policy(
         RoleName="slipway-test-serving", PolicyName="read-models"
     )
@@ -169,8 +169,8 @@ def test_serving_pods_read_their_prefix_and_nothing_else(applied: Applied) -> No
         "Read": "s3:GetObject",
         "Decrypt": "kms:Decrypt",
     }
-    assert statements["Read"]["Resource"] == f"{bucket}/models/*"
-    assert statements["List"]["Condition"] == {"StringLike": {"s3:prefix": "models/*"}}
+    assert statements["Read"]["Resource"] == f"{bucket}/*"
+    assert statements["List"]["Resource"] == bucket
     assert statements["Decrypt"]["Resource"] == applied.storage.outputs()["kms_key_arn"]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.cloud.prometheus import Series
+from tasks.cloud.prometheus import TimeSeries
 from tasks.idle.decide import REQUESTS, RUNNING, UTILIZATION, WAITING, Signals, decide, increase
 from tasks.records.model import Scaling
 
@@ -22,26 +22,26 @@ FIRST = COUNT - 1 - int(WINDOW / INTERVAL)  # the sample at the window's very be
 
 def series(
     value: float | Sequence[float] = 0.0, *, skip: Sequence[int] = (), count: int = COUNT, **labels: str
-) -> Series:
+) -> TimeSeries:
     """Samples every INTERVAL up to NOW, all of one value or the ones given for the newest; oldest first."""
     values = (
         [value] * count if isinstance(value, int | float) else [value[0]] * (count - len(value)) + list(value)
     )
     times = [NOW - INTERVAL * (count - 1 - n) for n in range(count)]
     samples = tuple((at, v) for n, (at, v) in enumerate(zip(times, values, strict=True)) if n not in skip)
-    return Series(labels or {"pod": "p"}, samples)
+    return TimeSeries(labels or {"pod": "p"}, samples)
 
 
 def signals(*, pods: tuple[str, ...] = ("p",), **over: Any) -> Signals:
-    """Idle signals, but for `requests`, `running`, `waiting`, `utilization`: a Series or a list of them."""
+    """Idle signals, but for `requests`, `running`, `waiting`, `utilization`: a TimeSeries or a list of them."""
     names = dict(zip(("requests", "running", "waiting", "utilization"), METRICS, strict=True))
-    found: dict[str, list[Series]] = {metric: [series(pod=pod) for pod in pods] for metric in METRICS}
+    found: dict[str, list[TimeSeries]] = {metric: [series(pod=pod) for pod in pods] for metric in METRICS}
     for name, given_series in over.items():
         found[names[name]] = given_series if isinstance(given_series, list) else [given_series]
     return Signals(series=found, pods=pods, read_at=NOW, scrape_interval=INTERVAL)
 
 
-def with_signal(name: str, found: Series | list[Series]) -> Signals:
+def with_signal(name: str, found: TimeSeries | list[TimeSeries]) -> Signals:
     over: dict[str, Any] = {name: found}
     return signals(**over)
 
@@ -110,7 +110,7 @@ def test_another_pods_series_does_not_speak_for_this_one() -> None:
 
 
 def test_a_series_without_samples_is_not_taken_for_idle() -> None:
-    assert not decide(signals(running=Series({"pod": "p"}, ())), SCALING).act
+    assert not decide(signals(running=TimeSeries({"pod": "p"}, ())), SCALING).act
 
 
 @pytest.mark.parametrize("count", [1, 2, COUNT // 2, COUNT - 8])

@@ -10,6 +10,7 @@ from tasks.preflight.nodes import InstanceType
 from tasks.preflight.quota import QuotaNeed
 from tasks.records.errors import PreflightFailed
 from tasks.rollout.manifests import serving
+from tasks.rollout.weights import Weights
 from tests.support.builders import LLAMA, ROOT, WEIGHTS, a_cache, a_model, an_environment, an_inspection
 
 GIB = 2**30
@@ -26,7 +27,7 @@ def judged(
     facts: Facts = FACTS, inspection: Any = None, environment: Any = None, **model: Any
 ) -> dict[str, Check]:
     asked, where = a_model(**model), an_environment()
-    documents = serving(ROOT, asked, where, cache=a_cache(), strategy="RollingUpdate", weight_bytes=WEIGHTS)
+    documents = serving(ROOT, asked, where, Weights.of(a_cache(), WEIGHTS))
     checks = judge(asked, environment or where, inspection or an_inspection(), facts, documents)
     return {check.name: check for check in checks}
 

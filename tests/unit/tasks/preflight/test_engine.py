@@ -9,6 +9,7 @@ import pytest
 from tasks.preflight.engine import Row, judge_compute, judge_flags, judge_ranks
 from tasks.records.model import Model
 from tasks.rollout.manifests import serving
+from tasks.rollout.weights import Weights
 from tests.support.builders import LLAMA, ROOT, WEIGHTS, a_cache, a_model, an_environment
 
 
@@ -18,9 +19,7 @@ def judged(**engine: Any) -> Row:
 
 
 def documents_of(model: Model) -> list[dict[str, Any]]:
-    return serving(
-        ROOT, model, an_environment(), cache=a_cache(), strategy="RollingUpdate", weight_bytes=WEIGHTS
-    )
+    return serving(ROOT, model, an_environment(), Weights.of(a_cache(), WEIGHTS))
 
 
 def test_the_flags_of_an_ordinary_release_are_all_known() -> None:

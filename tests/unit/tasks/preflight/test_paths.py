@@ -11,9 +11,9 @@ from tasks.cache import manifests as cache
 from tasks.cloud.reachability import Address, Path, Pod, isolates, selects, shutters, wrong_paths
 from tasks.preflight.paths import needed_paths, pods_of
 from tasks.records.results import StagedModel
-from tasks.rollout import gateway
+from tasks.rollout import gateway, namespace
 from tasks.rollout.manifests import serving
-from tasks.rollout.rollout import namespace_documents
+from tasks.rollout.weights import Weights
 from tests.support.builders import COMMIT, ROOT, WEIGHTS, a_cache, a_model, an_environment
 
 VLLM = Pod("vllm", "llm", {"app": "vllm"}, {"http": 8000})
@@ -58,11 +58,11 @@ def ours() -> list[dict[str, Any]]:
     )
     warm = cache.job(where, model, staged, needed=[], node=None, seconds=60.0)
     return [
-        *namespace_documents(ROOT, where),
+        *namespace.documents(ROOT, where),
         *gateway.documents(ROOT, where, {}),
         *cache.for_namespace(where),
         warm,
-        *serving(ROOT, model, where, cache=a_cache(), strategy="RollingUpdate", weight_bytes=WEIGHTS),
+        *serving(ROOT, model, where, Weights.of(a_cache(), WEIGHTS)),
     ]
 
 

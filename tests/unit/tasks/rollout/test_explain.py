@@ -6,7 +6,17 @@ from typing import Any
 
 import pytest
 
-from tasks.rollout.explain import MATCHERS, Scene, container_states, current_events, explain
+from tasks.rollout.explain import (
+    MATCHERS,
+    UP,
+    PodEvidence,
+    container_states,
+    current_events,
+    explain,
+    unanswered,
+)
+from tests.support.pods import RUNNING, SCHEDULED, UNREADY
+from tests.support.pods import a_pod as a_started_pod
 
 
 def a_pod(
@@ -153,7 +163,7 @@ LOGS = [
 
 @pytest.mark.parametrize(("pod", "line", "cause", "final"), EVENTS, ids=[event[2] for event in EVENTS])
 def test_an_event_explains(pod: dict[str, Any], line: str, cause: str, final: bool) -> None:
-    found = explain(Scene(pod, events=("Normal Scheduled: somewhere", line)))
+    found = explain(PodEvidence(pod, events=("Normal Scheduled: somewhere", line)))
     assert found
     assert cause in found.cause
     assert found.final is final
@@ -162,7 +172,7 @@ def test_an_event_explains(pod: dict[str, Any], line: str, cause: str, final: bo
 
 @pytest.mark.parametrize(("line", "cause"), LOGS, ids=[log[1] for log in LOGS])
 def test_a_log_line_explains_and_is_final(line: str, cause: str) -> None:
-    found = explain(Scene(CRASHED, log=("INFO starting", line)))
+    found = explain(PodEvidence(CRASHED, log=("INFO starting", line)))
     assert found
     assert cause in found.cause
     assert found.final
@@ -174,7 +184,7 @@ def test_a_log_line_explains_and_is_final(line: str, cause: str) -> None:
 )
 def test_the_containers_state_explains_with_the_end_of_its_log(pod: dict[str, Any], cause: str) -> None:
     log = tuple(f"line {n}" for n in range(20))
-    found = explain(Scene(pod, log=log))
+    found = explain(PodEvidence(pod, log=log))
     assert found
     assert cause in found.cause
     assert found.evidence[-1] == "line 19"
@@ -182,14 +192,14 @@ def test_the_containers_state_explains_with_the_end_of_its_log(pod: dict[str, An
 
 
 def test_what_the_log_says_goes_before_the_crash_it_led_to() -> None:
-    found = explain(Scene(CRASHED, log=("torch.OutOfMemoryError: CUDA out of memory.",)))
+    found = explain(PodEvidence(CRASHED, log=("torch.OutOfMemoryError: CUDA out of memory.",)))
     assert found
     assert "GPU" in found.cause
 
 
 def test_a_missing_gpu_goes_before_the_other_nodes_taints() -> None:
     line = "Warning FailedScheduling: 0/2 nodes: 1 Insufficient nvidia.com/gpu, 1 node(s) had untolerated taint {a: b}"
-    found = explain(Scene(UNSCHEDULED, events=(line,)))
+    found = explain(PodEvidence(UNSCHEDULED, events=(line,)))
     assert found
     assert "free GPU" in found.cause
 
@@ -206,11 +216,11 @@ def test_what_the_scheduler_says_now_goes_before_what_it_said() -> None:
         "Warning FailedScheduling: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu.",
         "Warning FailedScheduling: Failed to schedule pod, incompatible with nodepool",
     )
-    found = explain(Scene(pod, events=said))
+    found = explain(PodEvidence(pod, events=said))
     assert found
     assert "another zone" in found.cause
     assert found.evidence[1:] == (f"Warning FailedScheduling: {now}",)
-    assert current_events(Scene(pod, events=said)) == [said[2], f"Warning FailedScheduling: {now}"]
+    assert current_events(PodEvidence(pod, events=said)) == [said[2], f"Warning FailedScheduling: {now}"]
 
 
 @pytest.mark.parametrize(
@@ -219,12 +229,14 @@ def test_what_the_scheduler_says_now_goes_before_what_it_said() -> None:
 @pytest.mark.parametrize("pod", [WAITING, LOADING], ids=["pulling", "loading"])
 def test_why_it_was_once_not_scheduled_explains_nothing_once_it_is(pod: dict[str, Any], line: str) -> None:
     """Events stay for an hour. A pod that waited for a GPU and now loads must not be given up for it."""
-    assert explain(Scene(pod, events=(line, "Normal Scheduled: Successfully assigned llm/x to n"))) is None
+    assert (
+        explain(PodEvidence(pod, events=(line, "Normal Scheduled: Successfully assigned llm/x to n"))) is None
+    )
 
 
 def test_a_volume_that_was_attached_in_the_end_explains_nothing() -> None:
     line = 'Warning FailedAttachVolume: Multi-Attach error for volume "pvc-1"'
-    assert explain(Scene(LOADING, events=(line, "Normal SuccessfulAttachVolume: attached"))) is None
+    assert explain(PodEvidence(LOADING, events=(line, "Normal SuccessfulAttachVolume: attached"))) is None
 
 
 @pytest.mark.parametrize(
@@ -239,15 +251,15 @@ def test_a_volume_that_was_attached_in_the_end_explains_nothing() -> None:
     ],
 )  # fmt: skip
 def test_a_healthy_start_is_not_explained_away(line: str) -> None:
-    assert explain(Scene(LOADING, events=("Normal Pulled: image",), log=(line,))) is None
+    assert explain(PodEvidence(LOADING, events=("Normal Pulled: image",), log=(line,))) is None
 
 
 def test_nothing_seen_is_no_explanation() -> None:
-    assert explain(Scene({"metadata": {}, "status": {}})) is None
+    assert explain(PodEvidence({"metadata": {}, "status": {}})) is None
 
 
 def test_the_next_command_names_the_pod() -> None:
-    found = explain(Scene(WAITING, events=("Warning Failed: Error: ErrImagePull",)))
+    found = explain(PodEvidence(WAITING, events=("Warning Failed: Error: ErrImagePull",)))
     assert found
     assert "kubectl -n llm describe pod vllm-x-1" in found.next_command
 
@@ -273,7 +285,7 @@ def test_a_claims_own_events_explain_a_pod_that_waits_for_it(line: str, cause: s
     unbound = (
         "Warning FailedScheduling: 0/1 nodes are available: pod has unbound immediate PersistentVolumeClaims."
     )
-    found = explain(Scene(UNSCHEDULED, (unbound,), (), (line,)))
+    found = explain(PodEvidence(UNSCHEDULED, (unbound,), (), (line,)))
     assert found is not None
     assert cause in found.cause
     assert line in found.evidence
@@ -282,7 +294,7 @@ def test_a_claims_own_events_explain_a_pod_that_waits_for_it(line: str, cause: s
 @pytest.mark.parametrize(("line", "cause"), GROUPS)
 def test_a_node_group_that_is_not_well_explains_a_pod_that_waits_for_a_node(line: str, cause: str) -> None:
     waiting = "Warning FailedScheduling: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
-    found = explain(Scene(UNSCHEDULED, events=(waiting,), group=(line,)))
+    found = explain(PodEvidence(UNSCHEDULED, events=(waiting,), group=(line,)))
     assert found
     assert cause in found.cause
     assert found.evidence[1:] == (line, waiting)
@@ -291,6 +303,45 @@ def test_a_node_group_that_is_not_well_explains_a_pod_that_waits_for_a_node(line
 
 def test_a_node_group_nobody_could_ask_explains_nothing() -> None:
     waiting = "Warning FailedScheduling: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
-    found = explain(Scene(UNSCHEDULED, events=(waiting,), group=("the node group's health is not known: x",)))
+    found = explain(
+        PodEvidence(UNSCHEDULED, events=(waiting,), group=("the node group's health is not known: x",))
+    )
     assert found
     assert found.cause == "no node has a free GPU for it"
+
+
+def up(*events: str, restarts: int = 0) -> PodEvidence:
+    pod = a_started_pod(SCHEDULED, UNREADY, state=RUNNING, namespace="llm")
+    pod["status"]["containerStatuses"][0]["restartCount"] = restarts
+    return PodEvidence(pod, events=events)
+
+
+def test_a_pod_that_serves_another_name_is_told_at_once() -> None:
+    found = unanswered(up(f"Warning Unhealthy: {UP}/v1/models lists other, not x"))
+    assert found
+    assert found.final
+    assert found.cause == "vLLM serves another name than it was asked to"
+    assert "/v1/models lists other, not x" in found.evidence
+
+
+def test_a_pod_that_is_up_and_cannot_complete_may_yet_recover() -> None:
+    found = unanswered(up(f"Warning Unhealthy: {UP}/v1/completions answers 500: oh"))
+    assert found
+    assert not found.final
+    assert "/v1/completions answers 500: oh" in found.evidence
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (),
+        ("Warning Unhealthy: Startup probe failed: not up yet: [Errno 111] Connection refused",),
+        ("Normal Pulled: Successfully pulled image",),
+    ],
+)
+def test_a_pod_that_is_not_up_yet_is_not_at_fault(events: tuple[str, ...]) -> None:
+    assert unanswered(up(*events)) is None
+
+
+def test_what_a_life_that_is_over_answered_is_not_held_against_the_next() -> None:
+    assert unanswered(up(f"Warning Unhealthy: {UP}/v1/completions answers 500: oh", restarts=1)) is None

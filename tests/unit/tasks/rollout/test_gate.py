@@ -1,114 +1,144 @@
+"""The wait for a release's pods, over a cluster that changes as time passes."""
+
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.rollout.explain import Scene
-from tasks.rollout.gate import UP, phase_of, progress_of, release_pods, selector_of, unanswered
-from tasks.rollout.manifests import RELEASE_ANNOTATION
-from tests.support.pods import CREATED, READY, RUNNING, SCHEDULED, UNREADY, a_pod, condition
+from tasks.cloud.waiting import Time
+from tasks.records.errors import RolloutFailed
+from tasks.records.names import RELEASE_ANNOTATION
+from tasks.releases.ledger import Ledger
+from tasks.rollout.context import RolloutContext
+from tasks.rollout.gate import wait_for_pods
+from tests.support.builders import an_environment
+from tests.support.clock import Clock
+from tests.support.heard import Heard
+from tests.support.pods import READY, RUNNING, SCHEDULED, UNREADY, a_pod, condition
+
+POD_START = 30.0
+NO_GPU = "Warning FailedScheduling: 0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+WRONG_FLAG = "vllm: error: unrecognized arguments: --magic"
 
 
-@pytest.mark.parametrize(
-    ("pods", "phase"),
-    [
-        ([], "creating"),
-        ([a_pod()], "unscheduled"),
-        ([a_pod(condition("PodScheduled", CREATED, "False"))], "unscheduled"),
-        ([a_pod(SCHEDULED)], "image or volume"),
-        ([a_pod(SCHEDULED, state={"waiting": {"reason": "ContainerCreating"}})], "image or volume"),
-        ([a_pod(SCHEDULED, UNREADY, state=RUNNING)], "loading"),
-        ([a_pod(SCHEDULED, READY, state=RUNNING)], "ready"),
-        ([a_pod(SCHEDULED, READY, state=RUNNING), a_pod(SCHEDULED)], "image or volume"),
-        ([a_pod(SCHEDULED, UNREADY, state=RUNNING), a_pod()], "unscheduled"),
-    ],
-)
-def test_the_slowest_pod_says_where_a_rollout_is(pods: list[dict[str, Any]], phase: str) -> None:
-    assert phase_of(pods) == phase
+def a_release_pod(*conditions: dict[str, str], state: Any = None, name: str = "p") -> Any:
+    pod = a_pod(*conditions, state=state, namespace="llm", annotations={RELEASE_ANNOTATION: "r1"})
+    pod["metadata"]["name"] = name
+    return pod
 
 
-def test_of_a_pod_that_loads_its_log_says_what_it_does() -> None:
-    slow, fast = (a_pod(SCHEDULED, UNREADY, state=RUNNING) for _ in range(2))
-    scenes = [Scene(slow, log=("Starting to load model x",)), Scene(fast, log=("Model loading took 1 GiB",))]
-    assert progress_of([slow, fast], scenes) == "loading weights"
-    assert progress_of([slow, a_pod()], scenes) == "unscheduled"
+WAITS = a_release_pod(condition("PodScheduled", "2025-01-01T00:00:02Z", "False"))
+LOADS = a_release_pod(SCHEDULED, UNREADY, state=RUNNING)
+IS_READY = a_release_pod(SCHEDULED, READY, state=RUNNING)
 
 
-def scene(*events: str, restarts: int = 0) -> Scene:
-    pod = a_pod(SCHEDULED, UNREADY, state=RUNNING, namespace="llm")
-    pod["status"]["containerStatuses"][0]["restartCount"] = restarts
-    return Scene(pod, events=events)
+class Cluster:
+    """A namespace by time: `pods(seconds)`, `events`, a log; complete once all `wanted` pods are ready."""
+
+    def __init__(self, clock: Clock, pods: Callable[[float], list[Any]], wanted: int = 1) -> None:
+        self.clock, self.pods, self.wanted = clock, pods, wanted
+        self.began = clock.now
+        self.event_lines: Callable[[float], list[str]] = lambda at: []
+        self.log = ""
+
+    @property
+    def at(self) -> float:
+        return self.clock.now - self.began
+
+    def list(self, api: str, kind: str, namespace: str, *, label_selector: str) -> list[Any]:
+        assert (kind, namespace, label_selector) == ("Pod", "llm", "app=vllm")
+        return self.pods(self.at)
+
+    def get(self, api: str, kind: str, name: str, namespace: str | None = None) -> Any:
+        if kind == "Node":
+            return {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+        assert (kind, name) == ("Deployment", "vllm-llama")
+        ready = sum(pod is IS_READY for pod in self.pods(self.at))
+        status = {"observedGeneration": 1, "updatedReplicas": ready, "replicas": ready}
+        return {
+            "metadata": {"generation": 1},
+            "spec": {"replicas": self.wanted, "selector": {"matchLabels": {"app": "vllm"}}},
+            "status": status | {"availableReplicas": ready},
+        }
+
+    def events(self, namespace: str, name: str) -> Any:
+        return self.event_lines(self.at)
+
+    def logs(self, *_: Any, **__: Any) -> str:
+        return self.log
 
 
-def test_a_pod_that_serves_another_name_is_told_at_once() -> None:
-    found = unanswered(scene(f"Warning Unhealthy: {UP}/v1/models lists other, not x"))
-    assert found
-    assert found.final
-    assert found.cause == "vLLM serves another name than it was asked to"
-    assert "/v1/models lists other, not x" in found.evidence
+def wait(cluster: Cluster, heard: Heard, seconds: float = 120.0, first: int = 0) -> list[Any]:
+    api: Any = cluster
+    environment = an_environment(deadlines={"pod_start": POD_START})
+    ledger = Ledger(None, "none", environment.name, "llama")
+    time = Time(cluster.clock, cluster.clock.sleep)
+    context = RolloutContext(Path(), api, environment, ledger, heard, time=time)
+    return wait_for_pods(context, "vllm-llama", "r1", seconds, first=first)
 
 
-def test_a_pod_that_is_up_and_cannot_complete_may_yet_recover() -> None:
-    found = unanswered(scene(f"Warning Unhealthy: {UP}/v1/completions answers 500: oh"))
-    assert found
-    assert not found.final
-    assert "/v1/completions answers 500: oh" in found.evidence
+def test_the_gate_opens_when_the_deployment_is_complete_with_the_releases_pods(
+    clock: Clock, heard: Heard
+) -> None:
+    cluster = Cluster(clock, lambda at: [WAITS] if at < 1 else [LOADS] if at < 3 else [IS_READY])
+    assert wait(cluster, heard) == [IS_READY]
+    assert cluster.at == 3.0
+    assert heard.lines == ["pods of release r1: unscheduled", "pods of release r1: loading"]
 
 
-@pytest.mark.parametrize(
-    "events",
-    [
-        (),
-        ("Warning Unhealthy: Startup probe failed: not up yet: [Errno 111] Connection refused",),
-        ("Normal Pulled: Successfully pulled image",),
-    ],
-)
-def test_a_pod_that_is_not_up_yet_is_not_at_fault(events: tuple[str, ...]) -> None:
-    assert unanswered(scene(*events)) is None
+def test_a_deployment_that_is_complete_with_other_pods_does_not_pass(clock: Clock, heard: Heard) -> None:
+    other = a_release_pod(SCHEDULED, READY, state=RUNNING)
+    other["metadata"]["annotations"] = {RELEASE_ANNOTATION: "r0"}
+    cluster = Cluster(clock, lambda at: [other], wanted=0)
+    with pytest.raises(RolloutFailed, match="its pods are still creating"):
+        wait(cluster, heard, seconds=5.0)
 
 
-def test_what_a_life_that_is_over_answered_is_not_held_against_the_next() -> None:
-    assert unanswered(scene(f"Warning Unhealthy: {UP}/v1/completions answers 500: oh", restarts=1)) is None
+def test_a_canary_passes_with_its_first_pods(clock: Clock, heard: Heard) -> None:
+    cluster = Cluster(clock, lambda at: [IS_READY, LOADS], wanted=2)
+    assert wait(cluster, heard, first=1) == [IS_READY]
 
 
-SEEN = (
-    "Normal Scheduled: assigned",
-    "Normal SuccessfulAttachVolume: x",
-    "Normal Pulling: y",
-    "Normal Pulled: y",
-)
+def test_a_cause_that_waiting_cannot_cure_ends_the_wait_at_once(clock: Clock, heard: Heard) -> None:
+    cluster = Cluster(clock, lambda at: [LOADS])
+    cluster.log = WRONG_FLAG
+    with pytest.raises(RolloutFailed, match="vLLM does not know a flag it was given") as caught:
+        wait(cluster, heard)
+    assert WRONG_FLAG in caught.value.evidence
+    assert cluster.at == 0.0
 
 
-@pytest.mark.parametrize(
-    ("events", "phase"),
-    [
-        ((), "waiting for its volume"),
-        (SEEN[:2], "waiting for its volume"),
-        (SEEN[:3], "pulling its image"),
-        (SEEN, "creating its container"),
-    ],
-)
-def test_what_a_scheduled_pod_waits_for_is_told_by_its_events(events: tuple[str, ...], phase: str) -> None:
-    waiting = a_pod(SCHEDULED, state={"waiting": {"reason": "ContainerCreating"}})
-    assert progress_of([waiting], [Scene(waiting, events=events)]) == phase
+def test_a_cause_that_may_pass_is_waited_out_for_the_start_of_a_pod(clock: Clock, heard: Heard) -> None:
+    cluster = Cluster(clock, lambda at: [WAITS])
+    cluster.event_lines = lambda at: [NO_GPU]
+    with pytest.raises(RolloutFailed, match="no node has a free GPU for it"):
+        wait(cluster, heard)
+    assert cluster.at == pytest.approx(POD_START, abs=0.5)
 
 
-def test_of_several_pods_the_slowest_is_told() -> None:
-    pods = [a_pod(SCHEDULED), a_pod(SCHEDULED)]
-    scenes = [Scene(pods[0], events=SEEN), Scene(pods[1], events=SEEN[:3])]
-    assert progress_of(pods, scenes) == "pulling its image"
+def test_a_cause_that_passed_does_not_count_against_the_next(clock: Clock, heard: Heard) -> None:
+    taint = "Warning FailedScheduling: 0/1 nodes are available: 1 node(s) had untolerated taint {a: b}."
+    cluster = Cluster(clock, lambda at: [WAITS])
+    cluster.event_lines = lambda at: [NO_GPU] if at < 20 else [taint]
+    with pytest.raises(RolloutFailed, match="no node's taints are tolerated"):
+        wait(cluster, heard)
+    assert cluster.at == pytest.approx(20 + POD_START, abs=0.5)
 
 
-def test_only_living_pods_of_the_release_are_its_pods() -> None:
-    mine = a_pod(annotations={RELEASE_ANNOTATION: "r1"})
-    other = a_pod(annotations={RELEASE_ANNOTATION: "r0"})
-    ending = a_pod(annotations={RELEASE_ANNOTATION: "r1"}, deletionTimestamp=CREATED)
-    evicted = a_pod(annotations={RELEASE_ANNOTATION: "r1"})
-    evicted["status"]["phase"] = "Failed"
-    assert release_pods([mine, other, ending, evicted, a_pod()], "r1") == [mine]
+def test_a_load_that_outlasts_its_budget_is_told_as_that(clock: Clock, heard: Heard) -> None:
+    cluster = Cluster(clock, lambda at: [LOADS])
+    with pytest.raises(RolloutFailed, match="still loading at the end of its start-up budget") as caught:
+        wait(cluster, heard, seconds=50.0)
+    assert "cold_read_mib_s" in str(caught.value.next_command)
+    assert cluster.at == 50.0
 
 
-def test_pods_are_looked_for_by_the_deployments_own_selector() -> None:
-    labels = {"slipway.dev/model": "x", "app": "vllm"}
-    assert selector_of({"spec": {"selector": {"matchLabels": labels}}}) == "app=vllm,slipway.dev/model=x"
+def test_at_the_deadline_the_cause_that_is_seen_is_told(clock: Clock, heard: Heard) -> None:
+    cluster = Cluster(clock, lambda at: [WAITS])
+    cluster.event_lines = lambda at: [NO_GPU]
+    with pytest.raises(RolloutFailed, match="no node has a free GPU for it"):
+        wait(cluster, heard, seconds=5.0)
+    assert cluster.at == 5.0

@@ -6,7 +6,8 @@ from typing import Any
 import kubernetes_validate
 import pytest
 
-from tasks.rollout.gateway import documents, is_complete, routes
+from tasks.cloud.objects import is_complete
+from tasks.rollout.gateway import documents, routes
 from tests.support.builders import ROOT, a_model, an_environment
 
 

@@ -14,22 +14,26 @@ from tasks.preflight.manifests import disagreements
 from tasks.records.environment import Environment
 from tasks.records.errors import InputError
 from tasks.records.model import Engine, Model
-from tasks.rollout import gate, manifests
+from tasks.records.names import RELEASE_ANNOTATION
+from tasks.records.results import WarmCache
+from tasks.records.strategy import Strategy, Taken
+from tasks.rollout import explain, manifests
 from tasks.rollout.manifests import (
     COMPILE_ALLOWANCE_SECONDS,
-    RELEASE_ANNOTATION,
-    deployment_strategy,
     engine_arguments,
-    gpu_toleration,
     release_of,
     serving,
     stamped,
     start_budget_seconds,
     startup_probe,
 )
-from tests.support.builders import ROOT, WEIGHTS, a_cache, a_model, an_environment
+from tasks.rollout.procedure import set_strategy
+from tasks.rollout.strategy import RolloutPlan
+from tasks.rollout.weights import Weights
+from tests.support.builders import COMMIT, ROOT, WEIGHTS, a_cache, a_model, an_environment
 
 Document = dict[str, Any]
+RECREATE = RolloutPlan(Strategy.RECREATE, "asked for")
 BUILT_IN = {"v1", "apps/v1", "batch/v1", "networking.k8s.io/v1", "storage.k8s.io/v1"}
 # files of documents; values of charts and our own tables lie beside them
 MANIFESTS = [
@@ -40,17 +44,14 @@ MANIFESTS = [
 def made(
     model: Model | None = None,
     environment: Environment | None = None,
-    strategy: Any = "RollingUpdate",
-    **more: Any,
+    cache: WarmCache | None = None,
+    plan: RolloutPlan | None = None,
 ) -> list[Document]:
-    return serving(
-        ROOT,
-        model or a_model(),
-        environment or an_environment(),
-        cache=more.get("cache") or a_cache(),
-        strategy=strategy,
-        weight_bytes=more.get("weight_bytes", WEIGHTS),
-    )
+    weights = Weights.of(cache or a_cache(), WEIGHTS)
+    documents = serving(ROOT, model or a_model(), environment or an_environment(), weights)
+    if plan:
+        set_strategy(documents, plan, None)
+    return documents
 
 
 def the(kind: str, documents: list[Document]) -> Document:
@@ -68,8 +69,8 @@ def container_of(documents: list[Document]) -> Document:
     return container
 
 
-def release_id(model: Model, environment: Environment, strategy: str = "RollingUpdate", **more: Any) -> str:
-    return release_of(model, environment, a_cache(), made(model, environment, strategy, **more)).id
+def release_id(model: Model, environment: Environment, plan: RolloutPlan | None = None) -> str:
+    return release_of(model, environment, COMMIT, made(model, environment, plan=plan)).id
 
 
 # ------------------------------------------------------------- valid documents
@@ -88,12 +89,14 @@ def test_every_manifest_is_valid_as_it_lies_there(file: Path) -> None:
 
 
 @pytest.mark.parametrize("ranks", [1, 4])
-@pytest.mark.parametrize("strategy", ["RollingUpdate", "Recreate"])
-def test_every_document_is_valid_as_it_is_applied(ranks: int, strategy: str) -> None:
+@pytest.mark.parametrize(
+    "strategy", [Strategy.SURGE, Strategy.ROLLING, Strategy.RECREATE, Strategy.BLUE_GREEN]
+)
+def test_every_document_is_valid_as_it_is_applied(ranks: int, strategy: Taken) -> None:
     model = a_model(engine={"tensor_parallel_size": ranks}, resources={"gpu": ranks})
-    documents = made(model, strategy=strategy)
+    documents = made(model, plan=RolloutPlan(strategy, "asked for"))
     environment = an_environment()
-    for document in stamped(documents, release_of(model, environment, a_cache(), documents)):
+    for document in stamped(documents, release_of(model, environment, COMMIT, documents)):
         if document["apiVersion"] in BUILT_IN:
             kubernetes_validate.validate(document, "1.33", strict=True)
 
@@ -220,21 +223,6 @@ def test_memory_and_gpus_are_limited_to_what_is_requested_and_cpu_is_not() -> No
 # ------------------------------------------------------------------ placement
 
 
-@pytest.mark.parametrize(
-    ("taint", "toleration"),
-    [
-        ({"key": "k", "value": "v"}, {"key": "k", "operator": "Equal", "value": "v", "effect": "NoSchedule"}),
-        ({"key": "k"}, {"key": "k", "operator": "Exists", "effect": "NoSchedule"}),
-        (
-            {"key": "k", "value": "v", "effect": "NoExecute"},
-            {"key": "k", "operator": "Equal", "value": "v", "effect": "NoExecute"},
-        ),
-    ],
-)
-def test_the_toleration_is_made_from_the_taint(taint: dict[str, str], toleration: dict[str, str]) -> None:
-    assert gpu_toleration(an_environment(cluster={"gpu": {"taint": taint}})) == toleration
-
-
 @pytest.mark.parametrize("effect", ["NoSchedule", "PreferNoSchedule", "NoExecute"])
 @pytest.mark.parametrize("value", ["", "true", "a"])
 def test_pods_agree_with_the_nodes_whatever_label_and_taint_there_is(effect: str, value: str) -> None:
@@ -292,7 +280,8 @@ def test_pods_that_share_a_claim_are_scheduled_beside_each_other_and_others_anyw
 
 
 def test_how_many_replicas_move_at_once_is_the_plans() -> None:
-    assert deployment_strategy("RollingUpdate", surge=0, unavailable=2) == {
+    plan = RolloutPlan(Strategy.ROLLING, "no GPU free", surge=0, unavailable=2)
+    assert plan.deployment_strategy == {
         "type": "RollingUpdate",
         "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 2},
     }
@@ -312,13 +301,13 @@ def test_a_pod_answers_for_itself_before_it_takes_traffic() -> None:
     compile(script, "probe", "exec")
     for question in ("/health", "/v1/models", "/v1/completions", "VLLM_API_KEY"):
         assert question in script
-    assert gate.UP.removeprefix("Startup probe failed: ") in script
+    assert explain.UP.removeprefix("Startup probe failed: ") in script
 
 
 def test_a_surge_starts_the_new_pod_before_the_old_one_goes() -> None:
     strategy = the("Deployment", made())["spec"]["strategy"]
     assert strategy == {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
-    assert the("Deployment", made(strategy="Recreate"))["spec"]["strategy"] == {"type": "Recreate"}
+    assert the("Deployment", made(plan=RECREATE))["spec"]["strategy"] == {"type": "Recreate"}
 
 
 def test_selector_service_and_pods_agree() -> None:
@@ -361,7 +350,7 @@ def test_the_same_inputs_make_the_same_release() -> None:
 
 
 def test_how_it_is_rolled_out_does_not_make_another_release() -> None:
-    assert release_id(a_model(), an_environment(), "Recreate") == release_id(a_model(), an_environment())
+    assert release_id(a_model(), an_environment(), RECREATE) == release_id(a_model(), an_environment())
 
 
 @pytest.mark.parametrize(
@@ -391,7 +380,7 @@ def test_the_bundle_is_the_same_in_every_environment_it_comes_to() -> None:
         cluster={"gpu": {"label_value": "x"}},
     )
     releases = [
-        release_of(a_model(), where, a_cache(), made(environment=where))
+        release_of(a_model(), where, COMMIT, made(environment=where))
         for where in (an_environment(), production)
     ]
     assert releases[0].bundle == releases[1].bundle
@@ -400,7 +389,7 @@ def test_the_bundle_is_the_same_in_every_environment_it_comes_to() -> None:
 
 def test_the_release_is_written_on_the_workload_and_its_pods_and_nowhere_else() -> None:
     documents = made()
-    release = release_of(a_model(), an_environment(), a_cache(), documents)
+    release = release_of(a_model(), an_environment(), COMMIT, documents)
     after = stamped(documents, release)
     workload = the("Deployment", after)
     assert workload["metadata"]["annotations"][RELEASE_ANNOTATION] == release.id
@@ -413,10 +402,10 @@ def test_the_release_is_written_on_the_workload_and_its_pods_and_nowhere_else() 
 def test_stamping_leaves_the_documents_it_was_given_alone() -> None:
     documents = made()
     before = yaml.safe_dump_all(documents)
-    stamped(documents, release_of(a_model(), an_environment(), a_cache(), documents))
+    stamped(documents, release_of(a_model(), an_environment(), COMMIT, documents))
     assert yaml.safe_dump_all(documents) == before
 
 
 def test_a_stamped_release_is_the_same_release() -> None:
     documents = made()
-    assert manifests.manifests_sha256(documents) == manifests.manifests_sha256(made(strategy="Recreate"))
+    assert manifests.manifests_sha256(documents) == manifests.manifests_sha256(made(plan=RECREATE))

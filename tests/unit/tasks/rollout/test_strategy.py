@@ -6,7 +6,8 @@ import pytest
 
 from tasks.records.errors import RolloutFailed
 from tasks.records.model import HowToRollOut
-from tasks.rollout.strategy import Plan, Present, canary_size, choose, free_gpus
+from tasks.records.strategy import Strategy
+from tasks.rollout.strategy import Present, RolloutPlan, canary_size, choose, free_gpus, under_way
 
 GPU = "nvidia.com/gpu"
 
@@ -62,14 +63,14 @@ def chosen(now: Present, strategy: str = "auto", canary: float | None = None) ->
 @pytest.mark.parametrize(
     ("replicas", "free", "needed", "strategy", "downtime"),
     [
-        (0, {}, 1, "RollingUpdate", 0.0),
-        (1, {"a": 1}, 1, "RollingUpdate", 0.0),
-        (1, {"a": 3}, 4, "Recreate", 105.0),
-        (1, {"a": 4}, 4, "RollingUpdate", 0.0),
-        (1, {"a": 0}, 1, "Recreate", 105.0),
-        (1, {"a": -1}, 1, "Recreate", 105.0),  # a GPU of the node fell ill
-        (1, {"a": 0, "b": 1}, 1, "Recreate", 105.0),  # b cannot reach the volume
-        (1, {"b": 1}, 1, "Recreate", 105.0),  # a is cordoned
+        (0, {}, 1, "rolling", 0.0),
+        (1, {"a": 1}, 1, "surge", 0.0),
+        (1, {"a": 3}, 4, "recreate", 105.0),
+        (1, {"a": 4}, 4, "surge", 0.0),
+        (1, {"a": 0}, 1, "recreate", 105.0),
+        (1, {"a": -1}, 1, "recreate", 105.0),  # a GPU of the node fell ill
+        (1, {"a": 0, "b": 1}, 1, "recreate", 105.0),  # b cannot reach the volume
+        (1, {"b": 1}, 1, "recreate", 105.0),  # a is cordoned
     ],
 )
 def test_a_surge_needs_a_free_gpu_on_the_node_that_has_the_volume(
@@ -96,7 +97,7 @@ def test_several_replicas_go_over_a_few_at_a_time_and_never_all_at_once(
     replicas: int, free: dict[str, int], canary: float | None, expected: tuple[int, int, int]
 ) -> None:
     plan = chosen(Present(replicas, None, free, 1), canary=canary)
-    assert (plan.strategy, plan.downtime_seconds) == ("RollingUpdate", 0.0)
+    assert (plan.strategy, plan.downtime_seconds) == ("surge" if expected[0] else "rolling", 0.0)
     assert (plan.surge, plan.unavailable, plan.canary) == expected
 
 
@@ -122,11 +123,11 @@ def test_a_canary_is_a_share_of_several_replicas_and_never_all(
 @pytest.mark.parametrize(
     ("strategy", "now", "plan"),
     [
-        ("recreate", Present(1, "a", {"a": 4}, 1), "Recreate"),
-        ("surge", Present(1, "a", {"a": 1}, 1), "RollingUpdate"),
+        ("recreate", Present(1, "a", {"a": 4}, 1), "recreate"),
+        ("surge", Present(1, "a", {"a": 1}, 1), "surge"),
         ("blue-green", Present(1, "a", {"a": 1}, 1), "blue-green"),
         ("blue-green", Present(2, None, {"a": 1, "b": 1}, 1), "blue-green"),
-        ("blue-green", Present(0, None, {}, 1), "RollingUpdate"),  # nothing to switch from
+        ("blue-green", Present(0, None, {}, 1), "rolling"),  # nothing to switch from
     ],
 )
 def test_what_is_asked_for_is_done_where_the_gpus_allow_it(strategy: str, now: Present, plan: str) -> None:
@@ -154,7 +155,7 @@ def test_a_plan_says_why_and_how_long_nobody_answers() -> None:
     now = Present(1, "a", {"a": 0, "b": 1}, 1)
     plan = choose(HowToRollOut(), now, start_seconds=80, drain_seconds=10)
     assert str(plan) == (
-        "Recreate: no GPU free on a, where the cache volume is (1 free elsewhere cannot reach it); "
+        "recreate: no GPU free on a, where the cache volume is (1 free elsewhere cannot reach it); "
         "expected downtime: about 1 min 30 s"
     )
 
@@ -166,9 +167,55 @@ def test_a_plan_with_a_canary_says_how_many_go_first() -> None:
 
 
 def test_a_plan_is_a_table_too() -> None:
-    plan = Plan("RollingUpdate", "2 GPU free on n", surge=2, canary=2)
-    assert [row["plan"] for row in plan.rows()] == ["RollingUpdate", "2 GPU free on n", "2 replicas", "none"]
-    assert Plan("Recreate", "asked for", 90.0).rows()[-1] == {
+    plan = RolloutPlan(Strategy.SURGE, "2 GPU free on n", surge=2, canary=2)
+    assert [row["plan"] for row in plan.rows()] == ["surge", "2 GPU free on n", "2 replicas", "none"]
+    assert RolloutPlan(Strategy.RECREATE, "asked for", 90.0).rows()[-1] == {
         "what": "expected downtime",
         "plan": "about 1 min 30 s",
     }
+
+
+@pytest.mark.parametrize(
+    ("strategy", "surge", "unavailable", "written"),
+    [
+        (Strategy.SURGE, 2, 0, (2, 0)),
+        (Strategy.ROLLING, 0, 2, (0, 2)),
+        (Strategy.RECREATE, 1, 0, None),
+        (Strategy.BLUE_GREEN, 1, 0, None),
+    ],
+)
+def test_a_plan_is_the_deployments_strategy(
+    strategy: Any, surge: int, unavailable: int, written: tuple[int, int] | None
+) -> None:
+    plan = RolloutPlan(strategy, "why", surge=surge, unavailable=unavailable)
+    if written is None:
+        assert plan.deployment_strategy == {"type": "Recreate"}
+    else:
+        bounds = {"maxSurge": written[0], "maxUnavailable": written[1]}
+        assert plan.deployment_strategy == {"type": "RollingUpdate", "rollingUpdate": bounds}
+
+
+@pytest.mark.parametrize(
+    ("spec", "updated", "plan"),
+    [
+        ({}, None, (Strategy.SURGE, 1, 0, 0)),
+        ({"strategy": {"type": "Recreate"}}, 1, (Strategy.RECREATE, 1, 0, 0)),
+        (
+            {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 2, "maxUnavailable": 0}}},
+            1,
+            (Strategy.SURGE, 2, 0, 0),
+        ),
+        (
+            {"strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}},
+            1,
+            (Strategy.ROLLING, 0, 1, 0),
+        ),
+        ({"paused": True}, 2, (Strategy.SURGE, 1, 0, 2)),  # it stands at its canary
+        ({"paused": True}, None, (Strategy.SURGE, 1, 0, 1)),
+    ],
+)
+def test_a_rollout_under_way_goes_on_as_its_deployment_says(
+    spec: dict[str, Any], updated: int | None, plan: tuple[Any, int, int, int]
+) -> None:
+    found = under_way({"spec": spec, "status": {"updatedReplicas": updated}})
+    assert (found.strategy, found.surge, found.unavailable, found.canary) == plan

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from tasks.releases.records import Start
-from tasks.rollout.starts import start_before
+from tasks.rollout.start_report import start_before
 from tests.support.releases import a_record
 
 

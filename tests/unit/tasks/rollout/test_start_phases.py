@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.releases.records import Start
-from tasks.rollout.start import LOADING, loading_phase, rows, shown, slower, start_phases
+from tasks.rollout.start_phases import LOADING, loading_phase, rows, shown, slower, start_phases
 from tests.support.pods import READY, RUNNING, SCHEDULED, UNREADY, a_pod, condition
 
 LOG = (

@@ -8,16 +8,16 @@ from typing import Any
 import pytest
 
 from tasks.records.results import Endpoint
-from tasks.rollout.gap import Gap, Watch, watching
+from tasks.rollout.downtime import Downtime, Poll, polling
 from tests.support.clock import until
 from tests.support.loopback import free_port
 
 KEY = "sk-test"
 
 
-def seen(*answers: tuple[float, bool]) -> Gap:
+def seen(*answers: tuple[float, bool]) -> Downtime:
     """Each question takes a tenth of a second."""
-    gap = Gap()
+    gap = Downtime()
     for at, ok in answers:
         gap.saw(at, at + 0.1, ok=ok)
     return gap
@@ -66,13 +66,13 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 
 def test_an_endpoint_that_answers_throughout_has_no_gap(server: Any) -> None:
-    watch = Watch(f"http://127.0.0.1:{server.server_port}/x/v1", KEY, "x")
+    watch = Poll(f"http://127.0.0.1:{server.server_port}/x/v1", KEY, "x")
     until(lambda: server.asked >= 3)
     assert watch.stop() == 0.0
 
 
 def test_an_answer_that_is_none_is_a_gap(server: Any) -> None:
-    watch = Watch(f"http://127.0.0.1:{server.server_port}/x/v1", KEY, "x")
+    watch = Poll(f"http://127.0.0.1:{server.server_port}/x/v1", KEY, "x")
     until(lambda: server.asked >= 1)
     server.status = 502
     until(lambda: server.asked >= 4)
@@ -86,11 +86,11 @@ def test_an_answer_that_is_none_is_a_gap(server: Any) -> None:
 def test_nobody_there_from_the_beginning_is_no_gap() -> None:
     url = f"http://127.0.0.1:{free_port()}/x/v1"
     endpoint = Endpoint(base_url=url, served_name="x", key_namespace="llm", key_secret="key")
-    with watching(endpoint, KEY) as watch:
+    with polling(endpoint, KEY) as watch:
         assert watch
         assert watch.stop() is None
 
 
 def test_a_first_release_is_not_watched() -> None:
-    with watching(None, KEY) as watch:
+    with polling(None, KEY) as watch:
         assert watch is None

@@ -1,4 +1,4 @@
-"""A start told in its phases: from the pod's conditions, its events and the lines vLLM logs on its way. Pure.
+"""Break a pod's start into phases, from its conditions, its events and vLLM's log. Pure.
 
 The log's words are vLLM 0.32.0's; the kubelet's reasons https://github.com/kubernetes/kubernetes/blob/master/pkg/kubelet/events/event.go.
 """
@@ -10,10 +10,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from tasks.cloud import objects
 from tasks.records.quantities import human_seconds
 from tasks.releases.records import Start
 
-# what has ended when the line is there -> the phase; in the order they come
+# the phase that has ended where a line matches, in order
 MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("engine", re.compile(r"Starting to load model ")),
     ("weights", re.compile(r"Model loading took ")),
@@ -23,19 +24,20 @@ MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
 )
 LOADING = ("loading", "loading weights", "compiling", "starting its server", "answering for the first time")
 EVENTS = {"SuccessfulAttachVolume": "volume", "Pulled": "image"}
-MARGIN = 0.25  # a phase that took so much more than the last time is said, from a second more on
+# a phase is reported as slower where it took so much more than the last time, and so many seconds
+MARGIN = 0.25
 NOTICED_SECONDS = 1.0
 
 
 def shown(start: Start, before: Start | None) -> str:
-    """A start in one line: "scheduled 0.1 s, image 2.0 s, …; 12.0 s in all, last time 11.0 s"."""
+    """One line: "scheduled 0.1 s, image 2.0 s, …; 12.0 s in all, last time 11.0 s"."""
     phases = ", ".join(f"{name} {human_seconds(took)}" for name, took in start.phases.items())
     was = f", last time {human_seconds(before.seconds)}" if before else ""
     return f"{phases}; {human_seconds(start.seconds)} in all{was}"
 
 
 def loading_phase(log: Sequence[str]) -> str:
-    """What a running container does, by the last thing it said that it has done."""
+    """The phase of LOADING that a running container is in, by the last phase its log says has ended."""
     done = [index for index, (_, marker) in enumerate(MARKERS) if any(marker.search(line) for line in log)]
     return LOADING[min(max(done) + 1, len(LOADING) - 1)] if done else LOADING[0]
 
@@ -43,11 +45,14 @@ def loading_phase(log: Sequence[str]) -> str:
 def start_phases(
     pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = (), log: Sequence[str] = ()
 ) -> dict[str, float]:
-    """Seconds each phase took, in their order: scheduled, volume, image, container, engine, weights, compile,
-    server, first token, ready. A phase nothing tells of is left out and counts to the next.
+    """Seconds of each phase: scheduled, volume, image, container, engine, weights, compile, server, first token, ready.
 
-    `events` are the pod's own as on the wire, `log` its lines with the time before each (RFC 3339, as the API gives
-    them with `timestamps`). Events and conditions have whole seconds, so their times alone do not order them.
+    A phase that nothing shows is left out and counts to the next. Events and conditions have whole seconds, so the
+    fixed order above orders them, not their times.
+
+    Args:
+        events: the pod's own, as on the wire.
+        log: lines after their time (RFC 3339), as the API gives them with `timestamps`.
     """
     marks = [*_pod_marks(pod), *_event_marks(events), *_log_marks(log)]
     phases: dict[str, float] = {}
@@ -63,17 +68,15 @@ _ORDER = ["scheduled", "volume", "image", "container", *(name for name, _ in MAR
 
 
 def _pod_marks(pod: Mapping[str, Any]) -> list[tuple[datetime, str]]:
-    status = pod["status"]
     marks = [
         (_time(condition["lastTransitionTime"]), name)
-        for condition in status.get("conditions") or ()
+        for condition in objects.status(pod).get("conditions") or ()
         if (name := {"PodScheduled": "scheduled", "Ready": "ready"}.get(condition["type"]))
         and condition["status"] == "True"
         and condition.get("lastTransitionTime")
     ]
-    statuses = status.get("containerStatuses") or [{}]
-    if running := (statuses[0].get("state") or {}).get("running"):
-        marks.append((_time(running["startedAt"]), "container"))
+    if since := objects.running_since(pod):
+        marks.append((_time(since), "container"))
     return marks
 
 
@@ -99,7 +102,7 @@ def _time(text: str) -> datetime:
 
 
 def rows(phases: Mapping[str, float], before: Mapping[str, float]) -> list[dict[str, str]]:
-    """The ledger of one start beside the last one, for a table; its last row is the whole."""
+    """Rows of a table: each phase beside the last start's; the last row is the sum."""
     found = [
         {
             "phase": name,
@@ -113,7 +116,7 @@ def rows(phases: Mapping[str, float], before: Mapping[str, float]) -> list[dict[
 
 
 def slower(phases: Mapping[str, float], before: Mapping[str, float]) -> list[str]:
-    """What took longer than the last time by more than the margin: "weights 41.0 s, was 28.0 s". The whole is one too."""
+    """The phases, and the whole start, that took longer than the last time by more than MARGIN."""
     now, was = dict(phases), dict(before)
     if phases and before:
         now["the whole start"], was["the whole start"] = sum(phases.values()), sum(before.values())

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from tasks.cloud.waiting import Time
 from tasks.records.errors import RolloutFailed
-from tasks.rollout.gate import check_endpoint
+from tasks.rollout.endpoint_check import check_endpoint
 from tests.support.clock import Clock
 from tests.support.loopback import free_port
 
@@ -76,7 +77,7 @@ def serve(asked: list[str]) -> Iterator[Serve]:
 
 
 def check(url: str, clock: Clock) -> str:
-    return check_endpoint(url, KEY, "tiny", patience=3.0, clock=clock, sleep=clock.sleep)
+    return check_endpoint(url, KEY, "tiny", patience=3.0, time=Time(clock, clock.sleep))
 
 
 def test_a_good_endpoint_gives_its_completion(serve: Serve, clock: Clock, asked: list[str]) -> None:

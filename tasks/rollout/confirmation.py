@@ -1,0 +1,36 @@
+"""Confirm that a model whose replicas come back (wake, rollback) answers through the gateway."""
+
+from __future__ import annotations
+
+from tasks.cloud import objects
+from tasks.records import names
+from tasks.records.model import Model
+from tasks.rollout import gateway
+from tasks.rollout.context import RolloutContext
+from tasks.rollout.endpoint_check import check_endpoint
+from tasks.rollout.gate import wait_for_pods
+from tasks.rollout.start_report import remember
+
+# where there is no Deployment to read a start-up budget from
+DEFAULT_BUDGET_SECONDS = 600.0
+
+
+def confirm(context: RolloutContext, model: Model, cause: str) -> str:
+    """Wait for the replicas as long as a start may take, then for one completion; its text. Raises RolloutFailed.
+
+    The start is kept with the release; `cause` says what brought the replicas back.
+    """
+    workload, cluster, environment = names.workload(model), context.cluster, context.environment
+    deployment = context.workload(workload)
+    release = objects.annotations(deployment).get(names.RELEASE_ANNOTATION, "")
+    seconds = float(objects.spec(deployment).get("progressDeadlineSeconds", DEFAULT_BUDGET_SECONDS))
+    deadline = context.time.clock() + seconds
+    pods = wait_for_pods(context, workload, release, seconds)
+    left = max(0.0, deadline - context.time.clock())
+    endpoint = gateway.endpoint_of(cluster, environment, model, seconds=left, time=context.time)
+    key = objects.read_key(cluster, context.namespace, names.KEY_SECRET)
+    patience = environment.deadlines.gateway
+    answer = check_endpoint(endpoint.base_url, key, model.name, patience=patience, time=context.time)
+    context.reporter.say(f"a completion through the gateway came back: {answer!r:.60}")
+    remember(context, release, pods, cause)
+    return answer
