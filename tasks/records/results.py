@@ -86,7 +86,7 @@ class StorageOutputs(Record):
 
 
 class Infrastructure(Record):
-    """Outputs of infra/terraform/cluster; the certificate authority is base64 PEM as EKS gives it."""
+    """What is read of infra/terraform/cluster's outputs. The certificate authority is base64 PEM, as EKS gives it."""
 
     cluster_name: str
     endpoint: str

@@ -82,6 +82,9 @@ def an_inspection(
 
 
 INFRASTRUCTURE = Infrastructure(
-    cluster_name="c", endpoint="https://127.0.0.1:1", certificate_authority="",
-    region="us-east-1", gpu_node_group="gpu",
-)  # fmt: skip
+    cluster_name="c",
+    endpoint="https://127.0.0.1:1",
+    certificate_authority="",
+    region="us-east-1",
+    gpu_node_group="gpu",
+)
