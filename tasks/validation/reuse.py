@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tasks.records.objectives import Objectives
-from tasks.records.results import LoadReport, ObjectiveResult
+from tasks.records.reports import LoadReport, ObjectiveResult
 from tasks.validation.judge import judge
 
 
@@ -29,6 +29,7 @@ def still_proven(
         and report.verdict == "PASS"
         and report.profile == profile
         and _bounds(report.objectives) == _bounds(asked)
+        and report.each == objectives.each
     )
 
 
