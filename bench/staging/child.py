@@ -33,15 +33,16 @@ def slipway(bucket: str) -> Callable[[], Said]:
     """As `stage_model` calls it."""
     from tasks.cloud.aws import Aws
     from tasks.records.model import Source
-    from tasks.records.progress import Silent
     from tasks.staging.hub import resolve
-    from tasks.staging.staging import stage
+    from tasks.staging.hub_to_s3 import stage
+    from tasks.staging.link import Hub
+    from tasks.staging.objects import Bucket
 
     s3 = Aws(REGION).client("s3")
 
     def go() -> Said:
-        model = resolve(Source(repo=REPO), token=None)
-        staged = stage(model, bucket=bucket, s3=s3, token=None, reporter=Silent())
+        model = resolve(Source(repo=REPO), Hub())
+        staged = stage(model, Bucket(s3, bucket), Hub())
         return {"prefix": staged.prefix, "manifest_sha256": staged.manifest_sha256}
 
     return go

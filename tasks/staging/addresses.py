@@ -10,9 +10,9 @@ import urllib3
 
 from tasks.records.errors import SlipwayError, StagingFailed
 from tasks.records.results import HubFile
-from tasks.staging.backoff import ATTEMPTS, Backoff
+from tasks.staging.backoff import ATTEMPTS
+from tasks.staging.link import HubLink
 from tasks.staging.refusals import is_transient, refusal, unreachable
-from tasks.staging.session import HubSession
 from tasks.staging.xet import PLAIN_AT_MOST, XetPlace, xet_place
 
 _REDIRECTS_AT_MOST = 5
@@ -21,20 +21,9 @@ _REDIRECTS_AT_MOST = 5
 class FileAddress:
     """One file of a repo at a commit. Used from any thread."""
 
-    def __init__(
-        self,
-        session: HubSession,
-        backoff: Backoff,
-        repo: str,
-        commit: str,
-        file: HubFile,
-        *,
-        token_given: bool,
-    ) -> None:
-        self.file = file
-        self.repo = repo
-        self._session, self._backoff, self._commit = session, backoff, commit
-        self._token_given = token_given
+    def __init__(self, link: HubLink, repo: str, commit: str, file: HubFile) -> None:
+        self.file, self.repo = file, repo
+        self._session, self._backoff, self._commit = link.session, link.backoff, commit
         self._lock = threading.Lock()
         self._url: str | None = None
         self._generation = 0
@@ -43,7 +32,7 @@ class FileAddress:
 
     @property
     def xet(self) -> XetPlace | None:
-        """Where the file is to be read through hf_xet; None while plain HTTP serves it."""
+        """Where the file is read through hf_xet; None while plain HTTP serves it."""
         return self._xet if self._plain_refused or self.file.size > PLAIN_AT_MOST else None
 
     @property
@@ -51,7 +40,7 @@ class FileAddress:
         return self._plain_refused or f"plain HTTP is not for more than {PLAIN_AT_MOST // 10**9} GB"
 
     def refuse_plain(self, why: str) -> bool:
-        """Plain HTTP does not serve the file, for good. Whether Xet does, from now on."""
+        """Note that plain HTTP does not serve the file. Returns whether Xet does, from now on."""
         with self._lock:
             self._plain_refused = self._plain_refused or why
             return self._xet is not None
@@ -65,7 +54,7 @@ class FileAddress:
             return self._url, self._generation
 
     def expired(self, generation: int) -> None:
-        """The URL of that generation was refused. Only the first to say so makes it be resolved anew."""
+        """Note that the URL of a generation was refused. Only the first to say so makes it be resolved again."""
         with self._lock:
             if generation == self._generation:
                 self._url = None
@@ -84,14 +73,7 @@ class FileAddress:
                 pause = self._backoff.heed(status, headers)
                 if status < 400:
                     return url
-                problem = refusal(
-                    status,
-                    headers,
-                    repo=self.repo,
-                    endpoint=self._session.endpoint,
-                    token_given=self._token_given,
-                    doing=doing,
-                )
+                problem = refusal(status, headers, self._session, repo=self.repo, doing=doing)
                 if not is_transient(status):
                     break
             self._backoff.again(failed, problem, pause)
@@ -116,7 +98,7 @@ class FileAddress:
         raise StagingFailed(f"{self.file.path}: the hub redirects in circles", evidence=[url])
 
     def _check(self, headers: Mapping[str, str]) -> None:
-        """What the hub says beside a redirect must be the commit and the size that were asked for."""
+        """Raise StagingFailed where the hub's answer is about another commit or size than was asked for."""
         commit = headers.get("X-Repo-Commit")
         if commit and commit != self._commit:
             raise StagingFailed(

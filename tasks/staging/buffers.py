@@ -1,4 +1,4 @@
-"""A fixed number of part-sized buffers: what bounds the memory of a transfer, whatever the model's size."""
+"""A fixed number of part-sized buffers, which bounds the memory of a transfer whatever the model's size."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tasks.staging.stop import Stop
 
 
 class Buffer:
-    """One buffer. It has two readers, the upload and the hash; the last to release it gives it back."""
+    """One buffer, read by the upload and by the hash; the last of them to release it returns it to the pool."""
 
     def __init__(self, pool: BufferPool, size: int) -> None:
         self.data = bytearray(size)
@@ -38,7 +38,7 @@ class BufferPool:
             self._free.put(Buffer(self, size))
 
     def take(self, stop: Stop) -> Buffer:
-        """A buffer held once by the caller. Waits for one; raises Stopped when the transfer ends meanwhile."""
+        """Wait for a buffer and hold it once. Raises Stopped when the transfer ends meanwhile."""
         while True:
             stop.check()
             try:

@@ -1,4 +1,4 @@
-"""Ranges of a hub file, read straight into a part's buffer and retried from the byte reached."""
+"""Read ranges of a hub file straight into a buffer, retrying from the byte reached."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from urllib3.response import BaseHTTPResponse
 
 from tasks.records.errors import HubUnavailable, SlipwayError, StagingFailed
 from tasks.staging.addresses import FileAddress
-from tasks.staging.backoff import ATTEMPTS, Backoff
+from tasks.staging.backoff import ATTEMPTS
+from tasks.staging.link import HubLink
+from tasks.staging.ranges import FileRange
 from tasks.staging.refusals import refusal, unreachable
-from tasks.staging.session import HubSession
-from tasks.staging.stop import Stop
-from tasks.staging.xet import XetReader
+from tasks.staging.xet_reader import XetReader
 
 _WINDOW = 1 << 20  # bytes a read asks for
-SLOWEST = 256 << 10  # bytes a second below which a range is asked for anew: another server may do better
-PATIENCE = 30.0  # seconds a range may take beside its bytes
+SLOWEST = 256 << 10  # bytes a second below which a range is asked for again: another server may do better
+PATIENCE = 30.0  # seconds a range may take besides its bytes
 _CONTENT_RANGE = re.compile(r"^bytes (\d+)-(\d+)/(\d+)$")
 
 
@@ -30,52 +30,39 @@ class Downloader:
 
     def __init__(
         self,
-        session: HubSession,
-        backoff: Backoff,
-        stop: Stop,
+        link: HubLink,
         *,
-        token_given: bool,
         slowest: float = SLOWEST,
         patience: float = PATIENCE,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self._session, self._backoff, self._stop = session, backoff, stop
-        self._token_given = token_given
+        self.link = link
+        self._session, self._backoff, self._stop = link.session, link.backoff, link.stop
         self._slowest, self._patience, self._say = slowest, patience, say
-        self._xet = XetReader(session, stop)
+        self._xet = XetReader(link)
         self._told: set[str] = set()
         self._lock = threading.Lock()
 
-    def read(
-        self,
-        address: FileAddress,
-        offset: int,
-        into: memoryview,
-        arrived: Callable[[int], None] = lambda count: None,
-    ) -> None:
-        """Fill `into` with the file's bytes from `offset`; `arrived(bytes)` as they come.
+    def read(self, wanted: FileRange) -> None:
+        """Fill the range.
 
-        A failure costs only the bytes not yet read: the next attempt goes on from there. Eight attempts without
-        a MiB of progress raise HubUnavailable (429, 5xx, no connection) or StagingFailed (wrong answers).
+        A failure costs only the bytes not yet read: the next attempt continues from there. Eight attempts without a MiB of
+        progress raise HubUnavailable (429, 5xx, no connection) or StagingFailed (wrong answers).
         """
-        got = attempt = 0
-        while got < len(into):
+        address, attempt = wanted.address, 0
+        while wanted.left:
             self._backoff.wait()
             url, generation = address.current()
-            before = got
-            problem, pause = None, 0.0
+            before, pause = wanted.got, 0.0
+            problem: SlipwayError | None
             if place := address.xet:
                 self._tell(address)
-                count, problem = self._xet.read(
-                    place, address.file.path, address.file.size, offset + got, into[got:], arrived,
-                    self._allowed(len(into) - got),
-                )  # fmt: skip
-                got += count
+                problem = self._xet.read(place, wanted, self._allowed(wanted.left))
             else:
-                got, problem, pause = self._read_plainly(address, url, generation, offset, into, got, arrived)
+                problem, pause = self._read_plainly(wanted, url, generation)
             if problem is None:
                 continue
-            attempt = 0 if got - before >= _WINDOW else attempt + 1
+            attempt = 0 if wanted.got - before >= _WINDOW else attempt + 1
             if attempt >= ATTEMPTS or not _worth_retrying(problem):
                 if isinstance(problem, HubUnavailable) or not address.refuse_plain(problem.cause):
                     raise problem
@@ -84,7 +71,7 @@ class Downloader:
             self._backoff.again(attempt, problem, pause)
 
     def _tell(self, address: FileAddress) -> None:
-        """Once a file: that Xet serves it, and why."""
+        """Say once for each file that Xet serves it, and why."""
         path = address.file.path
         with self._lock:
             told = path in self._told
@@ -99,52 +86,33 @@ class Downloader:
         return self._patience + count / self._slowest
 
     def _read_plainly(
-        self,
-        address: FileAddress,
-        url: str,
-        generation: int,
-        offset: int,
-        into: memoryview,
-        got: int,
-        arrived: Callable[[int], None],
-    ) -> tuple[int, SlipwayError | None, float]:
-        """One request: (bytes of `into` that are filled, what ended it, the pause the answer asks for)."""
+        self, wanted: FileRange, url: str, generation: int
+    ) -> tuple[SlipwayError | None, float]:
+        """Make one request. Returns (what ended it too early, the pause the answer asks for)."""
         pause = 0.0
+        span = {"Range": f"bytes={wanted.at}-{wanted.end - 1}"}
         try:
-            response = self._request(address, url, offset + got, len(into) - got)
+            response = self._session.open("GET", url, span)
             pause = self._backoff.heed(response.status, response.headers)
-            problem = self._refused(address, response, generation, offset + got)
+            problem = self._refused(wanted, response, generation)
             if problem is None:
-                got, problem = self._receive(response, into, got, arrived, address)
+                problem = self._receive(wanted, response)
             else:
                 response.close()
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            problem = unreachable(self._session.endpoint, f"GET {address.file.path}", error)
-        return got, problem, pause
+            problem = unreachable(self._session.endpoint, f"GET {wanted.address.file.path}", error)
+        return problem, pause
 
-    def _request(self, address: FileAddress, url: str, start: int, count: int) -> BaseHTTPResponse:
-        return self._session.open("GET", url, {"Range": f"bytes={start}-{start + count - 1}"})
-
-    def _refused(
-        self, address: FileAddress, response: BaseHTTPResponse, generation: int, start: int
-    ) -> SlipwayError | None:
+    def _refused(self, wanted: FileRange, response: BaseHTTPResponse, generation: int) -> SlipwayError | None:
         """What is wrong with an answer before its body is read."""
-        path, status, headers = address.file.path, response.status, response.headers
-        if status in (
-            401,
-            403,
-        ):  # a signed URL that expired; a refusal by the hub shows when it is resolved anew
+        address, status, headers = wanted.address, response.status, response.headers
+        path, start = address.file.path, wanted.at
+        # a signed URL that expired; a refusal by the hub itself shows when it is resolved again
+        if status in (401, 403):
             address.expired(generation)
             return _Retryable(f"{path}: the signed URL is refused", evidence=[f"GET {path}: {status}"])
         if status >= 400:
-            return refusal(
-                status,
-                headers,
-                repo=address.repo,
-                endpoint=self._session.endpoint,
-                token_given=self._token_given,
-                doing=f"GET {path}",
-            )
+            return refusal(status, headers, self._session, repo=address.repo, doing=f"GET {path}")
         if headers.get("Content-Encoding", "identity") != "identity":
             return StagingFailed(f"{path}: sent as {headers['Content-Encoding']}, asked for as it is")
         if status == 200 and start == 0 and headers.get("Content-Length") == str(address.file.size):
@@ -160,37 +128,27 @@ class Downloader:
             )
         return None
 
-    def _receive(
-        self,
-        response: BaseHTTPResponse,
-        into: memoryview,
-        got: int,
-        arrived: Callable[[int], None],
-        address: FileAddress,
-    ) -> tuple[int, SlipwayError | None]:
-        """(bytes of `into` that are filled, what ended the body too early)."""
+    def _receive(self, wanted: FileRange, response: BaseHTTPResponse) -> SlipwayError | None:
+        """Read the body into the range. Returns what ended it too early."""
         # http.client's own response: its `readinto` fills the buffer, where urllib3's reads a copy first
         body = response._original_response  # type: ignore[attr-defined]
-        doing = f"GET {address.file.path}"
-        allowed = self._allowed(len(into) - got)
+        endpoint, doing = self._session.endpoint, f"GET {wanted.address.file.path}"
+        allowed = self._allowed(wanted.left)
         with _ended_after(allowed, response) as late:
             try:
-                while got < len(into):
+                while wanted.left:
                     self._stop.check()
-                    count = body.readinto(into[got : got + _WINDOW])
+                    count = body.readinto(wanted.room(_WINDOW))
                     if not count:
                         response.close()
-                        problem = f"the body ended after {got} bytes"
+                        problem = f"the body ended after {wanted.got} bytes"
                         if late.is_set():
-                            problem = (
-                                f"{got} of {len(into)} bytes in {allowed:.0f} s: too slow, asked for anew"
-                            )
-                        return got, unreachable(self._session.endpoint, doing, problem)
-                    got += count
-                    arrived(count)
+                            problem = f"{wanted.got} of {wanted.wanted} bytes in {allowed:.0f} s: too slow, asked for again"
+                        return unreachable(endpoint, doing, problem)
+                    wanted.took(count)
             except (http.client.HTTPException, urllib3.exceptions.HTTPError, OSError) as error:
                 response.close()
-                return got, unreachable(self._session.endpoint, doing, error)
+                return unreachable(endpoint, doing, error)
             except BaseException:
                 response.close()
                 raise
@@ -198,7 +156,7 @@ class Downloader:
             response.release_conn()
         else:  # more than was asked: the connection cannot be used again
             response.close()
-        return got, None
+        return None
 
 
 @contextlib.contextmanager
@@ -208,7 +166,8 @@ def _ended_after(seconds: float, response: BaseHTTPResponse) -> Iterator[threadi
 
     def shut() -> None:
         late.set()
-        with contextlib.suppress(OSError, ValueError, RuntimeError):  # it ended meanwhile
+        # it may have ended meanwhile
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
             response.shutdown()
 
     timer = threading.Timer(seconds, shut)

@@ -1,47 +1,47 @@
-"""One file on its way: its upload, the parts that arrived, and the proof before it becomes visible."""
+"""Send one file: find or create its upload, send its parts, prove the whole before it becomes visible."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tasks.records.errors import ChecksumMismatch, SlipwayError
 from tasks.records.results import HubFile, StagedFile
 from tasks.staging.addresses import FileAddress
 from tasks.staging.buffers import Buffer
+from tasks.staging.download import Downloader
+from tasks.staging.folder import StagedFolder
 from tasks.staging.hashes import SerialHash, combined, crc64nvme, encoded
 from tasks.staging.journal import best_upload, staged_file
-from tasks.staging.objects import AlreadyThere, Bucket, DamagedPart, SentPart, UploadGone
+from tasks.staging.objects import AlreadyThere, DamagedPart, SentPart, UploadGone
 from tasks.staging.parts import Part, cut, part_size
-from tasks.staging.stop import Stop
+from tasks.staging.ranges import FileRange
 
 SENDINGS = 3  # of one part, where S3 says it arrived damaged
 
-Read = Callable[[Part, memoryview], None]  # the part from the hub once more
-
 
 class FileFlight:
-    """Parts are sent by several workers; the last of them proves the file and completes it.
+    """One file whose parts several workers send; the last of them proves the file and completes it.
 
-    `lost` means somebody else completed or aborted the upload: what is in the bucket then has to be looked at again.
+    `lost`: somebody else completed or aborted the upload, so the bucket has to be looked at again.
     """
 
     def __init__(
         self,
-        bucket: Bucket,
-        prefix: str,
+        folder: StagedFolder,
         address: FileAddress,
-        open_uploads: list[str],
+        downloader: Downloader,
+        *,
+        open_uploads: Sequence[str],
         floor: int,
-        stop: Stop,
     ) -> None:
         self.file: HubFile = address.file
-        self.address = address
-        self.key = f"{prefix}/{self.file.path}"
+        self.key = folder.key(self.file.path)
         self.part_size = part_size(self.file.size, floor)
         self.parts = cut(self.file.size, self.part_size)
         self.lost = False
-        self._bucket, self._open_uploads, self._stop = bucket, open_uploads, stop
+        self._bucket, self._open_uploads = folder.bucket, open_uploads
+        self._address, self._downloader, self._stop = address, downloader, downloader.link.stop
         self._lock = threading.Lock()
         self._hash: SerialHash | None = None
         self._upload: str | None = None
@@ -51,7 +51,7 @@ class FileFlight:
         self._left = len(self.parts)
 
     def open(self) -> None:
-        """Start the hash and find or make the multipart upload: once, by the first worker that comes."""
+        """Start the hash and find or create the multipart upload: once, by the first worker that comes."""
         with self._lock:
             if self._hash is not None:
                 return
@@ -65,8 +65,14 @@ class FileFlight:
             else:
                 self._upload = self._bucket.create_upload(self.key)
 
+    def fetch(
+        self, part: Part, into: memoryview, arrived: Callable[[int], None] = lambda count: None
+    ) -> None:
+        """Read a part from the hub; `arrived(bytes)` as they come."""
+        self._downloader.read(FileRange(self._address, part.offset, into, arrived))
+
     def arrive(self, part: Part, buffer: Buffer) -> None:
-        """A part is in `buffer`: it takes its place in the hash, which holds the buffer until then."""
+        """Queue the part in `buffer` for the hash, which holds the buffer until its turn has come."""
         if self._hash is None:
             raise RuntimeError("arrive() before open()")
         data = memoryview(buffer.data)[: part.size]
@@ -74,11 +80,11 @@ class FileFlight:
         buffer.hold()
         self._hash.feed(part.number - 1, data, buffer.release)
 
-    def send(self, part: Part, buffer: Buffer, read: Read) -> StagedFile | None:
-        """Send a part that arrived in `buffer`. The file's record when it was the last one.
+    def send(self, part: Part, buffer: Buffer) -> StagedFile | None:
+        """Send a part that arrived in `buffer`. Returns the file's record when it was the last one.
 
-        Raises ChecksumMismatch, after aborting the upload, where the file is not what the hub says it is: its parts
-        are then read again, by `read`, to say which of them came differently.
+        Raises ChecksumMismatch, after aborting the upload, where the file is not what the hub lists: its parts are then
+        read again, to say which of them came differently.
         """
         data = memoryview(buffer.data)[: part.size]
         try:
@@ -90,16 +96,16 @@ class FileFlight:
             self._etags[part.number] = etag
             self._left -= 1
             last = self._left == 0
-        return self._finish(data, buffer, read) if last and not self.lost else None
+        return self._finish(data, buffer) if last and not self.lost else None
 
     def lose(self) -> None:
-        """Leave the file to the next look at the bucket."""
+        """Give the file up until the bucket is looked at again."""
         self.lost = True
         if self._hash is not None:
             self._hash.cancel()
 
     def _send(self, part: Part, data: memoryview, crc: int) -> str:
-        """The part's ETag. A part that S3 already holds with the same checksum is not sent again."""
+        """Returns the part's ETag. A part that S3 already holds with the same checksum is not sent again."""
         if self._upload is None:
             return ""
         there = self._sent.get(part.number)
@@ -121,8 +127,8 @@ class FileFlight:
                     ) from error
         raise AssertionError("every way out is above")
 
-    def _finish(self, only_part: memoryview, buffer: Buffer, read: Read) -> StagedFile | None:
-        """Prove, then make visible: a wrong file never is."""
+    def _finish(self, only_part: memoryview, buffer: Buffer) -> StagedFile | None:
+        """Prove the file, then make it visible."""
         if self._hash is None:
             raise RuntimeError("finish before open()")
         whole = self._hash.result()
@@ -134,7 +140,7 @@ class FileFlight:
                 f"{self.file.path}: what arrived is not what the hub lists",
                 evidence=[
                     wrong,
-                    *self._suspects(buffer, read),
+                    *self._suspects(buffer),
                     "the upload was aborted; nothing of this file is in the bucket",
                 ],
                 next_command="run the same command again: files that are whole stay",
@@ -155,7 +161,7 @@ class FileFlight:
         return record
 
     def _adopt(self, record: StagedFile) -> StagedFile | None:
-        """Another run was first: its object is ours where the checksums agree."""
+        """Take another run's object for ours where the checksums agree."""
         head = self._bucket.head(self.key)
         if head is None or (head.size, head.crc64nvme) != (record.size, record.crc64nvme):
             self.lose()
@@ -164,14 +170,14 @@ class FileFlight:
             self._bucket.abort(self.key, self._upload)
         return record
 
-    def _suspects(self, buffer: Buffer, read: Read) -> list[str]:
-        """Which parts come otherwise when they are read again: one line for each, ten at most."""
+    def _suspects(self, buffer: Buffer) -> list[str]:
+        """Read all parts again and name those that come differently, ten at most."""
         differing: list[str] = []
         for part in self.parts:
             data = memoryview(buffer.data)[: part.size]
             try:
                 if part.size:
-                    read(part, data)
+                    self.fetch(part, data)
             except SlipwayError as error:
                 return [*differing[:10], f"{_named(part)} could not be read again: {error.cause}"]
             if crc64nvme(data) != self._crcs[part.number]:

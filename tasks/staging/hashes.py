@@ -1,7 +1,7 @@
-"""The two proofs of a file: sha256, one serial stream, and CRC64NVME, which parts give in any order.
+"""Checksums of a file: sha256 over its bytes in order, and CRC64NVME, which combines from its parts in any order.
 
-sha256 is what the hub promises (its LFS oid); small files that are not in LFS have git's blob sha1 instead.
-CRC64NVME is what S3 checks, each part on its own, and combines to the checksum of the full object.
+The hub lists sha256 (its LFS oid), and git's blob sha1 for small files that are not in LFS.
+S3 checks CRC64NVME of each part and combines them to that of the object.
 """
 
 from __future__ import annotations
@@ -31,12 +31,8 @@ def combined(parts: Iterable[tuple[int, int]]) -> int:
 
 
 def encoded(crc: int) -> str:
-    """As S3 writes it: base64 over eight bytes, big-endian."""
+    """A CRC64NVME as S3 writes it: base64 over eight bytes, big-endian."""
     return base64.b64encode(crc.to_bytes(8, "big")).decode()
-
-
-def decoded(text: str) -> int:
-    return int.from_bytes(base64.b64decode(text), "big")
 
 
 class FileHash:
@@ -57,7 +53,7 @@ class FileHash:
         return self._sha256.hexdigest()
 
     def mismatch(self, file: HubFile) -> str | None:
-        """What differs from the hub's word, or None. A file the hub gives no hash for has nothing to differ from."""
+        """How the file differs from what the hub lists; None where it does not, or the hub lists no hash."""
         if file.sha256:
             return None if self.sha256 == file.sha256 else f"sha256 {self.sha256}, the hub says {file.sha256}"
         if file.git_sha1:
@@ -67,7 +63,7 @@ class FileHash:
 
 
 class SerialHash:
-    """Hashes one file's parts in order on a thread of its own, as they arrive in any order."""
+    """Hashes one file's parts in order, on a thread of its own; they may arrive in any order."""
 
     def __init__(self, file: HubFile, count: int, stop: Stop) -> None:
         self._git = not file.sha256
@@ -81,7 +77,7 @@ class SerialHash:
         self._thread.start()
 
     def feed(self, index: int, data: memoryview, done: Callable[[], None]) -> None:
-        """Part `index`, from 0; `done()` is called when its bytes are no longer needed."""
+        """Hand over part `index`, from 0. `done()` is called when its bytes are no longer needed."""
         with self._changed:
             wanted = index < self._count
             if wanted:
@@ -92,7 +88,7 @@ class SerialHash:
             done()
 
     def result(self) -> FileHash:
-        """Waits until every part has been hashed. Raises Stopped when the transfer ends first."""
+        """Wait until every part has been hashed. Raises Stopped when the transfer ends first."""
         with self._changed:
             while self._next < self._count:
                 self._stop.check()
@@ -100,7 +96,7 @@ class SerialHash:
         return self._hash
 
     def cancel(self) -> None:
-        """No more parts will come; those that wait are given back."""
+        """Take no more parts, and release those that wait."""
         with self._changed:
             self._count = 0
             waiting = list(self._waiting.values())
@@ -124,7 +120,7 @@ class SerialHash:
                     self._changed.notify_all()
         except Stopped:
             return
-        except BaseException as error:  # noqa: BLE001 - told by the thread that waits for the transfer
+        except BaseException as error:  # noqa: BLE001 - raised by the thread that waits for the transfer
             self._stop.set(error)
 
     def _take(self) -> tuple[memoryview, Callable[[], None]] | None:

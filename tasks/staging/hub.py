@@ -1,10 +1,7 @@
-"""A repo on the Hugging Face Hub, pinned to a commit: its files, and the first bytes of one of them."""
+"""Pin a repo of the Hugging Face Hub to a commit, list its files, read the first bytes of one."""
 
 from __future__ import annotations
 
-import random
-import time
-from collections.abc import Callable
 from typing import Any
 
 from huggingface_hub import HfApi
@@ -13,41 +10,28 @@ from huggingface_hub.hf_api import ModelInfo
 
 from tasks.records.errors import HubError, HubUnavailable, RepoNotFound, StagingFailed
 from tasks.records.model import Source
-from tasks.records.progress import Reporter, Silent
 from tasks.records.results import HubFile, HubModel
 from tasks.staging.addresses import FileAddress
-from tasks.staging.backoff import ATTEMPTS, Backoff
+from tasks.staging.backoff import ATTEMPTS
 from tasks.staging.download import Downloader
+from tasks.staging.link import Hub
+from tasks.staging.ranges import FileRange
 from tasks.staging.refusals import is_transient, refusal, unreachable
 from tasks.staging.selection import select
-from tasks.staging.session import HubSession, hub_endpoint
 from tasks.staging.stop import Stop
 
 # huggingface_hub changed its HTTP library from httpx to httpx2; the base of its own error is that library's.
 _TRANSPORT_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 _ASK_SECONDS = 30.0
-SILENT = Silent()
 
 
-def resolve(
-    source: Source,
-    *,
-    token: str | None,
-    endpoint: str | None = None,
-    reporter: Reporter = SILENT,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-    chance: Callable[[], float] = random.random,
-) -> HubModel:
-    """Pin `source` to a commit and list what will be staged; proves that the files may be read, too.
+def resolve(source: Source, hub: Hub) -> HubModel:
+    """Pin `source` to a commit and list what will be staged; read one byte, to prove that the files may be read.
 
-    `endpoint`: the hub's address; HF_ENDPOINT, else the public hub, where None. Pickles and other frameworks'
-    weights are left out where the repo has safetensors; `skipped` says so. Raises TokenMissing, TokenRejected,
-    LicenceNotAccepted, RepoNotFound, RevisionNotFound, HubUnavailable, or HubError.
+    Pickles and other frameworks' weights are left out where the repo has safetensors; `skipped` says so. Raises TokenMissing,
+    TokenRejected, LicenceNotAccepted, RepoNotFound, RevisionNotFound, HubUnavailable, or HubError.
     """
-    address = hub_endpoint(endpoint)
-    backoff = Backoff(Stop(), say=reporter.say, clock=clock, sleep=sleep, chance=chance)
-    info = _model_info(source, token, address, backoff)
+    info = _model_info(source, hub)
     files, skipped = select([_file(sibling) for sibling in info.siblings or ()], source)
     if not info.sha or not files:
         raise RepoNotFound(
@@ -56,57 +40,30 @@ def resolve(
             next_command="look at source.allow and source.ignore of the model's file",
         )
     model = HubModel(repo=source.repo, commit=info.sha, gated=bool(info.gated), files=files, skipped=skipped)
-    # A gated repo's list is public, only its files are not: one of them is asked for before anything is made.
+    # a gated repo's list is public, its files are not
     smallest = min((f for f in files if f.size), key=lambda f: f.size, default=None)
     if smallest:
-        read_head(
-            model,
-            smallest.path,
-            1,
-            token=token,
-            endpoint=address,
-            reporter=reporter,
-            clock=clock,
-            sleep=sleep,
-            chance=chance,
-        )
+        read_head(model, smallest.path, 1, hub)
     return model
 
 
-def read_head(
-    model: HubModel,
-    path: str,
-    length: int,
-    *,
-    offset: int = 0,
-    token: str | None,
-    endpoint: str | None = None,
-    reporter: Reporter = SILENT,
-    clock: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], None] = time.sleep,
-    chance: Callable[[], float] = random.random,
-) -> bytes:
-    """`length` bytes of one file from `offset`, fewer where it ends before. Raises HubError or StagingFailed."""
+def read_head(model: HubModel, path: str, length: int, hub: Hub, *, offset: int = 0) -> bytes:
+    """Read `length` bytes of one file from `offset`, fewer where it ends before. Raises HubError or StagingFailed."""
     file = next((f for f in model.files if f.path == path), None)
     if file is None:
         raise StagingFailed(f"{model.repo} at {model.commit[:12]} has no file {path}")
     data = bytearray(max(0, min(length, file.size - offset)))
-    stop = Stop()
-    backoff = Backoff(stop, say=reporter.say, clock=clock, sleep=sleep, chance=chance)
-    session = HubSession(hub_endpoint(endpoint), token, connections=1)
-    try:
-        place = FileAddress(session, backoff, model.repo, model.commit, file, token_given=bool(token))
-        Downloader(session, backoff, stop, token_given=bool(token)).read(place, offset, memoryview(data))
-    finally:
-        session.close()
+    with hub.linked() as link:
+        address = FileAddress(link, model.repo, model.commit, file)
+        Downloader(link).read(FileRange(address, offset, memoryview(data)))
     return bytes(data)
 
 
-def _model_info(source: Source, token: str | None, endpoint: str, backoff: Backoff) -> ModelInfo:
-    """huggingface_hub does not retry this call: a 429 or 503 would end a run that could have waited."""
-    api = HfApi(
-        endpoint=endpoint, token=token or False
-    )  # False: never the token of whoever is logged in here
+def _model_info(source: Source, hub: Hub) -> ModelInfo:
+    """Ask for the repo's list. huggingface_hub does not retry it: a 429 or 503 would end a run that could have waited."""
+    # False: never the token of whoever is logged in here
+    api = HfApi(endpoint=hub.endpoint, token=hub.token or False)
+    backoff = hub.backoff(Stop())
     doing = f"GET revision {source.revision} of {source.repo}"
     problem: HubError = HubUnavailable("the hub was not asked")
     for failed in range(1, ATTEMPTS + 1):
@@ -118,20 +75,13 @@ def _model_info(source: Source, token: str | None, endpoint: str, backoff: Backo
             )
         except HfHubHTTPError as error:
             status, headers = error.response.status_code, error.response.headers
-            problem = refusal(
-                status,
-                headers,
-                repo=source.repo,
-                endpoint=endpoint,
-                token_given=bool(token),
-                doing=doing,
-            )
+            problem = refusal(status, headers, hub, repo=source.repo, doing=doing)
             problem.__cause__ = error
             if not is_transient(status):
                 break
             pause = backoff.heed(status, headers)
         except _TRANSPORT_ERROR as error:
-            problem = unreachable(endpoint, doing, error)
+            problem = unreachable(hub.endpoint, doing, error)
         backoff.again(failed, problem, pause)
     raise problem
 

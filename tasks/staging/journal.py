@@ -1,37 +1,36 @@
-"""What an earlier run left in S3, and what follows from it. The bucket is the only journal: no disk is promised to last.
+"""Observe what an earlier run left in S3 and decide what is left to do. The bucket is the only journal: no disk lasts.
 
-Three things tell the state of a file: the object, a record beside it (`.slipway/files/PATH.json`, written once the
-object's bytes were proven), and a multipart upload in progress with the checksums of its parts.
+A file's state is in its object, in a record beside it (`.slipway/files/PATH.json`, written once the object's bytes were
+proven), and in a multipart upload in progress with the checksums of its parts.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 from pydantic import ValidationError
 
 from tasks.records.results import HubFile, HubModel, StagedFile
+from tasks.staging.folder import StagedFolder
 from tasks.staging.hashes import FileHash, combined, crc64nvme, encoded
 from tasks.staging.objects import AlreadyThere, Bucket, SentPart, UploadGone
 from tasks.staging.parts import cut
 
-OWN_FOLDER = ".slipway"
 
-
-class Step(Enum):
+class Action(Enum):
     """What is to be done for one file."""
 
     NOTHING = "nothing"
-    READ_BACK = "read back"  # the object is there and nothing says it was proven
+    READ_BACK = "read back"  # the object is there without proof
     SEND = "send"  # from the first part, or what an open upload lacks
     REPLACE = "replace"  # the object cannot be this file
 
 
 @dataclass(frozen=True)
-class Found:
+class FileState:
     """One file as it is in the bucket. `object_size` in bytes, None where there is no object."""
 
     object_size: int | None = None
@@ -39,29 +38,25 @@ class Found:
     record: StagedFile | None = None
 
 
-def decide(file: HubFile, found: Found) -> Step:
-    """The step for one file. A record counts only with an object that still has its checksum."""
-    if found.object_size is None:
-        return Step.SEND
-    if found.object_size != file.size:
-        return Step.REPLACE
-    record = found.record
-    if record and _same_file(record, file) and record.crc64nvme == found.object_crc64nvme:
-        return Step.NOTHING
-    return Step.READ_BACK
+def decide(file: HubFile, state: FileState) -> Action:
+    """Decide what to do for one file. A record counts only with an object that still has its checksum. Pure."""
+    if state.object_size is None:
+        return Action.SEND
+    if state.object_size != file.size:
+        return Action.REPLACE
+    record = state.record
+    if record and _same_file(record, file) and record.crc64nvme == state.object_crc64nvme:
+        return Action.NOTHING
+    return Action.READ_BACK
 
 
 def _same_file(record: StagedFile, file: HubFile) -> bool:
     return record.size == file.size and (file.sha256 is None or record.sha256 == file.sha256)
 
 
-def record_key(prefix: str, path: str) -> str:
-    return f"{prefix}/{OWN_FOLDER}/files/{path}.json"
-
-
-def read_record(bucket: Bucket, prefix: str, path: str) -> StagedFile | None:
-    """A record that cannot be read proves nothing: the object is then read back."""
-    found = bucket.get(record_key(prefix, path))
+def read_record(folder: StagedFolder, path: str) -> StagedFile | None:
+    """Read a file's record; None where it cannot be read, and proves nothing."""
+    found = folder.bucket.get(folder.record_key(path))
     if found is None:
         return None
     try:
@@ -70,8 +65,8 @@ def read_record(bucket: Bucket, prefix: str, path: str) -> StagedFile | None:
         return None
 
 
-def write_record(bucket: Bucket, prefix: str, staged: StagedFile) -> None:
-    key = record_key(prefix, staged.path)
+def write_record(folder: StagedFolder, staged: StagedFile) -> None:
+    bucket, key = folder.bucket, folder.record_key(staged.path)
     body = json.dumps(staged.model_dump(mode="json")).encode()
     try:
         bucket.put(key, body, crc64nvme(body))
@@ -85,46 +80,44 @@ def write_record(bucket: Bucket, prefix: str, staged: StagedFile) -> None:
 
 @dataclass(frozen=True)
 class Observed:
-    """A whole prefix: a step and, where the file is proven, its record, for each path; open uploads by path."""
+    """By path: the action for each file, the records of those that are proven, the uploads in progress."""
 
-    steps: dict[str, Step]
+    actions: dict[str, Action]
     proven: dict[str, StagedFile]
     uploads: dict[str, list[str]]
 
 
-def observe(
-    bucket: Bucket, prefix: str, model: HubModel, known: Mapping[str, StagedFile] | None = None
-) -> Observed:
-    """Read what is there: one listing, one of uploads, and two small requests for each object found.
+def observe(folder: StagedFolder, model: HubModel, known: Mapping[str, StagedFile] | None = None) -> Observed:
+    """Observe every file: one listing of objects, one of uploads, and two small requests for each object found.
 
-    `known`: records by path from an earlier manifest, which serve where a file has none of its own.
+    `known`: records by path from an earlier manifest, for files that have none of their own.
     """
     known = known or {}
-    sizes = bucket.sizes(f"{prefix}/")
+    sizes = folder.sizes()
     uploads: dict[str, list[str]] = {}
-    for key, upload in bucket.open_uploads(f"{prefix}/"):
-        uploads.setdefault(key.removeprefix(f"{prefix}/"), []).append(upload)
-    steps: dict[str, Step] = {}
+    for key, upload in folder.bucket.open_uploads(folder.key("")):
+        uploads.setdefault(key.removeprefix(folder.key("")), []).append(upload)
+    actions: dict[str, Action] = {}
     proven: dict[str, StagedFile] = {}
     for file in model.files:
-        key = f"{prefix}/{file.path}"
-        found = Found(sizes.get(key))
+        key = folder.key(file.path)
+        state = FileState(sizes.get(key))
         record = known.get(file.path)
-        if found.object_size is not None and record_key(prefix, file.path) in sizes:
-            record = read_record(bucket, prefix, file.path) or record
-        if found.object_size is not None and record:
-            head = bucket.head(key)
-            found = Found(head.size if head else None, head.crc64nvme if head else None, record)
-        steps[file.path] = decide(file, found)
-        if steps[file.path] is Step.NOTHING and found.record:
-            proven[file.path] = found.record
-    return Observed(steps, proven, uploads)
+        if state.object_size is not None and folder.record_key(file.path) in sizes:
+            record = read_record(folder, file.path) or record
+        if state.object_size is not None and record:
+            head = folder.bucket.head(key)
+            state = FileState(head.size if head else None, head.crc64nvme if head else None, record)
+        actions[file.path] = decide(file, state)
+        if actions[file.path] is Action.NOTHING and state.record:
+            proven[file.path] = state.record
+    return Observed(actions, proven, uploads)
 
 
 def best_upload(
-    bucket: Bucket, key: str, uploads: list[str], sizes: dict[int, int]
+    bucket: Bucket, key: str, uploads: Sequence[str], sizes: dict[int, int]
 ) -> tuple[str, dict[int, SentPart]] | None:
-    """The open upload that holds most of the plan's parts (`sizes`: bytes by number), with those parts."""
+    """The open upload that holds most of our parts (`sizes`: bytes by number), with those parts."""
     best: tuple[str, dict[int, SentPart]] | None = None
     for upload in uploads:
         try:
@@ -132,18 +125,18 @@ def best_upload(
         except UploadGone:
             continue
         if any(sizes.get(part.number) != part.size for part in sent.values()):
-            continue  # cut otherwise: its parts and ours would not make one file
+            continue  # cut into other parts than ours
         if best is None or len(sent) > len(best[1]):
             best = (upload, sent)
     return best
 
 
-def read_back(bucket: Bucket, prefix: str, file: HubFile, part_size: int) -> StagedFile | None:
+def read_back(folder: StagedFolder, file: HubFile, part_size: int) -> StagedFile | None:
     """Prove an object by reading it; None where it is not the hub's file. Holds one part in memory."""
     whole = FileHash(file.size)
     parts: list[tuple[int, int]] = []
     for part in cut(file.size, part_size):
-        data = bucket.stream(f"{prefix}/{file.path}", part.offset, part.size) if part.size else b""
+        data = folder.bucket.stream(folder.key(file.path), part.offset, part.size) if part.size else b""
         whole.update(memoryview(data), git=not file.sha256)
         parts.append((crc64nvme(data), len(data)))
     if whole.mismatch(file):

@@ -1,4 +1,4 @@
-"""One bucket's verbs as staging needs them: checksums always, conditions where two runs could meet."""
+"""S3 requests of staging on one bucket: always with checksums, conditional where two runs could meet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOW = 1 << 20  # bytes handed to a socket at a time
 
 
 class AlreadyThere(Exception):
-    """The condition of a write does not hold: somebody else wrote first."""
+    """A conditional write was refused: somebody else wrote first."""
 
 
 class UploadGone(Exception):
@@ -26,12 +26,12 @@ class UploadGone(Exception):
 
 
 class DamagedPart(Exception):
-    """What S3 received of a part has another checksum than what was sent."""
+    """S3 received a part with another checksum than was sent."""
 
 
 @dataclass(frozen=True)
 class ObjectHead:
-    """Of one object. `crc64nvme`: base64, of the full object; None where S3 keeps none."""
+    """One object. `crc64nvme`: base64, of the full object; None where S3 keeps none."""
 
     size: int
     etag: str
@@ -40,7 +40,7 @@ class ObjectHead:
 
 @dataclass(frozen=True)
 class SentPart:
-    """A part S3 holds. `crc64nvme` is base64; None where S3 says none."""
+    """A part that S3 holds. `crc64nvme` is base64; None where S3 reports none."""
 
     number: int
     size: int
@@ -49,7 +49,7 @@ class SentPart:
 
 
 class PartReader:
-    """A file over a buffer without a copy: boto3 reads, and for a retry seeks.
+    """A file over a buffer, without a copy: boto3 reads it, and seeks for a retry.
 
     `read` gives WINDOW bytes where fewer are asked for: boto3's transport asks for 16 KiB at a time and hands each
     answer to the socket as it comes, two thousand calls for a part. (A bytearray it would copy, to sign it.)
@@ -104,24 +104,24 @@ class Bucket:
         )
 
     def sizes(self, prefix: str) -> dict[str, int]:
-        """Bytes of every object whose key starts with `prefix`."""
+        """Bytes of every object whose key starts with `prefix`, by key."""
         with self._errors(prefix):
             pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
             return {item["Key"]: item["Size"] for page in pages for item in page.get("Contents", ())}
 
     def get(self, key: str) -> tuple[bytes, str] | None:
-        """(a small object's bytes, its ETag), or None."""
+        """Read a small object. Returns (its bytes, its ETag), or None."""
         return self._read(key)
 
     def stream(self, key: str, offset: int, size: int) -> bytes:
-        """Bytes [offset, offset + size) of an object. Raises CloudError where there is none."""
+        """Read bytes [offset, offset + size) of an object. Raises CloudError where it has not so many."""
         found = self._read(key, Range=f"bytes={offset}-{offset + size - 1}")
         if found is None or len(found[0]) != size:
             raise CloudError(f"s3://{self.name}/{key} changed while it was read")
         return found[0]
 
     def _read(self, key: str, **span: str) -> tuple[bytes, str] | None:
-        """boto3 tries a request again, but not a body that breaks off."""
+        """Read a body, again where it breaks off: boto3 retries requests, but not bodies."""
         with self._errors(key):
             for attempt in range(1, BODY_ATTEMPTS + 1):
                 try:
@@ -137,7 +137,7 @@ class Bucket:
         raise AssertionError("every way out is above")
 
     def put(self, key: str, body: bytes | memoryview, crc: int, *, instead_of: str | None = None) -> None:
-        """Write an object that is not there, or in place of the one with ETag `instead_of`. Raises AlreadyThere."""
+        """Write an object where there is none, or in place of the one with ETag `instead_of`. Raises AlreadyThere."""
         condition = {"IfMatch": instead_of} if instead_of else {"IfNoneMatch": "*"}
         with self._errors(key):
             self.s3.put_object(
@@ -155,13 +155,13 @@ class Bucket:
             self.s3.delete_object(Bucket=self.name, Key=key)
 
     def open_uploads(self, prefix: str) -> list[tuple[str, str]]:
-        """(key, upload id) of every multipart upload in progress, oldest first for a key."""
+        """List (key, upload id) of every multipart upload in progress, oldest first for a key."""
         with self._errors(prefix):
             pages = self.s3.get_paginator("list_multipart_uploads").paginate(Bucket=self.name, Prefix=prefix)
             return [(item["Key"], item["UploadId"]) for page in pages for item in page.get("Uploads", ())]
 
     def sent_parts(self, key: str, upload: str) -> dict[int, SentPart]:
-        """By number. Raises UploadGone."""
+        """List the parts of an upload, by number. Raises UploadGone."""
         with self._errors(key):
             pages = self.s3.get_paginator("list_parts").paginate(Bucket=self.name, Key=key, UploadId=upload)
             return {
@@ -184,7 +184,7 @@ class Bucket:
             return upload
 
     def send_part(self, key: str, upload: str, number: int, body: memoryview, crc: int) -> str:
-        """The part's ETag. Raises UploadGone, or DamagedPart where S3 counts another checksum."""
+        """Send a part. Returns its ETag. Raises UploadGone, or DamagedPart where S3 computes another checksum."""
         with self._errors(key), _damage(key, number):
             etag: str = self.s3.upload_part(
                 Bucket=self.name,
@@ -200,7 +200,7 @@ class Bucket:
     def copy_part(
         self, key: str, upload: str, number: int, source: Mapping[str, str], offset: int, size: int
     ) -> str:
-        """A part made by S3 itself from a range of another object; its ETag. Raises UploadGone."""
+        """Have S3 make a part from a range of another object. Returns its ETag. Raises UploadGone."""
         with self._errors(key):
             answer = self.s3.upload_part_copy(
                 Bucket=self.name,
@@ -214,7 +214,7 @@ class Bucket:
             return etag
 
     def copy(self, key: str, source: Mapping[str, str]) -> str | None:
-        """An object of at most 5 GiB made by S3 itself; the copy's CRC64NVME in base64."""
+        """Have S3 copy an object of at most 5 GiB. Returns the copy's CRC64NVME in base64."""
         with self._errors(key):
             answer = self.s3.copy_object(
                 Bucket=self.name,
@@ -228,7 +228,7 @@ class Bucket:
         return crc
 
     def complete(self, key: str, upload: str, etags: Sequence[str], size: int, crc64nvme: str) -> None:
-        """Make the object visible, if S3 finds the same CRC over all of it. Raises AlreadyThere, UploadGone."""
+        """Complete an upload: the object is visible if S3 computes the same CRC. Raises AlreadyThere, UploadGone."""
         with self._errors(key):
             self.s3.complete_multipart_upload(
                 Bucket=self.name,
@@ -244,7 +244,7 @@ class Bucket:
             )
 
     def abort(self, key: str, upload: str) -> None:
-        """End an upload and its parts; one that is gone already is fine."""
+        """Abort an upload, and delete its parts; one that is gone already is fine."""
         try:
             with self._errors(key):
                 self.s3.abort_multipart_upload(Bucket=self.name, Key=key, UploadId=upload)

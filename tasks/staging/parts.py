@@ -1,4 +1,4 @@
-"""How a file is cut into multipart parts. Pure arithmetic."""
+"""Cut a file into the parts of a multipart upload. Pure."""
 
 from __future__ import annotations
 

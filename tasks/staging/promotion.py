@@ -1,42 +1,40 @@
-"""A staged model from one bucket to another, copied by S3 itself: the bytes that were proven, never fetched anew."""
+"""Copy a staged model from one bucket to another, by S3 itself: the bytes that were proven, not fetched again."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import Any
 
 from tasks.records.errors import AccessDenied, ChecksumMismatch, StagingFailed
 from tasks.records.progress import Reporter
 from tasks.records.quantities import human_bytes
 from tasks.records.results import StagedFile, StagedModel
-from tasks.staging import manifest as manifests
+from tasks.staging import model_manifest
+from tasks.staging.folder import StagedFolder
 from tasks.staging.objects import AlreadyThere, Bucket, UploadGone
 from tasks.staging.parts import MIB, Part, cut
 
-ONE_CALL_AT_MOST = (
-    1024 * MIB
-)  # CopyObject takes up to 5 GB, but one stream at a time; above this parts go side by side
+# CopyObject takes up to 5 GB, but one stream at a time: above this, parts are copied in parallel
+ONE_CALL_AT_MOST = 1024 * MIB
 COPY_PART = 512 * MIB
 
 
 def promote_copy(
     staged: StagedModel,
-    *,
-    bucket: str,
-    s3: Any,
+    bucket: Bucket,
     reporter: Reporter,
-    kms_key_arn: str | None = None,
+    *,
     workers: int = 8,
     one_call_at_most: int = ONE_CALL_AT_MOST,
     copy_part: int = COPY_PART,
 ) -> StagedModel:
-    """Copy `staged` into `bucket` under the same prefix, the manifest last and byte for byte the same.
+    """Copy `staged` into `bucket` under the same prefix, the manifest last and byte for byte the same. S3 reads the source.
 
     Objects that are there with the manifest's checksum are left alone, so a run that was killed goes on.
     `one_call_at_most` and `copy_part` in bytes. Raises StagingFailed, ChecksumMismatch, AccessDenied, CloudError.
     """
-    source, target = Bucket(s3, staged.bucket), Bucket(s3, bucket, kms_key_arn)
+    source = StagedFolder(Bucket(bucket.s3, staged.bucket), staged.prefix)
+    target = StagedFolder(bucket, staged.prefix)
     stored = _read_source(source, staged)
     if stored is None or stored.sha256 != staged.manifest_sha256:
         raise StagingFailed(
@@ -47,24 +45,22 @@ def promote_copy(
             ],
             next_command="deploy and prove it again in the environment it comes from",
         )
-    there = manifests.read(target, staged.prefix)
-    whole = there and not manifests.missing(there.manifest, staged.prefix, target.sizes(f"{staged.prefix}/"))
+    there = model_manifest.read(target)
+    whole = there and not model_manifest.missing(there.manifest, target)
     if there and whole and there.sha256 == stored.sha256:
-        reporter.say(f"s3://{bucket}/{staged.prefix} is whole: nothing to copy")
-        return manifests.staged_model(bucket, staged.prefix, there, reused=True)
+        reporter.say(f"{target.uri} is whole: nothing to copy")
+        return model_manifest.staged_model(target, there, reused=True)
     if there and not whole:
-        target.delete(manifests.manifest_key(staged.prefix))
-    copier = _Copier(source, target, staged.prefix, one_call_at_most, copy_part)
-    copier.run(stored.manifest.files, reporter, workers)
-    written = manifests.write(
-        target, staged.prefix, stored.body, instead_of=there.etag if there and whole else None
-    )
-    return manifests.staged_model(bucket, staged.prefix, written, reused=False)
+        bucket.delete(target.manifest_key)
+        there = None
+    _Copier(source, target, one_call_at_most, copy_part).run(stored.manifest.files, reporter, workers)
+    written = model_manifest.write(target, stored.body, replaces=there)
+    return model_manifest.staged_model(target, written, reused=False)
 
 
-def _read_source(source: Bucket, staged: StagedModel) -> manifests.StoredManifest | None:
+def _read_source(source: StagedFolder, staged: StagedModel) -> model_manifest.StoredManifest | None:
     try:
-        return manifests.read(source, staged.prefix)
+        return model_manifest.read(source)
     except AccessDenied as error:
         raise AccessDenied(
             f"{staged.uri} may not be read with the credentials of the environment it is copied into",
@@ -75,13 +71,13 @@ def _read_source(source: Bucket, staged: StagedModel) -> manifests.StoredManifes
 
 class _Copier:
     def __init__(
-        self, source: Bucket, target: Bucket, prefix: str, one_call_at_most: int, copy_part: int
+        self, source: StagedFolder, target: StagedFolder, one_call_at_most: int, copy_part: int
     ) -> None:
-        self._source, self._target, self._prefix = source, target, prefix
+        self._source, self._folder, self._target = source, target, target.bucket
         self._one_call_at_most, self._copy_part = one_call_at_most, copy_part
 
     def run(self, files: tuple[StagedFile, ...], reporter: Reporter, workers: int) -> None:
-        """Every file; parts of large ones side by side. The first failure ends it once those running are through."""
+        """Copy every file, parts of large ones in parallel. Raises the first failure once the parts under way have ended."""
         total = sum(file.size for file in files)
         copied = 0
         with ThreadPoolExecutor(workers, thread_name_prefix="copy") as pool:
@@ -89,13 +85,11 @@ class _Copier:
                 for size in self._copy(file, pool):
                     copied += size
                     reporter.progress(copied, total, detail=f"| {number} of {len(files)} files | {file.path}")
-        reporter.say(
-            f"{len(files)} files, {human_bytes(total)}, are in s3://{self._target.name}/{self._prefix}"
-        )
+        reporter.say(f"{len(files)} files, {human_bytes(total)}, are in {self._folder.uri}")
 
     def _copy(self, file: StagedFile, pool: ThreadPoolExecutor) -> Iterator[int]:
-        """Bytes copied, as they are."""
-        key = f"{self._prefix}/{file.path}"
+        """Copy one file, yielding the bytes copied."""
+        key = self._folder.key(file.path)
         head = self._target.head(key)
         if head and (head.size, head.crc64nvme) == (file.size, file.crc64nvme):
             yield file.size
@@ -141,4 +135,4 @@ class _Copier:
             )
 
     def _from(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._source.name, "Key": key}
+        return {"Bucket": self._source.bucket.name, "Key": key}

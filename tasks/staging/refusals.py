@@ -1,4 +1,4 @@
-"""What the hub's refusals mean, told apart, each with the next command.
+"""Tell the hub's refusals apart, each with the next command.
 
 The hub answers 401 for a bad token, for a gated repo without one, and for a repo nobody may know exists;
 only X-Error-Code and X-Error-Message tell them apart (as huggingface_hub's hf_raise_for_status reads them).
@@ -7,6 +7,7 @@ only X-Error-Code and X-Error-Message tell them apart (as huggingface_hub's hf_r
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 from tasks.records.errors import (
     HubError,
@@ -28,19 +29,27 @@ def is_transient(status: int) -> bool:
     return status in (408, 425, 429) or status >= 500
 
 
-def refusal(
-    status: int, headers: Mapping[str, str], *, repo: str, endpoint: str, token_given: bool, doing: str
-) -> HubError:
-    """The error for an answer of 400 or more to a request for `repo`."""
+class AskedHub(Protocol):
+    """The hub that refused: its address, and whether a token was sent."""
+
+    @property
+    def endpoint(self) -> str: ...
+
+    @property
+    def token_given(self) -> bool: ...
+
+
+def refusal(status: int, headers: Mapping[str, str], hub: AskedHub, *, repo: str, doing: str) -> HubError:
+    """The error for an answer of 400 or more to a request for `repo`. `doing`: the request, for the evidence."""
     code = headers.get("X-Error-Code", "")
     message = headers.get("X-Error-Message", "")
     evidence = [redacted(f"{doing}: {status} {code} {message}".rstrip())]
-    page = f"{endpoint}/{repo}"
+    page, token_given = f"{hub.endpoint}/{repo}", hub.token_given
     if status == 401 and token_given and any(text in message for text in _BAD_TOKEN):
         return TokenRejected(
             "the hub does not know the token",
             evidence=evidence,
-            next_command=f"make a read token at {endpoint}/settings/tokens, then {_STORE_TOKEN}",
+            next_command=f"make a read token at {hub.endpoint}/settings/tokens, then {_STORE_TOKEN}",
         )
     if code == "GatedRepo" or (status == 403 and "gated" in message.lower()):
         return _gated(repo, page, token_given, evidence)
@@ -77,7 +86,7 @@ def _gated(repo: str, page: str, token_given: bool, evidence: list[str]) -> HubE
 
 
 def unreachable(endpoint: str, doing: str, problem: BaseException | str) -> HubUnavailable:
-    """No answer came, to the end of the retries."""
+    """The error where no answer came, to the end of the retries."""
     return HubUnavailable(
         f"the hub at {endpoint} cannot be reached",
         evidence=[f"{doing}: {redacted(str(problem))}"],

@@ -1,4 +1,4 @@
-"""Which of a repo's files are staged. Pure."""
+"""Choose which of a repo's files are staged. Pure."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _OWN_FOLDER = ".slipway/"
 
 
 def matches(path: str, patterns: Iterable[str]) -> bool:
-    """As huggingface_hub matches: shell patterns over the whole path, a trailing slash meaning all below."""
+    """Match shell patterns over the whole path, as huggingface_hub does; a trailing slash means everything below."""
     return any(fnmatchcase(path, f"{p}*" if p.endswith("/") else p) for p in patterns)
 
 
 def select(files: Iterable[HubFile], source: Source) -> tuple[tuple[HubFile, ...], tuple[str, ...]]:
-    """(files to stage in the order of their paths, lines about those left out)."""
+    """Returns (files to stage in the order of their paths, a line about each that is left out)."""
     chosen: list[HubFile] = []
     skipped: list[str] = []
     listed = sorted(files, key=lambda file: file.path)
@@ -38,7 +38,7 @@ def select(files: Iterable[HubFile], source: Source) -> tuple[tuple[HubFile, ...
 
 def _left_out(path: str, source: Source, *, has_safetensors: bool) -> str | None:
     if path.startswith(_OWN_FOLDER):
-        return "that folder is kept for Slipway's own records"
+        return "that folder is for Slipway's own records"
     if source.allow and not matches(path, source.allow):
         return "no allow pattern matches it"
     if matches(path, source.ignore):

@@ -1,7 +1,7 @@
-"""HTTP to the hub and its CDN: pooled connections, no redirects of its own, the token for the hub's host alone.
+"""HTTP to the hub and its CDN: pooled connections, redirects left to the caller, the token sent to the hub's host only.
 
 urllib3 rather than httpx: `readinto` a part's buffer costs a quarter of the CPU a byte, and eight workers share one
-interpreter lock. huggingface_hub is not used for bytes: it retries a 429 but not a 503, and never within a file.
+interpreter lock. huggingface_hub does not fetch the bytes: it retries a 429 but not a 503, and never within a file.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from urllib3.response import BaseHTTPResponse
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 
-def hub_endpoint(given: str | None) -> str:
-    """The hub's address: as given, else HF_ENDPOINT as huggingface_hub honours it, else the public hub."""
-    return (given or os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
+def hub_endpoint() -> str:
+    """The hub's address: HF_ENDPOINT, which huggingface_hub honours too, else the public hub."""
+    return (os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT).rstrip("/")
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
@@ -42,19 +42,23 @@ class HubSession:
         else:
             self._pool = urllib3.PoolManager(maxsize=connections, timeout=timeout, retries=False)
 
+    @property
+    def token_given(self) -> bool:
+        return bool(self._token)
+
     def file_url(self, repo: str, commit: str, path: str) -> str:
         return f"{self.endpoint}/{repo}/resolve/{commit}/{quote(path)}"
 
     def at_hub(self, url: str) -> bool:
-        """Whether the token may go there: scheme, host and port are the hub's own."""
+        """Whether a URL has the hub's scheme, host and port: only then may the token be sent there."""
         return origin(url) == self._origin
 
     def authorization(self, url: str) -> dict[str, str]:
-        """The header that proves who asks; empty for any host but the hub's, and without a token."""
+        """The Authorization header; empty for any host but the hub's, and without a token."""
         return {"Authorization": f"Bearer {self._token}"} if self._token and self.at_hub(url) else {}
 
     def open(self, method: str, url: str, headers: dict[str, str] | None = None) -> BaseHTTPResponse:
-        """An answer whose body is still to be read; redirects come back as they are."""
+        """Send a request. The answer's body is not read yet; a redirect is returned as it is."""
         sent = {"Accept-Encoding": "identity", "User-Agent": "slipway"} | (headers or {})
         sent |= self.authorization(url)
         return self._pool.request(

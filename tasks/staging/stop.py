@@ -1,4 +1,4 @@
-"""How the threads of one transfer end together: the first failure, or Ctrl-C, stops all of them."""
+"""Stop the threads of one transfer together: on the first failure, or on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 
 
 class Stopped(Exception):
-    """Another thread ended the transfer; its failure is the one to tell."""
+    """Another thread ended the transfer; its failure is the one to raise."""
 
 
 class Stop:
@@ -27,6 +27,6 @@ class Stop:
         return self._event.is_set()
 
     def check(self) -> None:
-        """Raises Stopped once the transfer has ended."""
+        """Raise Stopped once the transfer has ended."""
         if self._event.is_set():
             raise Stopped

@@ -12,19 +12,19 @@ from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.results import HubInspection, Release, StagedModel, StorageOutputs
 from tasks.site import Site, aws_of
-from tasks.staging import manifest as manifests
 from tasks.staging.hub import read_head, resolve
+from tasks.staging.hub_to_s3 import stage
 from tasks.staging.inspection import inspect, inspect_staged
+from tasks.staging.link import Hub
 from tasks.staging.objects import Bucket
 from tasks.staging.promotion import promote_copy
-from tasks.staging.staging import stage
 from tasks.task import SETTINGS, RunReporter, transient
 
 HUB_TOKEN_BLOCK = "hub-token"  # noqa: S105  the name of a Prefect Secret block
 
 
 def hub_token() -> str | None:
-    """The Prefect Secret `hub-token`, else HF_TOKEN of the environment, else none. Never logged, never stored."""
+    """The hub's token: the Prefect Secret `hub-token`, else HF_TOKEN, else none. Never logged, never stored."""
     try:
         return str(Secret.load(HUB_TOKEN_BLOCK, _sync=True).get())  # type: ignore[call-arg,union-attr]
     except ValueError:  # no block of that name
@@ -41,15 +41,15 @@ def hub_token() -> str | None:
 def inspect_model(model: Model, revision: str | None = None) -> HubInspection:
     """Pin the repo to a commit, list its files, read config.json and the safetensors headers."""
     reporter = RunReporter("preflight")
-    token = hub_token()
+    hub = Hub(hub_token(), reporter=reporter)
     source = model.source.model_copy(update={"revision": revision}) if revision else model.source
-    pinned = resolve(source, token=token, reporter=reporter)
+    pinned = resolve(source, hub)
     for line in pinned.skipped:
         reporter.say(f"left out: {line}")
     reporter.say(f"{pinned.repo}@{source.revision} is commit {pinned.commit}")
 
     def read(path: str, offset: int, count: int) -> bytes:
-        return read_head(pinned, path, count, offset=offset, token=token, reporter=reporter)
+        return read_head(pinned, path, count, hub, offset=offset)
 
     return inspect(pinned, read)
 
@@ -62,30 +62,23 @@ def inspect_model(model: Model, revision: str | None = None) -> HubInspection:
     **SETTINGS,
 )
 def stage_model(environment: Environment, storage: StorageOutputs, inspection: HubInspection) -> StagedModel:
-    """Hub to S3, verified, manifest last; at once when it is there."""
+    """Stage the model from the hub into S3, verified, manifest last. Sends nothing where it is there already."""
     s3, reporter = aws_of(environment).client("s3"), RunReporter("staging")
     with told_retries(s3, reporter.say):
-        return stage(
-            inspection.model,
-            bucket=storage.bucket,
-            s3=s3,
-            token=hub_token(),
-            reporter=reporter,
-            kms_key_arn=storage.kms_key_arn,
-        )
+        bucket = Bucket(s3, storage.bucket, storage.kms_key_arn)
+        return stage(inspection.model, bucket, Hub(hub_token(), reporter=reporter))
 
 
 @task(task_run_name="inspect {release.repo} in {site.name}", **SETTINGS)
 def inspect_proven(site: Site, release: Release) -> tuple[HubInspection, StagedModel]:
-    """What is staged for a proven release, read from its own bucket: the hub is not asked."""
+    """Inspect what is staged for a proven release, in its own bucket: the hub is not asked."""
     storage = site.storage
     bucket = Bucket(site.aws().client("s3"), storage.bucket)
-    inspection, stored = inspect_staged(bucket, release.repo, release.commit)
-    prefix = manifests.prefix_of(release.repo, release.commit)
+    inspected = inspect_staged(bucket, release.repo, release.commit)
     RunReporter("preflight").say(
         f"{release.repo} is commit {release.commit}, from s3://{storage.bucket}: the hub is not asked"
     )
-    return inspection, manifests.staged_model(storage.bucket, prefix, stored, reused=True)
+    return inspected
 
 
 @task(
@@ -96,9 +89,7 @@ def inspect_proven(site: Site, release: Release) -> tuple[HubInspection, StagedM
     **SETTINGS,
 )
 def copy_model(environment: Environment, storage: StorageOutputs, staged: StagedModel) -> StagedModel:
-    """From the bucket it was proven in, by S3 itself; the credentials are those of `environment`."""
+    """Copy from the bucket it was proven in, by S3 itself, with the credentials of `environment`."""
     s3, reporter = aws_of(environment).client("s3"), RunReporter("staging")
     with told_retries(s3, reporter.say):
-        return promote_copy(
-            staged, bucket=storage.bucket, s3=s3, reporter=reporter, kms_key_arn=storage.kms_key_arn
-        )
+        return promote_copy(staged, Bucket(s3, storage.bucket, storage.kms_key_arn), reporter)

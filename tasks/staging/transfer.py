@@ -1,7 +1,7 @@
-"""Many files through a fixed pool of buffers: some threads read from the hub, as many send to S3, two files in flight.
+"""Move many files through a fixed pool of buffers: some threads read from the hub, as many send to S3, two files at a time.
 
-Both ways have threads of their own: one that read a part and then sent it would, in step with the others, leave
-one direction of the wire idle while the other is busy.
+A thread that read a part and then sent it would, in step with the others, leave one direction of the wire idle while the
+other is busy.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterator, Sequence
 
 from tasks.records.progress import Reporter
 from tasks.records.results import StagedFile
-from tasks.staging.arrivals import Arrivals
 from tasks.staging.buffers import Buffer, BufferPool
 from tasks.staging.download import Downloader
 from tasks.staging.flight import FileFlight
+from tasks.staging.folder import StagedFolder
 from tasks.staging.journal import write_record
-from tasks.staging.objects import Bucket
 from tasks.staging.parts import MIB, Part
-from tasks.staging.stop import Stop, Stopped
+from tasks.staging.stop import Stopped
+from tasks.staging.transfer_progress import TransferProgress
 
 FILES_IN_FLIGHT = 2  # each sha256 is one serial stream: two files keep two cores hashing
 SPARE_BUFFERS = 2  # parts that were sent and still wait for their turn in the hash
@@ -29,12 +29,12 @@ FEWEST_BUFFERS = 3  # one that is read, one that is sent, one that is hashed
 
 
 def buffers_for(workers: int, largest: int) -> int:
-    """How many buffers of `largest` bytes `workers` threads each way get."""
+    """How many buffers of `largest` bytes there are for `workers` threads each way."""
     return max(FEWEST_BUFFERS, min(2 * workers + SPARE_BUFFERS, MEMORY // max(1, largest)))
 
 
 def in_order(flights: Sequence[FileFlight]) -> Iterator[tuple[FileFlight, Part]]:
-    """Every part, in order within a file, alternating between FILES_IN_FLIGHT files; large files first."""
+    """Yield every part, in order within a file, alternating between FILES_IN_FLIGHT files; large files first."""
     waiting = deque(sorted(flights, key=lambda flight: (-flight.file.size, flight.file.path)))
     active: deque[tuple[FileFlight, Iterator[Part]]] = deque()
     while waiting or active:
@@ -49,15 +49,13 @@ def in_order(flights: Sequence[FileFlight]) -> Iterator[tuple[FileFlight, Part]]
 
 
 class Transfer:
-    """One pass over the files that are to be sent, with `workers` threads each way."""
+    """One pass over the files to send, with `workers` threads each way."""
 
     def __init__(
         self,
-        bucket: Bucket,
-        prefix: str,
+        folder: StagedFolder,
         flights: Sequence[FileFlight],
         downloader: Downloader,
-        stop: Stop,
         reporter: Reporter,
         *,
         workers: int,
@@ -66,17 +64,17 @@ class Transfer:
         self._workers = max(1, min(workers, count))
         largest = max((part.size for flight in flights for part in flight.parts), default=0)
         self._pool = BufferPool(buffers_for(self._workers, largest), largest)
-        self._bucket, self._prefix, self._flights = bucket, prefix, flights
-        self._downloader, self._stop, self._reporter = downloader, stop, reporter
+        self._folder, self._stop, self._reporter = folder, downloader.link.stop, reporter
         self._jobs = in_order(flights)
         self._lock = threading.Lock()
         self._reading = self._workers
         self._read: queue.SimpleQueue[tuple[FileFlight, Part, Buffer] | None] = queue.SimpleQueue()
-        self._arrivals = Arrivals({flight.file.path: flight.file.size for flight in flights}, reporter)
+        sizes = {flight.file.path: flight.file.size for flight in flights}
+        self._progress = TransferProgress(sizes, reporter)
         self.staged: dict[str, StagedFile] = {}
 
     def run(self) -> None:
-        """Until every part went its way; `staged` then holds the records. Raises the first worker's failure."""
+        """Run until every part is sent; `staged` then holds the records. Raises the first worker's failure."""
         threads = [
             threading.Thread(target=self._work, args=(step,), name=f"{name} {number}", daemon=True)
             for name, step in (("read", self._read_all), ("send", self._send_all))
@@ -129,10 +127,8 @@ class Transfer:
             flight.open()
             if part.size:
                 view, path = memoryview(buffer.data)[: part.size], flight.file.path
-                self._arrivals.begin(path)
-                self._downloader.read(
-                    flight.address, part.offset, view, lambda count: self._arrivals.add(path, count)
-                )
+                self._progress.begin(path)
+                flight.fetch(part, view, lambda count: self._progress.add(path, count))
             flight.arrive(part, buffer)
             buffer.hold()  # until it is sent
             self._read.put((flight, part, buffer))
@@ -149,7 +145,7 @@ class Transfer:
                 buffer.release()
 
     def _next_read(self) -> tuple[FileFlight, Part, Buffer] | None:
-        """A part that was read; None after the last."""
+        """Wait for a part that was read; None after the last."""
         while True:
             self._stop.check()
             try:
@@ -160,11 +156,9 @@ class Transfer:
     def _send_one(self, flight: FileFlight, part: Part, buffer: Buffer) -> None:
         if flight.lost:
             return
-        record = flight.send(
-            part, buffer, lambda again, into: self._downloader.read(flight.address, again.offset, into)
-        )
+        record = flight.send(part, buffer)
         if record:
-            write_record(self._bucket, self._prefix, record)
+            write_record(self._folder, record)
             with self._lock:
                 self.staged[record.path] = record
             self._reporter.say(f"{record.path}: {record.size} bytes, sha256 {record.sha256[:12]}…")

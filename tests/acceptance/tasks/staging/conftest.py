@@ -13,6 +13,7 @@ from slipway_sandbox.testing import Sandbox, start
 from tasks.records.model import Source
 from tasks.records.results import HubModel
 from tasks.staging.hub import resolve
+from tasks.staging.link import Hub
 from tests.support.hub_models import REPO, write_repo
 
 
@@ -42,4 +43,4 @@ def bucket(s3: Any) -> str:
 
 @pytest.fixture(scope="session")
 def model(sandbox: Sandbox) -> HubModel:
-    return resolve(Source(repo=REPO), token=None, endpoint=sandbox.hub_url)
+    return resolve(Source(repo=REPO), Hub(endpoint=sandbox.hub_url))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from slipway_sandbox.testing import HUB_READER, HUB_STRANGER, Faults, Sandbox
 
+from tasks.cloud.waiting import Time
 from tasks.records.errors import (
     HubUnavailable,
     LicenceNotAccepted,
@@ -17,12 +18,11 @@ from tasks.records.errors import (
 from tasks.records.model import Source
 from tasks.records.results import HubModel
 from tasks.staging.addresses import FileAddress
-from tasks.staging.backoff import Backoff
 from tasks.staging.download import Downloader
 from tasks.staging.hub import read_head, resolve
 from tasks.staging.inspection import read_safetensors_header
-from tasks.staging.session import HubSession
-from tasks.staging.stop import Stop
+from tasks.staging.link import Hub
+from tasks.staging.ranges import FileRange
 from tests.support.clock import Clock
 from tests.support.hub_models import MIB, REPO, SECOND
 
@@ -31,7 +31,7 @@ TINY = Source(repo="slipway/tiny-llama")
 
 def ask(sandbox: Sandbox, source: Source, token: str | None = None) -> HubModel:
     clock = Clock(0.0)
-    return resolve(source, token=token, endpoint=sandbox.hub_url, clock=clock, sleep=clock.sleep)
+    return resolve(source, Hub(token, sandbox.hub_url, time=Time(clock, clock.sleep)))
 
 
 def test_a_branch_is_pinned_to_a_commit(sandbox: Sandbox) -> None:
@@ -59,7 +59,7 @@ def test_pickles_are_left_out_where_safetensors_are_and_it_is_said(sandbox: Sand
 
 def test_the_head_of_a_file_is_read_by_range(sandbox: Sandbox) -> None:
     model = ask(sandbox, TINY)
-    assert read_head(model, "config.json", 1, token=None, endpoint=sandbox.hub_url) == b"{"
+    assert read_head(model, "config.json", 1, Hub(endpoint=sandbox.hub_url)) == b"{"
 
 
 def test_a_safetensors_header_names_its_tensors(sandbox: Sandbox) -> None:
@@ -67,7 +67,7 @@ def test_a_safetensors_header_names_its_tensors(sandbox: Sandbox) -> None:
     path = next(file.path for file in model.files if file.path.endswith(".safetensors"))
 
     def read(path: str, offset: int, count: int) -> bytes:
-        return read_head(model, path, count, offset=offset, token=None, endpoint=sandbox.hub_url)
+        return read_head(model, path, count, Hub(endpoint=sandbox.hub_url), offset=offset)
 
     header = read_safetensors_header(path, read)
     assert any(entry.get("dtype") == "BF16" for entry in header.values())
@@ -127,22 +127,18 @@ def test_a_licence_that_is_asked_for_and_a_token_nobody_knows_are_told_apart(
 
 def test_a_peer_that_trickles_is_left_for_another(sandbox: Sandbox, faults: Faults) -> None:
     faults.set("hub-slow", value=1_000, count=1)
-    model = resolve(Source(repo=REPO), token=None, endpoint=sandbox.hub_url)
+    model = resolve(Source(repo=REPO), Hub(endpoint=sandbox.hub_url))
     file = next(file for file in model.files if file.path == SECOND)
-    stop, clock = Stop(), Clock(0.0)
-    backoff = Backoff(stop, clock=clock, sleep=clock.sleep)
-    session = HubSession(sandbox.hub_url, None)
-    place = FileAddress(session, backoff, REPO, model.commit, file, token_given=False)
-    reader = Downloader(session, backoff, stop, token_given=False, slowest=100 * MIB, patience=0.2)
-    data = bytearray(2 * MIB)
-    reader.read(place, 0, memoryview(data))
-    session.close()
+    clock, data = Clock(0.0), bytearray(2 * MIB)
+    with Hub(endpoint=sandbox.hub_url, time=Time(clock, clock.sleep)).linked() as link:
+        address = FileAddress(link, REPO, model.commit, file)
+        Downloader(link, slowest=100 * MIB, patience=0.2).read(FileRange(address, 0, memoryview(data)))
     assert faults.active() == []
     assert data == (sandbox.root / "repo" / SECOND).read_bytes()[: 2 * MIB]
 
 
 def test_a_file_only_xet_serves_is_read_through_the_hubs_own_client(sandbox: Sandbox, faults: Faults) -> None:
     faults.set("hub-xet-only", target=REPO)
-    model = resolve(Source(repo=REPO), token=None, endpoint=sandbox.hub_url)
-    read = read_head(model, SECOND, 70_000, offset=3 * MIB + 5, token=None, endpoint=sandbox.hub_url)
+    model = resolve(Source(repo=REPO), Hub(endpoint=sandbox.hub_url))
+    read = read_head(model, SECOND, 70_000, Hub(endpoint=sandbox.hub_url), offset=3 * MIB + 5)
     assert read == (sandbox.root / "repo" / SECOND).read_bytes()[3 * MIB + 5 :][:70_000]

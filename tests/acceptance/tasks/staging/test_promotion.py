@@ -10,10 +10,11 @@ from slipway_sandbox.testing import Faults, Sandbox
 
 from tasks.records.errors import AccessDenied, CloudError, SlipwayError, StagingFailed
 from tasks.records.results import HubModel, StagedModel
+from tasks.staging.hub_to_s3 import stage
 from tasks.staging.inspection import inspect_staged
+from tasks.staging.link import Hub
 from tasks.staging.objects import Bucket
 from tasks.staging.promotion import promote_copy
-from tasks.staging.staging import stage
 from tests.support.heard import Heard
 from tests.support.hub_models import BIG, MIB
 
@@ -22,15 +23,11 @@ from tests.support.hub_models import BIG, MIB
 def staged(sandbox: Sandbox, s3: Any, model: HubModel) -> StagedModel:
     name = f"proven-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=name)
-    return stage(
-        model, bucket=name, s3=s3, token=None, reporter=Heard(), endpoint=sandbox.hub_url, part_size_floor=5 * MIB
-    )  # fmt: skip
+    return stage(model, Bucket(s3, name), Hub(endpoint=sandbox.hub_url), part_size_floor=5 * MIB)
 
 
 def promote(staged: StagedModel, s3: Any, bucket: str, heard: Heard) -> StagedModel:
-    return promote_copy(
-        staged, bucket=bucket, s3=s3, reporter=heard, one_call_at_most=16 * MIB, copy_part=8 * MIB
-    )
+    return promote_copy(staged, Bucket(s3, bucket), heard, one_call_at_most=16 * MIB, copy_part=8 * MIB)
 
 
 def test_the_copy_has_the_same_bytes_and_the_same_manifest(
@@ -50,11 +47,11 @@ def test_a_second_promotion_copies_nothing(staged: StagedModel, s3: Any, bucket:
 
 
 def test_what_is_staged_says_what_the_hub_said(staged: StagedModel, s3: Any, model: HubModel) -> None:
-    inspection, stored = inspect_staged(Bucket(s3, staged.bucket), staged.repo, staged.commit)
+    inspection, found = inspect_staged(Bucket(s3, staged.bucket), staged.repo, staged.commit)
     assert inspection.config == {"model_type": "llama"}
     assert inspection.tensor_bytes == {"BF16": 34 * MIB + 17 - 2 * 88}  # two shards less their headers
     assert {f.path: f.size for f in inspection.model.files} == {f.path: f.size for f in model.files}
-    assert stored.sha256 == staged.manifest_sha256
+    assert found == staged.model_copy(update={"reused": True})
 
 
 def test_what_is_not_whole_cannot_be_promoted(s3: Any, bucket: str, staged: StagedModel) -> None:

@@ -16,6 +16,7 @@ import pytest
 from slipway_sandbox.testing import Faults, Sandbox
 
 from tasks.cloud.aws import Aws, told_retries
+from tasks.cloud.waiting import Time
 from tasks.records.errors import (
     AccessDenied,
     ChecksumMismatch,
@@ -25,10 +26,12 @@ from tasks.records.errors import (
 )
 from tasks.records.model import Source
 from tasks.records.results import HubModel, StagedModel
-from tasks.staging import manifest as manifests
+from tasks.staging import model_manifest
+from tasks.staging.folder import StagedFolder
 from tasks.staging.hub import resolve
+from tasks.staging.hub_to_s3 import stage
+from tasks.staging.link import Hub
 from tasks.staging.objects import Bucket
-from tasks.staging.staging import stage
 from tests.support.builders import ROOT
 from tests.support.clock import Clock
 from tests.support.heard import Heard
@@ -43,22 +46,17 @@ class Stager:
         self.clock = Clock(0.0)
 
     def __call__(self, model: HubModel | None = None, *, floor: int = 5 * MIB) -> StagedModel:
-        return stage(
-            model or self.model,
-            bucket=self.bucket,
-            s3=self.s3,
-            token=None,
-            reporter=self.heard,
-            endpoint=self.sandbox.hub_url,
-            workers=4,
-            part_size_floor=floor,
-            clock=self.clock,
-            sleep=self.clock.sleep,
-        )
+        hub = Hub(None, self.sandbox.hub_url, self.heard, Time(self.clock, self.clock.sleep))
+        bucket = Bucket(self.s3, self.bucket)
+        return stage(model or self.model, bucket, hub, workers=4, part_size_floor=floor)
+
+    @property
+    def folder(self) -> StagedFolder:
+        return StagedFolder.of(Bucket(self.s3, self.bucket), self.model.repo, self.model.commit)
 
     @property
     def prefix(self) -> str:
-        return manifests.prefix_of(self.model.repo, self.model.commit)
+        return self.folder.prefix
 
     def found(self) -> set[str]:
         found = self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])
@@ -97,7 +95,7 @@ def test_every_file_arrives_and_the_manifest_with_it(run: Stager) -> None:
 
 def test_the_manifest_lists_checksums_s3_agrees_with(run: Stager) -> None:
     staged = run()
-    stored = manifests.read(Bucket(run.s3, run.bucket), staged.prefix)
+    stored = model_manifest.read(run.folder)
     assert stored is not None
     assert stored.sha256 == staged.manifest_sha256
     big = next(file for file in stored.manifest.files if file.path == BIG)
@@ -142,7 +140,7 @@ def test_an_object_with_other_bytes_is_found_and_replaced(run: Stager) -> None:
 
 def test_an_object_whose_record_was_lost_is_read_back_not_sent_again(run: Stager) -> None:
     run()
-    run.s3.delete_object(Bucket=run.bucket, Key=manifests.manifest_key(run.prefix))
+    run.s3.delete_object(Bucket=run.bucket, Key=run.folder.manifest_key)
     run.heard.steps.clear()
     run()
     assert_whole(run)
@@ -150,7 +148,7 @@ def test_an_object_whose_record_was_lost_is_read_back_not_sent_again(run: Stager
 
 
 def test_another_choice_of_files_replaces_the_manifest(run: Stager, sandbox: Sandbox) -> None:
-    fewer = resolve(Source(repo=REPO, ignore=(SECOND,)), token=None, endpoint=sandbox.hub_url)
+    fewer = resolve(Source(repo=REPO, ignore=(SECOND,)), Hub(endpoint=sandbox.hub_url))
     run(fewer)
     run()
     assert_whole(run)
@@ -356,27 +354,17 @@ def test_an_answer_of_s3_that_breaks_off_is_read_again(run: Stager, faults: Faul
 
 
 def test_the_token_is_never_sent_to_the_cdn(run: Stager, sandbox: Sandbox) -> None:
-    gated = resolve(
-        Source(repo="slipway/tiny-llama-gated"), token="hf_sandbox_reader", endpoint=sandbox.hub_url
-    )
-    staged = stage(  # the sandbox's CDN refuses a request that carries a token
-        gated, bucket=run.bucket, s3=run.s3, token="hf_sandbox_reader", reporter=run.heard, endpoint=sandbox.hub_url
-    )  # fmt: skip
+    """The sandbox's CDN refuses a request that carries a token."""
+    hub = Hub("hf_sandbox_reader", sandbox.hub_url)
+    gated = resolve(Source(repo="slipway/tiny-llama-gated"), hub)
+    staged = stage(gated, Bucket(run.s3, run.bucket), hub)
     assert staged.total_bytes == gated.total_bytes
 
 
 def test_objects_are_encrypted_with_the_key_that_is_given(run: Stager, sandbox: Sandbox) -> None:
     key = "arn:aws:kms:us-east-1:123456789012:key/11111111-2222-3333-4444-555555555555"
-    staged = stage(
-        run.model,
-        bucket=run.bucket,
-        s3=run.s3,
-        token=None,
-        reporter=run.heard,
-        endpoint=sandbox.hub_url,
-        kms_key_arn=key,
-        part_size_floor=5 * MIB,
-    )
+    bucket = Bucket(run.s3, run.bucket, key)
+    staged = stage(run.model, bucket, Hub(endpoint=sandbox.hub_url), part_size_floor=5 * MIB)
     for path in (BIG, "config.json", ".slipway/manifest.json"):
         head = run.s3.head_object(Bucket=run.bucket, Key=f"{staged.prefix}/{path}")
         assert (head["ServerSideEncryption"], head["SSEKMSKeyId"]) == ("aws:kms", key)
@@ -422,13 +410,14 @@ def test_two_runs_at_once_end_in_one_good_copy(run: Stager, sandbox: Sandbox, fa
 CHILD = """
 import os, sys, boto3
 from botocore.config import Config
-from tasks.records.progress import Silent
 from tasks.records.results import HubModel
-from tasks.staging.staging import stage
+from tasks.staging.hub_to_s3 import stage
+from tasks.staging.link import Hub
+from tasks.staging.objects import Bucket
 s3 = boto3.client("s3", endpoint_url=sys.argv[1], config=Config(
     s3={"addressing_style": "path", "payload_signing_enabled": False}))
-stage(HubModel.model_validate_json(sys.argv[4]), bucket=sys.argv[3], s3=s3, token=None, reporter=Silent(),
-      endpoint=sys.argv[2], workers=4, part_size_floor=5 << 20)
+stage(HubModel.model_validate_json(sys.argv[4]), Bucket(s3, sys.argv[3]), Hub(endpoint=sys.argv[2]),
+      workers=4, part_size_floor=5 << 20)
 """
 
 

@@ -10,20 +10,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.cloud.waiting import Time
 from tasks.records.errors import HubUnavailable, SlipwayError, StagingFailed
 from tasks.records.model import Source
 from tasks.records.results import HubFile, HubModel, Manifest, StagedFile
-from tasks.staging.arrivals import Arrivals
-from tasks.staging.backoff import LONGEST_PAUSE, Backoff, asked_pause, own_pause, told
+from tasks.staging.backoff import LONGEST_PAUSE, Backoff, asked_pause, describe_retry, own_pause
 from tasks.staging.buffers import BufferPool
-from tasks.staging.hashes import FileHash, SerialHash, combined, crc64nvme, decoded, encoded
-from tasks.staging.journal import Found, Step, decide
-from tasks.staging.manifest import describes, missing
+from tasks.staging.hashes import FileHash, SerialHash, combined, crc64nvme, encoded
+from tasks.staging.journal import Action, FileState, decide
+from tasks.staging.model_manifest import describes, lost
 from tasks.staging.parts import DEFAULT_FLOOR, MIB, cut, part_size
 from tasks.staging.selection import select
 from tasks.staging.session import HubSession
 from tasks.staging.stop import Stop, Stopped
 from tasks.staging.transfer import buffers_for
+from tasks.staging.transfer_progress import TransferProgress
 from tests.support.clock import Clock
 from tests.support.heard import Heard
 
@@ -61,7 +62,7 @@ def test_the_crcs_of_parts_combine_to_that_of_the_file(pieces: list[bytes]) -> N
 def test_a_crc_is_written_as_s3_writes_it() -> None:
     # The check value of CRC-64/NVME: https://reveng.sourceforge.io/crc-catalogue/all.htm#crc.cat.crc-64-nvme
     assert crc64nvme(b"123456789") == 0xAE8B14860A799888
-    assert decoded(encoded(0xAE8B14860A799888)) == 0xAE8B14860A799888
+    assert encoded(0xAE8B14860A799888) == "rosUhgp5mIg="
     assert encoded(0) == "AAAAAAAAAAA="
 
 
@@ -109,22 +110,22 @@ def staged(**changes: object) -> StagedFile:
 
 
 @pytest.mark.parametrize(
-    ("found", "step"),
+    ("state", "action"),
     [
-        (Found(), Step.SEND),
-        (Found(record=staged()), Step.SEND),
-        (Found(9), Step.REPLACE),
-        (Found(9, "AAAAAAAAAAA=", staged()), Step.REPLACE),
-        (Found(10), Step.READ_BACK),
-        (Found(10, "AAAAAAAAAAA="), Step.READ_BACK),
-        (Found(10, "AAAAAAAAAAA=", staged()), Step.NOTHING),
-        (Found(10, "BBBBBBBBBBB=", staged()), Step.READ_BACK),
-        (Found(10, None, staged()), Step.READ_BACK),
-        (Found(10, "AAAAAAAAAAA=", staged(sha256="b" * 64)), Step.READ_BACK),
+        (FileState(), Action.SEND),
+        (FileState(record=staged()), Action.SEND),
+        (FileState(9), Action.REPLACE),
+        (FileState(9, "AAAAAAAAAAA=", staged()), Action.REPLACE),
+        (FileState(10), Action.READ_BACK),
+        (FileState(10, "AAAAAAAAAAA="), Action.READ_BACK),
+        (FileState(10, "AAAAAAAAAAA=", staged()), Action.NOTHING),
+        (FileState(10, "BBBBBBBBBBB=", staged()), Action.READ_BACK),
+        (FileState(10, None, staged()), Action.READ_BACK),
+        (FileState(10, "AAAAAAAAAAA=", staged(sha256="b" * 64)), Action.READ_BACK),
     ],
 )
-def test_what_is_there_decides_what_is_done(found: Found, step: Step) -> None:
-    assert decide(HubFile(path="f", size=10, sha256=SHA), found) is step
+def test_what_is_there_decides_what_is_done(state: FileState, action: Action) -> None:
+    assert decide(HubFile(path="f", size=10, sha256=SHA), state) is action
 
 
 @pytest.mark.parametrize(
@@ -151,7 +152,7 @@ def test_own_pauses_double_and_end_at_eight_seconds() -> None:
 
 def test_a_pause_ends_when_the_transfer_does() -> None:
     stop, clock = Stop(), Clock(0.0)
-    backoff = Backoff(stop, clock=clock, sleep=lambda seconds: stop.set())
+    backoff = Backoff(stop, time=Time(clock, lambda seconds: stop.set()))
     backoff.heed(429, {"Retry-After": "300"})
     with pytest.raises(Stopped):
         backoff.wait()
@@ -169,12 +170,12 @@ GONE = HubUnavailable("the hub answered 503 to the end of the retries", evidence
     ],
 )
 def test_a_retry_is_told_by_what_and_why(problem: SlipwayError, failed: int, line: str) -> None:
-    assert told(problem, failed) == line
+    assert describe_retry(problem, failed) == line
 
 
 def test_each_retry_says_when_it_comes_and_after_the_last_nobody_waits() -> None:
     clock, lines = Clock(0.0), list[str]()
-    backoff = Backoff(Stop(), say=lines.append, clock=clock, sleep=clock.sleep, chance=lambda: 1.0)
+    backoff = Backoff(Stop(), say=lines.append, time=Time(clock, clock.sleep), chance=lambda: 1.0)
     for failed in range(1, 9):
         backoff.again(failed, GONE)
     assert len(lines) == 7
@@ -187,7 +188,7 @@ def test_each_retry_says_when_it_comes_and_after_the_last_nobody_waits() -> None
 
 def test_what_several_workers_meet_at_once_is_said_once_and_later_again() -> None:
     clock, lines = Clock(0.0), list[str]()
-    backoff = Backoff(Stop(), say=lines.append, clock=clock, sleep=lambda seconds: None, chance=lambda: 1.0)
+    backoff = Backoff(Stop(), say=lines.append, time=Time(clock, lambda seconds: None), chance=lambda: 1.0)
     clock.sleep(1)
     for worker in range(3):
         assert backoff._is_news("GET f: 503: attempt 2 of 8", 2.0 + worker) is (worker == 0)
@@ -197,7 +198,7 @@ def test_what_several_workers_meet_at_once_is_said_once_and_later_again() -> Non
 
 def test_an_answer_that_allows_no_more_is_told_once() -> None:
     clock, lines = Clock(0.0), list[str]()
-    backoff = Backoff(Stop(), say=lines.append, clock=clock, sleep=clock.sleep)
+    backoff = Backoff(Stop(), say=lines.append, time=Time(clock, clock.sleep))
     for _ in range(3):
         backoff.heed(200, {"RateLimit": '"resolvers";r=0;t=55'})
     assert lines == ["the hub allows no request for 55.0 s: waiting"]
@@ -289,26 +290,26 @@ def test_a_manifest_describes_exactly_the_files_asked_for() -> None:
 
 
 def test_a_manifest_does_not_hide_what_the_bucket_lost() -> None:
-    assert missing(listed(staged()), "p", {"p/f": 10}) == []
-    assert missing(listed(staged()), "p", {"p/f": 9}) == ["f"]
-    assert missing(listed(staged()), "p", {}) == ["f"]
+    assert lost(listed(staged()), "p", {"p/f": 10}) == []
+    assert lost(listed(staged()), "p", {"p/f": 9}) == ["f"]
+    assert lost(listed(staged()), "p", {}) == ["f"]
 
 
 def test_bytes_are_told_by_file_and_in_all() -> None:
     heard, clock = Heard(), Clock(0.0)
-    arrivals = Arrivals({"a": 8 * MIB, "b": 2 * MIB, "empty": 0}, heard, clock)
-    arrivals.begin("a")
+    progress = TransferProgress({"a": 8 * MIB, "b": 2 * MIB, "empty": 0}, heard, clock)
+    progress.begin("a")
     clock.now = 1.0
-    arrivals.add("a", 2 * MIB)
+    progress.add("a", 2 * MIB)
     assert heard.steps == [(2 * MIB, 10 * MIB)]
     assert heard.details == ["| 1 of 3 files | a: 2.0 MiB of 8.0 MiB (25 %), 2.0 MiB/s, 3.0 s left"]
 
 
 def test_bytes_that_come_quickly_are_not_all_told() -> None:
     heard, clock = Heard(), Clock(0.0)
-    arrivals = Arrivals({"a": 1000}, heard, clock)
+    progress = TransferProgress({"a": 1000}, heard, clock)
     for _ in range(1000):
-        arrivals.add("a", 1)
+        progress.add("a", 1)
         clock.now += 0.001
     assert 2 <= len(heard.steps) <= 4
     assert heard.steps[-1] == (1000.0, 1000.0)

@@ -1,4 +1,4 @@
-"""The manifest: written last, read by everything after staging. Where it is, every file it lists is whole."""
+"""The manifest of a staged model: written last. Where it is, every file it lists is whole."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from pydantic import ValidationError
 
 from tasks.records.errors import StagingFailed
 from tasks.records.results import HubModel, Manifest, StagedFile, StagedModel
+from tasks.staging.folder import StagedFolder
 from tasks.staging.hashes import crc64nvme
-from tasks.staging.journal import OWN_FOLDER
-from tasks.staging.objects import AlreadyThere, Bucket
+from tasks.staging.objects import AlreadyThere
 
 
 @dataclass(frozen=True)
 class StoredManifest:
-    """As it is in the bucket; `sha256` is over the object's bytes, which `body` is."""
+    """A manifest as it is in the bucket; `sha256` is over `body`, the object's bytes."""
 
     manifest: Manifest
     body: bytes
@@ -31,26 +31,18 @@ class StoredManifest:
         return hashlib.sha256(self.body).hexdigest()
 
 
-def prefix_of(repo: str, commit: str) -> str:
-    return f"{repo}/{commit}"
-
-
-def manifest_key(prefix: str) -> str:
-    return f"{prefix}/{OWN_FOLDER}/manifest.json"
-
-
-def read(bucket: Bucket, prefix: str) -> StoredManifest | None:
-    """Raises StagingFailed where an object of that name is no manifest."""
-    found = bucket.get(manifest_key(prefix))
+def read(folder: StagedFolder) -> StoredManifest | None:
+    """Raises StagingFailed where the object is not a manifest."""
+    found = folder.bucket.get(folder.manifest_key)
     if found is None:
         return None
     body, etag = found
     try:
         return StoredManifest(Manifest.model_validate_json(body), body, etag)
     except ValidationError as error:
-        where = f"s3://{bucket.name}/{manifest_key(prefix)}"
+        where = f"s3://{folder.bucket.name}/{folder.manifest_key}"
         raise StagingFailed(
-            f"{where} is no manifest this version can read",
+            f"{where} is not a manifest this version can read",
             evidence=str(error).splitlines()[:6],
             next_command=f"aws s3 rm {where}, then run the same command again: files that are whole stay",
         ) from error
@@ -70,8 +62,13 @@ def describes(manifest: Manifest, model: HubModel) -> bool:
     )
 
 
-def missing(manifest: Manifest, prefix: str, sizes: dict[str, int]) -> list[str]:
-    """Paths the manifest lists whose object is not there, or has another size (`sizes`: bytes by key)."""
+def missing(manifest: Manifest, folder: StagedFolder) -> list[str]:
+    """Paths the manifest lists whose object is gone or has another size."""
+    return lost(manifest, folder.prefix, folder.sizes())
+
+
+def lost(manifest: Manifest, prefix: str, sizes: dict[str, int]) -> list[str]:
+    """The same, from the objects' bytes by key. Pure."""
     return [f.path for f in manifest.files if sizes.get(f"{prefix}/{f.path}") != f.size]
 
 
@@ -93,14 +90,16 @@ def body_of(manifest: Manifest) -> bytes:
     return json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True).encode()
 
 
-def write(bucket: Bucket, prefix: str, body: bytes, *, instead_of: str | None = None) -> StoredManifest:
-    """Write and read back. Where another run was first with the same files, its manifest is the one returned."""
-    with contextlib.suppress(AlreadyThere):  # what is there now is compared below
-        bucket.put(manifest_key(prefix), body, crc64nvme(body), instead_of=instead_of)
-    stored = read(bucket, prefix)
+def write(folder: StagedFolder, body: bytes, *, replaces: StoredManifest | None = None) -> StoredManifest:
+    """Write and read back. Where another run was first with the same files, its manifest is returned."""
+    # what is there now is compared below
+    with contextlib.suppress(AlreadyThere):
+        instead_of = replaces.etag if replaces else None
+        folder.bucket.put(folder.manifest_key, body, crc64nvme(body), instead_of=instead_of)
+    stored = read(folder)
     if stored is None or _contents(stored.manifest) != _contents(Manifest.model_validate_json(body)):
         raise StagingFailed(
-            f"s3://{bucket.name}/{prefix}: another run stages other files of the same commit",
+            f"{folder.uri}: another run stages other files of the same commit",
             evidence=[f"{len(stored.manifest.files) if stored else 'no'} files in its manifest"],
             next_command="let the other run end, then run the same command again",
         )
@@ -108,14 +107,14 @@ def write(bucket: Bucket, prefix: str, body: bytes, *, instead_of: str | None = 
 
 
 def _contents(manifest: Manifest) -> set[tuple[str, int, str]]:
-    """What makes two manifests say the same; where parts begin does not."""
+    """What two manifests of the same files have in common, however the files were cut into parts."""
     return {(file.path, file.size, file.sha256) for file in manifest.files}
 
 
-def staged_model(bucket: str, prefix: str, stored: StoredManifest, *, reused: bool) -> StagedModel:
+def staged_model(folder: StagedFolder, stored: StoredManifest, *, reused: bool) -> StagedModel:
     return StagedModel(
-        bucket=bucket,
-        prefix=prefix,
+        bucket=folder.bucket.name,
+        prefix=folder.prefix,
         repo=stored.manifest.repo,
         commit=stored.manifest.commit,
         total_bytes=stored.manifest.total_bytes,

@@ -1,4 +1,4 @@
-"""Bytes as they arrive, by file and in all: what a person who waits wants to see."""
+"""Progress of a transfer: bytes arrived of all files, and the rate of each file under way."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from collections.abc import Callable, Mapping
 
 from tasks.records.progress import Pace, Reporter
 
-TOLD_EVERY = 0.5  # seconds; bytes come a thousand times a second, from every worker
+REPORT_SECONDS = 0.5  # bytes come a thousand times a second, from every worker
 
 
-class Arrivals:
-    """`sizes`: bytes of every file that is on its way, by path. Used from any thread."""
+class TransferProgress:
+    """`sizes`: bytes of every file that is to arrive, by path. Used from any thread."""
 
     def __init__(
         self, sizes: Mapping[str, int], reporter: Reporter, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._sizes, self._reporter, self._clock = sizes, reporter, clock
         self._arrived = dict.fromkeys(sizes, 0)
-        self._paces: dict[str, Pace] = {}  # of files that have begun and not ended
+        self._paces: dict[str, Pace] = {}  # of files under way
         self._total, self._done = sum(sizes.values()), 0
-        self._told = float("-inf")
+        self._reported = float("-inf")
         self._lock = threading.Lock()
 
     def begin(self, path: str) -> None:
-        """Its rate counts from now."""
+        """Measure the rate of a file from now."""
         with self._lock:
             if path not in self._paces and self._arrived[path] < self._sizes[path]:
                 pace = self._paces[path] = Pace(self._clock)
@@ -38,9 +38,9 @@ class Arrivals:
             if self._arrived[path] >= self._sizes[path]:
                 self._paces.pop(path, None)
             now = self._clock()
-            if now - self._told < TOLD_EVERY and self._done < self._total:
+            if now - self._reported < REPORT_SECONDS and self._done < self._total:
                 return
-            self._told = now
+            self._reported = now
             done, detail = self._done, self._detail()
         self._reporter.progress(done, self._total, detail=detail)
 
