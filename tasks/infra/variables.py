@@ -91,13 +91,7 @@ def infrastructure(outputs: dict[str, Any], environment: Environment) -> Infrast
         cluster_name=outputs["cluster_name"],
         endpoint=outputs["cluster_endpoint"],
         certificate_authority=outputs["cluster_ca"],
-        kubernetes_version=outputs["cluster_version"],
         region=environment.region,
         aws_profile=environment.aws_profile,
-        vpc_id=outputs["vpc_id"],
-        private_subnet_ids=tuple(outputs["private_subnet_ids"]),
-        zones=tuple(outputs["zones"]),
         gpu_node_group=outputs["gpu_node_group"],
-        system_node_group=outputs["system_node_group"],
-        namespace=outputs["namespace"],
     )

@@ -85,20 +85,14 @@ class StorageOutputs(Record):
 
 
 class Infrastructure(Record):
-    """Outputs of infra/terraform/cluster; the certificate authority is base64 PEM as EKS gives it."""
+    """What is read of infra/terraform/cluster's outputs. The certificate authority is base64 PEM, as EKS gives it."""
 
     cluster_name: str
     endpoint: str
     certificate_authority: str
-    kubernetes_version: str
     region: str
     aws_profile: str | None = None
-    vpc_id: str
-    private_subnet_ids: tuple[str, ...]
-    zones: tuple[str, ...]
     gpu_node_group: str
-    system_node_group: str
-    namespace: str
 
 
 class StagedFile(Record):

@@ -82,7 +82,9 @@ def an_inspection(
 
 
 INFRASTRUCTURE = Infrastructure(
-    cluster_name="c", endpoint="https://127.0.0.1:1", certificate_authority="", kubernetes_version="1.33",
-    region="us-east-1", vpc_id="vpc-1", private_subnet_ids=(), zones=(), gpu_node_group="gpu",
-    system_node_group="system", namespace="llm",
-)  # fmt: skip
+    cluster_name="c",
+    endpoint="https://127.0.0.1:1",
+    certificate_authority="",
+    region="us-east-1",
+    gpu_node_group="gpu",
+)
