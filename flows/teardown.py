@@ -25,7 +25,7 @@ from tasks.infra.task import (
 from tasks.records.catalogue import load_environment
 from tasks.records.environment import Environment
 from tasks.records.errors import InputError, TeardownIncomplete
-from tasks.records.model import Record
+from tasks.records.record import Record
 from tasks.rollout.task import remove_serving
 
 Keep = Literal["keep", "delete"]

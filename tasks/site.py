@@ -7,7 +7,7 @@ import functools
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster, connect
 from tasks.records.environment import Environment
-from tasks.records.model import Record
+from tasks.records.record import Record
 from tasks.records.results import Infrastructure, StorageOutputs
 
 

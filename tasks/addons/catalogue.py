@@ -11,7 +11,7 @@ from pydantic import Field
 from tasks.records.catalogue import read_document
 from tasks.records.environment import Environment
 from tasks.records.errors import InvalidDocument
-from tasks.records.model import Record
+from tasks.records.record import Record
 
 Proof = Literal[
     "gpus-allocatable", "metrics-answer", "gpu-metrics", "scaling-works", "claim-binds", "snapshots-served"

@@ -13,7 +13,8 @@ from pydantic import ValidationError
 
 from tasks.records.environment import Environment
 from tasks.records.errors import InvalidDocument, UnknownName
-from tasks.records.model import Model, Record
+from tasks.records.model import Model
+from tasks.records.record import Record
 
 R = TypeVar("R", bound=Record)
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tasks.records.errors import InputError
-from tasks.records.model import Record
 from tasks.records.quantities import Seconds
+from tasks.records.record import Record
 
 
 class Taint(Record):

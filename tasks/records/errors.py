@@ -1,11 +1,11 @@
-"""Everything Slipway raises on purpose.
+"""The errors that Slipway raises.
 
 SlipwayError                     cause, evidence lines, the next command
-├── InputError                   what was asked cannot be read or is not there; nothing was touched
+├── InputError                   the request cannot be read, or names what is not there; nothing was touched
 │   ├── UnknownName              no model, environment or release of that name
 │   └── InvalidDocument          a YAML file with a wrong type or an unknown key
 ├── PreflightFailed              the run cannot succeed; nothing was touched
-├── ToolMissing                  an executable (terraform, helm) is not there
+├── ToolMissing                  an executable (terraform, helm) is not installed
 ├── ToolFailed                   an executable ended with a failure
 │   └── ToolTimedOut             an executable passed its deadline and was stopped
 ├── CloudError                   AWS refused
@@ -17,7 +17,7 @@ SlipwayError                     cause, evidence lines, the next command
 ├── PlanRefused                  a terraform plan would destroy what holds data
 ├── NotOurs                      what exists under this name was not made by this environment; nothing was touched
 ├── StateLocked                  another run holds the terraform state
-├── AddonNotReady                an add-on is installed but does not bring what it must
+├── AddonNotReady                an add-on is installed but not ready
 ├── HubError                     the hub refused
 │   ├── RepoNotFound
 │   ├── RevisionNotFound
@@ -25,13 +25,13 @@ SlipwayError                     cause, evidence lines, the next command
 │   ├── TokenRejected            the hub does not know the token
 │   ├── LicenceNotAccepted       the token's account has not accepted the repo's licence
 │   └── HubUnavailable           429 or 5xx to the end of the retries
-├── StagingFailed                bytes did not arrive, or are not what the hub says they are
+├── StagingFailed                bytes did not arrive, or are not what the hub lists
 │   └── ChecksumMismatch
 ├── WarmingFailed                the cache volume could not be filled
-├── RolloutFailed                the gate was not passed
+├── RolloutFailed                the readiness gate was not passed
 ├── ValidationFailed             the objectives did not hold under load
 ├── MetricsUnavailable           no answer from Prometheus, or no series: never read as "idle"
-├── TeardownIncomplete           something is left, listed in the evidence
+├── TeardownIncomplete           something is left; the evidence lists it
 └── Interrupted                  Ctrl-C or a cancelled run
 """
 
@@ -41,7 +41,7 @@ from collections.abc import Sequence
 
 
 class SlipwayError(Exception):
-    """`cause` in one sentence; `evidence`: lines as they were seen; `next_command`: what a person does now."""
+    """`cause`: one sentence; `evidence`: lines as they were seen; `next_command`: what to run next."""
 
     exit_code = 1
 
@@ -58,7 +58,7 @@ class SlipwayError(Exception):
         return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
-        # Prefect pickles the exception of a failed task: keyword-only arguments need saying.
+        # Prefect pickles the exception of a failed task, and pickle passes no keyword-only arguments
         return _rebuild, (type(self), self.cause, self.evidence, self.next_command), self.__dict__
 
 

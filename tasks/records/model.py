@@ -1,4 +1,4 @@
-"""WHAT runs: one model, its engine, its resources and the objectives it must hold. Files: models/*.yaml."""
+"""A model's file (models/*.yaml): source, engine, resources, cache, objectives, load, scaling, rollout."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from tasks.records.objectives import Objectives
 from tasks.records.quantities import Quantity, Seconds, parse_duration
-from tasks.records.record import Record as Record
+from tasks.records.record import Record
 
 
 class Source(Record):
@@ -36,8 +36,8 @@ class Engine(Record):
     trust_remote_code: bool = Field(
         False, description="runs code from the repo: leave off unless you read it"
     )
-    drain: Seconds = Field(5.0, description="preStop: how long load balancing may take to forget a pod")
-    shutdown_timeout: Seconds = Field(30.0, description="how long streams in flight may finish after SIGTERM")
+    drain: Seconds = Field(5.0, description="preStop: time for load balancing to forget a pod")
+    shutdown_timeout: Seconds = Field(30.0, description="time for streams in flight to end after SIGTERM")
     extra_args: tuple[str, ...] = Field((), description="further vLLM flags, as --flag=value")
 
 
@@ -50,7 +50,7 @@ class Resources(Record):
 
 
 class Cache(Record):
-    """The EBS volume weights are served from. Sizes are derived from the model where they are not given."""
+    """The EBS volume that weights are served from. What is not given is derived from the model."""
 
     size: Quantity | None = Field(
         None, description="volume size; default: 1.3 x the model + 2 GiB, whole GiB"
@@ -58,7 +58,7 @@ class Cache(Record):
     load_seconds: Seconds | None = Field(
         None,
         gt=0,
-        description="wished time to read the model; default: the start-up budget's (deadlines.cold_read_mib_s)",
+        description="time to read the model in; default: the start-up budget's (deadlines.cold_read_mib_s)",
     )
     throughput: int | None = Field(
         None,
@@ -66,21 +66,20 @@ class Cache(Record):
         le=2000,
         description="MiB/s; default: from load_seconds, within what gp3 and the instance type can",
     )
-    iops: int | None = Field(None, ge=3000, le=80000, description="default: what the throughput asks for")
+    iops: int | None = Field(None, ge=3000, le=80000, description="default: what the throughput needs")
 
-    keep: int = Field(
-        1, ge=0, description="revisions nothing needs any more that stay on the volume while there is room"
-    )
+    keep: int = Field(1, ge=0, description="unused revisions kept on the volume while there is room")
     snapshot: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="of the warmed volume, for the clones of several replicas; auto: where there may be several",
+        description="whether the warmed volume is snapshotted, for replicas to clone; auto: where there may be several",
     )
     restore: Literal["lazy", "initialization-rate", "fast-snapshot-restore"] = Field(
         "lazy",
-        description="how a clone comes by its blocks: as they are read; at a rate, paid for each clone; at once, paid for "
-        "as long as the snapshot is there",
+        description="how clones are hydrated: lazily; at a billed rate; or instantly, by fast snapshot restore (billed hourly)",
     )
-    initialization_rate: int = Field(300, ge=100, le=300, description="MiB/s of that restore")
+    initialization_rate: int = Field(
+        300, ge=100, le=300, description="MiB/s, with restore: initialization-rate"
+    )
 
 
 class LengthDistribution(Record):
@@ -98,46 +97,49 @@ class LengthDistribution(Record):
         return self
 
 
-MOST_REQUESTS = 2_000_000  # of one load: about 150 MiB of figures
+MOST_REQUESTS = 2_000_000  # of one load: the generator keeps about 150 MiB for them
 
 
 class Stage(Record):
-    """A part of the window at one rate."""
+    """A part of the window with one rate."""
 
     rate: float = Field(gt=0, le=100_000, description="requests a second")
     seconds: Seconds = Field(gt=0)
 
 
 class Replay(Record):
-    """A trace in the Azure LLM inference format: its own arrivals and lengths, as long as warm-up and window."""
+    """A trace in the Azure LLM inference format. Its arrivals and lengths are replayed for warm-up and window."""
 
     file: str = Field(min_length=1, description="CSV, relative to the project's folder")
-    speed: float = Field(1.0, gt=0, le=10_000, description="2: twice as fast as it was")
+    speed: float = Field(1.0, gt=0, le=10_000, description="2: twice as fast")
     start: Seconds = Field(0.0, description="how far into the trace to begin")
 
 
 class Load(Record):
-    """The load a release is proven under. Open loop: arrivals do not wait for answers. Closed: `concurrency` callers
-    each wait for their answer before they ask again."""
+    """The load a release is proven under.
+
+    Open loop: arrivals do not wait for answers. Closed loop: each of `concurrency` callers waits for its answer before it
+    asks again.
+    """
 
     arrivals: Literal["poisson", "constant", "closed", "trace"] = "poisson"
     rate: float | None = Field(
         None, gt=0, le=100_000, description="requests a second, of poisson or constant arrivals"
     )
     ramp_to: float | None = Field(
-        None, gt=0, le=100_000, description="the rate rises (or falls) evenly to this over the window"
+        None, gt=0, le=100_000, description="the rate changes evenly to this over the window"
     )
     stages: tuple[Stage, ...] = Field(
-        (), max_length=100, description="instead of rate and window: one rate after another"
+        (), max_length=100, description="one rate after another, instead of rate and window"
     )
     concurrency: int | None = Field(None, ge=1, le=4096, description="callers; with closed arrivals only")
     trace: Replay | None = Field(None, description="with trace arrivals only")
-    warmup: Seconds = Field(5.0, description="sent at the window's first rate, not counted")
+    warmup: Seconds = Field(5.0, description="requests sent before the window, not counted")
     window: Seconds = Field(
         60.0, gt=0, le=86_400, description="requests sent in this time are the ones counted"
     )
-    drain: Seconds = Field(60.0, description="how long requests still running may take to end")
-    stall: Seconds = Field(20.0, gt=0, description="a stream with no bytes for this long has failed")
+    drain: Seconds = Field(60.0, description="time for requests still running to end")
+    stall: Seconds = Field(20.0, gt=0, description="a request without bytes for this long has failed")
     prompt_tokens: LengthDistribution = LengthDistribution(mean=256, stdev=64)
     output_tokens: LengthDistribution = LengthDistribution(mean=128, stdev=32)
     prompts: str | None = Field(
@@ -158,7 +160,7 @@ class Load(Record):
             whole = sum(parse_duration(stage["seconds"]) for stage in given["stages"])
             told = parse_duration(given.get("window", whole))
         except (TypeError, KeyError, ValueError, AttributeError):
-            return given  # the fields' own checks say what is wrong
+            return given  # the fields' own checks report it
         if abs(told - whole) > 1e-6:
             raise ValueError(f"the stages take {whole:g} s: leave window out")
         return {**given, "window": whole}
@@ -206,41 +208,43 @@ class Load(Record):
 
 
 class Scaling(Record):
-    """KEDA's bounds, and when nobody using it means idle."""
+    """Bounds of KEDA's scaling, and when a model counts as idle."""
 
     min_replicas: int = Field(
-        1, ge=1, description="zero is the idle flow's: KEDA could not wake it, vLLM's metrics end at zero"
+        1, ge=1, description="zero is left to the idle flow: without replicas vLLM has no metrics for KEDA"
     )
     max_replicas: int = Field(1, ge=1)
     requests_per_replica: int = Field(
-        16, ge=1, description="KEDA target: waiting + running requests a replica"
+        16, ge=1, description="KEDA's target: waiting and running requests a replica"
     )
     cooldown: Seconds = 300.0
-    idle_after: Seconds = Field(1200.0, description="no request, no queue, GPU below the bound for this long")
-    idle_gpu_utilization: float = Field(5.0, ge=0, le=100, description="percent")
+    idle_after: Seconds = Field(1200.0, description="idle after so long without requests, queue and GPU use")
+    idle_gpu_utilization: float = Field(
+        5.0, ge=0, le=100, description="percent: GPU use below it counts as none"
+    )
 
 
 class HowToRollOut(Record):
-    """How a new release takes over from the one that serves."""
+    """How a new release replaces the one that serves."""
 
     strategy: Literal["auto", "surge", "recreate", "blue-green"] = Field(
         "auto",
-        description="auto: surge where a GPU is free, else recreate; the others are refused where GPUs lack",
+        description="auto: surge where a GPU is free, else recreate; surge and blue-green are refused without free GPUs",
     )
     canary: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="share of several replicas that goes first; default: one of them, 0: none",
+        description="share of several replicas that is replaced first; default: one replica, 0: none",
     )
 
 
 class Model(Record):
-    """One model and everything said about serving it."""
+    """One model, and how it is served."""
 
     name: str = Field(
         pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$",
-        description="the served model name, and the name of what is made for it",
+        description="the served model name; resources in the cluster are named for it",
     )
     source: Source
     engine: Engine = Engine()
@@ -266,7 +270,7 @@ class Model(Record):
 
     @property
     def wants_snapshot(self) -> bool:
-        """Whether the warmed volume is snapshotted: several replicas start on a clone of it each."""
+        """Whether the warmed volume is snapshotted. Each of several replicas starts on a clone of the snapshot."""
         if self.cache.snapshot == "auto":
             return max(self.replicas, self.scaling.max_replicas) > 1
         return self.cache.snapshot == "always"

@@ -1,4 +1,4 @@
-"""How a stage says what it is doing, without knowing who listens (a terminal, Prefect, a test)."""
+"""Report what a stage is doing, to a terminal, to Prefect or to a test."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tasks.records.quantities import human_bytes, human_seconds
 
 
 class Reporter(Protocol):
-    """Plain words and measured progress of one stage. Called from any thread."""
+    """Messages and progress of one stage. Called from any thread."""
 
     def say(self, line: str) -> None:
-        """One thing that happened, in plain words."""
+        """Report something that happened, in one line."""
 
     def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None:
-        """So much of so much; called as often as it changes, shown as often as it is useful."""
+        """Report progress: `done` of `total`. Call freely; the implementation throttles."""
 
 
 class Silent:
-    """Listens to nothing: for callers that only want the result."""
+    """Ignores everything: for callers that only want the result."""
 
     def say(self, line: str) -> None:
         pass
@@ -30,7 +30,7 @@ class Silent:
 
 
 class Pace:
-    """Rate and time left of one transfer, over its whole time so far."""
+    """Rate and time left of one transfer, averaged since its beginning."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Kubernetes quantities ("16Gi", "500m") and durations ("90s", "20m") as numbers, and numbers as people read them.
+"""Parse Kubernetes quantities ("16Gi", "500m") and durations ("90s", "20m"); write numbers for people.
 
 Quantity format: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 """

@@ -1,4 +1,4 @@
-"""Words other programs wrote, without what in them gives access: a signed URL's query, a hub token."""
+"""Remove secrets from other programs' messages: the queries of signed URLs, and hub tokens."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ _TOKEN = re.compile(r"\bhf_\w+")
 
 
 def redacted(text: str) -> str:
-    """`text` with every URL's query and every hub token left out. Pure."""
+    """`text` without the queries of URLs and without hub tokens. Pure."""
     return _TOKEN.sub("hf_…", _QUERY.sub(r"\1?…", text))

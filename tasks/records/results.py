@@ -1,4 +1,4 @@
-"""What one stage hands the next: each a frozen record of what is really there."""
+"""What one stage returns and the next one takes: frozen records of what was found or made."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class HubFile(Record):
 
 
 class HubModel(Record):
-    """A repo pinned to a commit: the files that will be staged."""
+    """A repo pinned to a commit, with the files to stage."""
 
     repo: str
     commit: str = Field(pattern=r"^[0-9a-f]{40}$")
     gated: bool
     files: tuple[HubFile, ...]
-    skipped: tuple[str, ...] = Field((), description="files left out, with the reason, for people")
+    skipped: tuple[str, ...] = Field((), description="files left out, each with the reason")
 
     @property
     def total_bytes(self) -> int:
@@ -55,14 +55,14 @@ class HubModel(Record):
 
     @property
     def only_pickles(self) -> tuple[str, ...]:
-        """Paths of the pickles where the weights are in nothing else; none where they are."""
+        """Paths of the pickles, where the repo has weights in no safer format."""
         if any(file.path.endswith((".safetensors", ".gguf")) for file in self.files):
             return ()
         return tuple(file.path for file in self.files if file.path.endswith(PICKLES))
 
 
 class HubInspection(Record):
-    """A pinned repo and what its small files say: config.json, and bytes by dtype from safetensors headers."""
+    """A pinned repo, its config.json, and bytes by dtype from its safetensors headers."""
 
     model: HubModel
     config: dict[str, Any]
@@ -96,7 +96,7 @@ class Infrastructure(Record):
 
 
 class StagedFile(Record):
-    """One object. `part_size` and `parts` (CRC64NVME of each part, base64) let the warm job check ranges."""
+    """One object in S3. The warm job checks ranges by `part_size` and `parts` (CRC64NVME of each, base64)."""
 
     path: str
     size: int = Field(ge=0)
@@ -107,7 +107,7 @@ class StagedFile(Record):
 
 
 class Manifest(Record):
-    """Written last, beside the files: what everything after staging trusts."""
+    """The list of a staged model's files, written last. Every later stage relies on it."""
 
     format: Literal[1] = 1
     repo: str
@@ -122,7 +122,7 @@ class Manifest(Record):
 
 
 class StagedModel(Record):
-    """A model that is whole in S3 under `s3://bucket/prefix/`, with its manifest."""
+    """A model that is complete in S3 under `s3://bucket/prefix/`, with its manifest."""
 
     bucket: str
     prefix: str
@@ -130,7 +130,7 @@ class StagedModel(Record):
     commit: str
     total_bytes: int
     manifest_sha256: str
-    reused: bool = Field(False, description="it was there already")
+    reused: bool = Field(False, description="it was there before")
 
     @property
     def uri(self) -> str:
@@ -138,7 +138,7 @@ class StagedModel(Record):
 
 
 class WarmCache(Record):
-    """A claim that holds the model under `path` (below the claim's root)."""
+    """A PVC that holds the model at `path`, relative to its root."""
 
     namespace: str
     claim: str
@@ -149,14 +149,14 @@ class WarmCache(Record):
     bytes_copied: int
     reused: bool = False
     snapshot: str | None = Field(
-        None, description="a ready VolumeSnapshot of it: what each of several replicas gets a clone of"
+        None, description="a ready VolumeSnapshot of it, which each of several replicas clones"
     )
-    storage_class: str = Field("gp3-clone", description="of the clones: one that deletes, they go with pods")
-    size: str = Field("", description="of a clone, as a Kubernetes quantity: not less than the snapshot's")
+    storage_class: str = Field("gp3-clone", description="of the clones, which are deleted with their pods")
+    size: str = Field("", description="of a clone, as a Kubernetes quantity; at least the snapshot's")
 
 
 class Release(Record):
-    """What is promoted, never rebuilt: the model's commit, the image, the flags, the manifests' hash."""
+    """What is deployed and promoted: the model's commit, the image, the flags, the manifests' hash."""
 
     model: str
     environment: str
@@ -168,12 +168,12 @@ class Release(Record):
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits over all of it: one release in one environment."""
+        """Twelve hexadecimal digits over all of it, the environment included."""
         return self._digest(exclude=set())
 
     @property
     def bundle(self) -> str:
-        """Twelve hexadecimal digits over what is promoted; the same in every environment it comes to."""
+        """Twelve hexadecimal digits over what is promoted: the same in every environment."""
         return self._digest(exclude={"environment", "manifests_sha256"})
 
     def _digest(self, exclude: set[str]) -> str:
@@ -182,7 +182,7 @@ class Release(Record):
 
 
 class Endpoint(Record):
-    """Where the model answers through the gateway. The key is a Secret's name, never its value."""
+    """The model's address at the gateway. The API key is given as the name of a Secret, never as its value."""
 
     base_url: str
     served_name: str
@@ -198,11 +198,11 @@ class Rollout(Record):
     previous_release_id: str | None
     strategy: Literal["RollingUpdate", "Recreate", "blue-green"]
     endpoint: Endpoint
-    expected_gap_seconds: float = Field(0.0, description="what was said before anything moved")
+    expected_gap_seconds: float = Field(0.0, description="predicted before the rollout")
     gap_seconds: float | None = Field(
-        None, description="how long nobody answered at the gateway, measured; None: nothing served before"
+        None, description="measured downtime at the gateway; None: nothing served before"
     )
-    canary: int = Field(0, description="replicas that went first")
+    canary: int = Field(0, description="replicas that were replaced first")
     unchanged: bool = False
 
     @model_validator(mode="before")
@@ -217,7 +217,7 @@ class Rollout(Record):
 
 
 class Distribution(Record):
-    """Milliseconds over the requests counted; None where there were none."""
+    """Milliseconds over the counted requests; None where there were none."""
 
     count: int
     mean: float | None = None
@@ -234,7 +234,7 @@ class Distribution(Record):
 
 
 class Block(Record):
-    """A part of the window, by when its requests were due: what latency over time and its noise are read from."""
+    """A part of the window, by when its requests were due; for latency over time and its noise."""
 
     start: float = Field(description="seconds since the window began")
     seconds: float
@@ -283,7 +283,7 @@ _OLD_FIGURES = OLD_NAMES | {
 
 
 class Figure(Named):
-    """One figure of two runs. A rise of more than `allowed` is a regression; for a figure that should be high, a fall."""
+    """One figure of two runs. Worse by more than `allowed` is a regression."""
 
     before: float
     now: float
@@ -293,7 +293,7 @@ class Figure(Named):
 
 
 class Comparison(Record):
-    """This run beside the last proven one on the same profile; `compared` False: why there was nothing to compare."""
+    """A comparison with the last proven run under the same profile; `why` says why there is none."""
 
     compared: bool
     why: str
@@ -405,7 +405,7 @@ class SweepStep(Record):
 
 
 class Sweep(Record):
-    """The highest rate at which the objectives hold, or why it is not known; and what follows from it for one replica."""
+    """The highest rate at which the objectives hold, or why it is unknown, and the settings it proposes for one replica."""
 
     started_at: datetime
     replicas: int
@@ -419,14 +419,14 @@ class Sweep(Record):
 
 
 class LoadPage(Record):
-    """A load report for people and for machines, to keep beside its release."""
+    """A load report as a page and as JSON, kept beside its release."""
 
     html: str
     document: str = Field(description="JSON")
 
 
 class IdleDecision(Record):
-    """Whether the GPUs may go, and the evidence for it."""
+    """Whether the GPUs may be released, and the evidence."""
 
     act: bool
     reason: str

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.records.errors import RolloutFailed, SlipwayError
-from tasks.records.model import Record
+from tasks.records.record import Record
 from tasks.records.results import Endpoint, LoadReport, Release, Rollout, Sweep
 
 MOST_STARTS = 20  # kept with a release, the newest

@@ -1,4 +1,4 @@
-"""Charts as inline SVG: lines, steps and marks on linear or logarithmic axes. Pure; every text is escaped."""
+"""Draw charts as inline SVG: lines and marks on linear or logarithmic axes. Pure; every text is escaped."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from html import escape
 WIDTH, HEIGHT = 560, 260
 LEFT, RIGHT, TOP, BOTTOM = 68, 16, 14, 40
 
-FAR = 2.5  # times the highest value: a mark beyond is told instead of drawn
+FAR = 2.5  # times the highest value: a mark beyond is written instead of drawn
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Series:
-    """One line; `style` is its class in the page's CSS (s0 … s3)."""
+class Line:
+    """One line; `style` is its CSS class in page.css (s0 … s3)."""
 
     name: str
     points: Sequence[Point]
@@ -27,7 +27,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Mark:
-    """A value worth a line across: an objective's bound, the knee."""
+    """A straight line at a value: an objective's bound, the knee."""
 
     name: str
     value: float
@@ -37,12 +37,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Chart:
-    """`log_x` needs values above zero: others are left out."""
+    """Logarithmic axes leave out values that are not above zero."""
 
     title: str
     x_name: str
     y_name: str
-    series: Sequence[Series]
+    lines: Sequence[Line]
     marks: Sequence[Mark] = field(default_factory=tuple)
     log_x: bool = False
     log_y: bool = False
@@ -51,9 +51,9 @@ class Chart:
 
 
 def draw(chart: Chart) -> str:
-    """An <figure> with its legend, or a sentence where there is nothing to draw."""
-    shown = [Series(s.name, _drawable(chart, s.points), s.style, s.dots) for s in chart.series]
-    points = [point for series in shown for point in series.points]
+    """A <figure> with its legend, or a sentence where there is nothing to draw."""
+    shown = [Line(s.name, _drawable(chart, s.points), s.style, s.dots) for s in chart.lines]
+    points = [point for line in shown for point in line.points]
     if not points:
         return f'<figure><figcaption>{escape(chart.title)}</figcaption><p class="quiet">Nothing was measured.</p></figure>'
     far = [mark for mark in chart.marks if _is_far(mark, points)]
@@ -67,7 +67,7 @@ def draw(chart: Chart) -> str:
     parts = [
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(chart.title)}">',
         *_grid(x_axis, y_axis),
-        *(_line(series, x_axis, y_axis) for series in shown if series.points),
+        *(_line(line, x_axis, y_axis) for line in shown if line.points),
         *(_mark(mark, x_axis, y_axis, row) for row, mark in enumerate(near)),
         f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2:.0f}" y="{HEIGHT - 6}" text-anchor="middle">{escape(chart.x_name)}</text>',
         f'<text class="axis" transform="translate(12 {(TOP + HEIGHT - BOTTOM) / 2:.0f}) rotate(-90)" '
@@ -128,7 +128,7 @@ class _Axis:
 
 
 def _is_far(mark: Mark, points: Sequence[Point]) -> bool:
-    """So far above all that was measured that showing it would press the lines flat."""
+    """Whether a mark is so far above the values that showing it would flatten the lines."""
     return mark.value > FAR * max(x if mark.upright else y for x, y in points)
 
 
@@ -157,21 +157,21 @@ def _grid(x_axis: _Axis, y_axis: _Axis) -> list[str]:
     return parts
 
 
-def _line(series: Series, x_axis: _Axis, y_axis: _Axis) -> str:
-    spots = [(x_axis.at(x), y_axis.at(y), x, y) for x, y in series.points]
+def _line(line: Line, x_axis: _Axis, y_axis: _Axis) -> str:
+    spots = [(x_axis.at(x), y_axis.at(y), x, y) for x, y in line.points]
     path = " ".join(f"{'L' if n else 'M'}{x:.1f} {y:.1f}" for n, (x, y, _, _) in enumerate(spots))
-    drawn = f'<path class="line {series.style}" d="{path}"/>'
-    # a title is what a browser shows under the pointer: readable without any script
+    drawn = f'<path class="line {line.style}" d="{path}"/>'
+    # a browser shows the title under the pointer, without a script
     drawn += "".join(
-        f'<circle class="{"dot" if series.dots else "spot"} {series.style}" cx="{x:.1f}" cy="{y:.1f}" r="{3 if series.dots else 5}">'
-        f"<title>{escape(series.name)}: {number(vy)} at {number(vx)}</title></circle>"
+        f'<circle class="{"dot" if line.dots else "spot"} {line.style}" cx="{x:.1f}" cy="{y:.1f}" r="{3 if line.dots else 5}">'
+        f"<title>{escape(line.name)}: {number(vy)} at {number(vx)}</title></circle>"
         for x, y, vx, vy in spots
     )
     return drawn
 
 
 def _mark(mark: Mark, x_axis: _Axis, y_axis: _Axis, row: int) -> str:
-    """`row` keeps the names of marks near each other apart."""
+    """Draw a mark. `row` keeps the names of neighbouring marks apart."""
     if mark.upright:
         at = x_axis.at(mark.value)
         anchor, dx = ("end", -4) if at > (LEFT + WIDTH - RIGHT) / 2 else ("start", 4)

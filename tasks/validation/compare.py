@@ -1,9 +1,8 @@
-"""A run beside the last proven one: a regression is what exceeds the margin allowed and the noise measured. Pure.
+"""Compare a run with the last proven one: worse by more than margin and noise is a regression. Pure.
 
-Noise: the window's blocks are runs of their own (batch means). What is compared is the mean of a percentile over the blocks; its
-standard error is the standard deviation of the blocks' values over the root of their number; that of a difference, the root of both
-squared and summed. What one slow minute does to
-its neighbours stays within blocks, which a bootstrap of single requests would take for many independent observations.
+Noise is by batch means: for each percentile the mean over the window's blocks is compared, with the standard error of the
+difference of two such means. A slow minute stays within its blocks; a bootstrap of single requests would take it for many
+independent observations.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from tasks.records.objectives import REQUEST_LATENCIES, Percentile, RequestLaten
 from tasks.records.results import Comparison, Figure, FigureName, LoadReport
 from tasks.validation.judge import FROM_DUE, amount
 
-SIGMAS = 3.0  # of the difference: a run as good as the last is called worse about once in 700 figures
+SIGMAS = 3.0  # one false alarm in about 700 comparisons
 ENOUGH_BLOCKS = 5
 Name = tuple[FigureName, Percentile | None]
 COMPARED: tuple[tuple[RequestLatency, Percentile], ...] = tuple(
@@ -26,9 +25,9 @@ COMPARED: tuple[tuple[RequestLatency, Percentile], ...] = tuple(
 def compare(
     now: LoadReport, before: LoadReport | None, margin: float | None, release: str | None
 ) -> Comparison:
-    """Every figure both runs have, or why they are not compared. `margin`: the share by which one may be worse."""
+    """Compare every figure both runs have, or say why not. `margin`: the share by which a figure may be worse."""
     if before is None or release is None:
-        return Comparison(compared=False, why="nothing to compare with: no release of it is proven here yet")
+        return Comparison(compared=False, why="nothing to compare with: no release is proven here yet")
     if margin is None:
         return Comparison(compared=False, why="not compared: objectives.regression is null", release=release)
     if not before.profile or before.profile != now.profile:
@@ -37,7 +36,7 @@ def compare(
     fewest = min(len(before.blocks), len(now.blocks))
     if fewest < ENOUGH_BLOCKS:
         why = (
-            f"not compared with release {release}: {fewest} blocks of requests tell nothing of the noise "
+            f"not compared with release {release}: {fewest} blocks of requests say nothing about the noise "
             f"({ENOUGH_BLOCKS} are needed)"
         )
         return Comparison(compared=False, why=why, release=release)
@@ -64,13 +63,13 @@ def latencies(now: LoadReport, before: LoadReport, margin: float) -> list[Figure
 
 
 def throughput(now: LoadReport, before: LoadReport, margin: float) -> Figure:
-    """Of callers that wait: an open loop's is what was asked for."""
+    """Output tokens a second of a closed loop; an open loop's are what was asked for."""
     one, other = ([block.output_tokens / block.seconds for block in run.blocks] for run in (now, before))
     return figure_of_blocks(("output_tokens_per_second", None), other, one, margin, more_is_worse=False)
 
 
 def error_rate(now: LoadReport, before: LoadReport, margin: float) -> Figure:
-    """Noise of two shares: the standard error of their difference if both were drawn from the same."""
+    """The error rate. Its noise: the standard error of the difference of two shares of the same population."""
     failed = (before.requests - before.succeeded, now.requests - now.succeeded)
     counts = (max(1, before.requests), max(1, now.requests))
     pooled = sum(failed) / sum(counts)
@@ -105,7 +104,7 @@ def standard_error(values: list[float]) -> float:
 
 
 def with_comparison(report: LoadReport, comparison: Comparison) -> LoadReport:
-    """The report with it; a PASS that regressed is a FAIL, or INCONCLUSIVE where the generator was as late as that itself."""
+    """Add a comparison to a report. A PASS with a regression becomes FAIL, or INCONCLUSIVE where the generator was as late."""
     found = report.model_copy(update={"comparison": comparison})
     worse = [figure for figure in comparison.figures if figure.regressed]
     if not worse or report.verdict == "INCONCLUSIVE":

@@ -1,8 +1,7 @@
-"""The knee: the highest rate at which the objectives hold. Which rate to try next, and what the rates tried tell. Pure.
+"""Search for the knee, the highest rate at which the objectives hold: choose the next rate, judge the rates tried. Pure.
 
-First by doubling (or halving) from the model's own rate until one rate holds and the next does not, then by halving the distance
-between them on a logarithmic scale, then the highest that held once more. Contradictions are not averaged: the knee is refused with the
-reason.
+Double (or halve) the model's own rate until one rate holds and the next does not, bisect between them on a logarithmic scale,
+then try the highest that held once more. Contradictions are not averaged: the knee is refused with the reason.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from itertools import pairwise
 from tasks.records.results import SweepStep
 
 FACTOR = 2.0
-TOLERANCE = 1.15  # the lowest rate that broke over the highest that held: near enough
+TOLERANCE = 1.15  # lowest rate that broke / highest that held, at which the search ends
 MOST_STEPS = 14
-HEADROOM = 0.8  # of the knee's concurrency: a new replica takes minutes to come
-FALLS = 0.8  # fewer requests under way than this share of those at a lower rate is noise, not queueing theory
+HEADROOM = 0.8  # share of the knee's concurrency: a new replica takes minutes to come
+FALLS = 0.8  # fewer requests under way than this share of those at a lower rate: the figures contradict each other
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Rates a second that may be tried."""
+    """Requests a second that may be tried."""
 
     lowest: float
     highest: float
@@ -31,7 +30,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Knee:
-    """`rate` a second; `step` is the one that held there."""
+    """`rate`: requests a second; `step`: the step that held at it."""
 
     rate: float
     step: SweepStep
@@ -39,20 +38,20 @@ class Knee:
 
 @dataclass(frozen=True)
 class Refused:
-    """Why no knee can be told."""
+    """Why there is no knee."""
 
     why: str
 
 
 def next_rate(steps: Sequence[SweepStep], start: float, limits: Limits) -> float | None:
-    """The rate to try now; None when the search is over, one way or the other."""
+    """The rate to try next; None when the search is over."""
     if not steps:
         return min(max(start, limits.lowest), limits.highest)
     if len(steps) >= MOST_STEPS or contradiction(steps):
         return None
     held, broke = bracket(steps)
     if any(step.verdict == "INCONCLUSIVE" for step in steps):
-        return None  # the generator's own limit: higher rates tell less
+        return None  # the generator is at its limit: higher rates say less
     if broke is None:
         assert held is not None  # noqa: S101  each step held or broke
         return min(held * FACTOR, limits.highest) if held < limits.highest else None
@@ -61,7 +60,7 @@ def next_rate(steps: Sequence[SweepStep], start: float, limits: Limits) -> float
     if broke / held > TOLERANCE:
         return math.sqrt(held * broke)
     tried = sum(step.rate == held for step in steps)
-    return held if tried < 2 else None  # once may have been luck
+    return held if tried < 2 else None  # once may be chance
 
 
 def bracket(steps: Sequence[SweepStep]) -> tuple[float | None, float | None]:
@@ -72,7 +71,7 @@ def bracket(steps: Sequence[SweepStep]) -> tuple[float | None, float | None]:
 
 
 def contradiction(steps: Sequence[SweepStep]) -> str | None:
-    """What cannot be true of one server: a rate that broke below, or at, one that held."""
+    """A rate that broke below, or at, one that held; None where there is none."""
     for worse in steps:
         for better in steps:
             if worse.verdict == "FAIL" and better.verdict == "PASS" and worse.rate <= better.rate:
@@ -82,10 +81,10 @@ def contradiction(steps: Sequence[SweepStep]) -> str | None:
 
 
 def find(steps: Sequence[SweepStep], replicas: tuple[int, int]) -> Knee | Refused:
-    """The knee, where the steps tell one. `replicas` that served before and after: they must be as many."""
+    """The knee, or why there is none. `replicas`: how many served before and after, which must be equal."""
     if replicas[0] != replicas[1]:
         return Refused(
-            f"replicas went from {replicas[0]} to {replicas[1]} meanwhile: no rate belongs to either"
+            f"replicas went from {replicas[0]} to {replicas[1]} meanwhile: the rates belong to neither number"
         )
     if not steps:
         return Refused("no step was made")
@@ -94,7 +93,7 @@ def find(steps: Sequence[SweepStep], replicas: tuple[int, int]) -> Knee | Refuse
     held, broke = bracket(steps)
     unclear = next((step for step in steps if step.verdict == "INCONCLUSIVE"), None)
     if unclear is not None and (broke is None or unclear.rate <= broke):
-        return Refused(f"nothing can be told at {unclear.rate:.3g}/s: {unclear.reason}")
+        return Refused(f"inconclusive at {unclear.rate:.3g}/s: {unclear.reason}")
     if held is None:
         return Refused(f"the objectives broke at every rate, down to {broke:.3g}/s")
     if broke is None:
@@ -103,7 +102,7 @@ def find(steps: Sequence[SweepStep], replicas: tuple[int, int]) -> Knee | Refuse
         return Refused(f"too few steps: it lies somewhere between {held:.3g}/s and {broke:.3g}/s")
     tries = [step for step in steps if step.rate == held]
     if len(tries) < 2:
-        return Refused(f"{held:.3g}/s held once only, and was not tried again")
+        return Refused(f"{held:.3g}/s held once, and was not tried again")
     ordered = sorted((s for s in steps if s.verdict == "PASS"), key=lambda step: step.rate)
     for lower, higher in pairwise(ordered):
         if higher.in_flight < FALLS * lower.in_flight:
@@ -115,7 +114,7 @@ def find(steps: Sequence[SweepStep], replicas: tuple[int, int]) -> Knee | Refuse
 
 
 def proposals(knee: Knee, replicas: int) -> tuple[int, int, str]:
-    """(requests_per_replica, max_num_seqs, why) of one replica, from how many requests are under way at the knee."""
+    """(requests_per_replica, max_num_seqs, why) for one replica, from the requests under way at the knee."""
     each = knee.step.in_flight / replicas
     target = max(1, math.floor(HEADROOM * each))
     most = math.ceil((each + 2 * math.sqrt(each)) / 8) * 8

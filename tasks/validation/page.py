@@ -1,4 +1,4 @@
-"""The load report as one HTML page that needs nothing else: no network, no script. Pure; every text is escaped."""
+"""Draw a load report as one self-contained HTML page, without network or script. Pure; every text is escaped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tasks.records.objectives import (
     RequestLatency,
 )
 from tasks.records.results import LoadPage, LoadReport, Release, Sweep
-from tasks.validation.charts import Chart, Mark, Series, draw, number
+from tasks.validation.charts import Chart, Line, Mark, draw, number
 from tasks.validation.judge import describe_value
 
 TITLES: dict[LatencyName, str] = {
@@ -32,7 +32,7 @@ CURVES: tuple[tuple[Percentile, str], ...] = (("p50", "s0"), ("p95", "s1"))
 def page(
     release: Release, objectives: Objectives, report: LoadReport | None, swept: tuple[str, Sweep] | None
 ) -> LoadPage:
-    """Of a report, of a sweep, or of both. `swept`: the release the sweep was made on, and its outcome."""
+    """The page of a report, of a sweep, or of both. `swept`: the release that was swept, and the sweep."""
     swept_on, sweep = swept or ("", None)
     title = f"{release.model} in {release.environment}: release {release.id}"
     document = {
@@ -50,7 +50,7 @@ def page(
         sections.append(_sweep(sweep, swept_on, report, objectives))
     sections.append(_foot(release, report))
     text = json.dumps(document, indent=1)
-    inlined = text.replace("<", "\\u003c")  # nothing in it may end the script element
+    inlined = text.replace("<", "\\u003c")  # so that no text can end the script element
     html = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -151,7 +151,7 @@ def _distributions(report: LoadReport, objectives: Objectives) -> str:
                     name,
                     "milliseconds" + (" (logarithmic)" if spread else ""),
                     "% of requests" if key != "itl" else "% of gaps",
-                    [Series(f"share at most so long, n = {found.count:,}", points, "s0")],
+                    [Line(f"share at most so long, n = {found.count:,}", points, "s0")],
                     marks,
                     log_x=spread,
                     y_top=100,
@@ -167,7 +167,7 @@ def _over_time(report: LoadReport, objectives: Objectives) -> str:
     charts = []
     for key in REQUEST_LATENCIES:
         lines = [
-            Series(
+            Line(
                 percent,
                 [
                     (block.start + block.seconds / 2, value)
@@ -182,13 +182,13 @@ def _over_time(report: LoadReport, objectives: Objectives) -> str:
         marks = [Mark(f"bound {b}", v, False) for b, v in _bounds(objectives, key)]
         charts.append(draw(Chart(TITLES[key], "seconds into the window", "milliseconds", lines, marks)))
     rates = [
-        Series(
+        Line(
             "requests due",
             [(b.start + b.seconds / 2, b.requests / b.seconds) for b in report.blocks],
             "s0",
             dots=True,
         ),
-        Series(
+        Line(
             "failed",
             [(b.start + b.seconds / 2, b.failed / b.seconds) for b in report.blocks],
             "s3",
@@ -215,7 +215,7 @@ def _failures(report: LoadReport) -> str:
 
 
 def _sweep(sweep: Sweep, swept_on: str, report: LoadReport | None, objectives: Objectives) -> str:
-    """`report` marks where on the curve its rate lies."""
+    """The curve of a sweep; the rate of `report` is marked on it."""
     steps = sorted(sweep.steps, key=lambda step: step.rate)
     rates = [Mark(f"knee {sweep.knee:.3g}/s", sweep.knee, True, "knee")] if sweep.knee else []
     if report and report.offered_rate:
@@ -224,7 +224,7 @@ def _sweep(sweep: Sweep, swept_on: str, report: LoadReport | None, objectives: O
     keys: tuple[RequestLatency, ...] = ("ttft", "e2e")
     for key in keys:
         lines = [
-            Series(
+            Line(
                 percent,
                 [(s.rate, v) for s in steps if (v := s.latency(key).at(percent))],
                 style,
@@ -306,7 +306,7 @@ def _section(title: str, body: str) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are HTML already: what is not ours was escaped where the row was made."""
+    """A table of cells that are HTML already, escaped where the row was made."""
     lines = "".join("<tr>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>" for row in rows)
     names = "".join(f"<th>{escape(name)}</th>" for name in head)
     top = f"<thead><tr>{names}</tr></thead>" if any(head) else ""

@@ -1,4 +1,4 @@
-"""A sweep: one rate after another against a running endpoint, until the knee is found or cannot be."""
+"""Sweep: put one rate after another on a running endpoint until the knee is found or cannot be."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tasks.records.results import LoadReport, Sweep, SweepStep
 from tasks.validation.judge import ENOUGH_REQUESTS
 from tasks.validation.knee import Limits, Refused, find, next_rate, proposals
 
-STEP_SECONDS = 60.0  # of a window, where the model's own is longer
-RANGE = 64.0  # times the model's rate, up and down
+STEP_SECONDS = 60.0  # longest window of a step
+RANGE = 64.0  # rates from 1/64 of the model's own to 64 times it
 
 Measure = Callable[[Load], LoadReport]
 
 
 def sweepable(model: Model) -> float:
-    """The rate to begin with. Raises InputError for a load that has none."""
+    """The rate to begin with. Raises InputError for a load without a rate."""
     load = model.load
     if load.arrivals not in ("poisson", "constant") or load.offered_rate is None:
         raise InputError(
@@ -32,8 +32,10 @@ def sweepable(model: Model) -> float:
 
 
 def step_load(load: Load, rate: float, number: int, step_seconds: float) -> Load:
-    """The model's load at one rate, long enough for a verdict. Another seed each time, or the prefix cache would answer
-    for the step before."""
+    """The model's load at one rate, long enough for a verdict.
+
+    Each step has another seed: a prefix cache must not answer with what it kept of the step before.
+    """
     given = load.model_dump(exclude={"stages", "ramp_to"})
     window = max(min(load.window, step_seconds), 2 * ENOUGH_REQUESTS / rate)
     return Load.model_validate(
@@ -66,7 +68,7 @@ def search(
     step_seconds: float = STEP_SECONDS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Sweep:
-    """Steps until the search is over or `budget` seconds do not hold another one. No knee yet: see `conclude`."""
+    """Measure steps until the search is over, or another step would exceed `budget` seconds. `conclude` finds the knee."""
     start = sweepable(model)
     limits = Limits(start / RANGE, start * RANGE)
     started_at, give_up = datetime.now(UTC), clock() + budget
@@ -84,7 +86,7 @@ def search(
 
 
 def conclude(sweep: Sweep, replicas_after: int) -> Sweep:
-    """With its knee and what follows from it, or with why there is none."""
+    """Add the knee and the settings it proposes, or why there is none."""
     found = find(sweep.steps, (sweep.replicas, replicas_after))
     if isinstance(found, Refused):
         return sweep.model_copy(update={"refused": found.why})

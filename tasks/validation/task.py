@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-
 from prefect import task
 
 from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.objects import read_key
 from tasks.records.catalogue import project_root
-from tasks.records.errors import ValidationFailed
 from tasks.records.model import Load, Model
 from tasks.records.results import Endpoint, LoadPage, LoadReport, Sweep
 from tasks.releases.records import ReleaseRecord
@@ -24,7 +22,7 @@ from tasks.validation.sweep import conclude, rows, search, sweepable
 
 @task(task_run_name="load of {model.name} can be read", **SETTINGS)
 def check_load(model: Model) -> str:
-    """The load in words, once its files are there and can be read. Raises InvalidDocument with file and line."""
+    """Read the load's files and describe the load. Raises InvalidDocument with file and line."""
     trace, prompts = sources(model, project_root())
     what = [f"{len(trace)} rows of a trace"] * bool(trace) + [f"{len(prompts)} prompts"] * bool(prompts)
     return ": ".join([str(model.load), *what])
@@ -75,7 +73,7 @@ def validate(
 def draw_page(
     model: Model, release: ReleaseRecord, report: LoadReport | None, swept: tuple[str, Sweep] | None
 ) -> LoadPage:
-    """What was measured as one self-contained page, and as JSON. `swept`: the release a sweep was made on, and its outcome."""
+    """The report as one self-contained page, and as JSON. `swept`: the release that was swept, and the sweep."""
     return page(release.release, model.objectives, report, swept)
 
 
@@ -88,12 +86,12 @@ def find_knee(
     budget: float,
     step_seconds: float,
 ) -> Sweep:
-    """Rates tried one after another against what serves, through the gateway. Changes nothing."""
+    """Try one rate after another on what serves, through the gateway. Changes nothing."""
     endpoint = release.endpoint
     key = api_key(site.cluster(), endpoint)
 
     def measure(load: Load) -> LoadReport:
-        one_rate = model.model_copy(update={"load": load})  # its progress is its own
+        one_rate = model.model_copy(update={"load": load})
         return prove(one_rate, endpoint, key, RunReporter("sweep"), root=project_root())
 
     return search(
@@ -103,7 +101,7 @@ def find_knee(
 
 @task(task_run_name="what the sweep of {model.name} tells", **SETTINGS)
 def read_knee(site: Site, model: Model, sweep: Sweep, replicas_after: int) -> Sweep:
-    """The knee and the settings that follow from it, or why none is told."""
+    """Find the knee and the settings it proposes, or why there is none."""
     found = conclude(sweep, replicas_after)
     said = f"refused: {found.refused}" if found.refused else f"the knee is at {found.knee:.3g}/s"
     reporter = RunReporter("sweep")
@@ -115,11 +113,5 @@ def read_knee(site: Site, model: Model, sweep: Sweep, replicas_after: int) -> Sw
 
 
 def api_key(cluster: Cluster, endpoint: Endpoint) -> str:
-    """The key's value out of the Secret the endpoint names. Raises ValidationFailed."""
-    secret = cluster.get("v1", "Secret", endpoint.key_secret, endpoint.key_namespace)
-    if not secret or "api-key" not in (secret.get("data") or {}):
-        raise ValidationFailed(
-            f"the Secret {endpoint.key_namespace}/{endpoint.key_secret} with the API key is not there",
-            next_command=f"kubectl -n {endpoint.key_namespace} get secret {endpoint.key_secret}",
-        )
-    return base64.b64decode(secret["data"]["api-key"]).decode()
+    """Read the API key from the Secret that the endpoint names. Raises ClusterError."""
+    return read_key(cluster, endpoint.key_namespace, endpoint.key_secret)

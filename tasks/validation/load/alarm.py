@@ -1,8 +1,8 @@
-"""Waking an event loop on time: its own timers know milliseconds, the kernel's interval timer knows microseconds.
+"""Wake an event loop on time: its own timers have a resolution of milliseconds, the kernel's interval timer of microseconds.
 
-Yielding until a request is due would be exact too, but a process that spins uses up its share of a busy core, and is then made to wait
-when it matters: at 200/s on a machine with a load of 8 it was late by 0.3 to 0.9 ms at p50, and this by 0.02 to 0.05, with a quarter of
-the CPU time.
+Spinning until a request is due would be exact too, but a process that spins uses up its share of a busy core and then has to
+wait: at 200/s on a machine with a load of 8 it was late by 0.3 to 0.9 ms at p50, this by 0.02 to 0.05, with a quarter of the
+CPU time.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import time
 from types import TracebackType
 from typing import Self
 
-EARLY_SECONDS = 150e-6  # about what a signal takes to reach a coroutine; the rest is yielded away
-BACKSTOP_SECONDS = 0.005  # after which the loop's own timer wakes it, were the signal lost
+EARLY_SECONDS = 150e-6  # what a signal takes to reach a coroutine; the rest is spent yielding
+BACKSTOP_SECONDS = 0.005  # after which the loop's own timer wakes it, if the signal is lost
 
 
 class Alarm:
@@ -35,7 +35,7 @@ class Alarm:
         self._loop.remove_signal_handler(signal.SIGALRM)
 
     async def until(self, due: float) -> None:
-        """Until `due` on time.perf_counter; at once where that is past."""
+        """Wait until `due` on time.perf_counter; return at once where that is past."""
         left = due - time.perf_counter() - EARLY_SECONDS
         if left > 0:
             self._rung = self._loop.create_future()
@@ -43,7 +43,7 @@ class Alarm:
             signal.setitimer(signal.ITIMER_REAL, left)
             await self._rung
             backstop.cancel()
-        while time.perf_counter() < due:  # noqa: ASYNC110  the last tenth of a millisecond
+        while time.perf_counter() < due:  # noqa: ASYNC110  for the last tenth of a millisecond
             await asyncio.sleep(0)
 
     def _ring(self) -> None:

@@ -1,7 +1,7 @@
-"""Connections for load: opened before they are needed, no queue in front of the server, time taken where the socket is read.
+"""A pool of connections: opened before they are needed, without a queue, timed where the socket is read.
 
-A send is one write of bytes made beforehand. Bytes that come are given their time at once and read afterwards, once for all
-sockets that were readable together: reading one answer does not make the next one look late.
+A send is one write. Bytes that arrive are timed at once and parsed afterwards, once for all sockets that were readable
+together: parsing one answer does not make the next one look late.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from tasks.validation.load.http1 import Answer
 from tasks.validation.load.wire import Reading
 
 CONNECT_SECONDS = 10.0
-SPARE = 8  # connections that stand ready at all times
-IDLE_SECONDS = 3.0  # uvicorn closes one it has answered on after 5: a request must not meet that
+SPARE = 8  # idle connections kept ready
+IDLE_SECONDS = 3.0  # uvicorn closes one after 5 s without a request: none may be sent on it then
 NEVER_USED_SECONDS = 30.0
 TIDY_SECONDS = 0.1
 
@@ -56,10 +56,10 @@ class Connection(asyncio.Protocol):
             self.transport.write(request)
 
     def read(self, at: float, data: bytes | None) -> None:
-        """What came at `at`; None: the connection was closed."""
+        """Parse bytes that arrived at `at`; None means that the connection was closed."""
         reading = self.reading
         if reading is None:
-            return self.close()  # an idle one has nothing to say but its end
+            return self.close()  # only its end can come on an idle one
         self.last = at
         if data is None:
             return self.finish(at, "" if self.answer.end() else "connection lost")
@@ -74,7 +74,7 @@ class Connection(asyncio.Protocol):
         return None
 
     def finish(self, at: float, failure: str) -> None:
-        """The request on it is over; it serves the next one if the server lets it."""
+        """End the request; keep the connection for the next one if the server allows it."""
         reading, done = self.reading, self.done
         assert reading is not None and done is not None  # noqa: S101
         self.reading = self.done = None
@@ -94,26 +94,26 @@ class Connection(asyncio.Protocol):
 
 
 class Pool:
-    """As many connections as there are requests in flight, and some spare. `stall` seconds without bytes end a request."""
+    """As many connections as requests in flight, and some spare. A request ends after `stall` seconds without bytes."""
 
     def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, stall: float) -> None:
         self._host, self._port, self._tls, self._stall = host, port, tls, stall
         self._loop = asyncio.get_running_loop()
-        self._idle: list[Connection] = []  # the one used last is used next
+        self._idle: list[Connection] = []  # the last used is used next
         self._all: set[Connection] = set()
         self._news: list[tuple[float, Connection, bytes | None]] = []
         self._opening: set[asyncio.Task[None]] = set()
-        self._waiting: dict[Reading, Done] = {}  # for a connection of their own
+        self._waiting: dict[Reading, Done] = {}  # requests whose connection is being opened
         self._spares_coming = 0
         self._tidying = asyncio.create_task(self._tidy())
 
     async def open(self, count: int) -> None:
-        """So many stand ready. Raises OSError where the server does not listen."""
+        """Open `count` connections. Raises OSError where the server does not listen."""
         for _ in range(count):
             self._idle.append(await self._connect())
 
     def send(self, request: bytes, reading: Reading, done: Done) -> None:
-        """Now, on a connection that stands ready, else on a new one; `done` hears when it is over."""
+        """Send now, on an idle connection, else on a new one. `done` is called when the request has ended."""
         reading.sent = time.perf_counter()
         connection = self._ready(reading.sent)
         if connection is not None:
@@ -142,10 +142,10 @@ class Pool:
             task.cancel()
         ended = await asyncio.gather(self._tidying, *self._opening, return_exceptions=True)
         for error in ended:
-            if isinstance(error, Exception):  # cancellation is none
+            if isinstance(error, Exception):  # cancellation is not an Exception
                 raise error
 
-    # what connections tell
+    # called by connections
 
     def arrived(self, at: float, connection: Connection, data: bytes | None) -> None:
         self._news.append((at, connection, data))
@@ -194,7 +194,7 @@ class Pool:
             return
         done = self._waiting.pop(reading, None)
         if done is None:
-            self._idle.append(connection)  # given up meanwhile
+            self._idle.append(connection)  # the request was given up meanwhile
         else:
             connection.send(request, reading, done)
 
@@ -207,7 +207,7 @@ class Pool:
         try:
             self._idle.insert(0, await self._connect())
         except OSError:
-            return  # nobody waits for it: a request that finds none opens its own, and tells
+            return  # no request waits for it: one that needs a connection opens its own, and reports the failure
         finally:
             self._spares_coming -= 1
 
@@ -217,7 +217,7 @@ class Pool:
         task.add_done_callback(self._opening.discard)
 
     async def _tidy(self) -> None:
-        """End requests whose server has gone silent."""
+        """End requests whose server has sent nothing for `stall` seconds."""
         while True:
             await asyncio.sleep(min(TIDY_SECONDS, self._stall / 4))
             now = time.perf_counter()
@@ -227,7 +227,7 @@ class Pool:
 
 
 def why_not_connected(error: OSError) -> str:
-    """The failure's name."""
+    """The kind of failure."""
     match error:
         case ConnectionRefusedError():
             return "connection refused"

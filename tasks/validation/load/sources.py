@@ -1,8 +1,8 @@
-"""Files a load is made of: prompts (JSON lines) and traces (the Azure LLM inference format), with the line of an error.
+"""Read the files of a load, prompts (JSON lines) and traces (CSV), and say in which line an error is.
 
-Trace: https://github.com/Azure/AzurePublicDataset, AzureLLMInferenceDataset2023: CSV with the columns TIMESTAMP,
+Trace: the Azure LLM inference format, https://github.com/Azure/AzurePublicDataset, AzureLLMInferenceDataset2023: CSV with the columns TIMESTAMP,
 ContextTokens, GeneratedTokens. Prompts: an object a line, `prompt` (text) or `messages` (as the chat API takes them), and
-`max_tokens` where the answer's length is not drawn.
+optionally `max_tokens`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class TraceRow:
 
 @dataclass(frozen=True, slots=True)
 class GivenPrompt:
-    """`messages` is JSON, as it goes into a request; of a plain prompt the one message of a user."""
+    """`messages` is JSON, as it goes into a request; for a plain prompt, one message of a user."""
 
     text: str | None
     messages: str
@@ -55,7 +55,7 @@ def read_sources(told: Instructions) -> tuple[tuple[TraceRow, ...], tuple[GivenP
 
 
 def read_trace(file: str, root: Path) -> tuple[TraceRow, ...]:
-    """Rows in order of time. Raises InvalidDocument."""
+    """Read a trace. Returns its rows in order of time. Raises InvalidDocument."""
     with _opened(file, root).open(encoding="utf-8", newline="") as source:
         reader = csv.reader(source)
         try:
@@ -67,7 +67,7 @@ def read_trace(file: str, root: Path) -> tuple[TraceRow, ...]:
         except (UnicodeDecodeError, csv.Error) as error:
             raise _wrong(file, reader.line_num + 1, f"not readable as CSV: {error}") from None
     if not rows:
-        raise _wrong(file, 2, "no rows: a trace with no requests is no load")
+        raise _wrong(file, 2, "no rows: a trace needs at least one request")
     rows.sort(key=lambda row: row[0])
     began = rows[0][0]
     return tuple(TraceRow((at - began).total_seconds(), prompt, answer) for at, prompt, answer in rows)
@@ -78,23 +78,23 @@ def _trace_row(file: str, line: int, row: list[str], places: list[int]) -> tuple
         raise _wrong(file, line, f"{len(row)} columns where {max(places) + 1} are needed")
     stamp, context, generated = (row[place].strip() for place in places)
     try:
-        # seven digits of a second come in the traces; Python reads six
+        # traces have seven digits of a second; Python reads six
         day, _, digits = stamp.partition(".")
         at = datetime.fromisoformat(f"{day}.{digits[:6]}" if digits.isdigit() else stamp)
     except ValueError:
         raise _wrong(
-            file, line, f"TIMESTAMP {stamp!r} is no time such as 2023-11-16 18:15:46.6805900"
+            file, line, f"TIMESTAMP {stamp!r} is not a time such as 2023-11-16 18:15:46.6805900"
         ) from None
     tokens = []
     for name, text in zip(COLUMNS[1:], (context, generated), strict=True):
         if not text.isdigit() or int(text) > LONGEST_TOKENS:
-            raise _wrong(file, line, f"{name} {text!r} is no count of tokens")
+            raise _wrong(file, line, f"{name} {text!r} is not a count of tokens")
         tokens.append(max(1, int(text)))
     return at if at.tzinfo else at.replace(tzinfo=UTC), tokens[0], tokens[1]
 
 
 def read_prompts(file: str, root: Path, *, chat: bool) -> tuple[GivenPrompt, ...]:
-    """One a line, in the file's order. Raises InvalidDocument."""
+    """Read prompts, one a line, in the file's order. Raises InvalidDocument."""
     found = []
     try:
         with _opened(file, root).open(encoding="utf-8") as source:
@@ -123,7 +123,7 @@ def _prompt(file: str, number: int, line: str, chat: bool) -> GivenPrompt:
     if (text is None) == (messages is None):
         raise _wrong(file, number, "one of prompt and messages is needed")
     if text is not None and (not isinstance(text, str) or not text):
-        raise _wrong(file, number, "prompt is no text")
+        raise _wrong(file, number, "prompt is not text")
     if messages is not None:
         if not chat:
             raise _wrong(file, number, "messages do not go to the completions endpoint: give prompt")
@@ -132,7 +132,7 @@ def _prompt(file: str, number: int, line: str, chat: bool) -> GivenPrompt:
     if most is not None and (
         not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= LONGEST_TOKENS
     ):
-        raise _wrong(file, number, f"max_tokens {most!r} is no count of tokens")
+        raise _wrong(file, number, f"max_tokens {most!r} is not a count of tokens")
     return GivenPrompt(text, json.dumps(messages or [{"role": "user", "content": text}]), most)
 
 

@@ -76,7 +76,7 @@ def test_the_noise_is_the_spread_of_the_blocks() -> None:
         (a_run(1, profile="p2"), 0.1, "under another load"),
         (a_run(1, profile=""), 0.1, "under another load"),
         (a_run(1), None, "objectives.regression is null"),
-        (a_run(1, requests=40), 0.1, "4 blocks of requests tell nothing"),
+        (a_run(1, requests=40), 0.1, "4 blocks of requests say nothing"),
     ],
 )
 def test_what_cannot_be_compared_is_said(before: Any, margin: float | None, why: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from tasks.records.objectives import Objectives
 from tasks.records.results import Sweep
-from tasks.validation.charts import Chart, Mark, Series, draw
+from tasks.validation.charts import Chart, Line, Mark, draw
 from tasks.validation.compare import compare, with_comparison
 from tasks.validation.page import page
 from tasks.validation.sweep import conclude
@@ -150,14 +150,12 @@ def test_what_was_not_measured_is_said() -> None:
 @pytest.mark.parametrize("log", [False, True])
 def test_a_chart_of_one_point_or_of_equal_ones_is_drawn(log: bool) -> None:
     for points in ([(1.0, 1.0)], [(2.0, 5.0), (2.0, 5.0)]):
-        chart = Chart(
-            "t", "x", "y", [Series("s", points, "s0")], [Mark("m", 3.0, True)], log_x=log, log_y=log
-        )
+        chart = Chart("t", "x", "y", [Line("s", points, "s0")], [Mark("m", 3.0, True)], log_x=log, log_y=log)
         assert "<path" in draw(chart)
 
 
 def test_a_bound_far_away_is_told_and_does_not_press_the_lines_flat() -> None:
-    series = [Series("p95", [(0.0, 10.0), (1.0, 12.0)], "s0")]
+    series = [Line("p95", [(0.0, 10.0), (1.0, 12.0)], "s0")]
     near = draw(Chart("t", "x", "y", series, [Mark("bound", 20.0, False)]))
     far = draw(Chart("t", "x", "y", series, [Mark("bound", 2000.0, False)]))
     assert 'class="bound"' in near and "beyond the chart" not in near

@@ -47,9 +47,12 @@ def test_columns_may_stand_in_another_order_and_others_beside_them(tmp_path: Pat
         ("", "trace.csv:1: no column TIMESTAMP"),
         ("TIMESTAMP,ContextTokens\n", "trace.csv:1: no column GeneratedTokens"),
         (HEAD, "trace.csv:2: no rows"),
-        (HEAD + FIRST + "yesterday,1,2\n", "trace.csv:3: TIMESTAMP 'yesterday' is no time"),
-        (HEAD + FIRST + FIRST + "2023-11-16 18:15:46,-1,2\n", "trace.csv:4: ContextTokens '-1' is no count"),
-        (HEAD + "2023-11-16 18:15:46,1,many\n", "trace.csv:2: GeneratedTokens 'many' is no count"),
+        (HEAD + FIRST + "yesterday,1,2\n", "trace.csv:3: TIMESTAMP 'yesterday' is not a time"),
+        (
+            HEAD + FIRST + FIRST + "2023-11-16 18:15:46,-1,2\n",
+            "trace.csv:4: ContextTokens '-1' is not a count",
+        ),
+        (HEAD + "2023-11-16 18:15:46,1,many\n", "trace.csv:2: GeneratedTokens 'many' is not a count"),
         (HEAD + "2023-11-16 18:15:46,1\n", "trace.csv:2: 2 columns where 3 are needed"),
     ],
 )
@@ -65,10 +68,10 @@ def test_a_trace_that_is_none_says_where(tmp_path: Path, text: str, says: str) -
         ("[]", "ask.jsonl:2: not an object"),
         ("{}", "ask.jsonl:2: one of prompt and messages"),
         ('{"prompt": "a", "messages": []}', "ask.jsonl:2: one of prompt and messages"),
-        ('{"prompt": 7}', "ask.jsonl:2: prompt is no text"),
+        ('{"prompt": 7}', "ask.jsonl:2: prompt is not text"),
         ('{"messages": []}', "ask.jsonl:2: messages are objects"),
         ('{"messages": [{"role": "user"}]}', "ask.jsonl:2: messages are objects"),
-        ('{"prompt": "a", "max_tokens": 0}', "ask.jsonl:2: max_tokens 0 is no count"),
+        ('{"prompt": "a", "max_tokens": 0}', "ask.jsonl:2: max_tokens 0 is not a count"),
         ('{"prompt": "a", "max_token": 3}', "ask.jsonl:2: unknown field max_token"),
     ],
 )
