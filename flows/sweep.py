@@ -8,7 +8,7 @@ from flows.run.choices import EnvironmentName, ModelName, read_choice
 from flows.run.runbook import runbook
 from flows.run.turn import turn
 from tasks.infra.task import read_infrastructure
-from tasks.records.results import Sweep
+from tasks.records.reports import Sweep
 from tasks.releases.task import keep_page, keep_sweep, serving_release
 from tasks.rollout.task import ready_replicas
 from tasks.validation.task import check_load, check_sweepable, draw_page, find_knee, read_knee

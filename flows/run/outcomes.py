@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import yaml
 
 from tasks.records.errors import ValidationFailed
-from tasks.records.results import IdleDecision, LoadReport, Sweep
+from tasks.records.reports import LoadReport, Sweep
+from tasks.records.results import IdleDecision
 from tasks.releases.records import ReleaseRecord
 
 DRIFTED = 5

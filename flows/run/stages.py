@@ -20,7 +20,8 @@ from tasks.preflight.task import check_feasible
 from tasks.records.environment import Environment
 from tasks.records.errors import RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
 from tasks.records.model import Model
-from tasks.records.results import HubInspection, LoadReport, StagedModel, Sweep, WarmCache
+from tasks.records.reports import LoadReport, Sweep
+from tasks.records.results import HubInspection, StagedModel, WarmCache
 from tasks.records.stop import STOP
 from tasks.releases.records import ReleaseRecord
 from tasks.releases.task import keep_evidence, keep_page, last_proven, last_swept, mark_proven, needed_commits

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import aws_errors, error_code
 from tasks.records.errors import UnknownName
 from tasks.records.record import Record
-from tasks.records.results import LoadPage, LoadReport, Sweep
+from tasks.records.reports import LoadPage, LoadReport, Sweep
 from tasks.releases.records import ReleaseRecord
 
 

@@ -9,7 +9,8 @@ from pydantic import Field
 
 from tasks.records.errors import RolloutFailed, SlipwayError
 from tasks.records.record import Record
-from tasks.records.results import Endpoint, LoadReport, Release, Rollout, Sweep
+from tasks.records.reports import LoadReport, Sweep
+from tasks.records.results import Endpoint, Release, Rollout
 
 MOST_STARTS = 20  # kept with a release, the newest
 

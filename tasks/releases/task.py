@@ -8,7 +8,8 @@ from prefect import task
 
 from tasks.records.errors import InputError
 from tasks.records.model import Model
-from tasks.records.results import LoadPage, LoadReport, Release, Sweep
+from tasks.records.reports import LoadPage, LoadReport, Sweep
+from tasks.records.results import Release
 from tasks.releases.ledger import Ledger
 from tasks.releases.records import Failure, ReleaseRecord
 from tasks.site import Site

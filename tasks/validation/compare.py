@@ -11,7 +11,7 @@ import math
 import statistics
 
 from tasks.records.objectives import REQUEST_LATENCIES, Percentile, RequestLatency
-from tasks.records.results import Comparison, Figure, FigureName, LoadReport
+from tasks.records.reports import Comparison, Figure, FigureName, LoadReport
 from tasks.validation.judge import FROM_DUE, amount
 
 SIGMAS = 3.0  # one false alarm in about 700 comparisons

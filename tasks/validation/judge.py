@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tasks.records.model import Load
 from tasks.records.objectives import LatencyName, Objectives
-from tasks.records.results import FigureName, LoadReport, Measured, Named, ObjectiveResult, Verdict
+from tasks.records.reports import FigureName, LoadReport, Measured, Named, ObjectiveResult, Verdict
 
 FROM_DUE: tuple[LatencyName, ...] = ("ttft", "e2e")  # latencies that a late send makes longer
 ENOUGH_REQUESTS = 20  # fewer say nothing about a 95th percentile

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tasks.records.results import SweepStep
+from tasks.records.reports import SweepStep
 
 FACTOR = 2.0
 TOLERANCE = 1.15  # lowest rate that broke / highest that held, at which the search ends

@@ -15,7 +15,8 @@ from tasks.records.objectives import (
     Percentile,
     RequestLatency,
 )
-from tasks.records.results import LoadPage, LoadReport, Release, Sweep
+from tasks.records.reports import LoadPage, LoadReport, Sweep
+from tasks.records.results import Release
 from tasks.validation.charts import Chart, Line, Mark, draw, number
 from tasks.validation.judge import describe_value
 

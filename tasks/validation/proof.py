@@ -18,7 +18,8 @@ from tasks.records.model import LengthDistribution, Load, Model
 from tasks.records.objectives import EachRequest
 from tasks.records.progress import Reporter
 from tasks.records.redacted import redacted
-from tasks.records.results import Endpoint, LoadReport, Measured
+from tasks.records.reports import LoadReport, Measured
+from tasks.records.results import Endpoint
 from tasks.validation.judge import judged
 from tasks.validation.load.instructions import Good, Instructions, Lengths, Segment, Trace
 from tasks.validation.load.sources import GivenPrompt, TraceRow, read_sources

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from tasks.records.objectives import Objectives
-from tasks.records.results import LoadReport, ObjectiveResult
+from tasks.records.reports import LoadReport, ObjectiveResult
 from tasks.validation.judge import judge
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.records.objectives import LATENCIES
 from tasks.records.progress import Reporter
-from tasks.records.results import Distribution, LoadReport
+from tasks.records.reports import Distribution, LoadReport
 from tasks.validation.judge import describe, describe_failures, describe_value
 
 

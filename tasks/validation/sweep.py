@@ -10,7 +10,7 @@ from tasks.records.errors import InputError
 from tasks.records.model import Load, Model
 from tasks.records.progress import Reporter
 from tasks.records.quantities import human_seconds
-from tasks.records.results import LoadReport, Sweep, SweepStep
+from tasks.records.reports import LoadReport, Sweep, SweepStep
 from tasks.validation.judge import ENOUGH_REQUESTS
 from tasks.validation.knee import Limits, Refused, find, next_rate, proposals
 

@@ -8,7 +8,8 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.objects import read_key
 from tasks.records.catalogue import project_root
 from tasks.records.model import Load, Model
-from tasks.records.results import Endpoint, LoadPage, LoadReport, Sweep
+from tasks.records.reports import LoadPage, LoadReport, Sweep
+from tasks.records.results import Endpoint
 from tasks.releases.records import ReleaseRecord
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, show_table

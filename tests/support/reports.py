@@ -11,7 +11,8 @@ from typing import Any
 
 from tasks.records.model import Engine, Load
 from tasks.records.objectives import Objectives
-from tasks.records.results import LoadReport, Measured, Release
+from tasks.records.reports import LoadReport, Measured
+from tasks.records.results import Release
 from tasks.validation.judge import judged
 from tasks.validation.load.figures import measured
 from tasks.validation.load.instructions import Good

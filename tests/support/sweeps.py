@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tasks.records.results import Distribution, SweepStep
+from tasks.records.reports import Distribution, SweepStep
 
 
 def step(rate: float, verdict: Any = "PASS", *, in_flight: float | None = None) -> SweepStep:

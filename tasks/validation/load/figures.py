@@ -1,4 +1,4 @@
-"""Turn a tally into distributions, blocks and rates. Pure. `Measured` of tasks/records/results.py is the same, checked."""
+"""Turn a tally into distributions, blocks and rates. Pure. `Measured` of tasks/records/reports.py is the same, checked."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import pytest
 
 from tasks.cloud.aws import Aws
 from tasks.records.errors import UnknownName
-from tasks.records.results import LoadPage, Sweep
+from tasks.records.reports import LoadPage, Sweep
 from tasks.releases.ledger import Ledger, Serving
 from tasks.releases.records import ReleaseRecord
 from tasks.rollout.restore import decide_return

@@ -21,7 +21,8 @@ from aiohttp import web
 from tasks.records.errors import ToolFailed
 from tasks.records.model import Model
 from tasks.records.objectives import EachRequest
-from tasks.records.results import Endpoint, Measured
+from tasks.records.reports import Measured
+from tasks.records.results import Endpoint
 from tasks.validation.load.arrivals import Arrival, arrivals
 from tasks.validation.proof import instructions, prove
 from tasks.validation.summary import tell

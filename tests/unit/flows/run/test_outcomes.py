@@ -12,7 +12,8 @@ from flows.endpoint import Reachable
 from flows.run.outcomes import OUTCOMES, Outcome
 from flows.teardown import TornDown
 from tasks.records.errors import ValidationFailed
-from tasks.records.results import Endpoint, IdleDecision, Sweep
+from tasks.records.reports import Sweep
+from tasks.records.results import Endpoint, IdleDecision
 from tests.support.releases import a_record
 from tests.support.reports import AT, a_run
 from tests.support.sweeps import GOOD

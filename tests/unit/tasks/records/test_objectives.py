@@ -14,7 +14,7 @@ from tasks.records.catalogue import load_model
 from tasks.records.errors import InvalidDocument
 from tasks.records.objectives import LATENCIES, OLD_NAMES, PERCENTILES, Objectives
 from tasks.records.quantities import parse_duration, write_duration
-from tasks.records.results import LoadReport, Sweep
+from tasks.records.reports import LoadReport, Sweep
 
 RECORDED = Path(__file__).parent / "recorded"
 

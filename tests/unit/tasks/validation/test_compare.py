@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.records.results import Block, Comparison, LoadReport
+from tasks.records.reports import Block, Comparison, LoadReport
 from tasks.validation.compare import SIGMAS, compare, with_comparison
 from tests.support.reports import a_run
 

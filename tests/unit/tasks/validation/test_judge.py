@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tasks.records.results import LoadReport
+from tasks.records.reports import LoadReport
 from tasks.validation.judge import ENOUGH_REQUESTS
 from tasks.validation.load.wire import Outcome
 from tests.support.reports import failed, judged_outcomes, outcome

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import pytest
 
 from tasks.records.objectives import Objectives
-from tasks.records.results import Sweep
+from tasks.records.reports import Sweep
 from tasks.validation.charts import Chart, Line, Mark, draw
 from tasks.validation.compare import compare, with_comparison
 from tasks.validation.page import page

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.records.objectives import Objectives
-from tasks.records.results import LoadReport
+from tasks.records.reports import LoadReport
 from tasks.validation.reuse import still_proven
 from tests.support.reports import a_run
 

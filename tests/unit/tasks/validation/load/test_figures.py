@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.records import results
+from tasks.records import reports
 from tasks.records.model import Load
 from tasks.records.objectives import Objectives
 from tasks.validation.load import figures
@@ -29,7 +29,7 @@ MANY = 100
 @pytest.mark.parametrize("name", ["Distribution", "Block", "Measured"])
 def test_the_record_that_reads_figures_has_their_fields(name: str) -> None:
     assert {field.name for field in fields(getattr(figures, name))} == set(
-        getattr(results, name).model_fields
+        getattr(reports, name).model_fields
     )
 
 
