@@ -11,6 +11,7 @@ from tasks.records.objectives import (
     LATENCIES,
     OLD_NAMES,
     REQUEST_LATENCIES,
+    EachRequest,
     LatencyName,
     Percentile,
     RequestLatency,
@@ -164,6 +165,7 @@ class LoadReport(Measured):
     verdict: Verdict
     reasons: tuple[str, ...]
     objectives: tuple[ObjectiveResult, ...]
+    each: EachRequest = Field(EachRequest(), description="the bounds of a good request")
     offered_rate: float | None = Field(description="None where callers or a trace decide")
     load: str = Field("", description="what was asked for, in words")
     profile: str = Field(

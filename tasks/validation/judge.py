@@ -22,6 +22,7 @@ def judged(measured: Measured, load: Load, objectives: Objectives, *, profile: s
         verdict=verdict,
         reasons=reasons,
         objectives=results,
+        each=objectives.each,
         offered_rate=load.offered_rate,
         load=str(load),
         profile=profile,

@@ -29,6 +29,7 @@ def still_proven(
         and report.verdict == "PASS"
         and report.profile == profile
         and _bounds(report.objectives) == _bounds(asked)
+        and report.each == objectives.each
     )
 
 

@@ -25,14 +25,8 @@ def infrastructure_of(eks: EksCluster) -> Infrastructure:
         cluster_name=eks.name,
         endpoint=described["endpoint"],
         certificate_authority=described["certificateAuthority"]["data"],
-        kubernetes_version=described["version"],
         region=eks.sandbox.region,
-        vpc_id=described["resourcesVpcConfig"]["vpcId"],
-        private_subnet_ids=eks.subnets,
-        zones=tuple(f"{eks.sandbox.region}{zone}" for zone in "ab"),
         gpu_node_group="gpu",
-        system_node_group="none",
-        namespace=NAMESPACE,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import re
@@ -425,8 +426,10 @@ def sent_bytes(run: Stager) -> int:
     """Bytes of parts S3 holds for uploads in progress."""
     total = 0
     for upload in run.uploads():
-        parts = run.s3.list_parts(Bucket=run.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
-        total += sum(part["Size"] for part in parts.get("Parts", []))
+        # one may be completed since it was listed
+        with contextlib.suppress(run.s3.exceptions.NoSuchUpload):
+            parts = run.s3.list_parts(Bucket=run.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+            total += sum(part["Size"] for part in parts.get("Parts", []))
     return total
 
 

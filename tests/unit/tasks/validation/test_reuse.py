@@ -35,6 +35,7 @@ def test_nothing_proven_is_measured() -> None:
         ("a", proven(), "p1", {**ASKED, "ttft": {"p99": "500ms"}}),
         ("a", proven(), "p1", {**ASKED, "output_tokens_per_second": 1}),
         ("a", proven(), "p1", {"errors": 0.5}),
+        ("a", proven(), "p1", {**ASKED, "each": {"ttft": "300ms"}}),
     ],
 )
 def test_whatever_differs_is_measured_again(
