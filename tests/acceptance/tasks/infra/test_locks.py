@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import time
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -15,7 +17,7 @@ from tasks.cloud.waiting import Time
 from tasks.infra import locks
 from tasks.infra.locks import StateLock
 from tasks.records.errors import StateLocked
-from tasks.records.owner import Owner, is_alive, this_run
+from tasks.records.owner import Owner, is_alive, process_began, this_run
 from tests.support.clock import Clock, until
 
 KEY = "slipway/staging/cluster.tfstate"
@@ -198,3 +200,12 @@ def test_one_heartbeat_that_fails_does_not_stop_the_heart(
     flaky = FailsOnce(s3)
     with StateLock(flaky, bucket, KEY).held():
         until(lambda: flaky.writes >= 4, 20)
+
+
+def test_a_dead_process_is_not_alive_even_before_its_parent_asks() -> None:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    try:
+        until(lambda: process_began(process.pid) == "")
+    finally:
+        process.wait(10)
+    assert process_began(process.pid) == ""

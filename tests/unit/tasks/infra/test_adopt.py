@@ -1,41 +1,12 @@
-"""The finders against a running AWS, with resources made as a killed apply would have left them."""
+"""Import blocks as terraform reads them, and which kinds of resource can be found again."""
 
 from __future__ import annotations
 
-import uuid
-from typing import Any
-
 import pytest
 
-from tasks.cloud.aws import Aws
-from tasks.infra.adopt import FINDERS, import_blocks, imports
+from tasks.infra.adopt import FINDERS, import_blocks
 from tasks.infra.plan import HOLDS_DATA as DATA
-from tasks.infra.plan import Change
 from tests.support.builders import ROOT
-
-
-@pytest.fixture
-def name() -> str:
-    return f"n-{uuid.uuid4().hex[:8]}"
-
-
-def adopt(aws: Aws, kind: str, planned: dict[str, Any], action: str = "create") -> str | None:
-    return imports([Change(f"{kind}.this", kind, action, planned)], aws).get(f"{kind}.this")
-
-
-def tagged(kind: str, name: str, environment: str = "staging") -> list[dict[str, Any]]:
-    tags = [{"Key": "Name", "Value": name}, {"Key": "slipway:environment", "Value": environment}]
-    return [{"ResourceType": kind, "Tags": tags}]
-
-
-def tags(name: str) -> dict[str, Any]:
-    return {"tags_all": {"Name": name, "slipway:environment": "staging"}}
-
-
-@pytest.fixture
-def vpc(stage_aws: Aws, name: str) -> str:
-    made = stage_aws.client("ec2").create_vpc(CidrBlock="10.9.0.0/16", TagSpecifications=tagged("vpc", name))
-    return str(made["Vpc"]["VpcId"])
 
 
 @pytest.mark.parametrize(

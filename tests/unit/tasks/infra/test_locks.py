@@ -1,17 +1,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tasks.cloud.aws import Aws
 from tasks.infra.locks import STALE_SECONDS, Decision, decide
 from tasks.records.owner import Owner, is_alive, process_began
-from tests.support.clock import until
 
 NOW = 10_000.0
 HERE = Owner(host="me", boot="b1", pid=1, pid_began="1", child=0, child_began="", heartbeat=NOW)
@@ -54,20 +50,3 @@ def test_a_process_is_known_by_its_id_and_its_start() -> None:
     assert is_alive(os.getpid(), mine)
     assert not is_alive(os.getpid(), mine + "1")
     assert not is_alive(0, "")
-
-
-def test_a_dead_process_is_not_alive_even_before_its_parent_asks() -> None:
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    try:
-        until(lambda: process_began(process.pid) == "")
-    finally:
-        process.wait(10)
-    assert process_began(process.pid) == ""
-
-
-# ----------------------------------------------------------------- over S3
-
-
-@pytest.fixture
-def s3(stage_aws: Aws) -> Any:
-    return stage_aws.client("s3")
