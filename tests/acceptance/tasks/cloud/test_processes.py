@@ -100,14 +100,14 @@ def test_a_silent_program_ends_at_its_deadline() -> None:
     began = time.monotonic()
     with pytest.raises(ToolTimedOut, match="did not end within 1 s"):
         run(["sleep", "60"], timeout=1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_program_that_never_stops_talking_ends_at_its_deadline() -> None:
     began = time.monotonic()
     with pytest.raises(ToolTimedOut):
         run(["sh", "-c", "while :; do echo x; sleep 0.01; done"], timeout=1)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 def test_a_program_that_closed_its_output_ends_at_its_deadline() -> None:
@@ -118,8 +118,8 @@ def test_a_program_that_closed_its_output_ends_at_its_deadline() -> None:
 def test_a_grandchild_that_holds_the_output_open_does_not_outlive_the_deadline() -> None:
     began = time.monotonic()
     with pytest.raises(ToolTimedOut):
-        run(["sh", "-c", "sleep 5 & exit 0"], timeout=1)
-    assert time.monotonic() - began < 4
+        run(["sh", "-c", "sleep 60 & exit 0"], timeout=1)
+    assert time.monotonic() - began < 30
 
 
 def test_an_interrupted_run_ends_with_an_orderly_signal() -> None:
@@ -145,7 +145,7 @@ def test_an_interrupted_run_ends_with_an_orderly_signal() -> None:
     with pytest.raises(Interrupted):
         run(program, timeout=60, on_line=hear, on_start=pids.append)
     assert said == ["up"]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert is_gone(pids[0])
 
 
@@ -153,8 +153,8 @@ def test_a_sleep_ends_when_somebody_asks_to_stop() -> None:
     threading.Timer(0.1, STOP.set).start()
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        nap(30)
-    assert time.monotonic() - began < 5
+        nap(60)
+    assert time.monotonic() - began < 30
 
 
 def test_a_failing_listener_does_not_leave_the_program_behind() -> None:
