@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -201,13 +199,3 @@ def test_every_command_says_in_a_line_what_it_does(flow: str) -> None:
     first = str(Command(flow).help).splitlines()[0]
     assert first.endswith(".")
     assert len(first) <= 62
-
-
-def test_the_list_of_commands_does_not_wait_for_prefect() -> None:
-    code = "import sys\nfrom flows.cli import main\nmain(['--help'], standalone_mode=False)\nsys.exit('prefect' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    for command in ("deploy ", "scale-down ", "render "):
-        assert f"\n  {command}" in done.stdout
