@@ -26,7 +26,6 @@ from typing import Any
 
 import aiohttp
 import uvloop
-import yaml
 from aiohttp import web
 
 from slipway_sandbox.apiclient import ApiClient, ApiError
@@ -37,6 +36,7 @@ from slipway_sandbox.controllers import run_controllers
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.hub.server import start_hub
 from slipway_sandbox.kubernetes.certificates import Authority, make_authority
+from slipway_sandbox.kubernetes.kubeconfig import write_kubeconfig
 from slipway_sandbox.kubernetes.server import ApiServer
 from slipway_sandbox.settings import Settings
 
@@ -130,7 +130,9 @@ class Region:
         client = ApiClient(f"https://127.0.0.1:{port}", token, trust)
         await client.__aenter__()
         plane = ControlPlane(name, f"https://127.0.0.1:{port}", token, server, client, share)
-        if not settings.kubeconfig:  # else its own serve
+        if settings.kubeconfig:  # its own controllers serve; what a killed sandbox left goes
+            await _take_nodes_away(client)
+        else:
             self._run(plane, run_controllers(client, self._faults), "controllers")
         self._run(plane, run_nodes(client, self._settings, self._faults, name), "nodes")
         self._write_kubeconfig(plane)
@@ -162,39 +164,16 @@ class Region:
 
     def _write_kubeconfig(self, plane: ControlPlane) -> None:
         """For people: kubectl with a token made the EKS way, by an exec plugin, as `aws eks get-token` is."""
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": plane.name,
-            "contexts": [{"name": plane.name, "context": {"cluster": plane.name, "user": plane.name}}],
-            "clusters": [
-                {
-                    "name": plane.name,
-                    "cluster": {
-                        "server": plane.endpoint,
-                        "certificate-authority-data": self.describe(plane)["certificateAuthority"],
-                    },
-                }
-            ],
-            "users": [
-                {
-                    "name": plane.name,
-                    "user": {
-                        "exec": {
-                            "apiVersion": "client.authentication.k8s.io/v1",
-                            "command": sys.executable,
-                            "args": ["-m", "slipway_sandbox.aws.tokens", plane.name],
-                            "env": [{"name": "SLIPWAY_SANDBOX_ROOT", "value": str(self._settings.root)}],
-                            "interactiveMode": "Never",
-                        }
-                    },
-                }
-            ],
+        command = {
+            "apiVersion": "client.authentication.k8s.io/v1",
+            "command": sys.executable,
+            "args": ["-m", "slipway_sandbox.aws.tokens", plane.name],
+            "env": [{"name": "SLIPWAY_SANDBOX_ROOT", "value": str(self._settings.root)}],
+            "interactiveMode": "Never",
         }
-        folder = self._folder(plane.name)
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / "kubeconfig").write_text(yaml.safe_dump(document))
-        (self._settings.root / "kubeconfig").write_text(yaml.safe_dump(document))
+        for folder in (self._folder(plane.name), self._settings.root):
+            path, authority = folder / "kubeconfig", self._authority.ca_pem
+            write_kubeconfig(path, plane.name, plane.endpoint, authority, {"exec": command})
 
 
 async def _take_nodes_away(client: ApiClient) -> None:

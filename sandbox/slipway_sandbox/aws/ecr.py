@@ -21,7 +21,7 @@ NEEDS_SECRET = {
 
 
 class PullThroughCache:
-    """Create/Describe/Delete/ValidatePullThroughCacheRule."""
+    """Create/Describe/Update/DeletePullThroughCacheRule."""
 
     def __init__(self, now: Callable[[], datetime] = utc_now) -> None:
         self._now, self._lock = now, threading.Lock()
@@ -89,13 +89,6 @@ class PullThroughCache:
                 for k, v in rule.items()
                 if k not in ("createdAt", "upstreamRegistry", "upstreamRegistryUrl")
             }
-
-    def validate_pull_through_cache_rule(self, parameters: Document, caller: Caller) -> Document:
-        with self._lock:
-            rule = self._rules.get((caller.region, parameters["ecrRepositoryPrefix"]))
-        if rule is None:
-            raise _not_found(parameters["ecrRepositoryPrefix"])
-        return {**rule, "isValid": True, "createdAt": None, "updatedAt": None, "upstreamRegistry": None}
 
 
 def _not_found(prefix: str) -> AwsError:

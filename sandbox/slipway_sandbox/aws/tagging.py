@@ -38,17 +38,6 @@ class Source(TaggableResourcesMixin):  # type: ignore[misc]  # moto has no types
     def owns_arn(self, arn: str) -> bool:
         return self._owner(arn)
 
-    def tag_resource(self, arn: str, tags: dict[str, str]) -> None:
-        for found, _, live in self._rows():
-            if found == arn:
-                live.update(tags)
-
-    def untag_resource(self, arn: str, tag_keys: list[str]) -> None:
-        for found, _, live in self._rows():
-            if found == arn:
-                for key in tag_keys:
-                    live.pop(key, None)
-
 
 def extend(eks: Eks, s3: S3) -> None:
     """Make moto's tagging API walk our sources beside its backends (without its own S3, which is empty)."""

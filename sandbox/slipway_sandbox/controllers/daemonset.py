@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from slipway_sandbox.apiclient import ApiError
-from slipway_sandbox.controllers.claims import decide_claims
 from slipway_sandbox.controllers.controller import Controller, namespace_ends
 from slipway_sandbox.controllers.node_fit import matches_node_selection, untolerated_taint
 from slipway_sandbox.controllers.objects import (
@@ -61,10 +60,7 @@ def pod_template(daemon_set: Object) -> Object:
     """The template with the tolerations every daemon pod has."""
     template: Object = copy.deepcopy(daemon_set["spec"]["template"])
     spec = template["spec"]
-    automatic = list(_AUTOMATIC)
-    if spec.get("hostNetwork"):
-        automatic.append(("node.kubernetes.io/network-unavailable", "NoSchedule"))
-    added = [{"key": key, "operator": "Exists", "effect": effect} for key, effect in automatic]
+    added = [{"key": key, "operator": "Exists", "effect": effect} for key, effect in _AUTOMATIC]
     spec["tolerations"] = [*(spec.get("tolerations") or []), *added]
     return template
 
@@ -242,11 +238,7 @@ class DaemonSetController(Controller):
         daemon_set = self.world.store(DAEMON_SETS).get(*key)
         if daemon_set is None:
             return
-        pods, claims = self._pods(daemon_set)
-        if claims:
-            await self.act(key, Decision(claims))
-            self.queue.add(key)
-            return
+        pods = self.world.store(PODS).owned_by(uid_of(daemon_set))
         nodes = sorted(self.world.store(NODES), key=name_of)
         revisions = self.world.store(REVISIONS).owned_by(uid_of(daemon_set))
         plan, suffix = decide_daemon_set(daemon_set, nodes, pods, revisions, self.world.now())
@@ -256,7 +248,7 @@ class DaemonSetController(Controller):
             refused = await self._make(daemon_set, create)
             if refused is not None:
                 break
-        pods, _ = self._pods(daemon_set)
+        pods = self.world.store(PODS).owned_by(uid_of(daemon_set))
         await self.act(key, Decision(decide_status(daemon_set, nodes, pods, suffix, self.world.now())))
         if refused is not None:
             raise refused
@@ -276,10 +268,6 @@ class DaemonSetController(Controller):
         note = Note(daemon_set, "DaemonSet", "SuccessfulCreate", f"Created pod: {name_of(made)}")
         self.world.recorder.note(self.component, note)
         return None
-
-    def _pods(self, daemon_set: Object) -> tuple[list[Object], list[Write]]:
-        candidates = self.world.store(PODS).within(daemon_set["metadata"]["namespace"])
-        return decide_claims(daemon_set, DAEMON_SETS, candidates, PODS)
 
     def _node_changed(self, before: Object | None, after: Object | None) -> None:
         """A node's labels or taints decide; its heartbeats do not."""

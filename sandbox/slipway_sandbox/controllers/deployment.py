@@ -6,7 +6,6 @@ import copy
 from collections.abc import Sequence
 from datetime import datetime
 
-from slipway_sandbox.controllers.claims import decide_claims
 from slipway_sandbox.controllers.controller import Controller
 from slipway_sandbox.controllers.deployment_status import decide_status, progress_condition
 from slipway_sandbox.controllers.objects import (
@@ -20,9 +19,6 @@ from slipway_sandbox.controllers.objects import (
     controller_of,
     controller_reference,
     is_deleting,
-    key_of,
-    labels_of,
-    matches_selector,
     name_of,
     short_hash,
     status_of,
@@ -342,37 +338,22 @@ class DeploymentController(Controller):
 
     def wire(self) -> None:
         self.watch_own(DEPLOYMENTS)
-        self.watch(REPLICA_SETS, self._deployments_of)
+        self.watch_children(REPLICA_SETS, "Deployment")
         self.watch(PODS, self._deployments_of_pod)
 
     async def reconcile(self, key: Key) -> None:
         deployment = self.world.store(DEPLOYMENTS).get(*key)
         if deployment is None:
             return
-        candidates = self.world.store(REPLICA_SETS).within(key[0])
-        sets, claims = decide_claims(deployment, DEPLOYMENTS, candidates, REPLICA_SETS)
-        if claims:
-            await self.act(key, Decision(claims))
-            self.queue.add(key)
-            return
+        sets = self.world.store(REPLICA_SETS).owned_by(uid_of(deployment))
         pods = [pod for item in sets for pod in self.world.store(PODS).owned_by(uid_of(item))]
         await self.act(key, decide_deployment(deployment, sets, pods, self.world.now()))
 
-    def _deployments_of(self, replica_set: Object) -> list[Key]:
-        owner = controller_of(replica_set)
-        namespace = replica_set["metadata"]["namespace"]
-        if owner is not None:
-            return [(namespace, owner["name"])] if owner["kind"] == "Deployment" else []
-        return [
-            key_of(candidate)
-            for candidate in self.world.store(DEPLOYMENTS).within(namespace)
-            if matches_selector(candidate["spec"].get("selector"), labels_of(replica_set))
-        ]
-
     def _deployments_of_pod(self, pod: Object) -> list[Key]:
         """Only the end of a pod matters here (Recreate waits for it); its readiness shows in the set's status."""
-        owner = controller_of(pod)
+        owner, namespace = controller_of(pod), pod["metadata"]["namespace"]
         if owner is None or owner["kind"] != "ReplicaSet" or not (is_terminal(pod) or is_deleting(pod)):
             return []
-        replica_set = self.world.store(REPLICA_SETS).get(pod["metadata"]["namespace"], owner["name"])
-        return self._deployments_of(replica_set) if replica_set is not None else []
+        replica_set = self.world.store(REPLICA_SETS).get(namespace, owner["name"])
+        above = controller_of(replica_set) if replica_set is not None else None
+        return [(namespace, above["name"])] if above is not None else []

@@ -1,4 +1,4 @@
-"""Endpoints and EndpointSlices of a Service (pkg/controller/endpoint, k8s.io/endpointslice)."""
+"""EndpointSlices of a Service (k8s.io/endpointslice). The older Endpoints are not made: nothing here reads them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from slipway_sandbox.controllers.controller import Controller
 from slipway_sandbox.controllers.objects import (
     ENDPOINT_SLICES,
-    ENDPOINTS,
     NODES,
     PODS,
     SERVICES,
@@ -30,7 +29,6 @@ SERVICE_NAME = "kubernetes.io/service-name"
 MANAGED_BY = "endpointslice.kubernetes.io/managed-by"
 MANAGER = "endpointslice-controller.k8s.io"
 PER_SLICE = 100  # --max-endpoints-per-slice
-_TOLERATE_UNREADY = "service.alpha.kubernetes.io/tolerate-unready-endpoints"
 
 Port = tuple[str, int, str, str | None]
 """(name, number, protocol, appProtocol)"""
@@ -92,51 +90,9 @@ def _hostname(service: Object, pod: Object) -> Object:
     return {"hostname": spec["hostname"]} if named else {}
 
 
-def publishes_unready(service: Object) -> bool:
-    annotations = service["metadata"].get("annotations") or {}
-    flag = service["spec"].get("publishNotReadyAddresses")
-    return bool(flag) or annotations.get(_TOLERATE_UNREADY) == "true"
-
-
 def _reference(pod: Object) -> Object:
     namespace, name = key_of(pod)
     return {"kind": "Pod", "namespace": namespace, "name": name, "uid": uid_of(pod)}
-
-
-def decide_endpoints(service: Object, pods: Sequence[Object], present: Object | None) -> list[Write]:
-    """The one Endpoints object. Terminating pods are not in it, unless unready ones are published."""
-    unready_too = publishes_unready(service)
-    groups: dict[tuple[Port, ...], tuple[list[Object], list[Object]]] = {}
-    for pod in selected_pods(service, pods):
-        if is_deleting(pod) and not unready_too:
-            continue
-        ports = ports_of(service, pod)
-        if (service["spec"].get("ports") or []) and not ports:
-            continue
-        address = {
-            "ip": status_of(pod)["podIP"],
-            **_hostname(service, pod),
-            "nodeName": pod["spec"].get("nodeName"),
-            "targetRef": _reference(pod),
-        }
-        ready, unready = groups.setdefault(ports, ([], []))
-        (ready if is_ready(pod) or unready_too else unready).append(address)
-    subsets = []
-    for ports, (ready, unready) in sorted(groups.items(), key=lambda group: repr(group[0])):
-        lists = {"addresses": ready, "notReadyAddresses": unready, "ports": [_port_object(p) for p in ports]}
-        subsets.append({name: value for name, value in lists.items() if value})
-    labels = {**labels_of(service), "endpoints.kubernetes.io/managed-by": "endpoint-controller"}
-    if service["spec"].get("clusterIP") == "None":
-        labels["service.kubernetes.io/headless"] = ""
-    if present is None:
-        namespace, name = key_of(service)
-        metadata = {"name": name, "namespace": namespace, "labels": labels}
-        return [Create(ENDPOINTS, {"metadata": metadata, **({"subsets": subsets} if subsets else {})})]
-    if (present.get("subsets") or []) == subsets and labels_of(present) == labels:
-        return []
-    kept = {name: value for name, value in present.items() if name != "subsets"}
-    body = {**kept, "metadata": {**present["metadata"], "labels": labels}}
-    return [Update(ENDPOINTS, {**body, **({"subsets": subsets} if subsets else {})})]
 
 
 def decide_slices(
@@ -190,7 +146,7 @@ def _slice_metadata(service: Object, labels: dict[str, str], number: int) -> Obj
 def _endpoint(service: Object, pod: Object, zone: Callable[[str], str | None]) -> Object:
     terminating = is_deleting(pod)
     serving = is_ready(pod)
-    ready = publishes_unready(service) or (serving and not terminating)
+    ready = bool(service["spec"].get("publishNotReadyAddresses")) or (serving and not terminating)
     node = pod["spec"].get("nodeName")
     endpoint: Object = {
         "addresses": [status_of(pod)["podIP"]],
@@ -205,30 +161,21 @@ def _endpoint(service: Object, pod: Object, zone: Callable[[str], str | None]) -
 
 class EndpointsController(Controller):
     component = "endpoint-controller"
-    needs = (SERVICES, PODS, ENDPOINTS, ENDPOINT_SLICES, NODES)
+    needs = (SERVICES, PODS, ENDPOINT_SLICES, NODES)
 
     def wire(self) -> None:
         self.watch_own(SERVICES)
         self.watch_children(ENDPOINT_SLICES, "Service")
-        self.watch(ENDPOINTS, lambda item: [key_of(item)])
         self.world.store(PODS).listen(self._pod_changed)
 
     async def reconcile(self, key: Key) -> None:
         service = self.world.store(SERVICES).get(*key)
-        present = self.world.store(ENDPOINTS).get(*key)
-        if service is None:
-            # Endpoints carry no owner reference; like upstream they go with the service, by name.
-            managed = present is not None and "endpoints.kubernetes.io/managed-by" in labels_of(present)
-            if present is not None and managed:
-                await self.act(key, Decision([Delete(ENDPOINTS, present)]))
-            return
-        if not service["spec"].get("selector") or service["spec"].get("type") == "ExternalName":
+        if service is None or not service["spec"].get("selector"):
             return
         pods = self.world.store(PODS).within(key[0])
         slices = self.world.store(ENDPOINT_SLICES).owned_by(uid_of(service))
         managed_slices = [item for item in slices if labels_of(item).get(MANAGED_BY) == MANAGER]
-        writes = decide_slices(service, pods, managed_slices, self._zone)
-        await self.act(key, Decision(writes + decide_endpoints(service, pods, present)))
+        await self.act(key, Decision(decide_slices(service, pods, managed_slices, self._zone)))
 
     def _zone(self, node: str) -> str | None:
         found = self.world.store(NODES).get("", node)

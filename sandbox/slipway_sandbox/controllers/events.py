@@ -20,31 +20,33 @@ _BACKLOG = 1000
 
 
 class Recorder:
-    """Notes are queued by `note` and written by `run`; a full backlog drops the note and says so."""
+    """Events are queued by `note` or `put` and written by `run`; a full backlog drops one and says so."""
 
     def __init__(self, client: ApiClient, now: Callable[[], datetime]) -> None:
         self._client, self._now = client, now
-        self._backlog: asyncio.Queue[tuple[str, Note, datetime]] = asyncio.Queue(maxsize=_BACKLOG)
+        self._backlog: asyncio.Queue[tuple[Object, datetime]] = asyncio.Queue(maxsize=_BACKLOG)
         self._counted, self._series = Counted(), Series()
         self._serial = 0
 
     def note(self, component: str, note: Note) -> None:
+        self.put(self._event(component, note, self._now()))
+
+    def put(self, event: Object) -> None:
         try:
-            self._backlog.put_nowait((component, note, self._now()))
+            self._backlog.put_nowait((event, self._now()))
         except asyncio.QueueFull:
-            log.warning("event dropped, %d are waiting: %s %s", _BACKLOG, note.reason, note.message)
+            log.warning("event dropped, %d are waiting: %s %s", _BACKLOG, event["reason"], event["message"])
 
     async def run(self) -> None:
         while True:
-            component, note, moment = await self._backlog.get()
-            event = self._event(component, note, moment)
-            correlated = (self._series if note.action else self._counted).correlate(event, moment)
+            event, moment = await self._backlog.get()
+            correlated = (self._series if event.get("action") else self._counted).correlate(event, moment)
             try:
                 if correlated is not None:
                     await self._write(correlated)
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
                 # An event is a remark, not state: upstream too gives up on one the server refuses.
-                log.warning("event %s %s not written: %s", note.reason, note.message, error)
+                log.warning("event %s %s not written: %s", event["reason"], event["message"], error)
 
     async def _write(self, correlated: Correlated) -> None:
         event = correlated.event

@@ -29,7 +29,6 @@ class Resource:
 PODS = Resource("v1", "pods", "Pod")
 NODES = Resource("v1", "nodes", "Node", namespaced=False)
 SERVICES = Resource("v1", "services", "Service")
-ENDPOINTS = Resource("v1", "endpoints", "Endpoints")
 NAMESPACES = Resource("v1", "namespaces", "Namespace", namespaced=False)
 SERVICE_ACCOUNTS = Resource("v1", "serviceaccounts", "ServiceAccount")
 CLAIMS = Resource("v1", "persistentvolumeclaims", "PersistentVolumeClaim")

@@ -95,28 +95,14 @@ def holds(pod: Object, claim: str) -> bool:
 
 
 def requests(pod: Object) -> dict[str, Decimal]:
-    """What the scheduler must find on a node: KEP-753's rule for init and sidecar containers, plus overhead."""
+    """What the scheduler must find on a node: the containers together, or the largest init container alone."""
     spec = pod["spec"]
     total: dict[str, Decimal] = {}
     for container in spec["containers"]:
         _add(total, _container_requests(container))
-    sidecars: dict[str, Decimal] = {}
-    peak: dict[str, Decimal] = {}
     for container in spec.get("initContainers") or []:
-        own = _container_requests(container)
-        if container.get("restartPolicy") == "Always":
-            _add(total, own)
-            _add(sidecars, own)
-            own = dict(sidecars)
-        else:
-            _add(own, sidecars)
-        for name, amount in own.items():
-            peak[name] = max(peak.get(name, Decimal(0)), amount)
-    for name, amount in peak.items():
-        total[name] = max(total.get(name, Decimal(0)), amount)
-    pod_level = (spec.get("resources") or {}).get("requests") or {}
-    total.update({name: quantity(amount) for name, amount in pod_level.items()})
-    _add(total, {name: quantity(amount) for name, amount in (spec.get("overhead") or {}).items()})
+        for name, amount in _container_requests(container).items():
+            total[name] = max(total.get(name, Decimal(0)), amount)
     return total
 
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from slipway_sandbox.apiclient import ApiError
-from slipway_sandbox.controllers.claims import decide_claims
 from slipway_sandbox.controllers.controller import Controller, namespace_ends
 from slipway_sandbox.controllers.objects import (
     PODS,
@@ -16,9 +15,6 @@ from slipway_sandbox.controllers.objects import (
     condition_of,
     controller_of,
     is_deleting,
-    key_of,
-    labels_of,
-    matches_selector,
     name_of,
     status_of,
     timestamp,
@@ -90,25 +86,21 @@ class ReplicaSetController(Controller):
 
     def wire(self) -> None:
         self.watch_own(REPLICA_SETS)
-        self.watch(PODS, self._sets_of)
+        self.watch_children(PODS, "ReplicaSet")
 
     async def reconcile(self, key: Key) -> None:
         store = self.world.store(REPLICA_SETS)
         replica_set = store.get(*key)
         if replica_set is None:
             return
-        pods, claims = decide_claims(replica_set, REPLICA_SETS, self.world.store(PODS).within(key[0]), PODS)
-        if claims:
-            await self.act(key, Decision(claims))
-            self.queue.add(key)
-            return
+        pods = self.world.store(PODS).owned_by(uid_of(replica_set))
         creates, deletes = decide_replicas(replica_set, pods, self._related(replica_set))
         refused = await self._make(replica_set, creates)
         for delete in deletes:
             await self.world.write(self.component, delete)
             self._say(replica_set, "SuccessfulDelete", f"Deleted pod: {name_of(delete.target)}")
         # Status after the act, over what is there now: one write for a pod that was made and counted.
-        pods, _ = decide_claims(replica_set, REPLICA_SETS, self.world.store(PODS).within(key[0]), PODS)
+        pods = self.world.store(PODS).owned_by(uid_of(replica_set))
         await self.act(key, decide_status(replica_set, pods, self.world.now(), refused))
         if refused is not None:
             raise refused
@@ -128,17 +120,6 @@ class ReplicaSetController(Controller):
 
     def _say(self, replica_set: Object, reason: str, message: str, *, warning: bool = False) -> None:
         self.world.recorder.note(self.component, Note(replica_set, "ReplicaSet", reason, message, warning))
-
-    def _sets_of(self, pod: Object) -> list[Key]:
-        reference = controller_of(pod)
-        namespace = pod["metadata"]["namespace"]
-        if reference is not None:
-            return [(namespace, reference["name"])] if reference["kind"] == "ReplicaSet" else []
-        return [
-            key_of(candidate)
-            for candidate in self.world.store(REPLICA_SETS).within(namespace)
-            if matches_selector(candidate["spec"].get("selector"), labels_of(pod))
-        ]
 
     def _related(self, replica_set: Object) -> list[Object]:
         owner = controller_of(replica_set)

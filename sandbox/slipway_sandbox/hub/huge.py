@@ -1,14 +1,12 @@
 """A model no sandbox GPU holds: true sizes and headers of a 70-billion-parameter Llama, zeros for weights.
 
 The zeros are made as they are asked for. Their sha256 is true as well, and since reading 141 GB for it takes
-minutes it was computed once: `python -m slipway_sandbox.hub.huge` prints the table that huge_llama.json keeps.
+minutes it was computed once, into huge_llama.json; a test computes one of them again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +29,6 @@ CONFIG: dict[str, Any] = models.TINY_CONFIG | {
 }
 SHARD_LIMIT = 5_000_000_000
 _TABLE = Path(__file__).with_name("huge_llama.json")
-_CHUNK = 1 << 20
 
 
 def weight_files() -> tuple[dict[str, Source], str]:
@@ -55,22 +52,3 @@ def weight_blobs() -> dict[str, Blob]:
     """The shards as LFS objects. Raises KeyError when the table lacks one of them."""
     known: dict[str, str] = json.loads(_TABLE.read_text())
     return {name: large_blob(source, known[name]) for name, source in weight_files()[0].items()}
-
-
-def chunks(source: Source) -> Iterator[bytes]:
-    offset = 0
-    while chunk := source.read(offset, _CHUNK):
-        yield chunk
-        offset += len(chunk)
-
-
-def digest(source: Source) -> str:
-    """The sha256 of every byte: some seconds a shard."""
-    running = hashlib.sha256()
-    for chunk in chunks(source):
-        running.update(chunk)
-    return running.hexdigest()
-
-
-if __name__ == "__main__":
-    print(json.dumps({name: digest(source) for name, source in weight_files()[0].items()}, indent=1))

@@ -13,7 +13,7 @@ from pathlib import Path
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.kubernetes.certificates import make_authority
 from slipway_sandbox.kubernetes.errors import Unauthorized
-from slipway_sandbox.kubernetes.kubeconfig import kubeconfig
+from slipway_sandbox.kubernetes.kubeconfig import write_kubeconfig
 from slipway_sandbox.kubernetes.server import ApiServer
 
 
@@ -31,12 +31,8 @@ async def serve(options: argparse.Namespace) -> None:
         service_network=options.service_network,
     )
     port = await server.start("127.0.0.1", options.port, authority.server_context())
-    content = kubeconfig(options.name, f"https://127.0.0.1:{port}", authority.ca_pem, options.token)
-    options.kubeconfig.touch(mode=0o600)
-    partial = options.kubeconfig.with_suffix(".partial")
-    partial.touch(mode=0o600)
-    partial.write_text(content)
-    partial.replace(options.kubeconfig)
+    user, server_url = {"token": options.token}, f"https://127.0.0.1:{port}"
+    write_kubeconfig(options.kubeconfig, options.name, server_url, authority.ca_pem, user)
     print(options.kubeconfig, flush=True)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,11 +1,11 @@
 """Custom resources: what a CustomResourceDefinition says is served, pruned and defaulted by its structural schema.
 
-Source: k8s.io/apiextensions-apiserver. Conversion webhooks are not called. Validation is in custom_validation.py.
+Source: k8s.io/apiextensions-apiserver. Conversion webhooks are not called, and there is no scale subresource.
+Validation is in custom_validation.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from slipway_sandbox.kubernetes.definitions import OBJECT_META, Schema
@@ -14,16 +14,6 @@ from slipway_sandbox.kubernetes.store import Object, copy_json
 
 _META: Schema = {"$ref": f"#/$defs/{OBJECT_META}"}
 _PRESERVE = "x-kubernetes-preserve-unknown-fields"
-
-
-@dataclass(frozen=True)
-class CustomVersion:
-    """What one version of a CustomResourceDefinition adds to a Resource. Paths are dotted, with a leading dot."""
-
-    spec_replicas: str = ""
-    status_replicas: str = ""
-    label_selector: str = ""
-    selectable: frozenset[str] = frozenset()
 
 
 def served_resources(definition: Object) -> list[Resource]:
@@ -35,13 +25,6 @@ def served_resources(definition: Object) -> list[Resource]:
         if not version.get("served") or not version.get("storage"):
             continue
         subresources = version.get("subresources") or {}
-        scale = subresources.get("scale") or {}
-        custom = CustomVersion(
-            spec_replicas=scale.get("specReplicasPath", ""),
-            status_replicas=scale.get("statusReplicasPath", ""),
-            label_selector=scale.get("labelSelectorPath", ""),
-            selectable=frozenset(f["jsonPath"].lstrip(".") for f in version.get("selectableFields") or ()),
-        )
         found.append(
             Resource(
                 spec["group"],
@@ -50,7 +33,7 @@ def served_resources(definition: Object) -> list[Resource]:
                 names["kind"],
                 spec["scope"] == "Namespaced",
                 short_names=tuple(names.get("shortNames") or ()),
-                subresources=frozenset(subresources),
+                subresources=frozenset(subresources) & {"status"},
                 schema=_whole_schema(
                     (version.get("schema") or {}).get("openAPIV3Schema") or {_PRESERVE: True}
                 ),
@@ -58,7 +41,7 @@ def served_resources(definition: Object) -> list[Resource]:
                 categories=tuple(names.get("categories") or ()),
                 singular=names.get("singular") or names["kind"].lower(),
                 list_kind=names.get("listKind") or names["kind"] + "List",
-                custom=custom,
+                custom=True,
             )
         )
     return found

@@ -65,7 +65,7 @@ def _container(container: Object) -> None:
             _set(reference, apiVersion="v1")
 
 
-_VOLUME_MODES = ("configMap", "secret", "downwardAPI", "projected")
+_VOLUME_MODES = ("configMap", "secret", "projected")
 
 
 def _volume(volume: Object) -> None:
@@ -74,18 +74,9 @@ def _volume(volume: Object) -> None:
     for source in _VOLUME_MODES:
         if source in volume:
             _set(volume[source], defaultMode=0o644)
-    if "hostPath" in volume:
-        _set(volume["hostPath"], type="")
-    _field_references((volume.get("downwardAPI") or {}).get("items") or [])
     if "ephemeral" in volume:
         template = volume["ephemeral"].get("volumeClaimTemplate") or {}
         _set(template.get("spec", {}), volumeMode="Filesystem")
-
-
-def _field_references(items: list[Object]) -> None:
-    for item in items:
-        if "fieldRef" in item:
-            _set(item["fieldRef"], apiVersion="v1")
 
 
 def pod_spec(spec: Object) -> None:
@@ -212,8 +203,6 @@ def _claim(claim: Object) -> None:
 
 def _volume_pv(volume: Object) -> None:
     _set(volume["spec"], volumeMode="Filesystem", persistentVolumeReclaimPolicy="Retain")
-    if "hostPath" in volume["spec"]:
-        _set(volume["spec"]["hostPath"], type="")
     _set(volume.setdefault("status", {}), phase="Pending")
 
 
@@ -258,22 +247,8 @@ def _network_policy(policy: Object) -> None:
             _set(port, protocol="TCP")
 
 
-def _binding_rbac(binding: Object) -> None:
-    _set(binding.get("roleRef", {}), apiGroup="rbac.authorization.k8s.io")
-    for subject in binding.get("subjects") or []:
-        if subject.get("kind") in ("User", "Group"):
-            _set(subject, apiGroup="rbac.authorization.k8s.io")
-
-
 def _priority_class(priority_class: Object) -> None:
     _set(priority_class, preemptionPolicy="PreemptLowerPriority")
-
-
-def _csi_driver(driver: Object) -> None:
-    spec = driver.setdefault("spec", {})
-    _set(spec, attachRequired=True, podInfoOnMount=False, storageCapacity=False, seLinuxMount=False)
-    _set(spec, fsGroupPolicy="ReadWriteOnceWithFSType", requiresRepublish=False)
-    _set(spec, volumeLifecycleModes=["Persistent"])
 
 
 def _event(event: Object) -> None:
@@ -287,12 +262,6 @@ def _endpoint_slice(endpoint_slice: Object) -> None:
         _set(endpoint, conditions={})
     for port in endpoint_slice.get("ports") or []:
         _set(port, name="", protocol="TCP")
-
-
-def _endpoints(endpoints: Object) -> None:
-    for subset in endpoints.get("subsets") or []:
-        for port in subset.get("ports") or []:
-            _set(port, protocol="TCP")
 
 
 def _definition(definition: Object) -> None:
@@ -336,7 +305,6 @@ _FILLERS: dict[Key, Callable[[Object], None]] = {
     ("", "namespaces"): _namespace,
     ("", "secrets"): _secret,
     ("", "nodes"): _node,
-    ("", "endpoints"): _endpoints,
     ("", "events"): _event,
     ("", "persistentvolumeclaims"): _claim,
     ("", "persistentvolumes"): _volume_pv,
@@ -346,10 +314,7 @@ _FILLERS: dict[Key, Callable[[Object], None]] = {
     ("apps", "daemonsets"): _daemon_set,
     ("batch", "jobs"): _job,
     ("storage.k8s.io", "storageclasses"): _storage_class,
-    ("storage.k8s.io", "csidrivers"): _csi_driver,
     ("networking.k8s.io", "networkpolicies"): _network_policy,
-    ("rbac.authorization.k8s.io", "rolebindings"): _binding_rbac,
-    ("rbac.authorization.k8s.io", "clusterrolebindings"): _binding_rbac,
     ("scheduling.k8s.io", "priorityclasses"): _priority_class,
     ("discovery.k8s.io", "endpointslices"): _endpoint_slice,
     ("apiextensions.k8s.io", "customresourcedefinitions"): _definition,

@@ -90,22 +90,15 @@ class Deleter:
         return stored, False
 
     def _check_preconditions(self, resource: Resource, stored: Stored, options: DeleteOptions) -> None:
-        for label, field, wanted in (
-            ("UID", "uid", options.uid),
-            ("ResourceVersion", "resourceVersion", options.resource_version),
-        ):
+        for field, wanted in (("uid", options.uid), ("resourceVersion", options.resource_version)):
             if wanted and wanted != stored.metadata[field]:
-                happened = "deleted and then recreated" if field == "uid" else "modified"
-                why = (
-                    f"the {label} in the precondition ({wanted}) does not match the {label} in record "
-                    f"({stored.metadata[field]}). The object might have been {happened}"
-                )
-                raise errors.precondition_failed(resource, stored.metadata["name"], why)
+                why = f"the {field} in the precondition ({wanted}) is not that of the object ({stored.metadata[field]})"
+                raise errors.conflict(resource, stored.metadata["name"], why)
 
     def _mark(self, resource: Resource, object_: Object, options: DeleteOptions, write: Write) -> Object:
         """The object with its deletion written into it."""
         metadata = dict(object_["metadata"])
-        finalizers = self._finalizers(resource, metadata.get("finalizers") or [], options, write)
+        finalizers = self._finalizers(resource, metadata.get("finalizers") or [], options)
         metadata.pop("finalizers", None)
         if finalizers:
             metadata["finalizers"] = finalizers
@@ -126,16 +119,10 @@ class Deleter:
             marked["status"] = object_.get("status", {}) | {"phase": "Terminating"}
         return marked
 
-    def _finalizers(
-        self, resource: Resource, finalizers: list[str], options: DeleteOptions, write: Write
-    ) -> list[str]:
+    def _finalizers(self, resource: Resource, finalizers: list[str], options: DeleteOptions) -> list[str]:
         policy = options.policy
         if policy is None and resource.key == ("batch", "jobs"):
             policy = "Orphan"  # batch/v1 keeps the behaviour of its first days
-            write.warnings.append(
-                "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove "
-                "them or set propagationPolicy=Orphan to suppress this warning"
-            )
         wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(policy or "")
         if policy is None:
             return finalizers

@@ -70,10 +70,9 @@ class NoSuchPath(ApiStatus):
 class Undecodable(ApiStatus):
     """A body that cannot be read as its kind, or not strictly: 400. `why` is what the decoder says."""
 
-    def __init__(self, resource: Resource, why: str, kind: str = "", version: str = "") -> None:
-        """`kind` and `version` are the body's, where they are others."""
+    def __init__(self, resource: Resource, why: str) -> None:
         self.why = why
-        what = f'{kind or resource.kind} in version "{version or resource.version}"'
+        what = f'{resource.kind} in version "{resource.version}"'
         super().__init__(400, "BadRequest", f"{what} cannot be handled as a {resource.kind}: {why}")
 
 
@@ -109,12 +108,6 @@ def conflict(resource: Resource, name: str, why: str) -> ApiStatus:
     return ApiStatus(409, "Conflict", message, details=_details(resource, name))
 
 
-def precondition_failed(resource: Resource, name: str, why: str) -> ApiStatus:
-    """A delete's precondition: named by the kind, not by the resource."""
-    message = f'Operation cannot be fulfilled on {resource.kind} "{name}": {why}'
-    return ApiStatus(409, "Conflict", message, details={"name": name, "kind": resource.kind})
-
-
 def modified(resource: Resource, name: str) -> ApiStatus:
     """The caller's resourceVersion is not the stored one."""
     return conflict(
@@ -125,20 +118,21 @@ def modified(resource: Resource, name: str) -> ApiStatus:
 
 
 def invalid(resource: Resource, name: str, causes: Sequence[Cause]) -> ApiStatus:
-    lines = [f"{cause.field}: {cause.message}" for cause in causes]
-    what = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"
     kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
-    details = _details(resource, name, causes=[cause.as_dict() for cause in causes])
-    details["kind"] = resource.kind
-    return ApiStatus(422, "Invalid", f'{kind} "{name}" is invalid: {what}', details=details)
+    details = _details(resource, name) | {"kind": resource.kind}
+    return _invalid(f'{kind} "{name}"', details, causes)
 
 
 def invalid_options(kind: str, *causes: Cause) -> ApiStatus:
     """Options of a request that do not go together: `kind` is ListOptions, DeleteOptions, …"""
+    return _invalid(f'{kind}.meta.k8s.io ""', {"group": "meta.k8s.io", "kind": kind}, causes)
+
+
+def _invalid(named: str, details: dict[str, Any], causes: Sequence[Cause]) -> ApiStatus:
     lines = [f"{cause.field}: {cause.message}" for cause in causes]
     what = lines[0] if len(lines) == 1 else "[" + ", ".join(lines) + "]"
-    details = {"group": "meta.k8s.io", "kind": kind, "causes": [cause.as_dict() for cause in causes]}
-    return ApiStatus(422, "Invalid", f'{kind}.meta.k8s.io "" is invalid: {what}', details=details)
+    details["causes"] = [cause.as_dict() for cause in causes]
+    return ApiStatus(422, "Invalid", f"{named} is invalid: {what}", details=details)
 
 
 def too_new(version: int, current: int) -> ApiStatus:
@@ -163,10 +157,6 @@ def method_not_allowed() -> ApiStatus:
     return ApiStatus(
         405, "MethodNotAllowed", "the server does not allow this method on the requested resource", details={}
     )
-
-
-def not_while_terminating(resource: Resource, name: str) -> ApiStatus:
-    return forbidden(resource, name, "create not allowed while custom resource definition is terminating")
 
 
 def unsupported_media_type(accepted: Sequence[str]) -> ApiStatus:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from slipway_sandbox.kubernetes import custom, managed
 from slipway_sandbox.kubernetes.bodies import Write
 from slipway_sandbox.kubernetes.deletion import DeleteOptions, Deleter
@@ -34,7 +32,6 @@ class Establisher:
             self._objects.registry.remove(served)
         elif definition["metadata"].get("deletionTimestamp"):
             if event.before and not event.before.metadata.get("deletionTimestamp"):
-                self._terminate(served, definition)
                 self._clean_up(served)
         elif event.before is None or event.before.object["spec"] != definition["spec"]:
             self._objects.registry.remove(served)
@@ -70,22 +67,6 @@ class Establisher:
         self._objects.store.put(
             _DEFINITIONS, definition | {"status": status, "metadata": metadata | {"finalizers": finalizers}}
         )
-
-    def _terminate(self, served: Key, definition: Object) -> None:
-        """No new objects from here on; the condition says why the definition is still there."""
-        for resource in [r for r in self._objects.registry if (r.group, r.plural) == served]:
-            self._objects.registry.add(replace(resource, terminating=True))
-        condition = {
-            "type": "Terminating",
-            "status": "True",
-            "lastTransitionTime": managed.timestamp(self._objects.now()),
-            "reason": "InstanceDeletionInProgress",
-            "message": "CustomResource deletion is in progress",
-        }
-        status = definition.get("status", {})
-        others = [c for c in status.get("conditions") or [] if c["type"] != "Terminating"]
-        changed = definition | {"status": status | {"conditions": [*others, condition]}}
-        self._objects.store.put(_DEFINITIONS, changed)
 
     def _clean_up(self, served: Key) -> None:
         """Delete every object of the kind; the definition goes with the last of them."""

@@ -25,14 +25,13 @@ class Selection:
         cls, resource: Resource, namespace: str | None, name: str | None, query: Mapping[str, str]
     ) -> Selection:
         """Raises ApiStatus 400 for a selector that cannot be read."""
-        extra = resource.custom.selectable if resource.custom else None
         text = query.get("fieldSelector", "")
         if name is not None:
             text = f"{text},metadata.name={name}" if text else f"metadata.name={name}"
         return cls(
             namespace,
             selectors.parse_labels(query.get("labelSelector", "")),
-            selectors.parse_fields(resource.key, text, extra),
+            selectors.parse_fields(resource.key, text),
             _only_name(text),
         )
 

@@ -36,8 +36,6 @@ _KEPT = (
     "deletionTimestamp",
     "deletionGracePeriodSeconds",
 )
-# Kinds whose PUT must carry a resourceVersion (AllowUnconditionalUpdate is false in their strategy).
-_LOCKED = frozenset({"leases", "customresourcedefinitions", "poddisruptionbudgets"})
 # Kinds whose status update may also change labels and annotations (their strategy resets the spec alone).
 _STATUS_WITH_LABELS = frozenset({"nodes", "pods", "services", "persistentvolumeclaims", "persistentvolumes"})
 _KEEPS_STATUS = frozenset({"nodes"})  # the kubelet registers its node with a status
@@ -97,8 +95,6 @@ class Objects:
         if metadata.pop("resourceVersion", ""):
             raise errors.bad_request("resourceVersion should not be set on objects to be created")
         self._require_namespace(resource, namespace, asked)
-        if resource.terminating:
-            raise errors.not_while_terminating(resource, metadata["name"])
         if self.store.get(resource.key, namespace, metadata["name"]) is not None:
             raise errors.already_exists(resource, metadata["name"])
         metadata["uid"] = str(uuid.UUID(int=self._chance.getrandbits(128), version=4))
@@ -107,7 +103,7 @@ class Objects:
             metadata["generation"] = 1
         if "status" in resource.subresources and resource.plural not in _KEEPS_STATUS:
             object_.pop("status", None)
-            if resource.custom is None:
+            if not resource.custom:
                 object_["status"] = schema.empty_status(resource)
         self._complete(resource, object_)
         self.admit.create(resource, object_, asked)
@@ -163,16 +159,15 @@ class Objects:
         *,
         subresource: str = "",
         owners: dict[Owner, Entry] | None = None,
-        unconditional: bool = False,
     ) -> Stored:
         """Replace an object, or with `subresource` its status alone (`finalize`: a namespace's finalizers).
 
-        A write that changes nothing keeps the resourceVersion. `owners` come from an apply; `unconditional` marks a
-        patch, whose body was made from the live object. Raises ApiStatus 400, 404, 409 or 422.
+        A write that changes nothing keeps the resourceVersion. `owners` come from an apply.
+        Raises ApiStatus 400, 404, 409 or 422.
         """
         old = self.get(resource, namespace, name)
         new = decode(resource, body, write)
-        self._check_identity(resource, name, namespace, old, new["metadata"], unconditional)
+        self._check_identity(resource, name, namespace, old, new["metadata"])
         new = self._confine(resource, old.object, new, subresource)
         metadata = new["metadata"]
         for key in _KEPT:
@@ -209,7 +204,6 @@ class Objects:
         namespace: str | None,
         old: Stored,
         metadata: Object,
-        unconditional: bool,
     ) -> None:
         if not metadata.get("name"):
             raise errors.bad_request(
@@ -225,9 +219,6 @@ class Objects:
             version = ""
         if version and version != old.metadata["resourceVersion"]:
             raise errors.modified(resource, name)
-        if not version and not unconditional and (resource.custom or resource.plural in _LOCKED):
-            cause = Cause("metadata.resourceVersion", "Invalid value: 0: must be specified for an update")
-            raise errors.invalid(resource, name, [cause])
         uid = metadata.get("uid")
         if uid and uid != old.metadata["uid"]:
             why = (
@@ -239,7 +230,7 @@ class Objects:
         """The old object with only that part of the new one that this endpoint may change."""
         if subresource == "status":
             confined = old | {"status": new.get("status", {}), "metadata": dict(old["metadata"])}
-            if resource.plural in _STATUS_WITH_LABELS and resource.custom is None:
+            if resource.plural in _STATUS_WITH_LABELS and not resource.custom:
                 for key in ("labels", "annotations"):
                     confined["metadata"].pop(key, None)
                     if key in new["metadata"]:
@@ -314,14 +305,13 @@ class Objects:
             write,
             subresource=subresource,
             owners=owners,
-            unconditional=True,
         )
         return stored, False
 
     # ------------------------------------------------------------------------------------------ shared
 
     def _complete(self, resource: Resource, object_: Object) -> None:
-        if resource.custom is None:
+        if not resource.custom:
             defaults.apply_defaults(resource.key, object_)
             return
         completed = custom.default(object_, resource.schema)
@@ -338,7 +328,7 @@ class Objects:
     ) -> None:
         name = new["metadata"]["name"]
         causes = rules.metadata(resource, new, old)
-        if resource.custom is not None:
+        if resource.custom:
             causes += custom_validation.validate(new, resource.schema)
             causes += [] if causes else cel_rules.broken(new, old, resource.schema)
         elif not subresource:
@@ -385,6 +375,6 @@ def _without_status(object_: Object) -> Object:
 
 def _changed(resource: Resource, new: Object, old: Object) -> bool:
     """Whether a write asks for something else: a status counts only where it has no endpoint of its own."""
-    own_status = resource.custom is None or "status" in resource.subresources
+    own_status = not resource.custom or "status" in resource.subresources
     aside = {"metadata", "status"} if own_status else {"metadata"}
     return any(new.get(key) != old.get(key) for key in (new.keys() | old.keys()) - aside)

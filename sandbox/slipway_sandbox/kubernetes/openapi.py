@@ -67,7 +67,7 @@ def document(registry: Registry, group: str, version: str) -> Document:
     built_in = load_document()
     paths = {}
     for resource, name in _names(found, built_in).items():
-        if resource.custom is None:
+        if not resource.custom:
             _collect(name, built_in, schemas)
         else:
             schemas[name] = resource.schema | {"x-kubernetes-group-version-kind": [_gvk(resource)]}

@@ -40,6 +40,10 @@ def _containers(spec: Object, path: str, volumes: set[str]) -> list[Cause]:
             causes += container_rules.container(container, where, volumes)
             if container["name"] and container["name"] in seen:
                 causes.append(names.duplicate(f"{where}.name", container["name"]))
+            if container.get("restartPolicy"):
+                causes.append(
+                    names.forbidden(f"{where}.restartPolicy", "the sandbox has no sidecar containers")
+                )
             seen.add(container["name"])
     return causes
 

@@ -29,7 +29,7 @@ class Presenter:
 
     def list(self, page: Page) -> bytes:
         metadata: Object = {"resourceVersion": str(page.revision)}
-        if self.resource.custom is not None and not self.form:
+        if self.resource.custom and not self.form:
             metadata["continue"] = ""
         if self.form == "Table":
             table = self._table(page.items, str(page.revision))
@@ -46,7 +46,7 @@ class Presenter:
         return encode(head)[:-1] + b',"items":[' + b",".join(self._items(page.items)) + b"]}"
 
     def _items(self, items: Iterable[Stored]) -> Iterable[bytes]:
-        if self.resource.custom is not None:  # untyped: every item says what it is
+        if self.resource.custom:  # untyped: every item says what it is
             return (self.one(stored) for stored in items)
         return (stored.encoded_item for stored in items)
 

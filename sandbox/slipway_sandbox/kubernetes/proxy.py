@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 import aiohttp
 from aiohttp import web
@@ -108,30 +108,17 @@ class Proxy:
     async def forward(
         self, request: web.Request, namespace: str | None, target: str, rest: str
     ) -> web.StreamResponse:
-        """`…/proxy/REST` of a service, `target` as [scheme:]name[:port]. Raises ApiStatus 404 or 503."""
-        scheme, name, port = _split(target)
-        if scheme not in ("", "http"):
-            raise errors.bad_request(f'invalid scheme "{scheme}": only http is forwarded')
-        root = await self._service(str(namespace), name, port)
-        return await self._forward(request, request.method, f"{root}/{rest}", dict(request.query))
-
-    async def _service(self, namespace: str, name: str, port: str) -> str:
-        service = await self._reader.read("services", namespace, name)
+        """`…/proxy/REST` of a service, `target` as name or name:port. Raises ApiStatus 404 or 503."""
+        name, _, port = target.partition(":")
+        service = await self._reader.read("services", str(namespace), name)
         ports = service["spec"].get("ports") or []
-        if not port:
-            if len(ports) != 1:
-                raise errors.unavailable(
-                    f'service "{name}" has {len(ports)} ports: name one, as in {name}:PORT'
-                )
-            chosen = ports[0]
-        else:
-            found = [p for p in ports if port in (p.get("name"), str(p["port"]))]
-            if not found:
-                raise errors.unavailable(f'no service port "{port}" found for service "{name}"')
-            chosen = found[0]
-        slices = await self._reader.slices(namespace, name)
-        for address, number in _endpoints(slices, chosen.get("name", "")):
-            return f"http://{address}:{number}"
+        found = [p for p in ports if port in ("", p.get("name"), str(p["port"]))]
+        if not found:
+            raise errors.unavailable(f'no service port "{port}" found for service "{name}"')
+        slices = await self._reader.slices(str(namespace), name)
+        for address, number in _endpoints(slices, found[0].get("name", "")):
+            root = f"http://{address}:{number}"
+            return await self._forward(request, request.method, f"{root}/{rest}", dict(request.query))
         raise errors.unavailable(f'no endpoints available for service "{name}"')
 
     # ------------------------------------------------------------------------------------------ the wire
@@ -184,39 +171,20 @@ def _endpoints(slices: Iterable[Object], port: str) -> list[tuple[str, int]]:
     return sorted(found)
 
 
-def _split(name: str) -> tuple[str, str, str]:
-    """[scheme:]name[:port] -> (scheme, name, port)."""
-    parts = name.split(":")
-    if len(parts) == 3:
-        return parts[0], parts[1], parts[2]
-    return "", parts[0], parts[1] if len(parts) == 2 else ""
-
-
 def _container(pod: Object, wanted: str | None) -> str:
-    spec = pod["spec"]
-    names = [c["name"] for c in spec["containers"]]
-    inits = [c["name"] for c in spec.get("initContainers") or []]
-    name = pod["metadata"]["name"]
+    spec, name = pod["spec"], pod["metadata"]["name"]
+    names = [c["name"] for c in (*spec["containers"], *(spec.get("initContainers") or []))]
+    if not wanted and len(spec["containers"]) == 1:
+        return str(names[0])
     if not wanted:
-        if len(names) == 1:
-            return str(names[0])
-        listed = " ".join(names) + (f"] or one of the init containers: [{' '.join(inits)}" if inits else "")
-        raise errors.bad_request(
-            f"a container name must be specified for pod {name}, choose one of: [{listed}]"
-        )
-    if wanted not in names + inits:
+        raise errors.bad_request(f"a container name must be specified for pod {name}, choose one of: {names}")
+    if wanted not in names:
         raise errors.bad_request(f"container {wanted} is not valid for pod {name}")
     return wanted
 
 
 def _kubelet_refusal(code: int, text: str) -> errors.ApiStatus:
-    details: dict[str, Any] = {"causes": [{"reason": "UnexpectedServerResponse", "message": text}]}
-    reasons = {400: "BadRequest", 404: "NotFound"}
-    if code in reasons:
-        return errors.ApiStatus(code, reasons[code], text.strip(), details=details)
-    return errors.ApiStatus(
-        500,
-        "InternalError",
-        f"an error on the server ({text.strip()!r}) has prevented the request from succeeding",
-        details=details,
-    )
+    reason = {400: "BadRequest", 404: "NotFound"}.get(code)
+    if reason:
+        return errors.ApiStatus(code, reason, text.strip())
+    return errors.internal(f"the node's kubelet answered {code}: {text.strip()}")

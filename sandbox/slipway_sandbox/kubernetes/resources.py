@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 from slipway_sandbox.kubernetes.definitions import Schema, definitions
 
@@ -18,7 +17,6 @@ v1 | namespaces | Namespace | ns | c | finalize,status
 v1 | nodes | Node | no | c | status
 v1 | pods | Pod | po | n | binding,eviction,log,status
 v1 | services | Service | svc | n | proxy,status
-v1 | endpoints | Endpoints | ep | n |
 v1 | configmaps | ConfigMap | cm | n |
 v1 | secrets | Secret | | n |
 v1 | serviceaccounts | ServiceAccount | sa | n |
@@ -97,8 +95,7 @@ class Resource:
     categories: tuple[str, ...] = ()
     singular: str = ""
     list_kind: str = ""
-    terminating: bool = False  # its definition is being deleted: no new objects
-    custom: Any = field(default=None, compare=False, repr=False)  # custom.CustomVersion for custom resources
+    custom: bool = field(default=False, compare=False)
 
     @property
     def api_version(self) -> str:
@@ -119,7 +116,7 @@ class Resource:
 
     @property
     def has_generation(self) -> bool:
-        return self.custom is not None or self.plural in _GENERATION
+        return self.custom or self.plural in _GENERATION
 
 
 def _rows(table: str) -> Iterator[list[str]]:
@@ -212,7 +209,7 @@ class Registry:
 
     def builds_in(self, group: str) -> bool:
         """Whether kinds of this group are there without a definition."""
-        return any(resource.group == group and resource.custom is None for resource in self)
+        return any(resource.group == group and not resource.custom for resource in self)
 
     def group_versions(self) -> list[tuple[str, str]]:
         return list(dict.fromkeys((r.group, r.version) for r in self))

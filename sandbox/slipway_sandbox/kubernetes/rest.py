@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from slipway_sandbox.faults import Faults
-from slipway_sandbox.kubernetes import errors, media, names, patches, scale, watching
+from slipway_sandbox.kubernetes import errors, media, patches, scale, watching
 from slipway_sandbox.kubernetes.bodies import Write
 from slipway_sandbox.kubernetes.deletion import RETURNED, DeleteOptions, Deleter
 from slipway_sandbox.kubernetes.durations import age_of
@@ -24,17 +24,6 @@ from slipway_sandbox.kubernetes.store import Object, encode
 from slipway_sandbox.kubernetes.subresources import Subresources
 
 JSON = "application/json"
-_OPTIONS = {
-    "POST": "CreateOptions",
-    "PUT": "UpdateOptions",
-    "PATCH": "PatchOptions",
-    "DELETE": "DeleteOptions",
-}
-_MANAGER_LIMIT = 128  # bytes of a field manager's name
-# Kinds that a PUT creates where they are not there (AllowCreateOnUpdate in their strategy).
-_MADE_BY_PUT = frozenset(
-    {"leases", "endpoints", "events", "roles", "rolebindings", "clusterroles", "clusterrolebindings"}
-)
 _WRITABLE = ("", "status", "scale", "finalize")
 
 
@@ -71,9 +60,7 @@ class Rest:
         if conflicted:
             raise errors.modified(resource, str(target.name))
         status, body = self._write(request, target, raw, write)
-        response = web.Response(body=body, status=status, content_type=JSON)
-        _warn(response, write.warnings)
-        return response
+        return web.Response(body=body, status=status, content_type=JSON)
 
     def _write(self, request: web.Request, target: Target, raw: bytes, write: Write) -> tuple[int, bytes]:
         """Every change happens in here without a pause, so that nothing comes between its read and its write."""
@@ -107,7 +94,7 @@ class Rest:
         check_version(query.get("resourceVersion", ""), self._objects.store.revision)
         stored = self._objects.get(resource, target.namespace, target.name)
         if target.subresource == "scale":
-            return media.json_response(scale.to_scale(resource, stored.object))
+            return media.json_response(scale.to_scale(stored.object))
         return web.Response(body=presenter.one(stored), content_type=JSON)
 
     async def _watch(self, request: web.Request, target: Target, presenter: Presenter) -> web.StreamResponse:
@@ -143,14 +130,10 @@ class Rest:
             live = self._objects.get(resource, target.namespace, name).object
             changed = scale.from_scale(resource, live, body)
             stored = self._objects.update(
-                resource, target.namespace, name, changed, write, subresource="scale", unconditional=True
+                resource, target.namespace, name, changed, write, subresource="scale"
             )
-            return 200, encode(scale.to_scale(resource, stored.object))
+            return 200, encode(scale.to_scale(stored.object))
         _check_name(body, name)
-        if resource.plural in _MADE_BY_PUT and resource.custom is None and not target.subresource:
-            there = self._objects.store.get(resource.key, target.namespace, name)
-            if there is None and isinstance(body, dict) and (body.get("metadata") or {}).get("name") == name:
-                return self._create(request, target, body, write)
         stored = self._objects.update(
             resource, target.namespace, name, body, write, subresource=target.subresource
         )
@@ -166,7 +149,7 @@ class Rest:
             return self._apply(request, target, patch, write)
         live = self._objects.get(resource, target.namespace, name)
         if target.subresource == "scale":
-            before = scale.to_scale(resource, live.object)
+            before = scale.to_scale(live.object)
             after = patched(None, before, kind, patch)
             return self._replace(request, target, after, write)
         stored = self._objects.update(
@@ -176,7 +159,6 @@ class Rest:
             patched(resource, live.object, kind, patch),
             write,
             subresource=target.subresource,
-            unconditional=True,
         )
         return 200, presenter_of(request, target.resource).one(stored)
 
@@ -223,15 +205,6 @@ def _check_name(body: Any, name: str) -> None:
         )
 
 
-def _warn(response: web.StreamResponse, warnings: list[str]) -> None:
-    """Warning headers, where they can still be sent (not after a watch)."""
-    if response.prepared:
-        return
-    for warning in warnings:
-        quoted = warning.replace("\\", "\\\\").replace('"', '\\"')
-        response.headers.add("Warning", f'299 - "{quoted}"')
-
-
 def patched(resource: Resource | None, before: Object, kind: str, patch: Any) -> Any:
     """An object after a patch; `resource` is None for a Scale. Raises ApiStatus 400, 415 or 422."""
     if not isinstance(patch, dict):
@@ -240,7 +213,7 @@ def patched(resource: Resource | None, before: Object, kind: str, patch: Any) ->
         )
     if kind == patches.MERGE:
         return patches.merge(before, patch)
-    if resource is not None and resource.custom is not None:
+    if resource is not None and resource.custom:
         raise errors.unsupported_media_type((patches.MERGE, patches.APPLY))
     return patches.strategic(before, patch, resource.schema if resource else None)
 
@@ -252,25 +225,15 @@ def presenter_of(request: web.Request, resource: Resource) -> Presenter:
 
 
 def write_of(request: web.Request, user: str) -> Write:
-    """Raises ApiStatus 422 for options that do not exist."""
+    """Raises ApiStatus 400 for a kind of dry run there is not."""
     query: Mapping[str, str] = request.query
-    causes = []
-    dry_run = query.get("dryRun", "")
-    if dry_run not in ("", "All"):
-        causes.append(names.unsupported("dryRun", [dry_run], ("All",)))
-    validation = query.get("fieldValidation") or "Warn"
-    if validation not in ("Strict", "Warn", "Ignore"):
-        causes.append(names.unsupported("fieldValidation", validation, ("", "Ignore", "Strict", "Warn")))
-    if len(query.get("fieldManager", "")) > _MANAGER_LIMIT:
-        why = f"Too long: may not be more than {_MANAGER_LIMIT} bytes"
-        causes.append(Cause("fieldManager", why, "FieldValueTooLong"))
-    if causes:
-        raise errors.invalid_options(_OPTIONS.get(request.method, "GetOptions"), *causes)
+    if query.get("dryRun", "") not in ("", "All"):
+        raise errors.bad_request(f"dryRun is All or left out, not {query['dryRun']}")
     agent = request.headers.get("User-Agent", "unknown").partition("/")[0]
     return Write(
         manager=query.get("fieldManager") or agent,
         user=user,
-        dry_run=dry_run == "All",
-        field_validation=validation,
+        dry_run="dryRun" in query,
+        strict=query.get("fieldValidation") == "Strict",
         force=query.get("force", "").lower() == "true",
     )

@@ -34,7 +34,7 @@ def metadata(resource: Resource, new: Object, old: Object | None) -> list[Cause]
         if added:
             why = f"no new finalizers can be added if the object is being deleted, found new finalizers {sorted(added)}"
             causes.append(names.forbidden("metadata.finalizers", why))
-    if resource.custom is None and resource.group != "apiextensions.k8s.io":
+    if not resource.custom and resource.group != "apiextensions.k8s.io":
         causes += _finalizers(meta.get("finalizers") or [])
     for owner in meta.get("ownerReferences") or []:
         for field in ("apiVersion", "kind", "name", "uid"):

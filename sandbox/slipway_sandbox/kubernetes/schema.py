@@ -58,9 +58,7 @@ def decode(resource: Resource, body: dict[str, Any], *, whole: bool = True) -> D
     decoded = Decoded(whole)
     try:
         spec = whole and "spec" in definitions().resolve(resource.schema).get("properties", {})
-        decoded.value = _decode(
-            {"spec": {}} | body if spec else body, resource.schema, "", decoded, resource.kind
-        )
+        decoded.value = _decode({"spec": {}} | body if spec else body, resource.schema, "", decoded)
     except WrongType as wrong:
         raise errors.Undecodable(resource, str(wrong)) from None
     return decoded
@@ -83,42 +81,34 @@ def decode_metadata(resource: Resource, body: dict[str, Any]) -> Decoded:
     return decoded
 
 
-def _decode(value: Any, schema: Schema, path: str, out: Decoded, owner: str = "") -> Any:
-    """`owner` is the Go struct that has the field, and `path` the field's: what Go's decoder names."""
-    own = reference(schema).rsplit(".", 1)[-1]
-    special = _SPECIAL.get(own)
+def _decode(value: Any, schema: Schema, path: str, out: Decoded) -> Any:
+    special = _SPECIAL.get(reference(schema).rsplit(".", 1)[-1])
     if special is not None:
-        return special(value, f"{owner}.{path}")
-    declared = schema
+        return special(value, path)
     schema = definitions().resolve(schema)
     kind = _type_of(schema)
     if kind == "object" or "properties" in schema:
         if not isinstance(value, dict):
-            raise _mismatch(value, f"{owner}.{path}", _go_type(declared))
-        return _decode_object(value, schema, path, out, own or owner)
+            raise _mismatch(value, path, "object")
+        return _decode_object(value, schema, path, out)
     if kind == "array":
         if not isinstance(value, list):
-            raise _mismatch(value, f"{owner}.{path}", _go_type(declared))
+            raise _mismatch(value, path, "array")
         items = schema.get("items", {})
-        return [
-            _decode(item, items, f"{path}[{i}]", out, owner)
-            for i, item in enumerate(value)
-            if item is not None
-        ]
+        return [_decode(item, items, f"{path}[{i}]", out) for i, item in enumerate(value) if item is not None]
     if kind is not None:
-        return _decode_scalar(value, kind, schema.get("format"), f"{owner}.{path}")
+        return _decode_scalar(value, kind, schema.get("format"), path)
     return value
 
 
-def _decode_object(value: dict[str, Any], schema: Schema, path: str, out: Decoded, owner: str) -> Any:
+def _decode_object(value: dict[str, Any], schema: Schema, path: str, out: Decoded) -> Any:
     properties, rest = schema.get("properties"), schema.get("additionalProperties")
     if properties is None:
         if not isinstance(rest, dict):
             return value  # free form: FieldsV1, RawExtension, JSON
         # A null in a map is the zero value of its type, not an absent key.
         return {
-            k: _decode(_zero(rest) if v is None else v, rest, f"{path}[{k}]", out, owner)
-            for k, v in value.items()
+            k: _decode(_zero(rest) if v is None else v, rest, f"{path}[{k}]", out) for k, v in value.items()
         }
     found: dict[str, Any] = {}
     required = schema.get("required", ())
@@ -126,7 +116,7 @@ def _decode_object(value: dict[str, Any], schema: Schema, path: str, out: Decode
         if key not in properties:
             out.unknown.append(_join(path, key))
         elif item is not None:
-            decoded = _decode(item, properties[key], _join(path, key), out, owner)
+            decoded = _decode(item, properties[key], _join(path, key), out)
             if decoded or not (out.whole and _omitted(properties[key]) and key not in required):
                 found[sys.intern(key)] = decoded
     for key in required if out.whole else ():
@@ -247,24 +237,9 @@ _SPECIAL = {
 }
 
 
-def _mismatch(value: Any, path: str, go_type: str) -> WrongType:
-    """`path` starts with the Go struct; Go names neither indices nor keys of maps."""
+def _mismatch(value: Any, path: str, wanted: str) -> WrongType:
     names = {bool: "bool", str: "string", int: "number", float: "number", list: "array", dict: "object"}
-    where = re.sub(r"\[[^]]*\]", "", path)
-    what = f"number {value}" if isinstance(value, float) else names[type(value)]
-    return WrongType(f"json: cannot unmarshal {what} into Go struct field {where} of type {go_type}")
-
-
-def _go_type(schema: Schema) -> str:
-    if name := reference(schema).rsplit(".", 1)[-1]:
-        return f"v1.{name}"
-    if _type_of(schema) == "array":
-        return "[]" + _go_type(schema.get("items", {}))
-    if isinstance(rest := schema.get("additionalProperties"), dict):
-        return "map[string]" + _go_type(rest)
-    kind = _type_of(schema) or "object"
-    scalar = {"integer": schema.get("format") or "int32", "boolean": "bool", "number": "float64"}
-    return str(scalar.get(kind, kind))
+    return WrongType(f"json: cannot unmarshal {names[type(value)]} into field {path} of type {wanted}")
 
 
 def _join(path: str, key: str) -> str:

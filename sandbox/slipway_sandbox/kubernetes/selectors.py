@@ -107,12 +107,9 @@ _FIELDS: dict[tuple[str, str], frozenset[str]] = {
 ObjectPredicate = Callable[[Mapping[str, Any]], bool]
 
 
-def parse_fields(key: tuple[str, str], text: str, extra: frozenset[str] | None = None) -> ObjectPredicate:
-    """A `fieldSelector` query: `a.b=c,d!=e`; `extra` are a custom kind's selectable fields.
-
-    Raises ApiStatus 400 for a field the kind cannot be selected by.
-    """
-    allowed = _FIELDS.get(key, frozenset()) | (extra or frozenset()) | {"metadata.name", "metadata.namespace"}
+def parse_fields(key: tuple[str, str], text: str) -> ObjectPredicate:
+    """A `fieldSelector` query: `a.b=c,d!=e`. Raises ApiStatus 400 for a field the kind cannot be selected by."""
+    allowed = _FIELDS.get(key, frozenset()) | {"metadata.name", "metadata.namespace"}
     terms: list[tuple[str, str, bool]] = []
     for part in filter(None, (p.strip() for p in text.split(","))):
         field, equality, value = re.match(r"([^!=]*)(!=|==|=)?(.*)", part).groups("")  # type: ignore[union-attr]

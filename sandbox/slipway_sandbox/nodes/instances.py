@@ -73,25 +73,9 @@ async def boot(platform: Platform, spec: NodeSpec, pods: Pods) -> Machine:
         except PASSING as error:
             log.warning("node %s did not join, and was not cleared away: %s", machine.name, error)
         raise
-    _take(machine, pods)
-    return machine
-
-
-async def adopt(platform: Platform, spec: NodeSpec, pods: Pods) -> Machine:
-    """An instance whose Node is there already serves it again. Raises PASSING, AddressesExhausted."""
-    machine = Machine(platform, spec)
-    try:
-        await machine.start([])
-    except BaseException:
-        await machine.stop()
-        raise
-    _take(machine, pods)
-    return machine
-
-
-def _take(machine: Machine, pods: Pods) -> None:
     for pod in pods(machine.name):  # bound between the registration and now
         machine.on_pod("ADDED", pod)
+    return machine
 
 
 async def terminate(platform: Platform, instance: str) -> None:

@@ -44,7 +44,7 @@ class Machine:
         self.workers: dict[str, PodWorker] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._over: set[str] = set()  # pods that ended here, and that a finalizer keeps in the API
-        self._server = KubeletServer(self._find, lambda: list(self.workers.values()))
+        self._server = KubeletServer(self._find)
         self._heart: asyncio.Task[None] | None = None
         self._accepting = False
         self._uid = ""
@@ -59,7 +59,6 @@ class Machine:
             images,
             devices,
             self.working_gpus,
-            spec.type.allocatable(),
         )
 
     @property
@@ -313,7 +312,7 @@ class Machine:
 
     async def recover(self, pods: list[Object]) -> None:
         """The machine boots again under the same name: its pods' containers start anew."""
-        self._server = KubeletServer(self._find, lambda: list(self.workers.values()))
+        self._server = KubeletServer(self._find)
         self.lost = False
         self.advertised_gpus = 0
         await self.start(pods)

@@ -19,7 +19,6 @@ from slipway_sandbox.nodes.instance_types import UnknownInstanceType, instance_t
 from slipway_sandbox.nodes.instances import (
     PASSING,
     Pods,
-    adopt,
     boot,
     follow,
     halt,
@@ -29,7 +28,6 @@ from slipway_sandbox.nodes.instances import (
 )
 from slipway_sandbox.nodes.machine import Machine
 from slipway_sandbox.nodes.membership import Member, Wanted, decide
-from slipway_sandbox.nodes.node_objects import NodeSpec
 from slipway_sandbox.nodes.platform import Platform
 
 log = logging.getLogger(__name__)
@@ -60,14 +58,13 @@ class NodeGroups:
         self._order = 0
         self._retry_at: dict[str, float] = {}
         self._marks: dict[str, Marks] = {}
-        self._adopted = False
 
     def machines(self) -> list[Machine]:
         """Every registered node."""
         return [member.machine for member in self._members if member.machine]
 
     async def run(self) -> None:
-        """Adopt the nodes that are there, then follow the groups for ever."""
+        """Follow the groups for ever."""
         await follow(f"node groups of {self._platform.cluster}", self._look, POLL_SECONDS)
 
     async def stop(self) -> None:
@@ -94,9 +91,6 @@ class NodeGroups:
 
     async def _look(self) -> None:
         groups = await self._describe()
-        if not self._adopted:
-            await self._adopt()
-            self._adopted = True
         self._converge(groups)
         await self._mark(groups)
 
@@ -239,18 +233,6 @@ class NodeGroups:
         )
         return [answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]["InstanceType"]]
 
-    async def _adopt(self) -> None:
-        """Nodes an earlier run of this program left in the cluster: their instances live on, their pods start anew."""
-        client = self._platform.client
-        known = {machine.name for machine in self.machines()}
-        for node in await client.list(client.path("v1", "nodes"), labelSelector=node_objects.GROUP_LABEL):
-            if node["metadata"]["name"] in known:
-                continue
-            spec = _spec_of(node, self._platform.settings.region)
-            self._order += 1
-            machine = await adopt(self._platform, spec, self._pods)
-            self._members.append(Member(spec.group, self._order, machine=machine))
-
     # --- going
 
     def _start_leaving(self, member: Member, taint: Object | None, limit: float | None) -> None:
@@ -294,19 +276,3 @@ def generation_of(group: Group) -> str:
     """What a group's instances are launched from: EKS replaces them all when it changes."""
     template = group.get("launchTemplate") or {}
     return f"{group.get('releaseVersion')} {template.get('id')} {template.get('version')}"
-
-
-def _spec_of(node: Object, region: str) -> NodeSpec:
-    """What a Node object says of its instance."""
-    labels = node["metadata"]["labels"]
-    return NodeSpec(
-        name=node["metadata"]["name"],
-        instance_id=node["spec"]["providerID"].rpartition("/")[2],
-        type=instance_type(labels[node_objects.TYPE_LABEL]),
-        group=labels[node_objects.GROUP_LABEL],
-        zone=labels[node_objects.ZONE_LABEL],
-        region=region,
-        capacity_type=labels.get(node_objects.CAPACITY_LABEL, "ON_DEMAND"),
-        labels=labels,
-        taints=node["spec"].get("taints") or [],
-    )

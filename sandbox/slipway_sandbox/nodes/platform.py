@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -13,6 +11,7 @@ import aiohttp
 
 from slipway_sandbox.apiclient import ApiClient, Informer, Object
 from slipway_sandbox.faults import Faults
+from slipway_sandbox.kubernetes.kubeconfig import write_kubeconfig
 from slipway_sandbox.nodes.addresses import AddressPool
 from slipway_sandbox.nodes.aws import Aws
 from slipway_sandbox.nodes.events import EventRecorder, reference
@@ -52,10 +51,6 @@ class Platform:
     def kubeconfig(self) -> Path:
         return self.folder / "pod-kubeconfig"
 
-    async def token(self) -> str:
-        """The bearer token pods get: the sandbox's own."""
-        return self.client._token or ""
-
     def record(
         self, item: Object, kind: str, reason: str, message: str, *, component: str, host: str = ""
     ) -> None:
@@ -64,21 +59,9 @@ class Platform:
 
     def write_kubeconfig(self) -> None:
         """The file pods find in KUBECONFIG, readable by its owner alone."""
-        cluster: dict[str, str] = {"server": self.client.server}
+        authorities = []
         if isinstance(self.client._ssl, ssl.SSLContext):
             authorities = self.client._ssl.get_ca_certs(binary_form=True)
-            bundle = "".join(ssl.DER_cert_to_PEM_cert(certificate) for certificate in authorities)
-            cluster["certificate-authority-data"] = base64.b64encode(bundle.encode()).decode()
-        document = {
-            "apiVersion": "v1",
-            "kind": "Config",
-            "current-context": self.cluster,
-            "clusters": [{"name": self.cluster, "cluster": cluster}],
-            "users": [{"name": "sandbox", "user": {"token": self.client._token or ""}}],
-            "contexts": [{"name": self.cluster, "context": {"cluster": self.cluster, "user": "sandbox"}}],
-        }
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        partial = self.kubeconfig.with_suffix(".partial")
-        partial.touch(mode=0o600)
-        partial.write_text(json.dumps(document, indent=1))
-        partial.replace(self.kubeconfig)
+        bundle = "".join(ssl.DER_cert_to_PEM_cert(certificate) for certificate in authorities)
+        user = {"token": self.client._token or ""}
+        write_kubeconfig(self.kubeconfig, self.cluster, self.client.server, bundle.encode(), user)

@@ -13,8 +13,3 @@ def timestamp() -> str:
 def micro_timestamp() -> str:
     """metav1.MicroTime: RFC 3339, UTC, microseconds."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-
-
-def parse(text: str) -> datetime:
-    """A metav1.Time or MicroTime. Raises ValueError."""
-    return datetime.fromisoformat(text)

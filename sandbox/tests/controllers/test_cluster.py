@@ -10,7 +10,6 @@ from slipway_sandbox.controllers.objects import (
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
     ENDPOINT_SLICES,
-    ENDPOINTS,
     LEASES,
     NAMESPACES,
     NODES,
@@ -38,20 +37,18 @@ def service(name: str, **spec: object) -> Object:
     return {"metadata": {"name": name, "namespace": "default"}, "spec": body}
 
 
-async def test_a_ready_pod_is_in_the_endpoints_and_the_slice(cluster: Cluster) -> None:
+async def test_a_ready_pod_is_in_the_slice(cluster: Cluster) -> None:
     await cluster.node("a", labels={"topology.kubernetes.io/zone": "us-east-1a"})
     await cluster.create(SERVICES, service("web"))
     await cluster.create(DEPLOYMENTS, deployment("web"))
-    full = await cluster.until_that(
-        ENDPOINTS, "web", lambda e: (e.get("subsets") or [{}])[0].get("addresses")
-    )
-    assert full["subsets"][0]["ports"] == [{"name": "http", "port": 8000, "protocol": "TCP"}]
 
     async def filled() -> Object | None:
         slices = await cluster.all(ENDPOINT_SLICES, labelSelector="kubernetes.io/service-name=web")
         return slices[0] if slices and slices[0].get("endpoints") else None
 
-    (endpoint,) = (await cluster.until(filled, "the slice is filled"))["endpoints"]
+    full = await cluster.until(filled, "the slice is filled")
+    assert full["ports"] == [{"name": "http", "port": 8000, "protocol": "TCP"}]
+    (endpoint,) = full["endpoints"]
     assert endpoint["conditions"] == {"ready": True, "serving": True, "terminating": False}
     assert endpoint["zone"] == "us-east-1a"
 
@@ -61,10 +58,13 @@ async def test_a_pod_that_is_not_ready_is_kept_apart(cluster: Cluster) -> None:
     await cluster.node("a")
     await cluster.create(SERVICES, service("web"))
     await cluster.create(DEPLOYMENTS, deployment("web"))
-    found = await cluster.until_that(
-        ENDPOINTS, "web", lambda e: (e.get("subsets") or [{}])[0].get("notReadyAddresses")
-    )
-    assert "addresses" not in found["subsets"][0]
+
+    async def unready() -> bool:
+        slices = await cluster.all(ENDPOINT_SLICES)
+        endpoints = [e for s in slices for e in s.get("endpoints") or []]
+        return [e["conditions"]["ready"] for e in endpoints] == [False]
+
+    await cluster.until(unready, "the endpoint is not ready")
 
 
 async def test_a_terminating_pod_is_marked_so_in_the_slice(cluster: Cluster) -> None:
@@ -85,11 +85,14 @@ async def test_a_terminating_pod_is_marked_so_in_the_slice(cluster: Cluster) -> 
     await cluster.until(terminating, "the endpoint is terminating")
 
 
-async def test_endpoints_go_with_their_service(cluster: Cluster) -> None:
+async def test_slices_go_with_their_service(cluster: Cluster) -> None:
     await cluster.create(SERVICES, service("web"))
-    await cluster.until_that(ENDPOINTS, "web", lambda e: True)
+
+    async def some() -> bool:
+        return bool(await cluster.all(ENDPOINT_SLICES))
+
+    await cluster.until(some, "a slice")
     await cluster.delete(SERVICES, "web")
-    await cluster.until_gone(ENDPOINTS, "web")
 
     async def none() -> bool:
         return not await cluster.all(ENDPOINT_SLICES)

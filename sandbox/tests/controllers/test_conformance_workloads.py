@@ -172,24 +172,6 @@ async def test_a_pod_that_is_refused_is_told_on_set_and_deployment_and_counted_a
     await cluster.delete(SERVICE_ACCOUNTS, "nope")
 
 
-async def test_events_that_differ_by_their_message_only_are_combined_from_the_tenth_on(
-    cluster: Cluster,
-) -> None:
-    await cluster.node("a")
-    await cluster.create(DEPLOYMENTS, deployment("web", 12))
-    await cluster.until_that(DEPLOYMENTS, "web", complete)
-
-    async def combined() -> Object | None:
-        alike = [e for e in await cluster.events("SuccessfulCreate") if e["message"].startswith("(combined")]
-        return alike[0] if alike and alike[0]["count"] == 3 else None
-
-    event = await cluster.until(combined, "three of twelve are one event")
-    assert event["message"].startswith("(combined from similar events): Created pod: web-")
-    assert event["source"] == {"component": "replicaset-controller"}
-    assert event["reportingComponent"] == ""
-    assert len(await cluster.events("SuccessfulCreate")) == 10
-
-
 async def test_what_a_stateful_set_makes_is_named_labelled_and_told(cluster: Cluster) -> None:
     spec = {
         "accessModes": ["ReadWriteOnce"],

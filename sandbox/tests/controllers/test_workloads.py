@@ -17,7 +17,6 @@ from slipway_sandbox.controllers.objects import (
     STATEFUL_SETS,
     Object,
     condition_of,
-    labels_of,
     status_of,
 )
 from tests.controllers.conftest import PAUSE, Cluster, deployment, pod_spec
@@ -199,25 +198,6 @@ async def test_a_daemon_pod_of_a_node_that_is_gone_is_removed(cluster: Cluster) 
         return not await cluster.all(PODS)
 
     await cluster.until(none_left, "the pod is gone without a kubelet")
-
-
-async def test_a_replica_set_adopts_a_matching_orphan(cluster: Cluster) -> None:
-    await cluster.node("a")
-    pod = {"metadata": {"name": "lone", "labels": {"app": "web"}}, "spec": pod_spec()}
-    await cluster.create(PODS, pod)
-    body = {
-        "metadata": {"name": "web", "namespace": "default"},
-        "spec": {
-            "replicas": 1,
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {"metadata": {"labels": {"app": "web"}}, "spec": pod_spec()},
-        },
-    }
-    await cluster.create(REPLICA_SETS, body)
-    await cluster.until_that(REPLICA_SETS, "web", lambda r: status_of(r).get("readyReplicas") == 1)
-    (only,) = await cluster.all(PODS)
-    assert only["metadata"]["ownerReferences"][0]["name"] == "web"
-    assert labels_of(only) == {"app": "web"}
 
 
 async def test_a_stateful_set_gives_each_pod_a_claim_that_outlives_it(cluster: Cluster) -> None:

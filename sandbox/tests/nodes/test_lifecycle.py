@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from slipway_sandbox.apiclient import Object
-from tests.nodes.conftest import BUSYBOX, PYTHON, Region, eventually
+from tests.nodes.conftest import BUSYBOX, PYTHON, Region
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -81,31 +81,6 @@ async def test_a_failing_init_container_fails_a_pod_that_never_restarts(region: 
     name = await region.run(SLEEP, restartPolicy="Never", initContainers=[init])
     pod = await region.until_phase(name, "Failed")
     assert "waiting" in state(pod)
-
-
-async def test_a_sidecar_runs_beside_the_containers_and_ends_after_them(region: Region) -> None:
-    sidecar = {"name": "side", "image": BUSYBOX, "restartPolicy": "Always", **SLEEP}
-    name = await region.run(shell("sleep 0.2"), restartPolicy="Never", initContainers=[sidecar])
-    pod = await region.until_phase(name, "Succeeded")
-    assert pod["status"]["initContainerStatuses"][0]["restartCount"] == 0
-    await region.until(name, lambda p: "terminated" in p["status"]["initContainerStatuses"][0]["state"])
-
-
-async def test_a_sidecar_ends_with_its_deleted_pod(region: Region) -> None:
-    # $$$$ is $$ to the shell: the API reads $$ as one $.
-    sidecar = {
-        "name": "side",
-        "image": BUSYBOX,
-        "restartPolicy": "Always",
-        **shell("echo $$$$; exec sleep 60"),
-    }
-    name = await region.run(SLEEP, initContainers=[sidecar])
-    await region.until_phase(name, "Running")
-    pid = int(await eventually(lambda: region.log(name, "side"), lambda text: "\n" in text))
-    assert _alive(pid)
-    await region.delete(name)
-    await region.until_gone(name)
-    assert not _alive(pid)
 
 
 async def test_a_crashing_container_backs_off_and_counts_its_restarts(region: Region) -> None:

@@ -12,9 +12,6 @@ import pytest
 
 from slipway_sandbox.nodes.kubelet.logs import ContainerLog, LogQuery
 from slipway_sandbox.nodes.kubelet.process import ProcessGuard, run_briefly, start
-from slipway_sandbox.settings import Settings
-from tests.nodes.conftest import control_plane, eventually, nodes_of
-from tests.nodes.test_lifecycle import shell
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -138,25 +135,3 @@ async def test_a_follower_gets_lines_as_they_come_and_ends_with_the_container() 
     log.feed(1, b"three\n")
     log.end()
     assert await following == b"two\nthree\n"
-
-
-async def test_nodes_that_stop_end_their_pods_and_adopt_them_when_they_run_again(settings: Settings) -> None:
-    async with control_plane(settings, "again") as region:
-        async with nodes_of(region):
-            region.node = (await region.make_group("group", 1))[0]["metadata"]["name"]
-            pod = await region.run(shell("sleep 300 & echo $!; wait"))
-            await region.until_phase(pod, "Running")
-            words = (await eventually(lambda: region.log(pod), lambda text: "\n" in text)).split()
-            assert alive(int(words[-1]))
-
-        async def ended() -> bool:
-            return not alive(int(words[-1]))
-
-        await eventually(ended, lambda gone: gone)
-        async with nodes_of(region):
-            adopted = await region.until(
-                pod, lambda p: p["status"]["containerStatuses"][0]["restartCount"] == 1
-            )
-            assert adopted["spec"]["nodeName"] == region.node
-            await eventually(lambda: region.log(pod), lambda text: "\n" in text)
-            assert len(await region.nodes("group")) == 1

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 
 from slipway_sandbox.images.table import image_id, resolve
+from slipway_sandbox.kubernetes.defaults import qos_class
 from slipway_sandbox.nodes.addresses import AddressesExhausted, AddressPool, Block
 from slipway_sandbox.nodes.kubelet.backoff import Backoff
 from slipway_sandbox.nodes.kubelet.devices import AdmissionRefused, DeviceManager
-from slipway_sandbox.nodes.kubelet.status import ContainerState, phase, qos_class
+from slipway_sandbox.nodes.kubelet.status import ContainerState, phase
 
 
 def state(kind: str, code: int = 0, *, before: bool = False) -> ContainerState:
@@ -65,7 +66,7 @@ def test_a_long_good_run_forgets_the_pauses() -> None:
         ({}, "BestEffort"),
         ({"limits": {"nvidia.com/gpu": "1"}}, "BestEffort"),
         ({"requests": {"cpu": "1"}}, "Burstable"),
-        ({"limits": {"cpu": "1", "memory": "1Gi"}}, "Guaranteed"),
+        ({k: {"cpu": "1", "memory": "1Gi"} for k in ("limits", "requests")}, "Guaranteed"),
         ({"limits": {"cpu": "2", "memory": "1Gi"}, "requests": {"cpu": "1", "memory": "1Gi"}}, "Burstable"),
     ],
 )

@@ -56,9 +56,13 @@ async def make_class(region: Region) -> None:
 
 
 async def install_driver(region: Region) -> None:
-    associations = [{"serviceAccount": "ebs-csi-controller-sa", "roleArn": region.role}]
+    eks, who = region.aws("eks"), {"namespace": "kube-system", "serviceAccount": "ebs-csi-controller-sa"}
+    with suppress(eks.exceptions.ResourceInUseException):  # another file made it
+        await asyncio.to_thread(
+            eks.create_pod_identity_association, clusterName=region.cluster, roleArn=region.role, **who
+        )
     await region.add_on("eks-pod-identity-agent")
-    await region.add_on("aws-ebs-csi-driver", podIdentityAssociations=associations)
+    await region.add_on("aws-ebs-csi-driver")
 
 
 async def claim(region: Region, size: str = "1500Mi", node: str = "", source: Object | None = None) -> str:

@@ -39,7 +39,7 @@ NAME = "theirs"
 CORE, APPS = "/api/v1/namespaces/default", "/apis/apps/v1/namespaces/default"
 BUSYBOX = "public.ecr.aws/docker/library/busybox:1.37"
 LOOKED_AT = [
-    *(("", plural) for plural in ("nodes", "pods", "services", "endpoints", "events")),
+    *(("", plural) for plural in ("nodes", "pods", "services", "events")),
     ("discovery.k8s.io", "endpointslices"),
 ]
 pytestmark = pytest.mark.timeout(180)

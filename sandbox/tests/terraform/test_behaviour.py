@@ -22,8 +22,7 @@ def attributes(block: Block, prefix: str = "") -> Iterator[tuple[str, Attribute]
         if (prefix or name not in NOT_THE_TYPES) and (attribute.required or attribute.optional):
             yield prefix + name, attribute
     for name, nested in block.blocks.items():
-        if name != "timeouts":
-            yield from attributes(nested, f"{prefix}{name}.")
+        yield from attributes(nested, f"{prefix}{name}.")
 
 
 def filled_in(block: Block, prefix: str = "") -> Iterator[str]:
@@ -58,32 +57,3 @@ def test_the_same_attributes_are_filled_in_by_aws(name: str) -> None:
     row = BEHAVIOUR["resources"][name]
     wanted = set(row["filled_in"]) - set(row.get("not_ours", ()))
     assert set(filled_in(RESOURCES[name].schema)) == wanted
-
-
-CONDITIONS = [
-    ("aws_vpc", {"instance_tenancy": "default"}, {"instance_tenancy": "dedicated"}, ["instance_tenancy"]),
-    ("aws_vpc", {"instance_tenancy": "dedicated"}, {"instance_tenancy": "default"}, []),
-    ("aws_eks_cluster", {"encryption_config": [{}]}, {"encryption_config": []}, ["encryption_config"]),
-    ("aws_eks_cluster", {"encryption_config": []}, {"encryption_config": [{}]}, []),
-    (
-        "aws_vpc_security_group_ingress_rule",
-        {"cidr_ipv4": "10.0.0.0/16", "referenced_security_group_id": None},
-        {"cidr_ipv4": None, "referenced_security_group_id": "sg-1"},
-        ["cidr_ipv4", "referenced_security_group_id"],
-    ),
-    (
-        "aws_vpc_security_group_ingress_rule",
-        {"cidr_ipv4": "10.0.0.0/16", "referenced_security_group_id": None},
-        {"cidr_ipv4": "10.1.0.0/16", "referenced_security_group_id": None},
-        [],
-    ),
-]
-
-
-@pytest.mark.parametrize(("name", "prior", "planned", "replaced"), CONDITIONS)
-def test_what_its_customize_diff_replaces_is_replaced(
-    name: str, prior: dict[str, Any], planned: dict[str, Any], replaced: list[str]
-) -> None:
-    replaces = RESOURCES[name].replaces
-    assert replaces is not None
-    assert replaces(prior, planned) == replaced

@@ -121,13 +121,13 @@ def test_the_supplied_terraform_applies_through_the_mirror(aws: Cloud, tmp_path:
     folder = tmp_path / "work"
     folder.mkdir()
     (folder / "main.tf").write_text(
-        HEADER + 'data "aws_region" "here" {}\noutput "it" { value = data.aws_region.here.region }\n'
+        HEADER + 'data "aws_partition" "here" {}\noutput "it" { value = data.aws_partition.here.partition }\n'
     )
     workspace = Workspace(folder, environment)
     assert json.loads(workspace.run("version", "-json").text)["terraform_version"] == "1.15.5"
     workspace.init()
     workspace.apply()
-    assert workspace.outputs() == {"it": "us-east-1"}
+    assert workspace.outputs() == {"it": "aws"}
     workspace.plan(changes=False)
     workspace.run("nonsense", code=1)
 

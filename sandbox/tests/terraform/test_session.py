@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from botocore.exceptions import ClientError
 
-from slipway_sandbox.terraform.provider.session import Session, WaitFailed, explain, timeout, unless_gone
+from slipway_sandbox.terraform.provider.session import Session, WaitFailed, explain, unless_gone
 
 
 def denied(code: str) -> ClientError:
@@ -62,11 +62,6 @@ def test_a_region_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
     with pytest.raises(ValueError, match="no AWS region"):
         Session({})
-
-
-def test_the_timeouts_block_goes_before_the_default() -> None:
-    assert timeout({"timeouts": {"create": "2m"}}, "create", "30m") == 120
-    assert timeout({"timeouts": None}, "create", "30m") == 1800
 
 
 def test_what_is_gone_is_none() -> None:

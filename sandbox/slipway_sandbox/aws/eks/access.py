@@ -91,7 +91,7 @@ def _association(state: State, policy: str, scope: Document) -> Document:
 
 
 class AccessEntries:
-    """Create/Describe/Update/Delete/ListAccessEntry and Associate/Disassociate/ListAccessPolicy."""
+    """Create/Describe/Delete/ListAccessEntry, and access policies of an entry."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -122,15 +122,6 @@ class AccessEntries:
         with self._state.lock:
             return {"accessEntry": dict(self._entry(parameters).document)}
 
-    def update_access_entry(self, parameters: Document, caller: Caller) -> Document:
-        with self._state.lock:
-            document = self._entry(parameters).document
-            for key in ("kubernetesGroups", "username"):
-                if key in parameters:
-                    document[key] = parameters[key]
-            document["modifiedAt"] = self._state.clock.now()
-            return {"accessEntry": dict(document)}
-
     def delete_access_entry(self, parameters: Document, caller: Caller) -> Document:
         with self._state.lock:
             self._entry(parameters)
@@ -144,9 +135,6 @@ class AccessEntries:
             names = [arn for arn, entry in entries.items() if policy is None or policy in entry.policies]
         arns, token = page(names, parameters)
         return {"accessEntries": arns, "nextToken": token}
-
-    def list_access_policies(self, parameters: Document, caller: Caller) -> Document:
-        return {"accessPolicies": [{"name": arn.removeprefix(POLICY), "arn": arn} for arn in POLICIES]}
 
     def associate_access_policy(self, parameters: Document, caller: Caller) -> Document:
         with self._state.lock:

@@ -7,8 +7,7 @@ import uuid
 from typing import Any
 
 from slipway_sandbox.aws.eks import network
-from slipway_sandbox.aws.eks.clusters import CATALOGUE, KUBERNETES
-from slipway_sandbox.aws.eks.pod_identity import associate
+from slipway_sandbox.aws.eks.clusters import CATALOGUE
 from slipway_sandbox.aws.eks.state import (
     GONE,
     Addon,
@@ -37,7 +36,7 @@ def versions_for(addon: str, kubernetes: str) -> list[str]:
 
 
 class Addons:
-    """Create/Describe/Update/Delete/ListAddon(s), and DescribeAddonVersions."""
+    """Create/Describe/Update/Delete/ListAddon(s)."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -50,6 +49,8 @@ class Addons:
             name = parameters["addonName"]
             if name in state.addons(cluster):
                 raise in_use("Addon already exists.", clusterName=cluster.name, addonName=name)
+            if parameters.get("podIdentityAssociations"):
+                raise invalid("The sandbox makes associations by CreatePodIdentityAssociation alone")
             version = self._version(cluster, name, parameters.get("addonVersion"))
             _check_configuration(name, parameters.get("configurationValues"))
             now = state.clock.now()
@@ -64,7 +65,6 @@ class Addons:
                 "tags": dict(parameters.get("tags") or {}),
                 "configurationValues": parameters.get("configurationValues"),
             }
-            self._associate(cluster, document, parameters.get("podIdentityAssociations") or [])
             addon = Addon(document, state.until("CREATING", "ACTIVE", state.settings.addon_seconds))
             state.addons(cluster)[name] = addon
             return {"addon": self._show(cluster, addon)}
@@ -100,13 +100,6 @@ class Addons:
                 _check_configuration(name, parameters["configurationValues"])
                 addon.document["configurationValues"] = parameters["configurationValues"] or None
                 changes["ConfigurationValues"] = parameters["configurationValues"]
-            if "serviceAccountRoleArn" in parameters:
-                addon.document["serviceAccountRoleArn"] = parameters["serviceAccountRoleArn"]
-                changes["ServiceAccountRoleArn"] = parameters["serviceAccountRoleArn"]
-            if "podIdentityAssociations" in parameters:
-                self._forget_associations(cluster, addon)
-                self._associate(cluster, addon.document, parameters["podIdentityAssociations"])
-                changes["PodIdentityAssociations"] = parameters["podIdentityAssociations"]
             if resolve := parameters.get("resolveConflicts"):
                 changes["ResolveConflicts"] = resolve
             update = state.update("AddonUpdate", changes, state.settings.addon_seconds)
@@ -119,19 +112,8 @@ class Addons:
         with self._state.lock:
             cluster, addon = self._addon(parameters)
             shown = self._show(cluster, addon)
-            self._forget_associations(cluster, addon)
             addon.transition = self._state.until("DELETING", GONE, self._state.settings.addon_seconds)
             return {"addon": {**shown, "status": "DELETING"}}
-
-    def describe_addon_versions(self, parameters: Document, caller: Caller) -> Document:
-        name, kubernetes = parameters.get("addonName"), parameters.get("kubernetesVersion")
-        if name and name not in ADDONS:
-            raise not_found(f"Addon {name} does not exist", addonName=name)
-        if kubernetes and kubernetes not in KUBERNETES:
-            raise invalid("unsupported Kubernetes version")
-        names, token = page([name] if name else list(ADDONS), parameters)
-        wanted = [kubernetes] if kubernetes else list(KUBERNETES)
-        return {"addons": [_offer(n, wanted) for n in names], "nextToken": token}
 
     def _addon(self, parameters: Document) -> tuple[Cluster, Addon]:
         cluster, name = self._state.cluster(parameters["clusterName"]), parameters["addonName"]
@@ -154,31 +136,13 @@ class Addons:
             )
         return wanted or offered[0]
 
-    def _associate(self, cluster: Cluster, document: Document, wanted: list[Document]) -> None:
-        for association in wanted:
-            namespace = ADDONS[document["addonName"]]["namespace"]
-            associate(
-                self._state, cluster, {**association, "namespace": namespace}, owner=document["addonArn"]
-            )
-
-    def _forget_associations(self, cluster: Cluster, addon: Addon) -> None:
-        for key, association in list(cluster.associations.items()):
-            if association["ownerArn"] == addon.document["addonArn"]:
-                del cluster.associations[key]
-
     def _show(self, cluster: Cluster, addon: Addon) -> Document:
-        owned = [
-            a["associationArn"]
-            for a in cluster.associations.values()
-            if a["ownerArn"] == addon.document["addonArn"]
-        ]
         status = addon.transition.status(self._state.clock)
         issues = self._issues(cluster, addon) if status == "ACTIVE" else []
         return {
             **addon.document,
             "status": "DEGRADED" if issues else status,
             "health": {"issues": issues},
-            "podIdentityAssociations": owned or None,
         }
 
     def _issues(self, cluster: Cluster, addon: Addon) -> list[Document]:
@@ -199,35 +163,6 @@ class Addons:
             if group.document["scalingConfig"]["desiredSize"] and not group.failed and not repels:
                 return True
         return network.has_joined(self._state.region, cluster.name)
-
-
-def _offer(name: str, kubernetes: list[str]) -> Document:
-    """One AddonInfo. The version AWS would install is marked per Kubernetes version."""
-    by_version: dict[str, list[Document]] = {}
-    for minor in kubernetes:
-        for index, version in enumerate(versions_for(name, minor)):
-            by_version.setdefault(version, []).append(
-                {"clusterVersion": minor, "platformVersions": ["*"], "defaultVersion": index == 0}
-            )
-    entry = ADDONS[name]
-    return {
-        "addonName": name,
-        "type": entry["type"],
-        "owner": "aws",
-        "publisher": "eks",
-        "defaultNamespace": entry["namespace"],
-        "addonVersions": [
-            {
-                "addonVersion": version,
-                "architecture": ["amd64", "arm64"],
-                "computeTypes": ["ec2"],
-                "compatibilities": compatibilities,
-                "requiresConfiguration": False,
-                "requiresIamPermissions": "identity" in entry,
-            }
-            for version, compatibilities in by_version.items()
-        ],
-    }
 
 
 def _check_configuration(name: str, text: str | None) -> None:

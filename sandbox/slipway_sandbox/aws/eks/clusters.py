@@ -140,15 +140,6 @@ class Clusters:
             changes = {"Version": new, "PlatformVersion": KUBERNETES[new]}
             return {"update": self._start(cluster, "VersionUpdate", changes)}
 
-    def associate_encryption_config(self, parameters: Document, caller: Caller) -> Document:
-        with self._state.lock:
-            cluster = self._updatable(parameters["clusterName"])
-            if cluster.document.get("encryptionConfig"):
-                raise in_use("Cluster already has an encryption configuration", clusterName=cluster.name)
-            cluster.document["encryptionConfig"] = parameters["encryptionConfig"]
-            changes = {"EncryptionConfig": parameters["encryptionConfig"]}
-            return {"update": self._start(cluster, "AssociateEncryptionConfig", changes)}
-
     def describe_update(self, parameters: Document, caller: Caller) -> Document:
         with self._state.lock:
             update = self._updates(parameters).get(parameters["updateId"])
@@ -192,15 +183,6 @@ class Clusters:
         if "logging" in parameters:
             document["logging"] = _logging(parameters["logging"], document["logging"])
             return "LoggingUpdate", {"ClusterLogging": parameters["logging"]}
-        if access := parameters.get("accessConfig"):
-            old, new = document["accessConfig"]["authenticationMode"], access["authenticationMode"]
-            order = ["CONFIG_MAP", "API_AND_CONFIG_MAP", "API"]
-            if order.index(new) <= order.index(old):
-                raise invalid(
-                    f"Unsupported authentication mode update from {old} to {new}", clusterName=cluster.name
-                )
-            document["accessConfig"]["authenticationMode"] = new
-            return "AccessConfigUpdate", {"AuthenticationMode": new}
         if vpc := parameters.get("resourcesVpcConfig"):
             if all(document["resourcesVpcConfig"].get(key) == value for key, value in vpc.items()):
                 raise invalid("Cluster is already at the desired configuration", clusterName=cluster.name)
@@ -213,14 +195,6 @@ class Clusters:
                 else "EndpointAccessUpdate"
             )
             return kind, {key[0].upper() + key[1:]: value for key, value in vpc.items()}
-        for key, kind in (
-            ("upgradePolicy", "UpgradePolicyUpdate"),
-            ("deletionProtection", "DeletionProtectionUpdate"),
-            ("zonalShiftConfig", "ZonalShiftConfigUpdate"),
-        ):
-            if key in parameters:
-                document[key] = parameters[key]
-                return kind, {key[0].upper() + key[1:]: parameters[key]}
         raise invalid("The type for cluster update was not provided.", clusterName=cluster.name)
 
     def _check(self, parameters: Document) -> None:

@@ -5,41 +5,11 @@ from __future__ import annotations
 import uuid
 
 from slipway_sandbox.aws.eks import network
-from slipway_sandbox.aws.eks.state import Cluster, State, in_use, not_found, require_active
-from slipway_sandbox.aws.wire import AwsError, Caller, Document, page
+from slipway_sandbox.aws.eks.state import State, in_use, not_found, require_active
+from slipway_sandbox.aws.wire import Caller, Document, page
 
 NO_ROLE = "Role provided in the request does not exist"  # hashicorp/aws asks again on these words
-SUMMARY = ("clusterName", "namespace", "serviceAccount", "associationArn", "associationId", "ownerArn")
-
-
-def associate(state: State, cluster: Cluster, parameters: Document, owner: str | None = None) -> Document:
-    """A new association, owned by the add-on `owner` where one asked for it. Raises ResourceInUseException."""
-    namespace, account = parameters["namespace"], parameters["serviceAccount"]
-    network.require_role(parameters.get("roleArn"), NO_ROLE)
-    if any(
-        (a["namespace"], a["serviceAccount"]) == (namespace, account) for a in cluster.associations.values()
-    ):
-        raise in_use(
-            f"Association already exists: {namespace}/{account} in cluster {cluster.name}",
-            clusterName=cluster.name,
-        )
-    association_id = "a-" + uuid.uuid4().hex[:17]
-    document = {
-        "clusterName": cluster.name,
-        "namespace": namespace,
-        "serviceAccount": account,
-        "roleArn": parameters["roleArn"],
-        "associationArn": state.arn("podidentityassociation", cluster.name, association_id),
-        "associationId": association_id,
-        "tags": dict(parameters.get("tags") or {}),
-        "createdAt": state.clock.now(),
-        "modifiedAt": state.clock.now(),
-        "ownerArn": owner,
-        "disableSessionTags": parameters.get("disableSessionTags", False),
-        "targetRoleArn": parameters.get("targetRoleArn"),
-    }
-    cluster.associations[association_id] = document
-    return document
+SUMMARY = ("clusterName", "namespace", "serviceAccount", "associationArn", "associationId")
 
 
 class PodIdentity:
@@ -52,7 +22,30 @@ class PodIdentity:
         with self._state.lock:
             cluster = self._state.cluster(parameters["clusterName"])
             require_active(cluster, self._state.clock)
-            return {"association": dict(associate(self._state, cluster, parameters))}
+            namespace, account = parameters["namespace"], parameters["serviceAccount"]
+            network.require_role(parameters.get("roleArn"), NO_ROLE)
+            taken = [(a["namespace"], a["serviceAccount"]) for a in cluster.associations.values()]
+            if (namespace, account) in taken:
+                raise in_use(
+                    f"Association already exists: {namespace}/{account} in cluster {cluster.name}",
+                    clusterName=cluster.name,
+                )
+            association_id = "a-" + uuid.uuid4().hex[:17]
+            document = {
+                "clusterName": cluster.name,
+                "namespace": namespace,
+                "serviceAccount": account,
+                "roleArn": parameters["roleArn"],
+                "associationArn": self._state.arn("podidentityassociation", cluster.name, association_id),
+                "associationId": association_id,
+                "tags": dict(parameters.get("tags") or {}),
+                "createdAt": self._state.clock.now(),
+                "modifiedAt": self._state.clock.now(),
+                "disableSessionTags": parameters.get("disableSessionTags", False),
+                "targetRoleArn": parameters.get("targetRoleArn"),
+            }
+            cluster.associations[association_id] = document
+            return {"association": dict(document)}
 
     def describe_pod_identity_association(self, parameters: Document, caller: Caller) -> Document:
         with self._state.lock:
@@ -60,7 +53,7 @@ class PodIdentity:
 
     def update_pod_identity_association(self, parameters: Document, caller: Caller) -> Document:
         with self._state.lock:
-            document = self._own(parameters)
+            document = self._association(parameters)
             if "roleArn" in parameters:
                 network.require_role(parameters["roleArn"], NO_ROLE)
             for key in ("roleArn", "targetRoleArn", "disableSessionTags"):
@@ -71,7 +64,7 @@ class PodIdentity:
 
     def delete_pod_identity_association(self, parameters: Document, caller: Caller) -> Document:
         with self._state.lock:
-            document = self._own(parameters)
+            document = self._association(parameters)
             del self._state.cluster(parameters["clusterName"]).associations[document["associationId"]]
             return {"association": document}
 
@@ -92,13 +85,3 @@ class PodIdentity:
                 f"The pod identity association {wanted} could not be found in cluster {cluster.name}."
             )
         return cluster.associations[wanted]
-
-    def _own(self, parameters: Document) -> Document:
-        """One that may be changed here. Raises InvalidRequestException for an add-on's own."""
-        document = self._association(parameters)
-        if document["ownerArn"]:
-            raise AwsError(
-                "InvalidRequestException",
-                f"Association {document['associationId']} is owned by {document['ownerArn']}: change it through the add-on.",
-            )
-        return document

@@ -1,6 +1,6 @@
 """The three CustomResourceDefinitions the snapshot-controller add-on brings along.
 
-Fields, types, columns and rules are those of external-snapshotter v8 (client/config/crd); descriptions and the v1beta1 that
+Fields, types and rules are those of external-snapshotter v8 (client/config/crd); descriptions, columns and the v1beta1 that
 is served no longer are left out, as are volume groups.
 """
 
@@ -141,14 +141,7 @@ _CLASS = _top(
 )
 
 
-def _columns(*rows: tuple[str, str, str]) -> list[Object]:
-    found = [{"name": name, "type": kind, "jsonPath": path} for name, kind, path in rows]
-    return [*found, {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}]
-
-
-def _definition(
-    kind: str, short: list[str], scope: str, schema: Object, columns: list[Object], status: bool
-) -> Object:
+def _definition(kind: str, short: list[str], scope: str, schema: Object, status: bool) -> Object:
     plural = kind.lower() + ("es" if kind.endswith("s") else "s")
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -174,7 +167,6 @@ def _definition(
                     "served": True,
                     "storage": True,
                     "schema": {"openAPIV3Schema": schema},
-                    "additionalPrinterColumns": columns,
                     **({"subresources": {"status": {}}} if status else {}),
                 }
             ],
@@ -188,7 +180,6 @@ DEFINITIONS: tuple[Object, ...] = (
         ["vsclass", "vsclasses"],
         "Cluster",
         _CLASS,
-        _columns(("Driver", "string", ".driver"), ("DeletionPolicy", "string", ".deletionPolicy")),
         status=False,
     ),
     _definition(
@@ -196,15 +187,6 @@ DEFINITIONS: tuple[Object, ...] = (
         ["vsc", "vscs"],
         "Cluster",
         _CONTENT,
-        _columns(
-            ("ReadyToUse", "boolean", ".status.readyToUse"),
-            ("RestoreSize", "integer", ".status.restoreSize"),
-            ("DeletionPolicy", "string", ".spec.deletionPolicy"),
-            ("Driver", "string", ".spec.driver"),
-            ("VolumeSnapshotClass", "string", ".spec.volumeSnapshotClassName"),
-            ("VolumeSnapshot", "string", ".spec.volumeSnapshotRef.name"),
-            ("VolumeSnapshotNamespace", "string", ".spec.volumeSnapshotRef.namespace"),
-        ),
         status=True,
     ),
     _definition(
@@ -212,15 +194,6 @@ DEFINITIONS: tuple[Object, ...] = (
         ["vs"],
         "Namespaced",
         _SNAPSHOT,
-        _columns(
-            ("ReadyToUse", "boolean", ".status.readyToUse"),
-            ("SourcePVC", "string", ".spec.source.persistentVolumeClaimName"),
-            ("SourceSnapshotContent", "string", ".spec.source.volumeSnapshotContentName"),
-            ("RestoreSize", "string", ".status.restoreSize"),
-            ("SnapshotClass", "string", ".spec.volumeSnapshotClassName"),
-            ("SnapshotContent", "string", ".status.boundVolumeSnapshotContentName"),
-            ("CreationTime", "date", ".status.creationTime"),
-        ),
         status=True,
     ),
 )

@@ -13,6 +13,7 @@ import aiohttp
 from botocore.exceptions import BotoCoreError, ClientError
 
 from slipway_sandbox.apiclient import ApiError, Informer, Object
+from slipway_sandbox.controllers.objects import quantity
 from slipway_sandbox.nodes.ebs.driver import EbsDriver, RpcError
 from slipway_sandbox.nodes.ebs.requests import (
     COMPONENT,
@@ -24,7 +25,6 @@ from slipway_sandbox.nodes.ebs.requests import (
     volume_arguments,
     volume_object,
 )
-from slipway_sandbox.nodes.kubelet.environment import quantity
 from slipway_sandbox.nodes.node_objects import ZONE_LABEL
 from slipway_sandbox.nodes.platform import Platform
 

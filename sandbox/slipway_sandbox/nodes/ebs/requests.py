@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from slipway_sandbox.apiclient import Object
-from slipway_sandbox.nodes.kubelet.environment import quantity
+from slipway_sandbox.controllers.objects import quantity
 from slipway_sandbox.nodes.node_objects import ZONE_LABEL
 
 DRIVER = "ebs.csi.aws.com"

@@ -62,7 +62,7 @@ class Surroundings:
     memory_poll: float  # seconds between two looks at what a container with a memory limit holds
     pod_text: str  # as in "name_namespace(uid)"
     variables: Callable[[Object], Awaitable[dict[str, str]]]
-    mounts: Callable[[Object, Mapping[str, str]], dict[str, Path]]
+    mounts: Callable[[Object], dict[str, Path]]
     defaults: Mapping[str, str]
     fixed: Mapping[str, str]
     record: Callable[[str, str, str], None]
@@ -88,7 +88,6 @@ class Container:
         self._around, self._grace = around, grace
         self.log: ContainerLog | None = None
         self.previous_log: ContainerLog | None = None
-        self.started = asyncio.Event()
         self._process: process.ContainerProcess | None = None
         self._launch: Launch | None = None
         self._restarting = Backoff(around.crash_backoff, first_free=True)
@@ -142,7 +141,7 @@ class Container:
 
     async def _configure(self, image: Image) -> Launch:
         declared = await self._around.variables(self.spec)
-        mounts = dict(self._around.mounts(self.spec, declared))
+        mounts = dict(self._around.mounts(self.spec))
         scratch = self._around.folder / "containers" / self.spec["name"]
         for folder in ("root", "tmp"):
             (scratch / folder).mkdir(parents=True, exist_ok=True)
@@ -262,8 +261,6 @@ class Container:
     def _set_started(self, started: bool) -> None:
         self.state.started = started
         self.state.ready = started and "readinessProbe" not in self.spec
-        if started:
-            self.started.set()
         self._around.changed()
 
     # --- probes and hooks

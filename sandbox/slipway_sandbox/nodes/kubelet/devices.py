@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 from slipway_sandbox.apiclient import Object
-from slipway_sandbox.nodes.kubelet.environment import quantity
+from slipway_sandbox.controllers.objects import quantity
 
 GPU = "nvidia.com/gpu"
 

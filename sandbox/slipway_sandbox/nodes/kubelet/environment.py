@@ -88,44 +88,16 @@ def field_value(pod: Object, path: str, status: Mapping[str, str]) -> str:
         "spec.serviceAccountName": pod["spec"].get("serviceAccountName", "default"),
         **status,
     }
-    if path in ("metadata.labels", "metadata.annotations"):
-        entries = metadata.get(path.removeprefix("metadata.")) or {}
-        return "\n".join(f'{key}="{value}"' for key, value in sorted(entries.items()))
     if path not in known:
         raise ConfigError(f"unsupported fieldPath: {path}")
     return known[path]
 
 
-def resource_value(container: Object, resource: str, divisor: str, allocatable: Mapping[str, str]) -> str:
-    """A resourceFieldRef: `limits.cpu` and the like, rounded up to whole divisors; the node's share when unlimited."""
-    group, _, name = resource.partition(".")
-    quantities = (container.get("resources") or {}).get(group) or {}
-    value = quantities.get(name) or allocatable.get(name, "0")
-    unit = quantity(divisor) if divisor not in ("", "0") else 1.0
-    return str(-int(-quantity(str(value)) // unit))
-
-
-_SUFFIXES = {"m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15, "E": 1e18}
-_BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "Pi": 2**50, "Ei": 2**60}
-
-
-def quantity(text: str) -> float:
-    """A Kubernetes quantity as a number in base units. Raises ValueError."""
-    text = str(text)
-    if text[-2:] in _BINARY:
-        return float(text[:-2]) * _BINARY[text[-2:]]
-    if text[-1:] in _SUFFIXES:
-        return float(text[:-1]) * _SUFFIXES[text[-1]]
-    return float(text)
-
-
 class EnvironmentBuilder:
-    """Resolves one pod's containers. `allocatable` is the node's, for unlimited resourceFieldRefs."""
+    """Resolves one pod's containers."""
 
-    def __init__(
-        self, pod: Object, read: DataReader, status: Mapping[str, str], allocatable: Mapping[str, str]
-    ) -> None:
-        self._pod, self._read, self._status, self._allocatable = pod, read, status, allocatable
+    def __init__(self, pod: Object, read: DataReader, status: Mapping[str, str]) -> None:
+        self._pod, self._read, self._status = pod, read, status
 
     async def build(self, container: Object, links: Mapping[str, str]) -> dict[str, str]:
         """The variables `container` declares, after `links`. Raises ConfigError."""
@@ -134,7 +106,7 @@ class EnvironmentBuilder:
             variables |= await self._from_source(source)
         for entry in container.get("env") or []:
             if "valueFrom" in entry:
-                value = await self._from_reference(entry["valueFrom"], container)
+                value = await self._from_reference(entry["valueFrom"])
                 if value is not None:
                     variables[entry["name"]] = value
             else:
@@ -151,13 +123,11 @@ class EnvironmentBuilder:
         prefix = source.get("prefix") or ""
         return {prefix + key: value for key, value in (data or {}).items()}
 
-    async def _from_reference(self, reference: Object, container: Object) -> str | None:
+    async def _from_reference(self, reference: Object) -> str | None:
         if field := reference.get("fieldRef"):
             return field_value(self._pod, field["fieldPath"], self._status)
-        if resource := reference.get("resourceFieldRef"):
-            return resource_value(
-                container, resource["resource"], str(resource.get("divisor", "")), self._allocatable
-            )
+        if "resourceFieldRef" in reference:
+            raise ConfigError("this node supports no resourceFieldRef")
         kind, key = (
             ("ConfigMap", reference["configMapKeyRef"])
             if "configMapKeyRef" in reference

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from slipway_sandbox.apiclient import Object
-from slipway_sandbox.nodes.kubelet.environment import quantity
+from slipway_sandbox.controllers.objects import quantity
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from slipway_sandbox.nodes.instance_types import InstanceType
@@ -23,7 +23,6 @@ class NodeContext:
     images: ImageStore
     devices: DeviceManager
     working_gpus: Callable[[], int]
-    allocatable: dict[str, str] = field(default_factory=dict)
 
     @property
     def gpu_folder(self) -> Path:

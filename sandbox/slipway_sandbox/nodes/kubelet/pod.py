@@ -18,7 +18,7 @@ from slipway_sandbox.nodes.kubelet.devices import AdmissionRefused
 from slipway_sandbox.nodes.kubelet.environment import EnvironmentBuilder, decoded_data, service_links
 from slipway_sandbox.nodes.kubelet.node import NodeContext
 from slipway_sandbox.nodes.kubelet.place import defaults, fixed
-from slipway_sandbox.nodes.kubelet.status import ContainerState, conditions, first_states, phase, qos_class
+from slipway_sandbox.nodes.kubelet.status import ContainerState, conditions, first_states, phase
 from slipway_sandbox.nodes.kubelet.volumes import MountError, Volumes
 from slipway_sandbox.nodes.timestamps import timestamp
 
@@ -51,7 +51,6 @@ class PodWorker:
         self._conditions: list[Object] = list((pod.get("status") or {}).get("conditions") or [])
         self._address = ""
         self._volumes: Volumes | None = None
-        self._sidecars: list[tuple[Container, asyncio.Task[None]]] = []
         self._sandbox_ready = False
         self._changed = asyncio.Event()
         self._ending = asyncio.Event()
@@ -103,7 +102,6 @@ class PodWorker:
             life.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await life
-            await self._end_sidecars()
             writer.cancel()
             if not self._gone:
                 self._settle()
@@ -112,12 +110,11 @@ class PodWorker:
             for task in (writer, life, ending):
                 task.cancel()
             await asyncio.gather(writer, life, ending, return_exceptions=True)
-            await self._end_sidecars()
             await self._volumes_back()
             self.node.devices.release(self.uid)
             self.node.platform.forget_credentials(self.uid)
             (self.node.gpu_folder / f"{self.uid}.json").unlink(missing_ok=True)
-            if self._address and not self.pod["spec"].get("hostNetwork"):
+            if self._address:
                 self.node.platform.addresses.release(self._address)
 
     async def _live(self) -> None:
@@ -131,12 +128,12 @@ class PodWorker:
             self._record("Warning", refused.reason, refused.message)
             self._changed.set()
             return
-        if self.pod["spec"].get("hostNetwork"):
-            self._address = self.node.address
-        else:
-            self._address = self.node.platform.addresses.take(Block.PODS)
+        self._address = self.node.platform.addresses.take(Block.PODS)
         self._changed.set()
-        volumes = self._volumes = self._make_volumes()
+        platform = self.node.platform
+        volumes = self._volumes = Volumes(
+            platform.client, self.pod, folder=self._folder, attacher=platform.attacher
+        )
         await self._set_up_volumes(volumes)
         self._sandbox_ready = True
         self._changed.set()
@@ -144,9 +141,6 @@ class PodWorker:
         if not await self._run_inits(around):
             return
         await self._run_main(around)
-        for sidecar, _ in reversed(self._sidecars):
-            await sidecar.stop(asyncio.get_running_loop().time() + self._grace)
-        await self._end_sidecars()
 
     async def _set_up_volumes(self, volumes: Volumes) -> None:
         pauses = Backoff(self.node.platform.settings.crash_backoff_seconds / 2)
@@ -162,31 +156,17 @@ class PodWorker:
             await asyncio.sleep(pauses.pause())
 
     async def _run_inits(self, around: Surroundings) -> bool:
-        """Init containers in order, sidecars left running; False when the pod failed."""
-        policy = self.pod["spec"].get("restartPolicy") or "Always"
+        """Init containers in order; False when the pod failed."""
+        policy = "Never" if self.pod["spec"].get("restartPolicy") == "Never" else "OnFailure"
         for spec, state in zip(
             self.pod["spec"].get("initContainers") or [], self._states["init"], strict=True
         ):
-            own = "Always" if state.sidecar else "Never" if policy == "Never" else "OnFailure"
-            container = self._container(spec, state, own, around, init=True)
-            if state.sidecar:
-                task = asyncio.create_task(container.run())
-                self._sidecars.append((container, task))
-                await container.started.wait()
-                continue
-            await container.run()
+            await self._container(spec, state, policy, around, init=True).run()
             if state.exit_code != 0:
                 return False
             state.ready = True
             self._changed.set()
         return True
-
-    async def _end_sidecars(self) -> None:
-        """Nothing of a sidecar runs on, not even one that waited to start again."""
-        tasks = [task for _, task in self._sidecars]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _run_main(self, around: Surroundings) -> None:
         policy = self.pod["spec"].get("restartPolicy") or "Always"
@@ -222,11 +202,7 @@ class PodWorker:
     async def _stop_all(self) -> None:
         grace = 1.0 if self._gone else self._grace
         deadline = asyncio.get_running_loop().time() + grace
-        mains = [c for c in self.containers if not c.state.sidecar]
-        sidecars = [c for c in self.containers if c.state.sidecar]
-        await asyncio.gather(*(c.stop(deadline) for c in mains))
-        for sidecar in reversed(sidecars):  # one after the other, in the reverse of their start
-            await sidecar.stop(deadline)
+        await asyncio.gather(*(container.stop(deadline) for container in self.containers))
         await asyncio.sleep(0)  # lets each container note how it ended
 
     def _settle(self) -> None:
@@ -292,7 +268,6 @@ class PodWorker:
             "startTime": self._started_at,
             "hostIP": self.node.address,
             "hostIPs": [{"ip": self.node.address}],
-            "qosClass": qos_class(self.pod["spec"]),
             "containerStatuses": [state.as_status() for state in mains],
         }
         if inits:
@@ -351,32 +326,12 @@ class PodWorker:
         self.containers.append(container)
         return container
 
-    def _known_fields(self) -> dict[str, str]:
-        return {
-            "status.podIP": self._address,
-            "status.podIPs": self._address,
-            "status.hostIP": self.node.address,
-            "status.hostIPs": self.node.address,
-        }
-
-    def _make_volumes(self) -> Volumes:
-        platform = self.node.platform
-        return Volumes(
-            platform.client,
-            self.pod,
-            folder=self._folder,
-            host_folder=platform.folder / "nodes" / self.node.name / "host",
-            attacher=platform.attacher,
-            token=platform.token,
-            status=self._known_fields(),
-            allocatable=self.node.allocatable,
-        )
-
     async def _surroundings(self, devices: Mapping[str, str], volumes: Volumes) -> Surroundings:
         platform = self.node.platform
         self._folder.mkdir(parents=True, exist_ok=True)
         credentials = await platform.credentials(self.pod, self._folder)
-        builder = EnvironmentBuilder(self.pod, self._read_data, self._known_fields(), self.node.allocatable)
+        known = {"status.podIP": self._address, "status.hostIP": self.node.address}
+        builder = EnvironmentBuilder(self.pod, self._read_data, known)
 
         async def variables(container: Object) -> dict[str, str]:
             links = {}

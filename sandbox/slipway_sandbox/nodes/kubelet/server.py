@@ -16,17 +16,16 @@ FindPod = Callable[[str, str], PodWorker | None]
 
 
 class KubeletServer:
-    """`GET /containerLogs/{namespace}/{pod}/{container}`, `/pods` and `/healthz` on the node's address."""
+    """`GET /containerLogs/{namespace}/{pod}/{container}` and `/healthz` on the node's address."""
 
-    def __init__(self, find: FindPod, pods: Callable[[], list[PodWorker]]) -> None:
-        self._find, self._pods = find, pods
+    def __init__(self, find: FindPod) -> None:
+        self._find = find
         self._runner: web.AppRunner | None = None
 
     async def start(self, address: str) -> int:
         """Listen on a free port of `address`; the port."""
         app = web.Application()
         app.router.add_get("/containerLogs/{namespace}/{pod}/{container}", self._logs)
-        app.router.add_get("/pods", self._list)
         app.router.add_get("/healthz", self._healthy)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.2, handler_cancellation=True)
         await self._runner.setup()
@@ -41,10 +40,6 @@ class KubeletServer:
 
     async def _healthy(self, _: web.Request) -> web.Response:
         return web.Response(text="ok")
-
-    async def _list(self, _: web.Request) -> web.Response:
-        items = [{**worker.pod, "status": worker.status()} for worker in self._pods()]
-        return web.json_response({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
 
     async def _logs(self, request: web.Request) -> web.StreamResponse:
         names = request.match_info

@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 
 from slipway_sandbox.apiclient import Object
 
-# The kubelet's own conditions; others (readiness gates) belong to someone else and are not touched.
-KUBELET_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
-
 
 @dataclass
 class ContainerState:
@@ -24,7 +21,6 @@ class ContainerState:
     restart_count: int = 0
     started: bool = False
     ready: bool = False
-    sidecar: bool = False
 
     @property
     def running(self) -> bool:
@@ -61,12 +57,7 @@ def first_states(pod: Object, specs: str, statuses: str) -> list[ContainerState]
     made = []
     for spec in pod["spec"].get(specs) or []:
         old = before.get(spec["name"])
-        state = ContainerState(
-            spec["name"],
-            spec["image"],
-            state={"waiting": {"reason": waiting}},
-            sidecar=specs == "initContainers" and spec.get("restartPolicy") == "Always",
-        )
+        state = ContainerState(spec["name"], spec["image"], state={"waiting": {"reason": waiting}})
         if old and finished:
             state.state, state.last_state = old["state"], old.get("lastState") or {}
             state.restart_count = old["restartCount"]
@@ -76,18 +67,12 @@ def first_states(pod: Object, specs: str, statuses: str) -> list[ContainerState]
     return made
 
 
-def initialized(inits: Sequence[ContainerState]) -> bool:
-    """Ordinary init containers have succeeded, sidecars have started."""
-    return all(c.started if c.sidecar else c.exit_code == 0 for c in inits)
-
-
 def phase(policy: str, inits: Sequence[ContainerState], containers: Sequence[ContainerState]) -> str:
     """Pending, Running, Succeeded or Failed, by the rules of the kubelet's getPhase."""
-    for init in inits:
-        failed = init.exit_code not in (None, 0) and not init.sidecar
-        if failed and policy == "Never":
-            return "Failed"
-    if not initialized(inits) and not any(c.running or c.exit_code is not None for c in containers):
+    if policy == "Never" and any(init.exit_code not in (None, 0) for init in inits):
+        return "Failed"
+    initialized = all(init.exit_code == 0 for init in inits)
+    if not initialized and not any(c.running or c.exit_code is not None for c in containers):
         return "Pending"
     codes = [c.exit_code for c in containers]
     if any(c.running for c in containers):
@@ -114,8 +99,8 @@ def conditions(
 ) -> list[Object]:
     """The kubelet's conditions, keeping the transition times in `old` of those that did not change."""
     before = {condition["type"]: condition for condition in old}
-    waiting_inits = [c.name for c in inits if not (c.started if c.sidecar else c.exit_code == 0)]
-    unready = [c.name for c in (*containers, *(i for i in inits if i.sidecar)) if not c.ready]
+    waiting_inits = [c.name for c in inits if c.exit_code != 0]
+    unready = [c.name for c in containers if not c.ready]
     gates = [gate["conditionType"] for gate in pod["spec"].get("readinessGates") or []]
     closed = [gate for gate in gates if before.get(gate, {}).get("status") != "True"]
     done = "PodCompleted" if phase == "Succeeded" else "PodFailed" if phase == "Failed" else ""
@@ -150,21 +135,3 @@ def _condition(previous: Object | None, kind: str, holds: bool, why: tuple[str, 
     if not holds and why[0]:
         found |= {"reason": why[0], "message": why[1]}
     return found
-
-
-def qos_class(spec: Object) -> str:
-    """Guaranteed, Burstable or BestEffort, from cpu and memory alone."""
-    resources = [c.get("resources") or {} for c in (*spec["containers"], *(spec.get("initContainers") or []))]
-    named = [
-        {
-            kind: {k: v for k, v in (r.get(kind) or {}).items() if k in ("cpu", "memory")}
-            for kind in ("requests", "limits")
-        }
-        for r in resources
-    ]
-    if not any(r["requests"] or r["limits"] for r in named):
-        return "BestEffort"
-    guaranteed = all(
-        set(r["limits"]) == {"cpu", "memory"} and (r["requests"] or r["limits"]) == r["limits"] for r in named
-    )
-    return "Guaranteed" if guaranteed else "Burstable"

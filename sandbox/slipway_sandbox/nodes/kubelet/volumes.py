@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import base64
 import shutil
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from slipway_sandbox.apiclient import ApiClient, Object
-from slipway_sandbox.nodes.kubelet.environment import (
-    ConfigError,
-    expand,
-    field_value,
-    resource_value,
-)
+from slipway_sandbox.nodes.kubelet.environment import ConfigError
 
 
 class MountError(Exception):
@@ -36,24 +31,11 @@ class Attacher(Protocol):
 
 
 class Volumes:
-    """Sets up one pod's volumes below `folder`; `host_folder` stands for the node's own root file system."""
+    """Sets up one pod's volumes below `folder`."""
 
-    def __init__(
-        self,
-        client: ApiClient,
-        pod: Object,
-        *,
-        folder: Path,
-        host_folder: Path,
-        attacher: Attacher,
-        token: Callable[[], Awaitable[str]],
-        status: Mapping[str, str],
-        allocatable: Mapping[str, str],
-    ) -> None:
+    def __init__(self, client: ApiClient, pod: Object, *, folder: Path, attacher: Attacher) -> None:
         self._client, self._pod = client, pod
-        self._folder, self._host_folder = folder, host_folder
-        self._attacher, self._token = attacher, token
-        self._status, self._allocatable = status, allocatable
+        self._folder, self._attacher = folder, attacher
         self._paths: dict[str, Path] = {}
 
     async def set_up(self) -> None:
@@ -67,7 +49,7 @@ class Volumes:
         await self._attacher.release(self._pod["metadata"]["uid"])
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def mounts(self, container: Object, variables: Mapping[str, str]) -> dict[str, Path]:
+    def mounts(self, container: Object) -> dict[str, Path]:
         """Mount path -> real path for one container. Raises ConfigError for a subPath outside its volume."""
         found: dict[str, Path] = {}
         for mount in container.get("volumeMounts") or []:
@@ -76,8 +58,7 @@ class Volumes:
                 raise ConfigError(
                     f'cannot find volume "{mount["name"]}" to mount into container "{container["name"]}"'
                 )
-            below = mount.get("subPath") or expand(mount.get("subPathExpr") or "", variables)
-            if below:
+            if below := mount.get("subPath"):
                 if Path(below).is_absolute() or ".." in Path(below).parts:
                     raise ConfigError(f'failed to prepare subPath for volumeMount "{mount["name"]}"')
                 path = path / below
@@ -93,10 +74,6 @@ class Volumes:
             return await self._claim(volume["persistentVolumeClaim"]["claimName"])
         if "ephemeral" in volume:
             return await self._claim(f"{self._pod['metadata']['name']}-{name}", own=True)
-        if "hostPath" in volume:
-            path = self._host_folder / str(volume["hostPath"]["path"]).lstrip("/")
-            path.mkdir(parents=True, exist_ok=True)
-            return path
         sources = volume["projected"].get("sources") or [] if "projected" in volume else [volume]
         if "emptyDir" not in volume:
             contents: dict[str, bytes] = {}
@@ -127,14 +104,10 @@ class Volumes:
         volume = await self._client.get(self._client.path("v1", "persistentvolumes", None, volume_name))
         if volume is None:
             raise MountError("FailedMount", f'persistentvolume "{volume_name}" not found')
-        if local := volume["spec"].get("hostPath") or volume["spec"].get("local"):
-            path = self._host_folder / str(local["path"]).lstrip("/")
-            path.mkdir(parents=True, exist_ok=True)
-            return path
         return await self._attacher.attach(volume, self._pod["spec"]["nodeName"], self._pod)
 
     async def _files(self, volume: str, source: Object) -> dict[str, bytes]:
-        """File name -> content of one configMap, secret, downwardAPI or serviceAccountToken source."""
+        """File name -> content of one configMap or secret source."""
         if "configMap" in source:
             return await self._keys(volume, "configmaps", "name", source["configMap"])
         if "secret" in source:
@@ -142,27 +115,8 @@ class Volumes:
             return await self._keys(
                 volume, "secrets", "secretName" if "secretName" in secret else "name", secret
             )
-        if "downwardAPI" in source:
-            return {item["path"]: self._downward(item) for item in source["downwardAPI"].get("items") or []}
-        if "serviceAccountToken" in source:
-            return {source["serviceAccountToken"]["path"]: (await self._token()).encode()}
         kinds = ", ".join(sorted(key for key in source if key != "name"))
         raise MountError("FailedMount", f'volume "{volume}": this node supports no {kinds or "such"} volumes')
-
-    def _downward(self, item: Object) -> bytes:
-        try:
-            if field := item.get("fieldRef"):
-                return field_value(self._pod, field["fieldPath"], self._status).encode()
-            reference = item["resourceFieldRef"]
-            container = next(
-                c for c in self._pod["spec"]["containers"] if c["name"] == reference["containerName"]
-            )
-            value = resource_value(
-                container, reference["resource"], str(reference.get("divisor", "")), self._allocatable
-            )
-            return value.encode()
-        except (ConfigError, StopIteration) as error:
-            raise MountError("FailedMount", f"downward API: {error}") from error
 
     async def _keys(self, volume: str, plural: str, name_key: str, source: Object) -> dict[str, bytes]:
         namespace, name = self._pod["metadata"]["namespace"], source[name_key]

@@ -73,9 +73,6 @@ def _fill(block: Block, proposed: State, config: State | None, *, creating: bool
         planned, configured = proposed.get(name), (config or {}).get(name)
         if planned is UNKNOWN or not planned:
             continue
-        if nested.nesting == "single":
-            _fill(nested, planned, configured, creating=creating, changed=changed)
-            continue
         for index, item in enumerate(planned):
             if item is UNKNOWN:
                 continue
@@ -124,9 +121,7 @@ def applied(block: Block, planned: State, shown: State) -> State:
         state[name] = shown.get(name) if has_unknown(value) else value
     for name, nested in block.blocks.items():
         promised, api = planned.get(name), shown.get(name) or []
-        if nested.nesting == "single":
-            state[name] = promised
-        elif promised is UNKNOWN or (not promised and nested.computed):
+        if promised is UNKNOWN or (not promised and nested.computed):
             state[name] = api
         else:
             pairs = _paired(nested, promised or [], api)
@@ -151,11 +146,7 @@ def refreshed(block: Block, current: State, shown: State) -> State:
         state[name] = _refreshed_attribute(attribute, current.get(name), shown, name)
     for name, nested in block.blocks.items():
         mine = current.get(name)
-        if (
-            name not in shown
-            or nested.nesting == "single"
-            or (not mine and not nested.computed and not shown[name])
-        ):
+        if name not in shown or (not mine and not nested.computed and not shown[name]):
             state[name] = mine
         else:
             pairs = _paired(nested, shown[name] or [], mine or [])

@@ -99,14 +99,14 @@ class Block:
 
     attributes: Mapping[str, Attribute]
     blocks: Mapping[str, Block] = field(default_factory=dict)
-    nesting: Literal["single", "list", "set"] = "list"
+    nesting: Literal["list", "set"] = "list"
     min_items: int = 0
     max_items: int = 0
     forces_new: bool = False
     computed: bool = False
 
     def to_wire(self) -> Any:
-        nesting = {"single": wire.NESTING_SINGLE, "list": wire.NESTING_LIST, "set": wire.NESTING_SET}
+        nesting = {"list": wire.NESTING_LIST, "set": wire.NESTING_SET}
         return wire.message("Schema.Block")(
             attributes=[
                 wire.message("Schema.Attribute")(
@@ -140,10 +140,6 @@ def only(attributes: Mapping[str, Attribute], **options: Any) -> Block:
 Problems = Iterable[tuple[Path, str]]
 Read = Callable[["Session", State], State | None]
 
-TIMEOUTS = Block(
-    {name: Attribute(STRING, optional=True) for name in ("create", "update", "delete")}, nesting="single"
-)
-
 
 def no_problems(_config: State) -> Problems:
     return ()
@@ -161,7 +157,7 @@ class Resource:
     (further calls, the wait until it is ready) is settle(session, state): when it fails the id is kept in the state.
     read(session, state) -> the attributes the API shows, or None when the resource is gone.
     update(session, prior, planned) and delete(session, state) return when they are through; update may set the
-    attributes of `planned` that vary. replaces(prior, planned) -> attributes whose change replaces in this case only.
+    attributes of `planned` that vary. retag(session, state, removed, added) changes the tags of what can have any.
     """
 
     schema: Block
@@ -172,8 +168,7 @@ class Resource:
     update: Callable[[Session, State, State], None] | None = None
     importer: Callable[[str], State] = import_by_id
     validate: Callable[[State], Problems] = no_problems
-    replaces: Callable[[State, State], list[str]] | None = None
-    tags: bool = False
+    retag: Callable[[Session, State, list[str], dict[str, str]], None] | None = None
 
     @property
     def legacy_types(self) -> bool:
@@ -193,16 +188,13 @@ def resource(
     attributes: Mapping[str, Attribute],
     *,
     blocks: Mapping[str, Block] | None = None,
-    tags: bool = False,
-    timeouts: bool = False,
     **functions: Any,
 ) -> Resource:
     """A resource type with the attributes all of them have: `id`, and where they can be tagged `tags` and `tags_all`."""
-    tagged = {"tags": optional(STRING_MAP), "tags_all": computed(STRING_MAP)} if tags else {}
-    nested = dict(blocks or {}) | ({"timeouts": TIMEOUTS} if timeouts else {})
-    identity = {"id": computed(STRING)}
-    schema = Block(identity | tagged | dict(attributes), nested)
-    return Resource(schema, tags=tags, **functions)
+    tagged = {"tags": optional(STRING_MAP), "tags_all": computed(STRING_MAP)} if "retag" in functions else {}
+    return Resource(
+        Block({"id": computed(STRING)} | tagged | dict(attributes), dict(blocks or {})), **functions
+    )
 
 
 def data_source(

@@ -51,14 +51,6 @@ class Provider:
     def _capabilities(self) -> Any:
         return message("ServerCapabilities")(get_provider_schema_optional=True)
 
-    def get_metadata(self, _request: Any) -> Any:
-        entry = message("GetMetadata.Type")
-        return message("GetMetadata.Response")(
-            server_capabilities=self._capabilities,
-            resources=[entry(type_name=name) for name in self._resources],
-            data_sources=[entry(type_name=name) for name in self._data_sources],
-        )
-
     def get_provider_schema(self, _request: Any) -> Any:
         schema, entry = message("Schema"), message("GetProviderSchema.Entry")
         return message("GetProviderSchema.Response")(
@@ -96,9 +88,6 @@ class Provider:
         self._session.stopped = self._stopping
         return response()
 
-    def get_functions(self, _request: Any) -> Any:
-        return message("GetFunctions.Response")()
-
     def stop_provider(self, _request: Any) -> Any:
         self._stopping.set()
         return message("StopProvider.Response")()
@@ -128,11 +117,9 @@ class Provider:
         if proposed is None:
             return response(planned_state=pack(None))
         config = unpack(request.config) or {}
-        if kind.tags:
+        if kind.retag:
             proposed["tags_all"] = self._all_tags(proposed.get("tags"))
         planned, replaced = planning.plan(kind.schema, prior, proposed, config)
-        if kind.replaces and prior is not None:
-            replaced += [(name,) for name in kind.replaces(prior, planned)]
         return response(
             planned_state=pack(planned),
             requires_replace=[attribute_path(path) for path in replaced],
@@ -180,8 +167,12 @@ class Provider:
         response = message("ApplyResourceChange.Response")
         wanted = {k: prior.get(k) if v is UNKNOWN else v for k, v in planned.items()}
         try:
-            if kind.update:
+            if kind.update and _without_tags(prior) != _without_tags(wanted):
                 kind.update(self.session, prior, wanted)
+            before, after = prior.get("tags_all") or {}, wanted.get("tags_all") or {}
+            if kind.retag and before != after:
+                removed = [key for key in before if key not in after]
+                kind.retag(self.session, wanted, removed, dict(after.items() - before.items()))
             shown = wanted | (self._shown(kind, wanted) or {})
         except Exception as error:  # noqa: BLE001 - goes to Terraform as its diagnostic
             # the prior state stays: the next refresh reads how far it came
@@ -221,7 +212,7 @@ class Provider:
     def _shown(self, kind: Resource, state: State) -> State | None:
         """What the API shows, its tags told apart into the resource's own and the provider's default ones."""
         shown = kind.read(self.session, state)
-        if shown is None or not kind.tags or "tags" not in shown:
+        if shown is None or not kind.retag or "tags" not in shown:
             return shown
         everything = {k: v for k, v in shown["tags"].items() if not k.startswith("aws:")}
         mine = state.get("tags") or {}
@@ -242,6 +233,10 @@ def without_unknown(planned: State) -> State:
 
     result: State = cleaned(planned)
     return result
+
+
+def _without_tags(state: State) -> State:
+    return {key: value for key, value in state.items() if key not in ("tags", "tags_all")}
 
 
 def _label(state: State) -> str:

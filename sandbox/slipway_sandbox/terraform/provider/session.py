@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from slipway_sandbox.terraform.durations import seconds
 from slipway_sandbox.terraform.provider.schema import State
 
 POLL_SECONDS = 0.3
@@ -20,16 +19,10 @@ class WaitFailed(RuntimeError):
     """A resource ended in a state it cannot leave, or did not get where it should in time."""
 
 
-def timeout(state: State, action: str, default: str) -> float:
-    """How long create, update or delete of this resource may take, in seconds: its timeouts block, else the default."""
-    return seconds((state.get("timeouts") or {}).get(action) or default)
-
-
 class Session:
     """One configured provider. Clients are made on first use; botocore's are safe to share between threads."""
 
     def __init__(self, config: State, *, sleep: Callable[[float], None] | None = None) -> None:
-        self._config = config
         self._clients: dict[tuple[str, str], Any] = {}
         self._lock = threading.Lock()
         self._boto: Any = None
@@ -56,15 +49,8 @@ class Session:
         from botocore.config import Config
 
         if self._boto is None:
-            self._boto = boto3.session.Session(
-                aws_access_key_id=self._config.get("access_key"),
-                aws_secret_access_key=self._config.get("secret_key"),
-                aws_session_token=self._config.get("token"),
-                profile_name=self._config.get("profile"),
-            )
+            self._boto = boto3.session.Session()
         options = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=32)
-        if self._config.get("s3_use_path_style"):
-            options = options.merge(Config(s3={"addressing_style": "path"}))
         client = self._boto.client(service, region_name=region, config=options)
         client.meta.events.register("after-call", _note_service)
         return client

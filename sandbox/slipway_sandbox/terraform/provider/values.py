@@ -72,10 +72,7 @@ def complete(block: Block, value: Any) -> Any:
     full: State = {name: coerce(a.type, value.get(name)) for name, a in block.attributes.items()}
     for name, nested in block.blocks.items():
         inner = value.get(name)
-        if nested.nesting == "single" or inner is UNKNOWN:
-            full[name] = complete(nested, inner)
-        else:
-            full[name] = [complete(nested, item) for item in inner or []]
+        full[name] = inner if inner is UNKNOWN else [complete(nested, item) for item in inner or []]
     return full
 
 
@@ -92,8 +89,8 @@ def canonical(block: Block, value: Any) -> Any:
 
 
 def canonical_blocks(block: Block, value: Any) -> Any:
-    if block.nesting == "single" or value is UNKNOWN:
-        return canonical(block, value)
+    if value is UNKNOWN:
+        return value
     items = [canonical(block, item) for item in value or []]
     return sorted(items, key=repr) if block.nesting == "set" else items
 

@@ -30,12 +30,6 @@ MESSAGES: dict[str, str] = {
     "Schema.NestedBlock": (
         "type_name 1 string, block 2 Schema.Block, nesting 3 int32, min_items 4 int64, max_items 5 int64"
     ),
-    "GetMetadata.Request": "",
-    "GetMetadata.Type": "type_name 1 string",
-    "GetMetadata.Response": (
-        "server_capabilities 1 ServerCapabilities, diagnostics 2 Diagnostic*, data_sources 3 GetMetadata.Type*, "
-        "resources 4 GetMetadata.Type*"
-    ),
     "GetProviderSchema.Request": "",
     # a protobuf map is, on the wire, a repeated message of key = 1 and value = 2
     "GetProviderSchema.Entry": "key 1 string, value 2 Schema",
@@ -78,14 +72,12 @@ MESSAGES: dict[str, str] = {
     ),
     "ReadDataSource.Request": "type_name 1 string, config 2 DynamicValue",
     "ReadDataSource.Response": "state 1 DynamicValue, diagnostics 2 Diagnostic*",
-    "GetFunctions.Request": "",
-    "GetFunctions.Response": "diagnostics 2 Diagnostic*",
     "StopProvider.Request": "",
     "StopProvider.Response": "Error 1 string",
 }
 
 ERROR = 1  # Diagnostic.Severity
-NESTING_LIST, NESTING_SET, NESTING_SINGLE = 2, 3, 1  # Schema.NestedBlock.NestingMode
+NESTING_LIST, NESTING_SET = 2, 3  # Schema.NestedBlock.NestingMode
 
 _SCALARS = {
     "string": descriptor_pb2.FieldDescriptorProto.TYPE_STRING,

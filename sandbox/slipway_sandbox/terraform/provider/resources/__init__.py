@@ -19,11 +19,8 @@ from slipway_sandbox.terraform.provider.resources import (
     s3,
 )
 from slipway_sandbox.terraform.provider.schema import (
-    BOOL,
-    NUMBER,
     STRING,
     STRING_MAP,
-    STRINGS,
     Block,
     DataSource,
     Resource,
@@ -48,16 +45,6 @@ DATA_SOURCES: Mapping[str, DataSource] = data.DATA_SOURCES
 PROVIDER = Block(
     {
         "region": optional(STRING),
-        "profile": optional(STRING),
-        "access_key": optional(STRING),
-        "secret_key": optional(STRING, sensitive=True),
-        "token": optional(STRING),
-        "max_retries": optional(NUMBER),
-        "allowed_account_ids": optional(STRINGS),
-        "s3_use_path_style": optional(BOOL),
-        "skip_credentials_validation": optional(BOOL),
-        "skip_requesting_account_id": optional(BOOL),
-        "skip_metadata_api_check": optional(STRING),
     },
     {"default_tags": only({"tags": optional(STRING_MAP)})},
 )

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from slipway_sandbox.terraform.provider.resources.eks_waits import (
-    retag_eks,
-)
-from slipway_sandbox.terraform.provider.resources.shapes import compact, split_id
+from slipway_sandbox.terraform.provider.resources.shapes import compact, retag_arn, split_id
 from slipway_sandbox.terraform.provider.schema import (
     STRING,
-    STRINGS,
     Block,
     State,
     computed,
@@ -28,8 +24,6 @@ def _create_entry(session: Session, planned: State) -> State:
                 "clusterName": planned["cluster_name"],
                 "principalArn": planned["principal_arn"],
                 "type": planned["type"],
-                "kubernetesGroups": planned["kubernetes_groups"],
-                "username": planned["user_name"],
                 "tags": planned["tags_all"],
             }
         )
@@ -49,22 +43,8 @@ def _read_entry(session: Session, state: State) -> State | None:
     return names | {
         "access_entry_arn": shown["accessEntryArn"],
         "type": shown["type"],
-        "kubernetes_groups": shown.get("kubernetesGroups") or [],
-        "user_name": shown.get("username"),
-        "created_at": str(shown.get("createdAt")),
         "tags": shown.get("tags") or {},
     }
-
-
-def _update_entry(session: Session, prior: State, planned: State) -> None:
-    if any(prior[key] != planned[key] for key in ("kubernetes_groups", "user_name")):
-        session.client("eks").update_access_entry(
-            clusterName=planned["cluster_name"],
-            principalArn=planned["principal_arn"],
-            kubernetesGroups=planned["kubernetes_groups"] or [],
-            **compact({"username": planned["user_name"]}),
-        )
-    retag_eks(session, prior, planned, prior["access_entry_arn"])
 
 
 def _delete_entry(session: Session, state: State) -> None:
@@ -77,15 +57,11 @@ ACCESS_ENTRY = resource(
         "cluster_name": required(STRING, forces_new=True),
         "principal_arn": required(STRING, forces_new=True),
         "type": optional(STRING, default="STANDARD", forces_new=True),
-        "kubernetes_groups": optional(STRINGS, computed=True),
-        "user_name": optional(STRING, computed=True),
         "access_entry_arn": computed(STRING),
-        "created_at": computed(STRING),
     },
-    tags=True,
     create=_create_entry,
     read=_read_entry,
-    update=_update_entry,
+    retag=retag_arn("eks", "access_entry_arn"),
     delete=_delete_entry,
     importer=lambda identity: split_id(identity, ":", "cluster_name", "principal_arn"),
 )
@@ -99,7 +75,7 @@ def _associate_policy(session: Session, planned: State) -> State:
         clusterName=planned["cluster_name"],
         principalArn=planned["principal_arn"],
         policyArn=planned["policy_arn"],
-        accessScope=compact({"type": scope["type"], "namespaces": scope["namespaces"]}),
+        accessScope={"type": scope["type"]},
     )
     return {"id": "#".join(planned[key] for key in ("cluster_name", "principal_arn", "policy_arn"))}
 
@@ -112,11 +88,7 @@ def _read_policy(session: Session, state: State) -> State | None:
     shown = next((policy for policy in found or [] if policy["policyArn"] == names["policy_arn"]), None)
     if shown is None:
         return None
-    scope = shown["accessScope"]
-    return names | {
-        "access_scope": [{"type": scope["type"], "namespaces": scope.get("namespaces") or []}],
-        "associated_at": str(shown.get("associatedAt")),
-    }
+    return names | {"access_scope": [{"type": shown["accessScope"]["type"]}]}
 
 
 def _disassociate_policy(session: Session, state: State) -> None:
@@ -130,18 +102,8 @@ ACCESS_POLICY_ASSOCIATION = resource(
         "cluster_name": required(STRING, forces_new=True),
         "principal_arn": required(STRING, forces_new=True),
         "policy_arn": required(STRING, forces_new=True),
-        "associated_at": computed(STRING),
     },
-    blocks={
-        "access_scope": Block(
-            {
-                "type": required(STRING, forces_new=True),
-                "namespaces": optional(STRINGS, forces_new=True),
-            },
-            min_items=1,
-            max_items=1,
-        )
-    },
+    blocks={"access_scope": Block({"type": required(STRING, forces_new=True)}, min_items=1, max_items=1)},
     create=_associate_policy,
     read=_read_policy,
     delete=_disassociate_policy,

@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from slipway_sandbox.terraform.provider.resources.eks_waits import (
-    retag_eks,
     wait_for_update,
     wait_until_active,
     wait_until_gone,
 )
-from slipway_sandbox.terraform.provider.resources.shapes import compact, split_id
+from slipway_sandbox.terraform.provider.resources.shapes import compact, retag_arn, split_id
 from slipway_sandbox.terraform.provider.schema import (
-    BOOL,
     STRING,
     State,
     computed,
@@ -20,7 +18,7 @@ from slipway_sandbox.terraform.provider.schema import (
     required,
     resource,
 )
-from slipway_sandbox.terraform.provider.session import Session, timeout, unless_gone
+from slipway_sandbox.terraform.provider.session import Session, unless_gone
 
 # ------------------------------------------------------------------ add-on
 
@@ -37,7 +35,6 @@ def _create_addon(session: Session, planned: State) -> State:
                 "addonVersion": planned["addon_version"],
                 "configurationValues": planned["configuration_values"],
                 "resolveConflicts": planned["resolve_conflicts_on_create"],
-                "serviceAccountRoleArn": planned["service_account_role_arn"],
                 "tags": planned["tags_all"],
             }
         ),
@@ -51,8 +48,8 @@ def _describe_addon(session: Session, state: State) -> dict[str, Any]:
 
 
 def _settle_addon(session: Session, state: State) -> None:
-    what, within = f"EKS Add-On ({state['id']}) create", timeout(state, "create", "20m")
-    wait_until_active(session, what, lambda: _describe_addon(session, state), within)
+    what = f"EKS Add-On ({state['id']}) create"
+    wait_until_active(session, what, lambda: _describe_addon(session, state), 20 * 60.0)
 
 
 def _read_addon(session: Session, state: State) -> State | None:
@@ -64,33 +61,26 @@ def _read_addon(session: Session, state: State) -> State | None:
         "arn": shown["addonArn"],
         "addon_version": shown["addonVersion"],
         "configuration_values": shown.get("configurationValues") or "",
-        "service_account_role_arn": shown.get("serviceAccountRoleArn") or "",
-        "created_at": str(shown.get("createdAt")),
-        "modified_at": str(shown.get("modifiedAt")),
         "tags": shown.get("tags") or {},
     }
 
 
-def _update_addon(session: Session, prior: State, planned: State) -> None:
+def _update_addon(session: Session, _prior: State, planned: State) -> None:
     eks = session.client("eks")
-    changed = [key for key in ("addon_version", "configuration_values") if prior[key] != planned[key]]
-    if changed:
-        request = {
-            "addonVersion": planned["addon_version"],
-            "configurationValues": planned["configuration_values"],
-            "resolveConflicts": planned["resolve_conflicts_on_update"],
-        }
-        started = eks.update_addon(**_addon(planned), **compact(request))["update"]
-        where = {"name": planned["cluster_name"], "addonName": planned["addon_name"]}
-        wait_for_update(session, started, timeout(planned, "update", "20m"), **where)
-    retag_eks(session, prior, planned, prior["arn"])
+    request = {
+        "addonVersion": planned["addon_version"],
+        "configurationValues": planned["configuration_values"],
+        "resolveConflicts": planned["resolve_conflicts_on_update"],
+    }
+    started = eks.update_addon(**_addon(planned), **compact(request))["update"]
+    where = {"name": planned["cluster_name"], "addonName": planned["addon_name"]}
+    wait_for_update(session, started, 20 * 60.0, **where)
 
 
 def _delete_addon(session: Session, state: State) -> None:
-    keep = {"preserve": True} if state.get("preserve") else {}
-    unless_gone(lambda: session.client("eks").delete_addon(**_addon(state), **keep))
-    what, within = f"EKS Add-On ({state['id']}) delete", timeout(state, "delete", "40m")
-    wait_until_gone(session, what, lambda: _describe_addon(session, state), within)
+    unless_gone(lambda: session.client("eks").delete_addon(**_addon(state)))
+    what = f"EKS Add-On ({state['id']}) delete"
+    wait_until_gone(session, what, lambda: _describe_addon(session, state), 40 * 60.0)
 
 
 ADDON = resource(
@@ -101,18 +91,13 @@ ADDON = resource(
         "configuration_values": optional(STRING, computed=True, document=True),
         "resolve_conflicts_on_create": optional(STRING),
         "resolve_conflicts_on_update": optional(STRING),
-        "service_account_role_arn": optional(STRING),
-        "preserve": optional(BOOL),
         "arn": computed(STRING),
-        "created_at": computed(STRING),
-        "modified_at": computed(STRING, varies=True),
     },
-    tags=True,
-    timeouts=True,
     create=_create_addon,
     settle=_settle_addon,
     read=_read_addon,
     update=_update_addon,
+    retag=retag_arn("eks", "arn"),
     delete=_delete_addon,
     importer=lambda identity: split_id(identity, ":", "cluster_name", "addon_name"),
 )
@@ -157,11 +142,7 @@ def _read_identity(session: Session, state: State) -> State | None:
 
 
 def _update_identity(session: Session, prior: State, planned: State) -> None:
-    if prior["role_arn"] != planned["role_arn"]:
-        session.client("eks").update_pod_identity_association(
-            **_association(prior), roleArn=planned["role_arn"]
-        )
-    retag_eks(session, prior, planned, prior["association_arn"])
+    session.client("eks").update_pod_identity_association(**_association(prior), roleArn=planned["role_arn"])
 
 
 def _import_identity(identity: str) -> State:
@@ -178,10 +159,10 @@ POD_IDENTITY = resource(
         "association_arn": computed(STRING),
         "association_id": computed(STRING),
     },
-    tags=True,
     create=_create_identity,
     read=_read_identity,
     update=_update_identity,
+    retag=retag_arn("eks", "association_arn"),
     delete=lambda session, state: unless_gone(
         lambda: session.client("eks").delete_pod_identity_association(**_association(state))
     ),

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from slipway_sandbox.terraform.provider.resources.eks_waits import (
-    retag_eks,
     wait_for_update,
     wait_until_active,
     wait_until_gone,
 )
-from slipway_sandbox.terraform.provider.resources.shapes import compact, first
+from slipway_sandbox.terraform.provider.resources.shapes import compact, first, retag_arn
 from slipway_sandbox.terraform.provider.schema import (
     BOOL,
     STRING,
@@ -25,15 +24,13 @@ from slipway_sandbox.terraform.provider.schema import (
     required,
     resource,
 )
-from slipway_sandbox.terraform.provider.session import Session, timeout, unless_gone
-from slipway_sandbox.terraform.provider.values import UNKNOWN
+from slipway_sandbox.terraform.provider.session import Session, unless_gone
 
 
 def _vpc_request(block: State) -> dict[str, Any]:
     return compact(
         {
             "subnetIds": block["subnet_ids"],
-            "securityGroupIds": block["security_group_ids"],
             "endpointPublicAccess": block["endpoint_public_access"],
             "endpointPrivateAccess": block["endpoint_private_access"],
             "publicAccessCidrs": block["public_access_cidrs"],
@@ -41,7 +38,7 @@ def _vpc_request(block: State) -> dict[str, Any]:
     )
 
 
-_NETWORK = ("subnetIds", "securityGroupIds")
+_NETWORK = ("subnetIds",)
 
 
 def _vpc_changes(before: State, after: State) -> list[dict[str, Any]]:
@@ -108,10 +105,8 @@ def _describe(session: Session, name: str) -> dict[str, Any]:
 
 
 def _settle_cluster(session: Session, state: State) -> None:
-    within = timeout(state, "create", "30m")
-    wait_until_active(
-        session, f"EKS Cluster ({state['id']}) create", lambda: _describe(session, state["id"]), within
-    )
+    what = f"EKS Cluster ({state['id']}) create"
+    wait_until_active(session, what, lambda: _describe(session, state["id"]), 30 * 60.0)
 
 
 def _read_cluster(session: Session, state: State) -> State | None:
@@ -119,19 +114,15 @@ def _read_cluster(session: Session, state: State) -> State | None:
     if shown is None:
         return None
     setups = (shown.get("logging") or {}).get("clusterLogging") or []
-    issuer = ((shown.get("identity") or {}).get("oidc") or {}).get("issuer")
     return {
         "id": shown["name"],
         "name": shown["name"],
         "arn": shown["arn"],
         "role_arn": shown["roleArn"],
         "version": shown["version"],
-        "platform_version": shown.get("platformVersion"),
         "status": shown["status"],
         "endpoint": shown.get("endpoint"),
-        "created_at": str(shown["createdAt"]),
         "certificate_authority": [{"data": (shown.get("certificateAuthority") or {}).get("data")}],
-        "identity": [{"oidc": [{"issuer": issuer}]}],
         "enabled_cluster_log_types": [kind for s in setups if s.get("enabled") for kind in s["types"]],
         "vpc_config": [_shown_vpc(shown.get("resourcesVpcConfig") or {})],
         "access_config": [_shown_access(shown.get("accessConfig") or {})],
@@ -146,7 +137,6 @@ def _read_cluster(session: Session, state: State) -> State | None:
 def _shown_vpc(vpc: dict[str, Any]) -> State:
     return {
         "subnet_ids": vpc.get("subnetIds") or [],
-        "security_group_ids": vpc.get("securityGroupIds") or [],
         "endpoint_public_access": vpc.get("endpointPublicAccess", True),
         "endpoint_private_access": vpc.get("endpointPrivateAccess", False),
         "public_access_cidrs": vpc.get("publicAccessCidrs") or [],
@@ -162,22 +152,14 @@ def _shown_access(access: dict[str, Any]) -> State:
 
 def _update_cluster(session: Session, prior: State, planned: State) -> None:
     eks, name = session.client("eks"), planned["id"]
-    within = timeout(planned, "update", "60m")
-    retag_eks(session, prior, planned, prior["arn"])
+    within = 60 * 60.0
     if prior["version"] != planned["version"]:
         started = eks.update_cluster_version(name=name, version=planned["version"])["update"]
-        wait_for_update(session, started, within, name=name)
-    if (seal := first(planned["encryption_config"])) and not prior["encryption_config"]:
-        wanted = {"resources": seal["resources"], "provider": {"keyArn": seal["provider"][0]["key_arn"]}}
-        started = eks.associate_encryption_config(clusterName=name, encryptionConfig=[wanted])["update"]
         wait_for_update(session, started, within, name=name)
     changes = _vpc_changes(prior["vpc_config"][0], planned["vpc_config"][0])  # EKS takes one kind at a time
     was, now = (set(state["enabled_cluster_log_types"] or []) for state in (prior, planned))
     if was != now:
         changes.append({"logging": _logging(sorted(now), sorted(was - now))})
-    mode = (first(planned["access_config"]) or {}).get("authentication_mode")
-    if mode and mode != (first(prior["access_config"]) or {}).get("authentication_mode"):
-        changes.append({"accessConfig": {"authenticationMode": mode}})
     for change in changes:
         started = eks.update_cluster_config(name=name, **change).get("update")
         if started:
@@ -187,12 +169,10 @@ def _update_cluster(session: Session, prior: State, planned: State) -> None:
 def _delete_cluster(session: Session, state: State) -> None:
     eks, name = session.client("eks"), state["id"]
     unless_gone(lambda: eks.delete_cluster(name=name))
-    within = timeout(state, "delete", "15m")
-    wait_until_gone(session, f"EKS Cluster ({name}) delete", lambda: _describe(session, name), within)
+    wait_until_gone(session, f"EKS Cluster ({name}) delete", lambda: _describe(session, name), 15 * 60.0)
 
 
 LOG_TYPES = ("api", "audit", "authenticator", "controllerManager", "scheduler")
-AUTHENTICATION_MODES = ("API", "API_AND_CONFIG_MAP", "CONFIG_MAP")
 
 
 def _check_cluster(config: State) -> Problems:
@@ -201,14 +181,6 @@ def _check_cluster(config: State) -> Problems:
             yield (
                 ("enabled_cluster_log_types",),
                 f"expected enabled_cluster_log_types to be one of {list(LOG_TYPES)}, got {kind}",
-            )
-    access = config.get("access_config")
-    for block in access if isinstance(access, list) else []:
-        mode = UNKNOWN if block is UNKNOWN else block.get("authentication_mode")
-        if isinstance(mode, str) and mode not in AUTHENTICATION_MODES:
-            yield (
-                ("access_config", 0, "authentication_mode"),
-                f"expected access_config.0.authentication_mode to be one of {list(AUTHENTICATION_MODES)}, got {mode}",
             )
 
 
@@ -222,16 +194,12 @@ CLUSTER = resource(
         "arn": computed(STRING),
         "endpoint": computed(STRING),
         "status": computed(STRING),
-        "platform_version": computed(STRING, varies=True),
-        "created_at": computed(STRING),
         "certificate_authority": computed(list_of(object_of(data=STRING))),
-        "identity": computed(list_of(object_of(oidc=list_of(object_of(issuer=STRING))))),
     },
     blocks={
         "vpc_config": only(
             {
                 "subnet_ids": required(STRINGS),
-                "security_group_ids": optional(STRINGS),
                 "endpoint_public_access": optional(BOOL, default=True),
                 "endpoint_private_access": optional(BOOL, default=False),
                 "public_access_cidrs": optional(STRINGS, computed=True),
@@ -252,18 +220,13 @@ CLUSTER = resource(
             blocks={"provider": only({"key_arn": required(STRING)}, min_items=1)},
         ),
     },
-    tags=True,
-    timeouts=True,
     create=_create_cluster,
     settle=_settle_cluster,
     read=_read_cluster,
     update=_update_cluster,
+    retag=retag_arn("eks", "arn"),
     delete=_delete_cluster,
     validate=_check_cluster,
-    replaces=lambda prior, planned: (
-        # it is added in place and never taken away again
-        ["encryption_config"] if prior["encryption_config"] and not planned["encryption_config"] else []
-    ),
 )
 
 RESOURCES = {

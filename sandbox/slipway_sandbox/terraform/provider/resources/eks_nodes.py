@@ -5,14 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from slipway_sandbox.terraform.provider.resources.eks_waits import (
-    retag_eks,
     wait_for_update,
     wait_until_active,
     wait_until_gone,
 )
-from slipway_sandbox.terraform.provider.resources.shapes import compact, first, split_id
+from slipway_sandbox.terraform.provider.resources.shapes import compact, first, retag_arn, split_id
 from slipway_sandbox.terraform.provider.schema import (
-    BOOL,
     NUMBER,
     STRING,
     STRING_LIST,
@@ -22,19 +20,17 @@ from slipway_sandbox.terraform.provider.schema import (
     Problems,
     State,
     computed,
-    list_of,
-    object_of,
     only,
     optional,
     required,
     resource,
 )
-from slipway_sandbox.terraform.provider.session import Session, timeout, unless_gone
+from slipway_sandbox.terraform.provider.session import Session, unless_gone
 from slipway_sandbox.terraform.provider.values import UNKNOWN
 
 TAINT_EFFECTS = ("NO_SCHEDULE", "NO_EXECUTE", "PREFER_NO_SCHEDULE")
 _SCALING = {"min_size": "minSize", "max_size": "maxSize", "desired_size": "desiredSize"}
-_UPDATE = {"max_unavailable": "maxUnavailable", "max_unavailable_percentage": "maxUnavailablePercentage"}
+_UPDATE = {"max_unavailable": "maxUnavailable"}
 
 
 def _group(state: State) -> dict[str, str]:
@@ -46,7 +42,6 @@ def _template(planned: State) -> dict[str, Any] | None:
     return template and compact(
         {
             "id": template["id"],
-            "name": None if template["id"] else template["name"],
             "version": template["version"],
         }
     )
@@ -79,13 +74,11 @@ def _create_group(session: Session, planned: State) -> State:
                 "amiType": planned["ami_type"],
                 "capacityType": planned["capacity_type"],
                 "instanceTypes": planned["instance_types"],
-                "diskSize": planned["disk_size"],
                 "labels": planned["labels"],
                 "taints": _taints(planned),
                 "launchTemplate": _template(planned),
                 "updateConfig": _update_settings(planned),
                 "version": planned["version"],
-                "releaseVersion": planned["release_version"],
                 "tags": planned["tags_all"],
             }
         ),
@@ -99,9 +92,8 @@ def _describe_group(session: Session, state: State) -> dict[str, Any]:
 
 
 def _settle_group(session: Session, state: State) -> None:
-    within = timeout(state, "create", "60m")
     what = f"EKS Node Group ({state['id']}) create"
-    wait_until_active(session, what, lambda: _describe_group(session, state), within)
+    wait_until_active(session, what, lambda: _describe_group(session, state), 60 * 60.0)
 
 
 def _read_group(session: Session, state: State) -> State | None:
@@ -110,8 +102,6 @@ def _read_group(session: Session, state: State) -> State | None:
     if shown is None:
         return None
     template, settings = shown.get("launchTemplate"), shown.get("updateConfig")
-    resources = shown.get("resources") or {}
-    groups = [{"name": group["name"]} for group in resources.get("autoScalingGroups") or []]
     return names | {
         "arn": shown["nodegroupArn"],
         "status": shown["status"],
@@ -120,27 +110,17 @@ def _read_group(session: Session, state: State) -> State | None:
         "ami_type": shown.get("amiType"),
         "capacity_type": shown.get("capacityType", "ON_DEMAND"),
         "instance_types": shown.get("instanceTypes") or [],
-        "disk_size": shown.get("diskSize"),
         "labels": shown.get("labels") or {},
         "version": shown.get("version"),
-        "release_version": shown.get("releaseVersion"),
         "scaling_config": [{ours: shown["scalingConfig"][theirs] for ours, theirs in _SCALING.items()}],
         "taint": [
             {"key": taint["key"], "value": taint.get("value"), "effect": taint["effect"]}
             for taint in shown.get("taints") or []
         ],
-        "launch_template": [{key: template.get(key) for key in ("id", "name", "version")}]
-        if template
-        else [],
+        "launch_template": [{key: template.get(key) for key in ("id", "version")}] if template else [],
         "update_config": [{ours: settings.get(theirs, 0) for ours, theirs in _UPDATE.items()}]
         if settings
         else [],
-        "resources": [
-            {
-                "autoscaling_groups": groups,
-                "remote_access_security_group_id": resources.get("remoteAccessSecurityGroup", ""),
-            }
-        ],
         "tags": shown.get("tags") or {},
     }
 
@@ -163,20 +143,12 @@ def _group_changes(prior: State, planned: State) -> dict[str, Any]:
 
 
 def _update_group(session: Session, prior: State, planned: State) -> None:
-    eks, within = session.client("eks"), timeout(planned, "update", "60m")
+    eks, within = session.client("eks"), 60 * 60.0
     where = {"name": planned["cluster_name"], "nodegroupName": planned["node_group_name"]}
-    retag_eks(session, prior, planned, prior["arn"])
     if _version_of(prior) != _version_of(planned):
-        started = eks.update_nodegroup_version(
-            **_group(planned),
-            **compact(
-                {
-                    "version": planned["version"] if prior["version"] != planned["version"] else None,
-                    "launchTemplate": _template(planned),
-                    "force": planned["force_update_version"],
-                }
-            ),
-        )["update"]
+        version = planned["version"] if prior["version"] != planned["version"] else None
+        request = compact({"version": version, "launchTemplate": _template(planned)})
+        started = eks.update_nodegroup_version(**_group(planned), **request)["update"]
         wait_for_update(session, started, within, **where)
     if changes := _group_changes(prior, planned):
         started = eks.update_nodegroup_config(**_group(planned), **changes)["update"]
@@ -184,17 +156,13 @@ def _update_group(session: Session, prior: State, planned: State) -> None:
 
 
 def _version_of(state: State) -> tuple[Any, ...]:
-    return (
-        state["version"],
-        state["release_version"],
-        (first(state["launch_template"]) or {}).get("version"),
-    )
+    return state["version"], (first(state["launch_template"]) or {}).get("version")
 
 
 def _delete_group(session: Session, state: State) -> None:
     unless_gone(lambda: session.client("eks").delete_nodegroup(**_group(state)))
-    what, within = f"EKS Node Group ({state['id']}) delete", timeout(state, "delete", "60m")
-    wait_until_gone(session, what, lambda: _describe_group(session, state), within)
+    what = f"EKS Node Group ({state['id']}) delete"
+    wait_until_gone(session, what, lambda: _describe_group(session, state), 60 * 60.0)
 
 
 def _check_group(config: State) -> Problems:
@@ -220,20 +188,10 @@ NODE_GROUP = resource(
         "ami_type": optional(STRING, computed=True, forces_new=True),
         "capacity_type": optional(STRING, computed=True, forces_new=True),
         "instance_types": optional(STRING_LIST, computed=True, forces_new=True),
-        "disk_size": optional(NUMBER, computed=True, forces_new=True),
         "labels": optional(STRING_MAP),
         "version": optional(STRING, computed=True),
-        "release_version": optional(STRING, computed=True),
-        "force_update_version": optional(BOOL),
         "arn": computed(STRING),
         "status": computed(STRING),
-        "resources": computed(
-            list_of(
-                object_of(
-                    autoscaling_groups=list_of(object_of(name=STRING)), remote_access_security_group_id=STRING
-                )
-            )
-        ),
     },
     blocks={
         "scaling_config": only({name: required(NUMBER) for name in _SCALING}, min_items=1),
@@ -246,17 +204,15 @@ NODE_GROUP = resource(
         "launch_template": only(
             {
                 "id": optional(STRING, computed=True, forces_new=True),
-                "name": optional(STRING, computed=True, forces_new=True),
                 "version": required(STRING),
             }
         ),
     },
-    tags=True,
-    timeouts=True,
     create=_create_group,
     settle=_settle_group,
     read=_read_group,
     update=_update_group,
+    retag=retag_arn("eks", "arn"),
     delete=_delete_group,
     validate=_check_group,
 )

@@ -1,24 +1,11 @@
-"""What everything of EKS has in common: tags, and waiting until EKS is through."""
+"""Waiting until EKS is through."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from slipway_sandbox.terraform.provider.resources.shapes import tag_changes
-from slipway_sandbox.terraform.provider.schema import (
-    State,
-)
 from slipway_sandbox.terraform.provider.session import Session, WaitFailed, unless_gone
-
-
-def retag_eks(session: Session, prior: State, planned: State, arn: str) -> None:
-    removed, added = tag_changes(prior, planned)
-    eks = session.client("eks")
-    if removed:
-        eks.untag_resource(resourceArn=arn, tagKeys=removed)
-    if added:
-        eks.tag_resource(resourceArn=arn, tags=added)
 
 
 def wait_for_update(session: Session, update: dict[str, Any], within: float, **what: str) -> None:

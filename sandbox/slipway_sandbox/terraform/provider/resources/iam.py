@@ -7,13 +7,10 @@ import json
 from slipway_sandbox.terraform.provider.resources.shapes import (
     compact,
     split_id,
-    tag_changes,
     tag_list,
     tag_map,
 )
 from slipway_sandbox.terraform.provider.schema import (
-    BOOL,
-    NUMBER,
     STRING,
     State,
     computed,
@@ -32,10 +29,7 @@ def _create_role(session: Session, planned: State) -> State:
             {
                 "RoleName": planned["name"],
                 "AssumeRolePolicyDocument": planned["assume_role_policy"],
-                "Path": planned["path"],
                 "Description": planned["description"],
-                "MaxSessionDuration": planned["max_session_duration"],
-                "PermissionsBoundary": planned["permissions_boundary"],
                 "Tags": tag_list(planned["tags_all"]),
             }
         )
@@ -51,12 +45,7 @@ def _read_role(session: Session, state: State) -> State | None:
         "id": shown["RoleName"],
         "name": shown["RoleName"],
         "arn": shown["Arn"],
-        "unique_id": shown["RoleId"],
-        "path": shown["Path"],
         "description": shown.get("Description") or "",
-        "create_date": shown["CreateDate"].isoformat(),
-        "max_session_duration": shown.get("MaxSessionDuration", 3600),
-        "permissions_boundary": shown.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") or "",
         "assume_role_policy": json.dumps(shown["AssumeRolePolicyDocument"]),
         "tags": tag_map(shown.get("Tags")),
     }
@@ -66,26 +55,16 @@ def _update_role(session: Session, prior: State, planned: State) -> None:
     iam, name = session.client("iam"), planned["id"]
     if prior["assume_role_policy"] != planned["assume_role_policy"]:
         iam.update_assume_role_policy(RoleName=name, PolicyDocument=planned["assume_role_policy"])
-    if any(prior[key] != planned[key] for key in ("description", "max_session_duration")):
-        iam.update_role(
-            RoleName=name,
-            Description=planned["description"] or "",
-            MaxSessionDuration=planned["max_session_duration"],
-        )
-    removed, added = tag_changes(prior, planned)
+    if prior["description"] != planned["description"]:
+        iam.update_role(RoleName=name, Description=planned["description"] or "")
+
+
+def _retag_role(session: Session, state: State, removed: list[str], added: dict[str, str]) -> None:
+    iam, name = session.client("iam"), state["id"]
     if removed:
         iam.untag_role(RoleName=name, TagKeys=removed)
     if added:
         iam.tag_role(RoleName=name, Tags=tag_list(added))
-
-
-def _delete_role(session: Session, state: State) -> None:
-    iam, name = session.client("iam"), state["id"]
-    if state.get("force_detach_policies"):
-        attached = unless_gone(lambda: iam.list_attached_role_policies(RoleName=name)["AttachedPolicies"])
-        for policy in attached or []:
-            iam.detach_role_policy(RoleName=name, PolicyArn=policy["PolicyArn"])
-    unless_gone(lambda: iam.delete_role(RoleName=name))
 
 
 ROLE = resource(
@@ -93,19 +72,15 @@ ROLE = resource(
         "name": optional(STRING, computed=True, forces_new=True),
         "assume_role_policy": required(STRING, document=True),
         "description": optional(STRING),
-        "path": optional(STRING, default="/", forces_new=True),
-        "max_session_duration": optional(NUMBER, default=3600),
-        "permissions_boundary": optional(STRING),
-        "force_detach_policies": optional(BOOL, default=False),
         "arn": computed(STRING),
-        "unique_id": computed(STRING),
-        "create_date": computed(STRING),
     },
-    tags=True,
     create=_create_role,
     read=_read_role,
     update=_update_role,
-    delete=_delete_role,
+    retag=_retag_role,
+    delete=lambda session, state: unless_gone(
+        lambda: session.client("iam").delete_role(RoleName=state["id"])
+    ),
 )
 
 # ------------------------------------------------------------------ inline policy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from slipway_sandbox.terraform.provider.resources.shapes import compact, tag_changes, tag_list, tag_map
+from slipway_sandbox.terraform.provider.resources.shapes import compact, retag_arn, tag_list, tag_map
 from slipway_sandbox.terraform.provider.schema import (
     BOOL,
     NUMBER,
@@ -30,8 +30,6 @@ def _create_key(session: Session, planned: State) -> State:
             {
                 "Description": planned["description"],
                 "Policy": planned["policy"],
-                "KeyUsage": planned["key_usage"],
-                "KeySpec": planned["customer_master_key_spec"],
                 "Tags": _kms_tags(planned["tags_all"]),
             }
         )
@@ -40,18 +38,9 @@ def _create_key(session: Session, planned: State) -> State:
 
 
 def _rotate(session: Session, state: State) -> None:
-    kms, key = session.client("kms"), state["id"]
-    if not state["enable_key_rotation"]:
-        kms.disable_key_rotation(KeyId=key)
-        return
-    kms.enable_key_rotation(
-        **compact({"KeyId": key, "RotationPeriodInDays": state["rotation_period_in_days"]})
-    )
-
-
-def _settle_key(session: Session, state: State) -> None:
-    if state["enable_key_rotation"]:
-        _rotate(session, state)
+    kms = session.client("kms")
+    turn = kms.enable_key_rotation if state["enable_key_rotation"] else kms.disable_key_rotation
+    turn(KeyId=state["id"])
 
 
 def _read_key(session: Session, state: State) -> State | None:
@@ -59,22 +48,14 @@ def _read_key(session: Session, state: State) -> State | None:
     shown = unless_gone(lambda: kms.describe_key(KeyId=key)["KeyMetadata"])
     if shown is None or shown["KeyState"] == "PendingDeletion":
         return None
-    rotation = kms.get_key_rotation_status(KeyId=key)
     tags = {tag["TagKey"]: tag["TagValue"] for tag in kms.list_resource_tags(KeyId=key).get("Tags", [])}
     return {
         "id": key,
         "key_id": key,
         "arn": shown["Arn"],
         "description": shown.get("Description", ""),
-        "key_usage": shown["KeyUsage"],
-        "customer_master_key_spec": shown["KeySpec"],
-        "is_enabled": shown["Enabled"],
-        "multi_region": shown.get("MultiRegion", False),
         "policy": kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"],
-        "enable_key_rotation": rotation["KeyRotationEnabled"],
-        "rotation_period_in_days": rotation.get("RotationPeriodInDays")
-        if rotation["KeyRotationEnabled"]
-        else None,
+        "enable_key_rotation": kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"],
         "tags": tags,
     }
 
@@ -85,9 +66,12 @@ def _update_key(session: Session, prior: State, planned: State) -> None:
         kms.put_key_policy(KeyId=key, PolicyName="default", Policy=planned["policy"])
     if prior["description"] != planned["description"]:
         kms.update_key_description(KeyId=key, Description=planned["description"] or "")
-    if any(prior[name] != planned[name] for name in ("enable_key_rotation", "rotation_period_in_days")):
+    if prior["enable_key_rotation"] != planned["enable_key_rotation"]:
         _rotate(session, planned)
-    removed, added = tag_changes(prior, planned)
+
+
+def _retag_key(session: Session, state: State, removed: list[str], added: dict[str, str]) -> None:
+    kms, key = session.client("kms"), state["id"]
     if removed:
         kms.untag_resource(KeyId=key, TagKeys=removed)
     if added:
@@ -104,20 +88,15 @@ KEY = resource(
         "description": optional(STRING, computed=True),
         "policy": optional(STRING, computed=True, document=True),
         "enable_key_rotation": optional(BOOL, default=False),
-        "rotation_period_in_days": optional(NUMBER, computed=True),
         "deletion_window_in_days": optional(NUMBER),
-        "key_usage": optional(STRING, default="ENCRYPT_DECRYPT", forces_new=True),
-        "customer_master_key_spec": optional(STRING, default="SYMMETRIC_DEFAULT", forces_new=True),
-        "multi_region": optional(BOOL, computed=True, forces_new=True),
-        "is_enabled": optional(BOOL, default=True),
         "arn": computed(STRING),
         "key_id": computed(STRING),
     },
-    tags=True,
     create=_create_key,
-    settle=_settle_key,
+    settle=lambda session, state: _rotate(session, state) if state["enable_key_rotation"] else None,
     read=_read_key,
     update=_update_key,
+    retag=_retag_key,
     delete=_delete_key,
 )
 
@@ -136,10 +115,8 @@ def _read_alias(session: Session, state: State) -> State | None:
                 return {
                     "id": state["id"],
                     "name": state["id"],
-                    "arn": alias["AliasArn"],
                     # a configuration may name the key by ARN or by id: either is kept while it is the same key
                     "target_key_id": _same_key(state.get("target_key_id"), key),
-                    "target_key_arn": session.arn("kms", f"key/{key}"),
                 }
     return None
 
@@ -152,8 +129,6 @@ ALIAS = resource(
     {
         "name": optional(STRING, computed=True, forces_new=True),
         "target_key_id": required(STRING),
-        "arn": computed(STRING),
-        "target_key_arn": computed(STRING),
     },
     create=_create_alias,
     read=_read_alias,
@@ -203,16 +178,8 @@ def _update_log_group(session: Session, prior: State, planned: State) -> None:
     logs = session.client("logs")
     if prior["retention_in_days"] != planned["retention_in_days"]:
         _keep_logs(session, planned)
-    if prior["kms_key_id"] != planned["kms_key_id"]:
-        if planned["kms_key_id"]:
-            logs.associate_kms_key(logGroupName=planned["id"], kmsKeyId=planned["kms_key_id"])
-        else:
-            logs.disassociate_kms_key(logGroupName=planned["id"])
-    removed, added = tag_changes(prior, planned)
-    if removed:
-        logs.untag_resource(resourceArn=planned["arn"], tagKeys=removed)
-    if added:
-        logs.tag_resource(resourceArn=planned["arn"], tags=added)
+    if planned["kms_key_id"] and prior["kms_key_id"] != planned["kms_key_id"]:
+        logs.associate_kms_key(logGroupName=planned["id"], kmsKeyId=planned["kms_key_id"])
 
 
 LOG_GROUP = resource(
@@ -220,18 +187,15 @@ LOG_GROUP = resource(
         "name": optional(STRING, computed=True, forces_new=True),
         "retention_in_days": optional(NUMBER, default=0),
         "kms_key_id": optional(STRING),
-        "skip_destroy": optional(BOOL, default=False),
         "arn": computed(STRING),
     },
-    tags=True,
     create=_create_log_group,
     settle=lambda session, state: _keep_logs(session, state) if state["retention_in_days"] else None,
     read=_read_log_group,
     update=_update_log_group,
-    delete=lambda session, state: (
-        None
-        if state.get("skip_destroy")
-        else unless_gone(lambda: session.client("logs").delete_log_group(logGroupName=state["id"]))
+    retag=retag_arn("logs", "arn"),
+    delete=lambda session, state: unless_gone(
+        lambda: session.client("logs").delete_log_group(logGroupName=state["id"])
     ),
 )
 
@@ -268,15 +232,16 @@ def _read_secret(session: Session, state: State) -> State | None:
 
 
 def _update_secret(session: Session, prior: State, planned: State) -> None:
+    wish = {"Description": planned["description"], "KmsKeyId": planned["kms_key_id"]}
+    session.client("secretsmanager").update_secret(SecretId=planned["id"], **compact(wish))
+
+
+def _retag_secret(session: Session, state: State, removed: list[str], added: dict[str, str]) -> None:
     secrets = session.client("secretsmanager")
-    if any(prior[name] != planned[name] for name in ("description", "kms_key_id")):
-        wish = {"Description": planned["description"], "KmsKeyId": planned["kms_key_id"]}
-        secrets.update_secret(SecretId=planned["id"], **compact(wish))
-    removed, added = tag_changes(prior, planned)
     if removed:
-        secrets.untag_resource(SecretId=planned["id"], TagKeys=removed)
+        secrets.untag_resource(SecretId=state["id"], TagKeys=removed)
     if added:
-        secrets.tag_resource(SecretId=planned["id"], Tags=tag_list(added))
+        secrets.tag_resource(SecretId=state["id"], Tags=tag_list(added))
 
 
 def _delete_secret(session: Session, state: State) -> None:
@@ -293,10 +258,10 @@ SECRET = resource(
         "recovery_window_in_days": optional(NUMBER, default=30),
         "arn": computed(STRING),
     },
-    tags=True,
     create=_create_secret,
     read=_read_secret,
     update=_update_secret,
+    retag=_retag_secret,
     delete=_delete_secret,
 )
 
@@ -327,7 +292,6 @@ def _read_cache_rule(session: Session, state: State) -> State | None:
         "ecr_repository_prefix": state["id"],
         "upstream_registry_url": rules[0]["upstreamRegistryUrl"],
         "credential_arn": rules[0].get("credentialArn"),
-        "registry_id": rules[0]["registryId"],
     }
 
 
@@ -347,7 +311,6 @@ CACHE_RULE = resource(
         "ecr_repository_prefix": required(STRING, forces_new=True),
         "upstream_registry_url": required(STRING, forces_new=True),
         "credential_arn": optional(STRING),
-        "registry_id": computed(STRING),
     },
     create=_create_cache_rule,
     read=_read_cache_rule,

@@ -6,6 +6,7 @@ from typing import Any
 
 from slipway_sandbox.terraform.provider.resources.shapes import (
     compact,
+    ec2_deletion,
     first,
     one,
     retag_ec2,
@@ -18,16 +19,14 @@ from slipway_sandbox.terraform.provider.schema import (
     NUMBER,
     STRING,
     STRING_MAP,
-    STRINGS,
     Attribute,
     Block,
     State,
-    computed,
     only,
     optional,
     resource,
 )
-from slipway_sandbox.terraform.provider.session import Session, unless_gone
+from slipway_sandbox.terraform.provider.session import Session
 
 # Changes of these make no new version (CustomizeDiff of the type's own file).
 _NAMING = frozenset({"name", "name_prefix", "description"})
@@ -36,14 +35,12 @@ _METADATA = {
     "http_endpoint": "HttpEndpoint",
     "http_tokens": "HttpTokens",
     "http_put_response_hop_limit": "HttpPutResponseHopLimit",
-    "instance_metadata_tags": "InstanceMetadataTags",
 }
 _EBS = {
     "volume_type": "VolumeType",
     "volume_size": "VolumeSize",
     "iops": "Iops",
     "throughput": "Throughput",
-    "kms_key_id": "KmsKeyId",
 }
 _EBS_SWITCHES = {
     "encrypted": "Encrypted",
@@ -52,7 +49,7 @@ _EBS_SWITCHES = {
 
 
 def _template_data(planned: State) -> dict[str, Any]:
-    metadata, monitoring = first(planned["metadata_options"]), first(planned["monitoring"])
+    metadata = first(planned["metadata_options"])
     mappings = []
     for mapping in planned["block_device_mappings"] or []:
         ebs = first(mapping["ebs"]) or {}
@@ -65,10 +62,7 @@ def _template_data(planned: State) -> dict[str, Any]:
         {
             "MetadataOptions": metadata
             and compact({theirs: metadata[ours] for ours, theirs in _METADATA.items()}),
-            "Monitoring": monitoring and {"Enabled": bool(monitoring["enabled"])},
             "BlockDeviceMappings": mappings,
-            "SecurityGroupIds": planned["vpc_security_group_ids"],
-            "UserData": planned["user_data"],
             "TagSpecifications": [
                 {"ResourceType": block["resource_type"], "Tags": tag_list(block["tags"])}
                 for block in planned["tag_specifications"] or []
@@ -98,7 +92,6 @@ def _read_template(session: Session, state: State) -> State | None:
     ][0]
     return _shown_template(version["LaunchTemplateData"]) | {
         "id": identity,
-        "arn": session.arn("ec2", f"launch-template/{identity}"),
         "name": template["LaunchTemplateName"],
         "description": version.get("VersionDescription"),
         "default_version": template["DefaultVersionNumber"],
@@ -108,7 +101,7 @@ def _read_template(session: Session, state: State) -> State | None:
 
 
 def _shown_template(data: dict[str, Any]) -> State:
-    metadata, monitoring = data.get("MetadataOptions"), data.get("Monitoring")
+    metadata = data.get("MetadataOptions")
     mappings = []
     for mapping in data.get("BlockDeviceMappings", []):
         ebs = mapping.get("Ebs", {})
@@ -121,10 +114,7 @@ def _shown_template(data: dict[str, Any]) -> State:
         "metadata_options": [{ours: metadata.get(theirs) for ours, theirs in _METADATA.items()}]
         if metadata
         else [],
-        "monitoring": [{"enabled": _truth(monitoring["Enabled"])}] if monitoring else [],
         "block_device_mappings": mappings,
-        "vpc_security_group_ids": data.get("SecurityGroupIds") or [],
-        "user_data": data.get("UserData"),
         "tag_specifications": [
             {"resource_type": block["ResourceType"], "tags": tag_map(block.get("Tags"))}
             for block in data.get("TagSpecifications", [])
@@ -148,7 +138,6 @@ def _update_template(session: Session, prior: State, planned: State) -> None:
         if planned["update_default_version"]:
             number = made["LaunchTemplateVersion"]["VersionNumber"]
             ec2.modify_launch_template(LaunchTemplateId=planned["id"], DefaultVersion=str(number))
-    retag_ec2(session, prior, planned)
 
 
 LAUNCH_TEMPLATE = resource(
@@ -156,11 +145,8 @@ LAUNCH_TEMPLATE = resource(
         "name": optional(STRING, computed=True, forces_new=True),
         "description": optional(STRING),
         "update_default_version": optional(BOOL),
-        "user_data": optional(STRING),
-        "vpc_security_group_ids": optional(STRINGS),
         "default_version": Attribute(NUMBER, optional=True, computed=True, varies=True, unmoved_by=_NAMING),
         "latest_version": Attribute(NUMBER, computed=True, varies=True, unmoved_by=_NAMING | _DEFAULTS),
-        "arn": computed(STRING),
     },
     blocks={
         "block_device_mappings": Block(
@@ -174,7 +160,6 @@ LAUNCH_TEMPLATE = resource(
                         "throughput": optional(NUMBER, computed=True),
                         "encrypted": optional(STRING),
                         "delete_on_termination": optional(STRING),
-                        "kms_key_id": optional(STRING),
                     }
                 )
             },
@@ -184,19 +169,15 @@ LAUNCH_TEMPLATE = resource(
                 "http_endpoint": optional(STRING, computed=True),
                 "http_tokens": optional(STRING, computed=True),
                 "http_put_response_hop_limit": optional(NUMBER, computed=True),
-                "instance_metadata_tags": optional(STRING, computed=True),
             }
         ),
-        "monitoring": only({"enabled": optional(BOOL)}),
         "tag_specifications": Block({"resource_type": optional(STRING), "tags": optional(STRING_MAP)}),
     },
-    tags=True,
     create=_create_template,
     read=_read_template,
     update=_update_template,
-    delete=lambda session, state: unless_gone(
-        lambda: session.client("ec2").delete_launch_template(LaunchTemplateId=state["id"])
-    ),
+    retag=retag_ec2,
+    delete=ec2_deletion("delete_launch_template", "LaunchTemplateId"),
 )
 
 RESOURCES = {

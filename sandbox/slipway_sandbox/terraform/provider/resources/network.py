@@ -6,10 +6,12 @@ from typing import Any
 
 from slipway_sandbox.terraform.provider.resources.shapes import (
     compact,
+    ec2_deletion,
     one,
     retag_ec2,
     specification,
     tag_map,
+    wait_for_state,
 )
 from slipway_sandbox.terraform.provider.schema import (
     BOOL,
@@ -20,7 +22,7 @@ from slipway_sandbox.terraform.provider.schema import (
     required,
     resource,
 )
-from slipway_sandbox.terraform.provider.session import Session, timeout, unless_gone
+from slipway_sandbox.terraform.provider.session import Session, unless_gone
 
 # ------------------------------------------------------------------ VPC
 
@@ -29,9 +31,7 @@ _VPC_SWITCHES = {"enable_dns_support": "EnableDnsSupport", "enable_dns_hostnames
 
 def _create_vpc(session: Session, planned: State) -> State:
     made = session.client("ec2").create_vpc(
-        CidrBlock=planned["cidr_block"],
-        InstanceTenancy=planned["instance_tenancy"],
-        TagSpecifications=specification("vpc", planned),
+        CidrBlock=planned["cidr_block"], TagSpecifications=specification("vpc", planned)
     )
     return {"id": made["Vpc"]["VpcId"]}
 
@@ -48,74 +48,25 @@ def _read_vpc(session: Session, state: State) -> State | None:
     vpc = one(lambda: ec2.describe_vpcs(VpcIds=[identity])["Vpcs"])
     if vpc is None:
         return None
-    switches = {
-        ours: ec2.describe_vpc_attribute(VpcId=identity, Attribute=theirs[0].lower() + theirs[1:])[theirs][
-            "Value"
-        ]
-        for ours, theirs in _VPC_SWITCHES.items()
-    }
-    return switches | {
-        "id": identity,
-        "arn": session.arn("ec2", f"vpc/{identity}"),
-        "cidr_block": vpc["CidrBlock"],
-        "instance_tenancy": vpc.get("InstanceTenancy", "default"),
-        "owner_id": vpc["OwnerId"],
-        "default_security_group_id": _default_of(
-            ec2.describe_security_groups(
-                Filters=[
-                    {"Name": "vpc-id", "Values": [identity]},
-                    {"Name": "group-name", "Values": ["default"]},
-                ]
-            )["SecurityGroups"],
-            "GroupId",
-        ),
-        "main_route_table_id": _default_of(
-            ec2.describe_route_tables(
-                Filters=[
-                    {"Name": "vpc-id", "Values": [identity]},
-                    {"Name": "association.main", "Values": ["true"]},
-                ]
-            )["RouteTables"],
-            "RouteTableId",
-        ),
-        "tags": tag_map(vpc.get("Tags")),
-    }
-
-
-def _default_of(items: list[dict[str, Any]], key: str) -> str | None:
-    return str(items[0][key]) if items else None
-
-
-def _update_vpc(session: Session, prior: State, planned: State) -> None:
-    if prior["instance_tenancy"] != planned["instance_tenancy"]:
-        session.client("ec2").modify_vpc_tenancy(
-            VpcId=planned["id"], InstanceTenancy=planned["instance_tenancy"]
-        )
-    _switch_vpc(session, planned)
-    retag_ec2(session, prior, planned)
+    shown = {"id": identity, "cidr_block": vpc["CidrBlock"], "tags": tag_map(vpc.get("Tags"))}
+    for ours, theirs in _VPC_SWITCHES.items():
+        asked = {"VpcId": identity, "Attribute": theirs[0].lower() + theirs[1:]}
+        shown[ours] = ec2.describe_vpc_attribute(**asked)[theirs]["Value"]
+    return shown
 
 
 VPC = resource(
     {
         "cidr_block": optional(STRING, computed=True, forces_new=True),
-        "instance_tenancy": optional(STRING, default="default"),
         "enable_dns_support": optional(BOOL, default=True),
         "enable_dns_hostnames": optional(BOOL, computed=True),
-        "arn": computed(STRING),
-        "owner_id": computed(STRING),
-        "default_security_group_id": computed(STRING),
-        "main_route_table_id": computed(STRING),
     },
-    tags=True,
     create=_create_vpc,
     settle=_switch_vpc,
     read=_read_vpc,
-    update=_update_vpc,
-    replaces=lambda prior, planned: (
-        # a tenancy is only ever taken back
-        ["instance_tenancy"] if prior["instance_tenancy"] != planned["instance_tenancy"] != "default" else []
-    ),
-    delete=lambda session, state: session.delete(lambda: session.client("ec2").delete_vpc(VpcId=state["id"])),
+    update=lambda session, _prior, planned: _switch_vpc(session, planned),
+    retag=retag_ec2,
+    delete=ec2_deletion("delete_vpc", "VpcId"),
 )
 
 # ------------------------------------------------------------------ subnet
@@ -135,33 +86,16 @@ def _create_subnet(session: Session, planned: State) -> State:
     return {"id": made["Subnet"]["SubnetId"]}
 
 
-def _publish(session: Session, state: State) -> None:
-    session.client("ec2").modify_subnet_attribute(
-        SubnetId=state["id"], MapPublicIpOnLaunch={"Value": bool(state["map_public_ip_on_launch"])}
-    )
-
-
 def _read_subnet(session: Session, state: State) -> State | None:
     ec2, identity = session.client("ec2"), state["id"]
     subnet = one(lambda: ec2.describe_subnets(SubnetIds=[identity])["Subnets"])
-    if subnet is None:
-        return None
-    return {
+    return subnet and {
         "id": identity,
-        "arn": subnet.get("SubnetArn") or session.arn("ec2", f"subnet/{identity}"),
         "vpc_id": subnet["VpcId"],
         "cidr_block": subnet["CidrBlock"],
         "availability_zone": subnet["AvailabilityZone"],
-        "availability_zone_id": subnet.get("AvailabilityZoneId"),
-        "map_public_ip_on_launch": subnet.get("MapPublicIpOnLaunch", False),
         "tags": tag_map(subnet.get("Tags")),
     }
-
-
-def _update_subnet(session: Session, prior: State, planned: State) -> None:
-    if prior["map_public_ip_on_launch"] != planned["map_public_ip_on_launch"]:
-        _publish(session, planned)
-    retag_ec2(session, prior, planned)
 
 
 SUBNET = resource(
@@ -169,18 +103,11 @@ SUBNET = resource(
         "vpc_id": required(STRING, forces_new=True),
         "cidr_block": optional(STRING, forces_new=True),
         "availability_zone": optional(STRING, computed=True, forces_new=True),
-        "availability_zone_id": optional(STRING, computed=True, forces_new=True),
-        "map_public_ip_on_launch": optional(BOOL, default=False),
-        "arn": computed(STRING),
     },
-    tags=True,
     create=_create_subnet,
-    settle=lambda session, state: _publish(session, state) if state["map_public_ip_on_launch"] else None,
     read=_read_subnet,
-    update=_update_subnet,
-    delete=lambda session, state: session.delete(
-        lambda: session.client("ec2").delete_subnet(SubnetId=state["id"])
-    ),
+    retag=retag_ec2,
+    delete=ec2_deletion("delete_subnet", "SubnetId"),
 )
 
 # ------------------------------------------------------------------ internet gateway
@@ -204,44 +131,37 @@ def _read_internet_gateway(session: Session, state: State) -> State | None:
     if gateway is None:
         return None
     attachments = gateway.get("Attachments", [])
-    return {
-        "id": identity,
-        "arn": session.arn("ec2", f"internet-gateway/{identity}"),
-        "vpc_id": attachments[0]["VpcId"] if attachments else None,
-        "tags": tag_map(gateway.get("Tags")),
-    }
+    vpc = attachments[0]["VpcId"] if attachments else None
+    return {"id": identity, "vpc_id": vpc, "tags": tag_map(gateway.get("Tags"))}
 
 
-def _update_internet_gateway(session: Session, prior: State, planned: State) -> None:
+def _detach_gateway(session: Session, state: State) -> None:
+    if not state.get("vpc_id"):
+        return
+    ec2, where = session.client("ec2"), {"InternetGatewayId": state["id"], "VpcId": state["vpc_id"]}
+    session.delete(
+        lambda: unless_gone(lambda: ec2.detach_internet_gateway(**where), "NotFound", "Gateway.NotAttached")
+    )
+
+
+def _move_gateway(session: Session, prior: State, planned: State) -> None:
     if prior["vpc_id"] != planned["vpc_id"]:
-        if prior["vpc_id"]:
-            session.client("ec2").detach_internet_gateway(
-                InternetGatewayId=planned["id"], VpcId=prior["vpc_id"]
-            )
+        _detach_gateway(session, prior)
         _attach_gateway(session, planned)
-    retag_ec2(session, prior, planned)
 
 
 def _delete_internet_gateway(session: Session, state: State) -> None:
-    ec2, identity = session.client("ec2"), state["id"]
-    if state.get("vpc_id"):
-        session.delete(
-            lambda: unless_gone(
-                lambda: ec2.detach_internet_gateway(InternetGatewayId=identity, VpcId=state["vpc_id"]),
-                "NotFound",
-                "Gateway.NotAttached",
-            ),
-        )
-    unless_gone(lambda: ec2.delete_internet_gateway(InternetGatewayId=identity))
+    _detach_gateway(session, state)
+    ec2_deletion("delete_internet_gateway", "InternetGatewayId")(session, state)
 
 
 INTERNET_GATEWAY = resource(
-    {"vpc_id": optional(STRING, computed=True), "arn": computed(STRING)},
-    tags=True,
+    {"vpc_id": optional(STRING, computed=True)},
     create=_create_internet_gateway,
     settle=_attach_gateway,
     read=_read_internet_gateway,
-    update=_update_internet_gateway,
+    update=_move_gateway,
+    retag=retag_ec2,
     delete=_delete_internet_gateway,
 )
 
@@ -258,12 +178,8 @@ def _create_address(session: Session, planned: State) -> State:
 def _read_address(session: Session, state: State) -> State | None:
     ec2, identity = session.client("ec2"), state["id"]
     address = one(lambda: ec2.describe_addresses(AllocationIds=[identity])["Addresses"])
-    if address is None:
-        return None
-    return {
+    return address and {
         "id": identity,
-        "allocation_id": identity,
-        "arn": session.arn("ec2", f"elastic-ip/{identity}"),
         "domain": address.get("Domain", "vpc"),
         "public_ip": address["PublicIp"],
         "tags": tag_map(address.get("Tags")),
@@ -271,19 +187,11 @@ def _read_address(session: Session, state: State) -> State | None:
 
 
 ADDRESS = resource(
-    {
-        "domain": optional(STRING, computed=True, forces_new=True),
-        "allocation_id": computed(STRING),
-        "arn": computed(STRING),
-        "public_ip": computed(STRING),
-    },
-    tags=True,
+    {"domain": optional(STRING, computed=True, forces_new=True), "public_ip": computed(STRING)},
     create=_create_address,
     read=_read_address,
-    update=retag_ec2,
-    delete=lambda session, state: unless_gone(
-        lambda: session.client("ec2").release_address(AllocationId=state["id"])
-    ),
+    retag=retag_ec2,
+    delete=ec2_deletion("release_address", "AllocationId"),
 )
 
 
@@ -293,7 +201,6 @@ def _create_nat_gateway(session: Session, planned: State) -> State:
             {
                 "SubnetId": planned["subnet_id"],
                 "AllocationId": planned["allocation_id"],
-                "ConnectivityType": planned["connectivity_type"],
                 "TagSpecifications": specification("natgateway", planned),
             }
         )
@@ -308,11 +215,8 @@ def _nat_gateway(session: Session, identity: str) -> dict[str, Any] | None:
 
 
 def _wait_for_nat_gateway(session: Session, identity: str, wanted: str | None, within: float) -> None:
-    def state() -> str | None:
-        gateway = _nat_gateway(session, identity)
-        return None if gateway is None else str(gateway["State"])
-
-    session.wait(f"EC2 NAT Gateway ({identity})", state, [wanted], within)
+    what = f"NAT Gateway ({identity})"
+    wait_for_state(session, what, lambda: _nat_gateway(session, identity), wanted, within)
 
 
 def _read_nat_gateway(session: Session, state: State) -> State | None:
@@ -324,34 +228,26 @@ def _read_nat_gateway(session: Session, state: State) -> State | None:
         "id": state["id"],
         "subnet_id": gateway["SubnetId"],
         "allocation_id": address.get("AllocationId"),
-        "connectivity_type": gateway.get("ConnectivityType", "public"),
         "public_ip": address.get("PublicIp"),
-        "private_ip": address.get("PrivateIp"),
         "tags": tag_map(gateway.get("Tags")),
     }
 
 
 def _delete_nat_gateway(session: Session, state: State) -> None:
-    unless_gone(lambda: session.client("ec2").delete_nat_gateway(NatGatewayId=state["id"]))
-    _wait_for_nat_gateway(session, state["id"], None, timeout(state, "delete", "30m"))
+    ec2_deletion("delete_nat_gateway", "NatGatewayId")(session, state)
+    _wait_for_nat_gateway(session, state["id"], None, 30 * 60.0)
 
 
 NAT_GATEWAY = resource(
     {
         "subnet_id": optional(STRING, forces_new=True),
         "allocation_id": optional(STRING, forces_new=True),
-        "connectivity_type": optional(STRING, default="public", forces_new=True),
         "public_ip": computed(STRING),
-        "private_ip": optional(STRING, computed=True, forces_new=True),
     },
-    tags=True,
-    timeouts=True,
     create=_create_nat_gateway,
-    settle=lambda session, state: _wait_for_nat_gateway(
-        session, state["id"], "available", timeout(state, "create", "10m")
-    ),
+    settle=lambda session, state: _wait_for_nat_gateway(session, state["id"], "available", 10 * 60.0),
     read=_read_nat_gateway,
-    update=retag_ec2,
+    retag=retag_ec2,
     delete=_delete_nat_gateway,
 )
 

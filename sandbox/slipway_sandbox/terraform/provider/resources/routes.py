@@ -6,6 +6,7 @@ from typing import Any
 
 from slipway_sandbox.terraform.provider.resources.shapes import (
     compact,
+    ec2_deletion,
     one,
     retag_ec2,
     specification,
@@ -37,30 +38,15 @@ def _route_table(session: Session, identity: str) -> dict[str, Any] | None:
 
 def _read_route_table(session: Session, state: State) -> State | None:
     table = _route_table(session, state["id"])
-    if table is None:
-        return None
-    return {
-        "id": state["id"],
-        "arn": session.arn("ec2", f"route-table/{state['id']}"),
-        "vpc_id": table["VpcId"],
-        "owner_id": table.get("OwnerId", session.account),
-        "tags": tag_map(table.get("Tags")),
-    }
+    return table and {"id": state["id"], "vpc_id": table["VpcId"], "tags": tag_map(table.get("Tags"))}
 
 
 ROUTE_TABLE = resource(
-    {
-        "vpc_id": required(STRING, forces_new=True),
-        "arn": computed(STRING),
-        "owner_id": computed(STRING),
-    },
-    tags=True,
+    {"vpc_id": required(STRING, forces_new=True)},
     create=_create_route_table,
     read=_read_route_table,
-    update=retag_ec2,
-    delete=lambda session, state: unless_gone(
-        lambda: session.client("ec2").delete_route_table(RouteTableId=state["id"])
-    ),
+    retag=retag_ec2,
+    delete=ec2_deletion("delete_route_table", "RouteTableId"),
 )
 
 _TARGETS = {"gateway_id": "GatewayId", "nat_gateway_id": "NatGatewayId"}
@@ -86,8 +72,6 @@ def _read_route(session: Session, state: State) -> State | None:
                 "id": state["id"],
                 "route_table_id": state["route_table_id"],
                 "destination_cidr_block": state["destination_cidr_block"],
-                "state": route.get("State", "active"),
-                "origin": route.get("Origin", "CreateRoute"),
             } | {ours: route.get(theirs) or "" for ours, theirs in _TARGETS.items()}
     return None
 
@@ -103,8 +87,6 @@ ROUTE = resource(
         "destination_cidr_block": optional(STRING, forces_new=True),
         "gateway_id": optional(STRING),
         "nat_gateway_id": optional(STRING),
-        "origin": computed(STRING),
-        "state": computed(STRING),
     },
     create=_create_route,
     read=_read_route,
@@ -179,9 +161,7 @@ ROUTE_TABLE_ASSOCIATION = resource(
     create=_associate,
     read=_read_association,
     update=_reassociate,
-    delete=lambda session, state: unless_gone(
-        lambda: session.client("ec2").disassociate_route_table(AssociationId=state["id"])
-    ),
+    delete=ec2_deletion("disassociate_route_table", "AssociationId"),
     importer=_import_association,
 )
 

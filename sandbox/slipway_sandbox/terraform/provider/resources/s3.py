@@ -32,11 +32,12 @@ def _create_bucket(session: Session, planned: State) -> State:
     return {"id": planned["bucket"]}
 
 
-def _settle_bucket(session: Session, state: State) -> None:
-    if state.get("tags_all"):
-        session.client("s3").put_bucket_tagging(
-            Bucket=state["id"], Tagging={"TagSet": tag_list(state["tags_all"])}
-        )
+def _retag_bucket(session: Session, state: State, *_changes: object) -> None:
+    s3 = session.client("s3")
+    if state["tags_all"]:
+        s3.put_bucket_tagging(Bucket=state["id"], Tagging={"TagSet": tag_list(state["tags_all"])})
+    else:
+        s3.delete_bucket_tagging(Bucket=state["id"])
 
 
 def _read_bucket(session: Session, state: State) -> State | None:
@@ -48,20 +49,8 @@ def _read_bucket(session: Session, state: State) -> State | None:
         "id": name,
         "bucket": name,
         "arn": f"arn:aws:s3:::{name}",
-        "bucket_domain_name": f"{name}.s3.amazonaws.com",
-        "bucket_regional_domain_name": f"{name}.s3.{session.region}.amazonaws.com",
         "tags": tag_map(tags),
     }
-
-
-def _update_bucket(session: Session, prior: State, planned: State) -> None:
-    if prior["tags_all"] == planned["tags_all"]:
-        return
-    s3 = session.client("s3")
-    if planned["tags_all"]:
-        s3.put_bucket_tagging(Bucket=planned["id"], Tagging={"TagSet": tag_list(planned["tags_all"])})
-    else:
-        s3.delete_bucket_tagging(Bucket=planned["id"])
 
 
 def _delete_bucket(session: Session, state: State) -> None:
@@ -84,14 +73,11 @@ BUCKET = resource(
         "bucket": optional(STRING, computed=True, forces_new=True),
         "force_destroy": optional(BOOL, default=False),
         "arn": computed(STRING),
-        "bucket_domain_name": computed(STRING),
-        "bucket_regional_domain_name": computed(STRING),
     },
-    tags=True,
     create=_create_bucket,
-    settle=_settle_bucket,
+    settle=lambda session, state: _retag_bucket(session, state) if state["tags_all"] else None,
     read=_read_bucket,
-    update=_update_bucket,
+    retag=_retag_bucket,
     delete=_delete_bucket,
 )
 
@@ -104,20 +90,20 @@ def _aspect(
 ) -> Resource:
     """A resource that is one subresource of a bucket: its id is the bucket's name, `put` writes all of it.
 
-    get(s3, bucket, session) -> attributes; `absent` is the code S3 answers when nothing was ever put there.
+    get(s3, bucket) -> attributes; `absent` is the code S3 answers when nothing was ever put there.
     """
 
     def create(session: Session, planned: State) -> State:
-        put(session.client("s3"), planned["bucket"], planned, session)
+        put(session.client("s3"), planned["bucket"], planned)
         return {"id": planned["bucket"]}
 
     def read(session: Session, state: State) -> State | None:
         name = state["id"]
-        shown = unless_gone(lambda: get(session.client("s3"), name, session), absent, "NoSuchBucket")
+        shown = unless_gone(lambda: get(session.client("s3"), name), absent, "NoSuchBucket")
         return None if shown is None else {"id": name, "bucket": name} | shown
 
     def update(session: Session, _prior: State, planned: State) -> None:
-        put(session.client("s3"), planned["bucket"], planned, session)
+        put(session.client("s3"), planned["bucket"], planned)
 
     def delete(session: Session, state: State) -> None:
         unless_gone(lambda: remove(session.client("s3"), state["id"]), absent, "NoSuchBucket")
@@ -132,13 +118,13 @@ def _aspect(
     )
 
 
-def _put_versioning(s3: Any, name: str, planned: State, _session: Session) -> None:
+def _put_versioning(s3: Any, name: str, planned: State) -> None:
     status = planned["versioning_configuration"][0]["status"]
     if status != "Disabled":  # a bucket is born without; AWS knows no request for that
         s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": status})
 
 
-def _get_versioning(s3: Any, name: str, _session: Session) -> State:
+def _get_versioning(s3: Any, name: str) -> State:
     status = s3.get_bucket_versioning(Bucket=name).get("Status", "Disabled")
     return {"versioning_configuration": [{"status": status, "mfa_delete": ""}]}
 
@@ -161,7 +147,7 @@ VERSIONING = _aspect(
 )
 
 
-def _put_encryption(s3: Any, name: str, planned: State, _session: Session) -> None:
+def _put_encryption(s3: Any, name: str, planned: State) -> None:
     rules = []
     for rule in planned["rule"]:
         by_default = first(rule["apply_server_side_encryption_by_default"])
@@ -176,7 +162,7 @@ def _put_encryption(s3: Any, name: str, planned: State, _session: Session) -> No
     s3.put_bucket_encryption(Bucket=name, ServerSideEncryptionConfiguration={"Rules": rules})
 
 
-def _get_encryption(s3: Any, name: str, _session: Session) -> State:
+def _get_encryption(s3: Any, name: str) -> State:
     rules = s3.get_bucket_encryption(Bucket=name)["ServerSideEncryptionConfiguration"]["Rules"]
     shown = []
     for rule in rules:
@@ -223,12 +209,12 @@ _BLOCKED = {
 }
 
 
-def _put_access_block(s3: Any, name: str, planned: State, _session: Session) -> None:
+def _put_access_block(s3: Any, name: str, planned: State) -> None:
     chosen = {theirs: bool(planned[ours]) for ours, theirs in _BLOCKED.items()}
     s3.put_public_access_block(Bucket=name, PublicAccessBlockConfiguration=chosen)
 
 
-def _get_access_block(s3: Any, name: str, _session: Session) -> State:
+def _get_access_block(s3: Any, name: str) -> State:
     shown = s3.get_public_access_block(Bucket=name)["PublicAccessBlockConfiguration"]
     return {ours: shown[theirs] for ours, theirs in _BLOCKED.items()}
 
@@ -243,12 +229,12 @@ PUBLIC_ACCESS_BLOCK = _aspect(
 )
 
 
-def _put_ownership(s3: Any, name: str, planned: State, _session: Session) -> None:
+def _put_ownership(s3: Any, name: str, planned: State) -> None:
     rules = [{"ObjectOwnership": rule["object_ownership"]} for rule in planned["rule"]]
     s3.put_bucket_ownership_controls(Bucket=name, OwnershipControls={"Rules": rules})
 
 
-def _get_ownership(s3: Any, name: str, _session: Session) -> State:
+def _get_ownership(s3: Any, name: str) -> State:
     rules = s3.get_bucket_ownership_controls(Bucket=name)["OwnershipControls"]["Rules"]
     return {"rule": [{"object_ownership": rule["ObjectOwnership"]} for rule in rules]}
 
@@ -265,10 +251,8 @@ OWNERSHIP_CONTROLS = _aspect(
 POLICY = _aspect(
     {"policy": required(STRING, document=True)},
     {},
-    put=lambda s3, name, planned, _session: s3.put_bucket_policy(Bucket=name, Policy=planned["policy"]),
-    get=lambda s3, name, _session: {
-        "policy": json.dumps(json.loads(s3.get_bucket_policy(Bucket=name)["Policy"]))
-    },
+    put=lambda s3, name, planned: s3.put_bucket_policy(Bucket=name, Policy=planned["policy"]),
+    get=lambda s3, name: {"policy": json.dumps(json.loads(s3.get_bucket_policy(Bucket=name)["Policy"]))},
     remove=lambda s3, name: s3.delete_bucket_policy(Bucket=name),
     absent="NoSuchBucketPolicy",
 )
@@ -279,70 +263,40 @@ POLICY = _aspect(
 
 def _lifecycle_rule(rule: State) -> dict[str, Any]:
     scope, incomplete = first(rule["filter"]), first(rule["abort_incomplete_multipart_upload"])
-    noncurrent, current = first(rule["noncurrent_version_expiration"]), first(rule["expiration"])
+    noncurrent = first(rule["noncurrent_version_expiration"])
     return compact(
         {
             "ID": rule["id"],
             "Status": rule["status"],
             "AbortIncompleteMultipartUpload": incomplete
             and {"DaysAfterInitiation": incomplete["days_after_initiation"]},
-            "NoncurrentVersionExpiration": noncurrent
-            and compact(
-                {
-                    "NoncurrentDays": noncurrent["noncurrent_days"],
-                    "NewerNoncurrentVersions": noncurrent["newer_noncurrent_versions"],
-                }
-            ),
-            "Expiration": current
-            and compact(
-                {
-                    "Days": current["days"],
-                    "ExpiredObjectDeleteMarker": current["expired_object_delete_marker"] or None,
-                }
-            ),
+            "NoncurrentVersionExpiration": noncurrent and {"NoncurrentDays": noncurrent["noncurrent_days"]},
         }
     ) | {"Filter": {"Prefix": (scope or {}).get("prefix") or ""}}
 
 
-def _put_lifecycle(s3: Any, name: str, planned: State, _session: Session) -> None:
+def _put_lifecycle(s3: Any, name: str, planned: State) -> None:
     rules = [_lifecycle_rule(rule) for rule in planned["rule"]]
     s3.put_bucket_lifecycle_configuration(Bucket=name, LifecycleConfiguration={"Rules": rules})
 
 
-def _get_lifecycle(s3: Any, name: str, _session: Session) -> State:
+def _get_lifecycle(s3: Any, name: str) -> State:
     shown = []
     for rule in s3.get_bucket_lifecycle_configuration(Bucket=name)["Rules"]:
-        incomplete, noncurrent = (
-            rule.get("AbortIncompleteMultipartUpload"),
-            rule.get("NoncurrentVersionExpiration"),
-        )
-        current = rule.get("Expiration")
+        incomplete = rule.get("AbortIncompleteMultipartUpload")
+        noncurrent = rule.get("NoncurrentVersionExpiration")
         shown.append(
             {
                 "id": rule["ID"],
                 "status": rule["Status"],
-                "prefix": "",
                 "filter": [{"prefix": rule.get("Filter", {}).get("Prefix") or ""}],
                 "abort_incomplete_multipart_upload": [
                     {"days_after_initiation": incomplete["DaysAfterInitiation"]}
                 ]
                 if incomplete
                 else [],
-                "noncurrent_version_expiration": [
-                    {
-                        "noncurrent_days": noncurrent["NoncurrentDays"],
-                        "newer_noncurrent_versions": noncurrent.get("NewerNoncurrentVersions"),
-                    }
-                ]
+                "noncurrent_version_expiration": [{"noncurrent_days": noncurrent["NoncurrentDays"]}]
                 if noncurrent
-                else [],
-                "expiration": [
-                    {
-                        "days": current.get("Days"),
-                        "expired_object_delete_marker": current.get("ExpiredObjectDeleteMarker"),
-                    }
-                ]
-                if current
                 else [],
             }
         )
@@ -353,20 +307,11 @@ LIFECYCLE = _aspect(
     {},
     {
         "rule": Block(
-            {
-                "id": required(STRING),
-                "status": required(STRING),
-                "prefix": optional(STRING, default=""),
-            },
+            {"id": required(STRING), "status": required(STRING)},
             {
                 "filter": Block({"prefix": optional(STRING, default="")}),
                 "abort_incomplete_multipart_upload": Block({"days_after_initiation": optional(NUMBER)}),
-                "noncurrent_version_expiration": Block(
-                    {"noncurrent_days": required(NUMBER), "newer_noncurrent_versions": optional(NUMBER)}
-                ),
-                "expiration": Block(
-                    {"days": optional(NUMBER), "expired_object_delete_marker": optional(BOOL)}
-                ),
+                "noncurrent_version_expiration": Block({"noncurrent_days": required(NUMBER)}),
             },
         )
     },

@@ -1,4 +1,4 @@
-"""Sidecars, lifecycle hooks, termination messages and pull policies, where a simpler kubelet would go wrong."""
+"""Lifecycle hooks, termination messages and pull policies, where a simpler kubelet would go wrong."""
 
 from __future__ import annotations
 
@@ -17,49 +17,9 @@ SHARED: dict[str, Any] = {"volumes": [{"name": "out", "emptyDir": {}}]}
 MOUNT: Object = {"volumeMounts": [{"name": "out", "mountPath": "/out"}]}
 
 
-def sidecar(name: str, script: str, **more: Any) -> Object:
-    return {"name": name, "image": BUSYBOX, "restartPolicy": "Always", **shell(script, **MOUNT), **more}
-
-
-def says_when_it_ends(name: str) -> str:
-    loop = "while :; do sleep 0.05; done"
-    return f"trap 'sleep 0.2; echo {name} >> /out/ends; exit 0' TERM; {loop}"
-
-
-async def test_sidecars_end_one_by_one_in_reverse_after_the_containers(region: Region) -> None:
-    sidecars = [sidecar(n, says_when_it_ends(n)) for n in ("first", "second")]
-    reader = {"preStop": {"exec": {"command": ["sh", "-c", "echo main >> /out/ends"]}}}
-    name = await region.run(
-        shell(says_when_it_ends("stopped"), lifecycle=reader, **MOUNT), initContainers=sidecars, **SHARED
-    )
-    await region.until_phase(name, "Running")
-    uid = (await region.pod(name))["metadata"]["uid"]
-    place = region.settings.root / "clusters" / region.cluster / "nodes" / region.node / "pods" / uid
-    ends = place / "volumes" / "out" / "ends"
-    await region.delete(name)
-    seen = ""
-    while await region.client.get(region.path("pods", name)):
-        seen = ends.read_text() if ends.exists() else seen
-    assert seen.split()[:3] == ["main", "stopped", "second"]
-
-
-async def test_a_sidecar_that_ends_is_started_again(region: Region) -> None:
-    helper = sidecar("helper", "sleep 0.3; exit 0")
-    name = await region.run(SLEEP, initContainers=[helper], **SHARED)
-    await region.until(name, lambda p: _init(p).get("restartCount", 0) >= 1)
-
-
 def _init(pod: Object) -> Object:
     statuses: list[Object] = pod.get("status", {}).get("initContainerStatuses") or [{}]
     return statuses[0]
-
-
-async def test_containers_wait_for_a_sidecars_startup_probe(region: Region) -> None:
-    up = {"exec": {"command": ["test", "-e", "/out/up"]}, "periodSeconds": 1, "failureThreshold": 20}
-    slow = sidecar("slow", "sleep 1.2; touch /out/up; sleep 60", startupProbe=up)
-    name = await region.run(shell("ls /out; sleep 60", **MOUNT), initContainers=[slow], **SHARED)
-    await region.until_phase(name, "Running", 20)
-    assert await eventually(lambda: region.log(name), bool) == "up\n"
 
 
 async def test_a_failed_post_start_hook_ends_the_container(region: Region) -> None:
