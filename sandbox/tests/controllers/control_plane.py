@@ -1,6 +1,6 @@
 """A control plane of somebody else's for the `cluster` fixture: how it is reached, and how it is left empty.
 
-`SLIPWAY_CONFORMANCE_KUBECONFIG=FILE pytest tests/sandbox/slipway_sandbox/controllers` holds what the tests expect of our controllers and
+`SLIPWAY_CONFORMANCE_KUBECONFIG=FILE pytest tests/controllers` holds what the tests expect of our controllers and
 scheduler against those behind that file. There must be no kubelets and nothing of value there: every test begins with all
 nodes, workloads, volumes, classes and definitions deleted.
 """

@@ -1,6 +1,6 @@
 """One API server in a process of its own, and the official client talking to it over TLS.
 
-`SLIPWAY_CONFORMANCE_KUBECONFIG=FILE pytest tests/sandbox/slipway_sandbox/kubernetes` asks the control plane that file names instead: what
+`SLIPWAY_CONFORMANCE_KUBECONFIG=FILE pytest tests/kubernetes` asks the control plane that file names instead: what
 a probe expects of ours is then held against a real one. Probes that cannot hold there (`ours_only`) are skipped with their reason.
 """
 

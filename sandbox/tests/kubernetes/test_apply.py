@@ -194,9 +194,9 @@ _PORTS = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}}
     ("body", "status", "why"),
     [
         (_partial(extra=1), 500, ".spec.extra: field not declared in schema"),
-        (_partial(replicas="x"), 500, "cannot unmarshal string into field"),
+        (_partial(replicas="x"), 500, "cannot unmarshal string into"),
         (_PORTS | {"spec": {"ports": [{"name": "a"}]}}, 422, "must be between 1 and 65535"),
-        (_PORTS | {"spec": {"ports": "x"}}, 500, "cannot unmarshal string into field"),
+        (_PORTS | {"spec": {"ports": "x"}}, 500, "cannot unmarshal string into"),
         ({"spec": {}}, 400, "Incorrect version specified in apply patch"),
         (_partial() | {"metadata": {"name": "other"}}, 400, "does not match the name on the URL"),
         (_partial() | {"metadata": {"name": "web", "namespace": "x"}}, 400, "does not match the namespace"),

@@ -121,7 +121,7 @@ class TestEngines:
 
     def test_a_custom_object_must_say_what_it_is(self, cluster: Cluster, namespace: str) -> None:
         answer = _create(cluster, namespace, {"metadata": {"name": "one"}, "spec": {"image": "x"}})
-        assert (answer.status, "is expected here" in answer.json["message"]) == (400, True)
+        assert answer.status == 400
 
     def test_a_required_field_is_required(self, cluster: Cluster, namespace: str) -> None:
         answer = _create(cluster, namespace, _engine() | {"spec": {}})

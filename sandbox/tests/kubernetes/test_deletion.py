@@ -98,7 +98,7 @@ def test_a_uid_precondition_guards_a_delete(cluster: Cluster, namespace: str) ->
     cluster.core.create_namespaced_config_map(namespace, config_map())
     options = client.V1DeleteOptions(preconditions=client.V1Preconditions(uid="another"))
     error = refusal(cluster.core.delete_namespaced_config_map, "settings", namespace, body=options)
-    assert (error.status, "in the precondition (another)" in error.body) == (409, True)
+    assert (error.status, "precondition (another)" in error.body) == (409, True)
 
 
 def test_a_dry_run_delete_deletes_nothing(cluster: Cluster, namespace: str) -> None:
