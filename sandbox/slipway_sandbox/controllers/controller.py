@@ -27,7 +27,6 @@ class Timing:
 
     job_backoff: float = 1.0  # upstream 10: between a job's failed pods, doubling
     job_backoff_limit: float = 60.0  # upstream 360
-    node_grace: float = 40.0  # as upstream: a node whose lease is older is lost
     orphan_pod_grace: float = 5.0  # upstream 40: before pods of a vanished node are removed
     volume_binding: float = 600.0  # as upstream: how long the scheduler waits for a claim
 

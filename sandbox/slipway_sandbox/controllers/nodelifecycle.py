@@ -1,40 +1,36 @@
-"""Nodes that stop answering: their taints, and pods of nodes that are gone (pkg/controller/nodelifecycle, podgc)."""
+"""Taints of nodes by their conditions, and pods of nodes that are gone (pkg/controller/nodelifecycle, podgc).
+
+Leases are not looked at: a node here that falls silent says so in its own conditions.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from slipway_sandbox.controllers.controller import Controller
 from slipway_sandbox.controllers.node_fit import taints_of
 from slipway_sandbox.controllers.objects import (
-    LEASES,
     NODES,
     PODS,
     Key,
     Object,
     condition_of,
     name_of,
-    parse_time,
-    status_of,
     timestamp,
     uid_of,
-    with_condition,
 )
-from slipway_sandbox.controllers.pods import is_ready, is_terminal
+from slipway_sandbox.controllers.pods import is_terminal
 from slipway_sandbox.controllers.tainteviction import disrupted
 from slipway_sandbox.controllers.writes import (
     Decision,
     Delete,
     Note,
-    Patch,
     Update,
     Write,
     edited,
-    update_status,
 )
 
-_LEASES_OF_NODES = "kube-node-lease"
 NOT_READY = "node.kubernetes.io/not-ready"
 UNREACHABLE = "node.kubernetes.io/unreachable"
 UNSCHEDULABLE = "node.kubernetes.io/unschedulable"
@@ -47,67 +43,9 @@ _PRESSURE = {
 _OURS = {NOT_READY, UNREACHABLE, UNSCHEDULABLE, *_PRESSURE.values()}
 
 
-def decide_node(
-    node: Object, lease: Object | None, pods: Sequence[Object], now: datetime, grace: float
-) -> Decision:
-    """Ready becomes Unknown when the lease is `grace` seconds old; taints follow the conditions.
-
-    A node that keeps no lease is taken at its word: only a kubelet that renewed one can be seen to have stopped.
-    """
-    decision = Decision()
-    renewed = ((lease or {}).get("spec") or {}).get("renewTime")
-    ready = condition_of(node, "Ready")
-    unknown = ready is not None and ready["status"] == "Unknown"
-    if renewed and ready is not None and not unknown:
-        left = (parse_time(renewed) + timedelta(seconds=grace) - now).total_seconds()
-        if left <= 0:
-            unknown = True
-            conditions = status_of(node).get("conditions") or []
-            for kind in ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure"):
-                conditions = with_condition(conditions, _unknown(node, kind, now))
-            status = {**status_of(node), "conditions": conditions}
-            decision.writes += update_status(NODES, node, status)
-            message = f"Node {name_of(node)} status is now: NodeNotReady"
-            decision.writes.append(Note(_by_uid(node), "Node", "NodeNotReady", message))
-            decision.writes += [write for pod in pods for write in _not_ready(pod, now)]
-            node = {**node, "status": status}
-        else:
-            decision.again(left)
-    decision.writes += _taint(node, now)
-    return decision
-
-
 def _by_uid(node: Object) -> Object:
     """A node as its controller speaks of it in events: whatever its version."""
     return {"metadata": {"name": name_of(node), "uid": uid_of(node)}}
-
-
-def _not_ready(pod: Object, now: datetime) -> list[Write]:
-    """A pod nobody hears of any more gets no traffic (MarkPodsNotReady)."""
-    if not is_ready(pod):
-        return []
-    ready = {**(condition_of(pod, "Ready") or {}), "status": "False", "lastTransitionTime": timestamp(now)}
-    conditions = with_condition(status_of(pod).get("conditions") or [], ready)
-    body = {"metadata": {"uid": uid_of(pod)}, "status": {"conditions": conditions}}
-    note = Note(pod, "Pod", "NodeNotReady", "Node is not ready", warning=True)
-    return [Patch(PODS, pod, body, "status"), note]
-
-
-def _unknown(node: Object, kind: str, now: datetime) -> Object:
-    posted = condition_of(node, kind)
-    if posted is None:
-        why = ("NodeStatusNeverUpdated", "Kubelet never posted node status.")
-        posted = {"lastHeartbeatTime": node["metadata"].get("creationTimestamp")}
-    else:
-        why = ("NodeStatusUnknown", "Kubelet stopped posting node status.")
-    return {
-        **posted,
-        "type": kind,
-        "status": "Unknown",
-        "reason": why[0],
-        "message": why[1],
-        "lastTransitionTime": timestamp(now),
-    }
 
 
 def _taint(node: Object, now: datetime) -> list[Write]:
@@ -142,17 +80,12 @@ def wanted_taints(node: Object) -> set[tuple[str, str]]:
     return wanted
 
 
-def _node_of(lease: Object) -> list[Key]:
-    return [("", name_of(lease))] if lease["metadata"]["namespace"] == _LEASES_OF_NODES else []
-
-
 class NodeLifecycleController(Controller):
     component = "node-controller"
-    needs = (NODES, LEASES, PODS)
+    needs = (NODES, PODS)
 
     def wire(self) -> None:
         self.watch_own(NODES)
-        self.watch(LEASES, _node_of)
         self.world.store(PODS).listen(self._pod_changed)
         self._vanished: dict[str, datetime] = {}
         self._registered: dict[str, Object] = {}
@@ -167,8 +100,7 @@ class NodeLifecycleController(Controller):
             return
         self._say_registered(node)
         self._vanished.pop(key[1], None)
-        lease = self.world.store(LEASES).get(_LEASES_OF_NODES, key[1])
-        await self.act(key, decide_node(node, lease, pods, now, self.world.timing.node_grace))
+        await self.act(key, Decision(_taint(node, now)))
 
     def _say_registered(self, node: Object) -> None:
         if name_of(node) not in self._registered:

@@ -233,7 +233,7 @@ def write_of(request: web.Request, user: str) -> Write:
     return Write(
         manager=query.get("fieldManager") or agent,
         user=user,
-        dry_run="dryRun" in query,
+        dry_run=query.get("dryRun") == "All",
         strict=query.get("fieldValidation") == "Strict",
         force=query.get("force", "").lower() == "true",
     )

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
-from slipway_sandbox.controllers.controller import utc_now
 from slipway_sandbox.controllers.objects import (
     DEFINITIONS,
     DEPLOYMENTS,
     DISRUPTION_BUDGETS,
     ENDPOINT_SLICES,
-    LEASES,
     NAMESPACES,
     NODES,
     PODS,
@@ -19,14 +15,11 @@ from slipway_sandbox.controllers.objects import (
     SERVICES,
     Object,
     Resource,
-    condition_is,
     condition_of,
     is_deleting,
-    precise_timestamp,
     status_of,
 )
 from tests.controllers.conftest import Cluster, deployment, pod_spec
-from tests.controllers.control_plane import ours_only
 
 CONFIG_MAPS = Resource("v1", "configmaps", "ConfigMap")
 WIDGETS = Resource("example.com/v1", "widgets", "Widget")
@@ -192,31 +185,6 @@ async def test_custom_resources_are_collected_too(cluster: Cluster) -> None:
     await cluster.create(CONFIG_MAPS, {"metadata": {"name": "c", "ownerReferences": [reference]}})
     await cluster.delete(WIDGETS, "w")
     await cluster.until_gone(CONFIG_MAPS, "c")
-
-
-@ours_only(
-    "a real node controller goes by its own clock: a lease is old when it has seen nothing new of it for 50 s"
-)
-async def test_a_node_whose_lease_is_old_is_unreachable_and_its_pods_not_ready(cluster: Cluster) -> None:
-    await cluster.node("a")
-    await cluster.create(PODS, {"metadata": {"name": "p", "namespace": "default"}, "spec": pod_spec()})
-    await cluster.until_that(PODS, "p", lambda p: condition_is(p, "Ready"))
-    renewed = precise_timestamp(utc_now() - timedelta(seconds=60))
-    spec = {"holderIdentity": "a", "leaseDurationSeconds": 40, "renewTime": renewed}
-    await cluster.create(LEASES, {"metadata": {"name": "a", "namespace": "kube-node-lease"}, "spec": spec})
-    lost = await cluster.until_that(NODES, "a", lambda n: len(n["spec"].get("taints") or []) == 2)
-    assert [(c["type"], c["status"], c["reason"]) for c in status_of(lost)["conditions"]] == [
-        ("Ready", "Unknown", "NodeStatusUnknown"),
-        ("MemoryPressure", "Unknown", "NodeStatusNeverUpdated"),
-        ("DiskPressure", "Unknown", "NodeStatusNeverUpdated"),
-        ("PIDPressure", "Unknown", "NodeStatusNeverUpdated"),
-    ]
-    assert [(t["key"], t["effect"]) for t in lost["spec"]["taints"]] == [
-        ("node.kubernetes.io/unreachable", "NoSchedule"),
-        ("node.kubernetes.io/unreachable", "NoExecute"),
-    ]
-    await cluster.until_that(PODS, "p", lambda p: condition_is(p, "Ready", "False"))
-    await cluster.until_said("Pod", ("Warning", "NodeNotReady", "node-controller", "Node is not ready"))
 
 
 async def test_a_pod_leaves_a_node_whose_taint_it_does_not_tolerate(cluster: Cluster) -> None:
