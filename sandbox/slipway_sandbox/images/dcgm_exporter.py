@@ -1,6 +1,6 @@
-"""NVIDIA's DCGM exporter: one series a GPU of the node, from the files the engines write, with the pod that holds it.
+"""Stand-in for NVIDIA's DCGM exporter: one series per GPU of the node, labelled with the pod that holds it.
 
-Only what those files know is exported: utilisation and framebuffer. Names, help and labels follow dcgm-exporter 4
+Reads the files the engines write, so it exports utilisation and framebuffer only. Names, help and labels follow dcgm-exporter 4
 (`default-counters.csv`, with `--kubernetes`); the pod labels are empty while no pod holds the GPU.
 """
 
@@ -28,9 +28,9 @@ from slipway_sandbox.images.prometheus.watch import read_kubeconfig
 
 PORT: Final = 9400
 STALE_SECONDS: Final = (
-    5.0  # an engine writes twice a second; one that was killed does not take its file along
+    5.0  # seconds; an engine writes twice a second, and one that was killed leaves its file behind
 )
-POD_SECONDS: Final = 2.0  # how old what is known of the node's pods may be
+POD_SECONDS: Final = 2.0  # seconds until the node's pods are read again
 DEFAULT_MEMORY_MIB: Final = 23028
 DEFAULT_PRODUCT: Final = "NVIDIA-A10G"
 GPU: Final = "nvidia.com/gpu"
@@ -61,7 +61,7 @@ class Reading:
 
 
 def gpu_uuid(node: str, index: int) -> str:
-    """The id the kubelet's device manager hands out for the node's GPU of that index."""
+    """The device id the kubelet allocates for the node's GPU of that index."""
     digits = node.encode().hex()[-20:].rjust(20, "0")
     return f"GPU-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{index:012x}"
 
@@ -69,7 +69,7 @@ def gpu_uuid(node: str, index: int) -> str:
 def read_gpus(
     folder: Path, count: int, memory_mib: int, holders: Mapping[str, Holder], now: float
 ) -> list[Reading]:
-    """The node's GPUs in order of index, idle where no pod writes to `folder`. `now` is epoch seconds."""
+    """Readings of the node's GPUs by index; a GPU no pod writes about in `folder` is idle. `now` is in epoch seconds."""
     readings = [Reading(0, 0, memory_mib, Holder())] * count
     for path in sorted(folder.glob("*.json")):
         try:
@@ -87,7 +87,7 @@ def read_gpus(
 
 
 def _indices(entry: Mapping[str, Any], readings: Sequence[Reading]) -> list[int]:
-    """Which GPUs a pod holds: those it was handed, or the first free ones where it was handed none by name."""
+    """Indices of the GPUs a pod holds: the ones allocated to it, else the first free ones."""
     devices: list[str] = entry.get("devices") or []
     if devices and all(device.startswith("GPU-") for device in devices):
         held = [int(device.rpartition("-")[2], 16) for device in devices]
@@ -97,7 +97,7 @@ def _indices(entry: Mapping[str, Any], readings: Sequence[Reading]) -> list[int]
 
 
 def page(readings: Sequence[Reading], node: str, product: str) -> str:
-    """Prometheus's text format."""
+    """Render the readings in Prometheus's text format."""
     lines: list[str] = []
     for name, text in FAMILIES:
         lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge"]
@@ -117,7 +117,7 @@ def page(readings: Sequence[Reading], node: str, product: str) -> str:
 
 
 class Node:
-    """What the Kubernetes API says of this node: how many GPUs of which product, and whose they are."""
+    """This node in the Kubernetes API: its GPU count and product, and the pod that holds each GPU."""
 
     def __init__(
         self, name: str, kubeconfig: Path | None, clock: Callable[[], float] = time.monotonic
@@ -129,7 +129,7 @@ class Node:
         self.holders: dict[str, Holder] = {}
 
     async def refresh(self) -> None:
-        """Ask again when what is known is old. The last answer stays while the API cannot be reached."""
+        """Refresh from the API once the last answer is old; keep it while the API cannot be reached."""
         if self._kubeconfig is None or self._clock() - self._asked < POD_SECONDS:
             return
         self._asked = self._clock()
@@ -159,7 +159,7 @@ def _holder(pod: dict[str, Any]) -> Holder:
 
 
 def make_app(node: Node, folder: Path, environment: Mapping[str, str]) -> web.Application:
-    """`/metrics` and `/health`. The GPU count is NVIDIA_GPU_COUNT's, the kubelet's, or the node object's."""
+    """Serve `/metrics` and `/health`. GPU count: NVIDIA_GPU_COUNT, else the kubelet's, else the node object's."""
     declared = environment.get("NVIDIA_GPU_COUNT") or environment.get("SLIPWAY_SANDBOX_GPUS")
     memory = int(environment.get("SLIPWAY_SANDBOX_GPU_MEMORY_MIB", DEFAULT_MEMORY_MIB))
 
@@ -179,7 +179,7 @@ def make_app(node: Node, folder: Path, environment: Mapping[str, str]) -> web.Ap
 
 
 async def serve(address: str, port: int, app: web.Application) -> None:
-    """Until SIGTERM."""
+    """Serve until SIGTERM."""
     ended = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signum, ended.set)

@@ -1,4 +1,4 @@
-"""NVIDIA's Kubernetes device plugin, as its pod looks from outside: its log, its wait, its end.
+"""Stand-in for NVIDIA's Kubernetes device plugin: logs like it, waits, ends on SIGTERM.
 
 The GPUs themselves are advertised by `slipway_sandbox.nodes.gpu`, the kubelet's side of the device plugin API, while this pod runs.
 Log lines follow k8s-device-plugin v0.17 (klog format).

@@ -1,4 +1,4 @@
-"""DNS inside a pod: the hosts file the kubelet keeps at $SLIPWAY_SANDBOX_HOSTS, and nothing that is not loopback."""
+"""Resolve Service names inside a pod from the hosts file at $SLIPWAY_SANDBOX_HOSTS; refuse addresses off loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SEARCH: Final = ("", ".svc.cluster.local", ".cluster.local")
 
 
 class NotLoopback(OSError):
-    """A name or address leads out of the sandbox."""
+    """The name or address is not on loopback."""
 
 
 def _loopback(address: str) -> str:
@@ -23,7 +23,7 @@ def _loopback(address: str) -> str:
 
 
 class HostsFile:
-    """Names from a hosts file ("IP name name…"), read anew for each lookup."""
+    """A hosts file ("IP name name…"), read again for each lookup."""
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -36,7 +36,7 @@ class HostsFile:
     def lookup(self, name: str) -> str:
         """The IPv4 address of a name, of an address itself, or of localhost.
 
-        Raises NotLoopback, or OSError (gaierror) for a name nobody knows.
+        Raises NotLoopback, or OSError (gaierror) for an unknown name.
         """
         wanted = name.rstrip(".").lower()
         try:

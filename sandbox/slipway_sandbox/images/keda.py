@@ -1,6 +1,6 @@
-"""KEDA's operator as a pod program: ScaledObjects with prometheus triggers, between zero and many.
+"""Stand-in for KEDA's operator: scales by ScaledObjects with prometheus triggers, from and to zero.
 
-`python -m slipway_sandbox.images.keda [operator] [--health-probe-bind-address=:8081]`, in a pod: the API through $KUBECONFIG,
+`python -m slipway_sandbox.images.keda [operator] [--health-probe-bind-address=:8081]`, in a pod: reaches the API through $KUBECONFIG,
 service names through $SLIPWAY_SANDBOX_HOSTS. Wording and order of decisions: kedacore/keda,
 pkg/scaling/executor/scale_scaledobjects.go; the steps between one and many are the HPA's, in `keda_scaling`.
 """
@@ -45,7 +45,7 @@ _WAIT_FOR_DEFINITION = 0.5
 
 
 class TriggerError(Exception):
-    """A trigger is defined wrongly, or its source did not answer with a number."""
+    """A trigger is misconfigured, or its source did not answer with a number."""
 
 
 class HostsResolver(AbstractResolver):
@@ -69,11 +69,11 @@ class HostsResolver(AbstractResolver):
         ]
 
     async def close(self) -> None:
-        """Nothing is kept open."""
+        """Do nothing: no connection is held."""
 
 
 def read_answer(body: Object, query: str, *, ignore_null: bool) -> float:
-    """The one number of a Prometheus instant query (prometheus_scaler.go). Raises TriggerError."""
+    """Read the single value of a Prometheus instant query (prometheus_scaler.go). Raises TriggerError."""
     result = body["data"]["result"]
     if not result:
         if ignore_null:
@@ -94,7 +94,7 @@ def read_answer(body: Object, query: str, *, ignore_null: bool) -> float:
 
 @dataclass(frozen=True)
 class Target:
-    """What a ScaledObject scales."""
+    """The object a ScaledObject scales."""
 
     resource: Resource
     namespace: str
@@ -106,7 +106,7 @@ class Target:
 
 
 def target_of(item: Object) -> Target:
-    """scaleTargetRef; a Deployment of apps/v1 where it names no kind."""
+    """Resolve scaleTargetRef; the default kind is a Deployment of apps/v1."""
     reference = item["spec"]["scaleTargetRef"]
     kind = reference.get("kind") or "Deployment"
     plural = (
@@ -117,7 +117,7 @@ def target_of(item: Object) -> Target:
 
 
 class Operator(Controller):
-    """Each ScaledObject is looked at every pollingInterval, and at once when it was changed."""
+    """Reconciles each ScaledObject every pollingInterval, and at once when it changes."""
 
     component = "keda-operator"
     needs = (SCALED_OBJECTS,)
@@ -131,7 +131,7 @@ class Operator(Controller):
         self.world.store(SCALED_OBJECTS).listen(self._changed)
 
     def _changed(self, before: Object | None, after: Object | None) -> None:
-        """What the user changed; our own status writes are no reason to look again."""
+        """What a user can change: status writes do not trigger another reconcile."""
         if after is None:
             if before is not None:
                 self._states.pop(uid_of(before), None)
@@ -253,7 +253,7 @@ class Operator(Controller):
             await self.world.write(self.component, Patch(SCALED_OBJECTS, item, {"status": changes}, "status"))
 
     async def _end(self, item: Object) -> None:
-        """The ScaledObject goes: the target gets its replicas back where that was asked for."""
+        """Finalize a deleted ScaledObject: restore the target's replicas if it asks for that."""
         finalizers = item["metadata"].get("finalizers") or []
         if FINALIZER not in finalizers:
             return
@@ -272,7 +272,7 @@ def _asked(item: Object) -> tuple[object, ...]:
 
 
 async def wait_for_definition(client: ApiClient) -> None:
-    """Until keda.sh/v1alpha1 is served; it comes with the chart's CRDs. Bounded by the pod's own life."""
+    """Wait until keda.sh/v1alpha1 is served (the chart's CRDs bring it), for as long as the pod lives."""
     said = False
     while True:
         try:

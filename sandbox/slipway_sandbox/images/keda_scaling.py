@@ -1,4 +1,4 @@
-"""How many replicas: KEDA's step between zero and one, the HPA's between one and many. Pure; clocks are passed in.
+"""Decide a target's replicas: KEDA's step between 0 and 1, the HPA's above 1. Pure; clocks are passed in.
 
 Sources: kedacore/keda pkg/scaling/executor/scale_scaledobjects.go, pkg/fallback; kubernetes
 pkg/controller/podautoscaler (replica_calculator.go, horizontal.go).
@@ -34,7 +34,7 @@ _DOWN = {"selectPolicy": "Max", "policies": [{"type": "Percent", "value": 100, "
 
 @dataclass(frozen=True)
 class Reading:
-    """One trigger's answer, in the metric's own unit; `error` where there was none."""
+    """One trigger's value in the metric's unit, or the `error` it ended with."""
 
     name: str
     value: float = 0.0
@@ -46,7 +46,7 @@ class Reading:
 
 @dataclass
 class ScalerState:
-    """What the HPA remembers of one target: recommendations and changes, each with its time."""
+    """The HPA's history of one target: past recommendations and changes with their times."""
 
     recommendations: deque[tuple[datetime, int]] = field(default_factory=lambda: deque(maxlen=_HISTORY))
     changes: deque[tuple[datetime, int]] = field(default_factory=lambda: deque(maxlen=_HISTORY))
@@ -54,7 +54,7 @@ class ScalerState:
 
 @dataclass
 class Verdict:
-    """`replicas` to set (None: leave), the status to write, events as (reason, message)."""
+    """The decision: `replicas` to set (None: no change), the status to write, events as (reason, message)."""
 
     replicas: int | None = None
     status: Object = field(default_factory=dict)
@@ -62,7 +62,7 @@ class Verdict:
 
 
 def paused_at(item: Object) -> int | str | None:
-    """The replicas a paused ScaledObject is held at, "as-is" where it only stops, None where it is not paused."""
+    """Replicas of a paused ScaledObject; "as-is" when paused without a count, None when not paused."""
     annotations = item["metadata"].get("annotations") or {}
     if PAUSED_REPLICAS in annotations:
         return int(annotations[PAUSED_REPLICAS])
@@ -72,7 +72,7 @@ def paused_at(item: Object) -> int | str | None:
 def decide_scaling(
     item: Object, scale: Object, readings: Sequence[Reading], state: ScalerState, now: datetime
 ) -> Verdict:
-    """One look at a ScaledObject whose target's Scale is `scale`."""
+    """Decide for one ScaledObject whose target's Scale is `scale`."""
     verdict = Verdict()
     conditions = _Conditions(item)
     current = int(scale["spec"].get("replicas") or 0)
@@ -187,7 +187,7 @@ def _moved(verb: str, item: Object, before: int, after: int, triggers: str) -> s
 
 
 def _rests(spec: Object, current: int) -> bool:
-    """Whether an inactive target is above its resting size."""
+    """Whether an inactive target still has more replicas than its minimum."""
     idle = spec.get("idleReplicaCount")
     if idle is not None:
         return current > int(idle)
@@ -206,7 +206,7 @@ def _cooled_down(item: Object, now: datetime) -> bool:
 
 
 def _health(item: Object, readings: Sequence[Reading]) -> Object:
-    """Failures in a row for each trigger; kept only where a fallback is defined, as KEDA does."""
+    """Consecutive failures of each trigger; kept only with a fallback, as KEDA does."""
     if not item["spec"].get("fallback"):
         return {}
     old = (item.get("status") or {}).get("health") or {}
@@ -234,7 +234,7 @@ def decide_hpa(
     *,
     falling_back: bool = False,
 ) -> int:
-    """The HPA's answer for a target that runs: proposal, stabilization, rate, bounds."""
+    """Decide the HPA's size for a running target: proposal, stabilization, rate limits, bounds."""
     low = max(int(spec.get("minReplicaCount") or 0), 1)
     high = int(spec.get("maxReplicaCount") or 100)
     proposals = [_proposal(reading, current) for reading in readings if reading.error is None]
@@ -263,7 +263,7 @@ def _proposal(reading: Reading, current: int) -> int:
 def _stabilized(
     proposal: int, current: int, up: Object, down: Object, state: ScalerState, now: datetime
 ) -> int:
-    """Down only as far as everything recommended within the window; up only as far as its window's lowest."""
+    """Apply the stabilization windows: scale down to the highest, up to the lowest recommendation within them."""
     up_window = int(up.get("stabilizationWindowSeconds") or 0)
     seconds = down.get("stabilizationWindowSeconds")
     down_window = DOWN_WINDOW_SECONDS if seconds is None else int(seconds)
@@ -297,7 +297,7 @@ def _rate_limited(
 
 
 def _limit(policy: Object, current: int, growing: bool, state: ScalerState, now: datetime) -> int:
-    """How far one policy allows, counted from the size at the start of its period."""
+    """The size one scaling policy allows, relative to the size at the start of its period."""
     since = now - timedelta(seconds=int(policy["periodSeconds"]))
     recent = [change for at, change in state.changes if at > since and (change > 0) == growing]
     start = current - sum(recent)

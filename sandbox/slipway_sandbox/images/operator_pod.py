@@ -1,4 +1,4 @@
-"""What every operator's pod has: the API through a kubeconfig, health endpoints, an end on SIGTERM."""
+"""Shared by operator pods: an API client from a kubeconfig, health endpoints, stop on SIGTERM."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FORMAT = "%(asctime)s\t%(levelname)s\t%(name)s\t%(message)s"
 
 
 def client_from_kubeconfig(path: Path) -> ApiClient:
-    """The current context of a kubeconfig with a bearer token. Raises KeyError, StopIteration where it has none."""
+    """Make a client from a kubeconfig's current context and its bearer token. Raises KeyError, StopIteration."""
     config: Any = yaml.safe_load(path.read_text())
     context = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
     cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == context["cluster"])
@@ -36,7 +36,7 @@ def client_from_kubeconfig(path: Path) -> ApiClient:
 
 @asynccontextmanager
 async def health(host: str, port: int) -> AsyncIterator[None]:
-    """/healthz and /readyz answer meanwhile."""
+    """Serve /healthz and /readyz while the block runs."""
 
     async def fine(_: web.Request) -> web.Response:
         return web.Response(text="ok")
@@ -54,7 +54,7 @@ async def health(host: str, port: int) -> AsyncIterator[None]:
 
 
 async def until_told_to_end(work: Coroutine[Any, Any, None], log: logging.Logger) -> None:
-    """Run until it fails, or SIGTERM or SIGINT comes."""
+    """Run until it fails or SIGTERM or SIGINT arrives."""
     loop, task = asyncio.get_running_loop(), asyncio.create_task(work)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, task.cancel)

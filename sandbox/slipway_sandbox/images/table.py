@@ -1,4 +1,4 @@
-"""Which local program stands for which container image. The only place that knows."""
+"""Table of container images and the local programs that run for them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 _PYTHON = (sys.executable,)
 _SHELLS: Mapping[str, tuple[str, ...]] = {"sh": ("/bin/sh",), "bash": ("/bin/bash",)}
 _PYTHONS: Mapping[str, tuple[str, ...]] = {"python3": _PYTHON, "python": _PYTHON}
-# The pause container sleeps until it is told to end, and ends well.
+# The pause container waits for SIGTERM or SIGINT and exits with 0.
 _PAUSE = (*_PYTHON, "-I", "-S", "-c", "import signal as s; s.sigwait({s.SIGTERM, s.SIGINT})")
 _COREUTILS = (
     "cat",
@@ -38,7 +38,7 @@ def _module(name: str) -> tuple[str, ...]:
 
 
 def _files(names: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """Programs of this machine's /bin or /usr/bin, those that are there."""
+    """The named programs that exist in this machine's /bin or /usr/bin."""
     folders = (Path("/bin"), Path("/usr/bin"))
     found = {name: next((f / name for f in folders if (f / name).exists()), None) for name in names}
     return {name: (str(path),) for name, path in found.items() if path}
@@ -56,22 +56,22 @@ class Image:
     stop_signal: signal.Signals = signal.SIGTERM  # the image's STOPSIGNAL, which the runtime sends first
 
     def program(self, name: str) -> tuple[str, ...] | None:
-        """What really runs for `name`, given bare or as a path; None where the image has no such program."""
+        """The beginning of the real argv for `name`, a bare name or a path; None if the image has no such program."""
         return self.programs.get(name) or self.programs.get(name.rpartition("/")[2])
 
     def argv(self, command: list[str] | None, args: list[str] | None) -> list[str]:
-        """A pod's command and args over the image's own, by the rules of the Kubernetes API."""
+        """Merge a pod's command and args with the image's, by the rules of the Kubernetes API."""
         if command:
             return [*command, *(args or ())]
         return [*self.entrypoint, *(args or self.arguments)]
 
     def shims(self, folder: Path) -> Path:
-        """A folder for PATH with the image's programs, for what a shell inside the pod calls by name."""
+        """Make a folder for PATH with a script for each of the image's programs."""
         shims = folder / re.sub(r"[^a-z0-9.]+", "-", self.name)
         shims.mkdir(parents=True, exist_ok=True)
         for name, real in self.programs.items():
             shim = shims / name
-            # A link would not do: Python finds its virtual environment beside the path it was called by.
+            # A script, not a link: Python finds its virtual environment beside the path it was called by.
             script = f'#!/bin/sh\nexec {shlex.join(real)} "$@"\n'
             if "/" not in name and (not shim.exists() or shim.read_text() != script):
                 partial = shims / f".{name}.partial"
@@ -148,7 +148,7 @@ _IMAGES = {
 
 
 def repository(image: str) -> str:
-    """An image reference without tag and digest, Docker Hub's own prefixes taken off."""
+    """Strip tag, digest and Docker Hub's prefixes from an image reference."""
     name = image.partition("@")[0]
     head, slash, last = name.rpartition("/")
     name = head + slash + last.partition(":")[0]
@@ -158,12 +158,12 @@ def repository(image: str) -> str:
 
 
 def resolve(image: str) -> Image | None:
-    """What stands for `image`, any tag or digest of it; None where no registry of the sandbox knows it."""
+    """Find the image of a reference, whatever its tag or digest; None if the sandbox has no such image."""
     return _IMAGES.get(repository(image))
 
 
 def image_id(image: str) -> str:
-    """The digest reference a runtime reports. A tag's digest is made from its name: the same tag, the same bytes."""
+    """The digest reference a runtime reports. A tag's digest is the hash of its name."""
     if "@" in image:
         return f"{repository(image)}@{image.partition('@')[2]}"
     return f"{repository(image)}@sha256:{hashlib.sha256(image.encode()).hexdigest()}"

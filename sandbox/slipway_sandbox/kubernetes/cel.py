@@ -1,4 +1,4 @@
-"""The Common Expression Language, as far as rules of CustomResourceDefinitions use it: text to a function.
+"""Compile expressions of the Common Expression Language (CEL), as rules of CustomResourceDefinitions use it.
 
 Grammar: github.com/google/cel-spec/blob/master/doc/langdef.md. Functions are in cel_functions.py.
 """
@@ -35,20 +35,20 @@ _TOKEN = re.compile(
 _MACROS = ("all", "exists", "exists_one", "map", "filter")
 _ESCAPES = {"__dash__": "-", "__dot__": ".", "__slash__": "/", "__underscores__": "__"}
 _RESERVED = {"namespace", "in", "as", "break", "const", "else", "for", "function", "if", "import", "let", "loop", "package", "return", "var", "void", "while", "true", "false", "null"}  # fmt: skip
-_DEPTH = 50  # levels of brackets and signs; Kubernetes allows 250, and its cost limits fewer
+_DEPTH = 50  # nesting; Kubernetes allows 250, but its cost limits allow fewer
 
 
 class CelSyntaxError(ValueError):
-    """The text is no expression, or names something that does not exist."""
+    """Not an expression, or a reference to something undeclared."""
 
 
 class Unsupported(CelSyntaxError):
-    """An expression that Kubernetes knows and this evaluator does not."""
+    """A valid expression in Kubernetes that this evaluator does not support."""
 
 
 @lru_cache(maxsize=512)
 def parse(text: str, variables: tuple[str, ...] = ("self", "oldSelf")) -> Expression:
-    """The expression as a function of its variables; it raises CelError. Raises CelSyntaxError, Unsupported."""
+    """Compile an expression to a function of its variables, which raises CelError. Raises CelSyntaxError, Unsupported."""
     parser = _Parser(text, variables)
     expression = parser.ternary()
     parser.end()
@@ -69,7 +69,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
 
 
 def unescaped(name: str) -> str:
-    """A property name as it is in JSON: CEL writes `a-b` as `a__dash__b` and `in` as `__in__`."""
+    """Unescape a property name: CEL writes `a-b` as `a__dash__b` and `in` as `__in__`."""
     if name.startswith("__") and name.endswith("__") and name[2:-2] in _RESERVED:
         return name[2:-2]
     for written, meant in _ESCAPES.items():
@@ -78,7 +78,7 @@ def unescaped(name: str) -> str:
 
 
 class _Parser:
-    """Recursive descent; each method reads one level of precedence and gives a closure."""
+    """Recursive descent parser; each method reads one level of precedence and returns a closure."""
 
     def __init__(self, text: str, variables: tuple[str, ...]) -> None:
         self._tokens, self._at = _tokens(text), 0
@@ -94,7 +94,7 @@ class _Parser:
         return text if kind in ("op", "name") else ""
 
     def _take(self, *wanted: str) -> str:
-        """The next token, if it is one of these; else nothing."""
+        """Consume the next token if it is one of these; else return an empty string."""
         found = self._peek()
         if found and found in wanted:
             self._at += 1
@@ -260,7 +260,7 @@ class _Parser:
         raise _undeclared(name)
 
     def _has(self) -> Expression:
-        """has(a.b.c): whether the last field is there; everything before it must be."""
+        """has(a.b.c): whether the last field exists; the fields before it must."""
         value = self._primary()
         last: str | None = None
         while not self._take(")"):
@@ -312,7 +312,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 def _decided(left: Expression, right: Expression, *, by: bool) -> Expression:
-    """`||` (by True) and `&&` (by False): one side that decides is enough, whatever goes wrong on the other."""
+    """`||` (by True) and `&&` (by False): a side that decides hides an error on the other."""
 
     def decide(scope: Scope) -> bool:
         try:
@@ -412,7 +412,7 @@ def _comprehension(name: str, value: Expression, variable: str, bodies: list[Exp
 
 
 def _any(body: Expression, scopes: list[dict[str, Any]], *, wanted: bool) -> bool:
-    """Whether the body is `wanted` of one of them; an error counts only where none is."""
+    """Whether the body is `wanted` for any item; an error is raised only if it is for none."""
     failure: CelError | None = None
     for scope in scopes:
         try:

@@ -1,6 +1,6 @@
-"""CEL's operators and functions on JSON values, with Kubernetes' own lists, regex, quantity and string libraries.
+"""CEL's operators and functions on JSON values, with Kubernetes' list, regex, quantity and string libraries.
 
-kubernetes.io/docs/reference/using-api/cel. What is in LATER is known there and not here.
+kubernetes.io/docs/reference/using-api/cel. Functions in LATER are Kubernetes' and not supported here.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ LATER = frozenset(
 
 
 class CelError(Exception):
-    """The expression has no value."""
+    """Evaluating the expression failed."""
 
 
 def _no_overload(*_: object) -> CelError:
@@ -74,7 +74,7 @@ def _is_number(value: Any) -> bool:
 
 
 def equal(a: Any, b: Any) -> bool:
-    """Numbers across their types; values of different types are not equal."""
+    """CEL's equality: numbers compare across types, other values of different types are unequal."""
     if _is_number(a) and _is_number(b):
         return bool(a == b)
     if type(a) is not type(b):
@@ -87,7 +87,7 @@ def equal(a: Any, b: Any) -> bool:
 
 
 def compare(a: Any, b: Any) -> int:
-    """-1, 0 or 1. Raises CelError for values that have no order between them."""
+    """Compare to -1, 0 or 1. Raises CelError for values without an order."""
     alike = (_is_number(a) and _is_number(b)) or (type(a) is type(b) and isinstance(a, (str, bool, Decimal)))
     if not alike:
         raise _no_overload()
@@ -155,7 +155,7 @@ def _is_quantity(text: Any) -> bool:
 
 
 def _on(kind: type, function: Callable[..., Any]) -> Callable[..., Any]:
-    """A method of one type alone; arguments Python refuses are no overload either."""
+    """Make a method of one type; arguments that Python refuses are "no such overload"."""
 
     def call(value: Any, *arguments: Any) -> Any:
         if not isinstance(value, kind):

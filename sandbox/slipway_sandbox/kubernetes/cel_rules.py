@@ -1,4 +1,4 @@
-"""x-kubernetes-validations: the CEL rules of a schema, held against a custom object and what it was before.
+"""Validate custom objects by the CEL rules of their schema (x-kubernetes-validations).
 
 Source: k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel/validation.go.
 """
@@ -22,7 +22,7 @@ _KINDS = {dict: "object", list: "array", str: "string", bool: "boolean", int: "i
 
 
 def broken(new: Any, old: Any, schema: Schema) -> list[Cause]:
-    """Every rule that does not hold; `old` is None for a creation. Rules this evaluator cannot read are not held."""
+    """Causes for every rule that fails; `old` is None on creation. Unsupported rules are skipped."""
     return list(_walk(new, _MISSING if old is None else old, schema, ""))
 
 
@@ -46,7 +46,7 @@ def _walk(new: Any, old: Any, schema: Schema, path: str) -> Iterator[Cause]:
 
 
 def _counterpart(item: Any, old: Any, schema: Schema) -> Any:
-    """The item's earlier self: only those of a keyed list can be told."""
+    """The item's previous version, known in keyed lists only."""
     keys = schema.get("x-kubernetes-list-map-keys")
     if schema.get("x-kubernetes-list-type") != "map" or not keys or not isinstance(old, list):
         return _MISSING
@@ -57,14 +57,14 @@ def _counterpart(item: Any, old: Any, schema: Schema) -> Any:
 def _judge(rule: dict[str, Any], new: Any, old: Any, path: str) -> Cause | None:
     text = rule["rule"]
     if old is _MISSING and _OLD.search(text):
-        return None  # a transition rule says nothing of what was not there
+        return None  # transition rules do not apply to new values
     scope = {"self": new, "oldSelf": None if old is _MISSING else old}
     try:
         if parse(text)(scope) is True:
             return None
         said = _message(rule, scope)
     except (Unsupported, CelSyntaxError):
-        return None  # a definition with a rule that is no expression is refused when it is made
+        return None  # invalid rules were refused with the definition
     except CelError as error:
         said = f"{error} evaluating rule: {rule.get('message') or text}"
     field = f"{path}{rule.get('fieldPath', '')}".lstrip(".") or "<nil>"
@@ -93,7 +93,7 @@ def _cause(reason: str, field: str, value: Any, said: str) -> Cause:
 
 
 def compile_errors(schema: Schema, path: str) -> Iterator[Cause]:
-    """Rules of a schema that are no expressions: a definition with one is refused."""
+    """Causes for rules of a schema that do not compile: the definition is refused."""
     for index, rule in enumerate(schema.get(RULES) or ()):
         where = f"{path}.{RULES}[{index}].rule"
         try:
@@ -115,7 +115,7 @@ _QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 
 
 def _check_fields(rule: str, schema: Schema) -> None:
-    """Fields reached from self by names alone must be in the schema. Raises CelSyntaxError."""
+    """Check that fields named after self exist in the schema. Raises CelSyntaxError."""
     for chain in _CHAIN.findall(_QUOTED.sub("''", rule)):
         below: Any = schema
         for name in chain.strip(".").split("."):

@@ -173,7 +173,9 @@ async def test_ready_and_healthy(session: aiohttp.ClientSession, url: str) -> No
             assert answer.status == 200
 
 
-async def test_a_large_matrix_takes_little_time_to_answer(session: aiohttp.ClientSession, faults: Faults) -> None:
+async def test_a_large_matrix_takes_little_time_to_answer(
+    session: aiohttp.ClientSession, faults: Faults
+) -> None:
     storage = Storage()
     labels = [(("__name__", "m"), ("n", str(n))) for n in range(200)]
     for n in range(600):

@@ -48,7 +48,7 @@ _TOKEN = re.compile(
 
 
 class PodFiles:
-    """The pod's file system: `mounts` maps mount paths to folders of this machine, all else is below `root`."""
+    """The pod's file system: `mounts` maps mount paths to folders of this machine, other paths are below `root`."""
 
     def __init__(self, mounts: Mapping[str, str], read_only: frozenset[str], root: Path) -> None:
         self._mounts = {PurePosixPath(path): Path(real) for path, real in mounts.items()}
@@ -58,14 +58,14 @@ class PodFiles:
             (root / folder[1:]).mkdir(parents=True, exist_ok=True)
 
     def real(self, path: str) -> Path:
-        """Where a path of the pod is on this machine."""
+        """Map a path of the pod to this machine."""
         mount = self._mount(path)
         if mount is None:
             return self._root / path.lstrip("/")
         return self._mounts[mount] / PurePosixPath(path).relative_to(mount)
 
     def in_pod(self, path: str) -> str:
-        """The path in the pod of what may be a path of this machine: the kubelet rewrites commands."""
+        """Map a path of this machine back to the pod: the kubelet rewrites mount paths in commands."""
         for mount, real in self._mounts.items():
             if Path(path).is_relative_to(real):
                 return str(mount / Path(path).relative_to(real))
@@ -102,7 +102,7 @@ class Rendering:
         self._refused: dict[str, list[str]] = {"name": [], "mkdir": [], "log": [], "pid": []}
 
     def render(self, path: str, directives: str) -> tuple[Path, str]:
-        """The main file and the directives of `-g`, rewritten. A file that is missing is nginx's to complain about."""
+        """Rewrite the main file and the directives of `-g`. A missing file is left for nginx to report."""
         self._folder = str(PurePosixPath(path).parent)
         known: set[str] | None = None
         while known != self._upstreams:  # an upstream may be declared after it is used
@@ -119,7 +119,7 @@ class Rendering:
 
     @property
     def refusals(self) -> list[str]:
-        """In the order nginx meets them: names as it reads, then temporary folders, logs and the pid file."""
+        """Errors in the order nginx meets them: names while it reads, then temporary folders, logs and the pid file."""
         return [text for texts in self._refused.values() for text in texts]
 
     def _file(self, path: str) -> None:
@@ -155,9 +155,9 @@ class Rendering:
             self._upstreams.add(words[-1])
 
     def _close(self) -> str:
-        """What stands before the end of a block: the defaults it did not set."""
+        """Directives to add at the end of a block: the image's defaults for what it does not set."""
         if len(self._blocks) == 1:
-            return ""  # one `}` too many
+            return ""  # one `}` too many: nginx reports it
         name, seen = self._blocks.pop()
         if name == "server" and self._blocks[-1][0] == "http" and "listen" not in seen:
             return f" listen {self._address}:{80 if os.getuid() == 0 else 8000}; "
@@ -171,7 +171,7 @@ class Rendering:
         return f" {' '.join(added)} "
 
     def _word(self, words: list[str], token: str, where: str) -> str:
-        """A word as it is to stand here; `words` are the directive's so far, this one the last."""
+        """Rewrite one word; `words` are the directive's words so far with this one the last."""
         name, word = words[0], words[-1]
         if len(words) == 1:
             self._blocks[-1][1].add(name)
@@ -200,7 +200,7 @@ class Rendering:
         return f"{self._address}:{found[3]}"
 
     def _endpoint(self, word: str, where: str) -> str:
-        """`host:port` or `http://host:port/uri` with the Service's address for its name."""
+        """Replace the Service name in `host:port` or `http://host:port/uri` by its address."""
         found = _ENDPOINT.match(word)
         if not found:
             return word
@@ -222,7 +222,7 @@ class Rendering:
         return str(self._out / path.lstrip("/"))
 
     def _path(self, name: str, word: str) -> str:
-        """A rewritten path, or nothing where the word is none."""
+        """Rewrite a path argument; an empty string if the word is not a path."""
         if name in TEMPORARY:
             return self._written("mkdir", self._absolute(word))
         if name == "pid":

@@ -1,1 +1,1 @@
-"""Prometheus with its operator's discovery, as one pod program: scrapes pods, answers queries, keeps samples in memory."""
+"""Stand-in for Prometheus and its operator: discovers and scrapes pods, answers queries, keeps samples in memory."""

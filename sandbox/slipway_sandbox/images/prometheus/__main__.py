@@ -1,7 +1,7 @@
 """The prometheus container: `prometheus --prometheus-object=NAMESPACE/NAME --storage.tsdb.retention.time=2h`.
 
-Listens on SLIPWAY_SANDBOX_POD_IP; finds its targets through KUBECONFIG. `--prometheus-object` stands for the
-configuration the operator would have written: it names the Prometheus object whose selectors hold.
+Listens on SLIPWAY_SANDBOX_POD_IP and discovers targets through KUBECONFIG. `--prometheus-object` replaces the
+configuration file the operator writes: it names the Prometheus object whose selectors apply.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--prometheus-object", required=True, help="NAMESPACE/NAME")
     parser.add_argument("--storage.tsdb.retention.time", dest="retention", default="2h")
     parser.add_argument("--web.listen-address", dest="listen", default="0.0.0.0:9090")
-    # What the image passes by default; configuration comes from the API here, and samples stay in memory.
+    # The image's default arguments; ignored, as configuration comes from the API and samples stay in memory.
     parser.add_argument("--config.file", dest="config", help=argparse.SUPPRESS)
     parser.add_argument("--storage.tsdb.path", dest="path", help=argparse.SUPPRESS)
     return parser.parse_args()

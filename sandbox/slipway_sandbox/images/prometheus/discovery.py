@@ -1,6 +1,6 @@
-"""From PodMonitor and ServiceMonitor objects to targets, as the Prometheus operator and Prometheus make them.
+"""Derive scrape targets from PodMonitors and ServiceMonitors, as the operator and Prometheus do.
 
-Which monitors count is said by the Prometheus object itself: its selectors, where null selects nothing and {}
+The Prometheus object's selectors choose the monitors: null selects nothing, {}
 selects all (https://prometheus-operator.dev/docs/api-reference/api/#monitoring.coreos.com/v1.PrometheusSpec).
 """
 
@@ -20,7 +20,7 @@ DEFAULT_INTERVAL = "30s"
 
 @dataclass
 class Cluster:
-    """What discovery looks at: the objects that are there now."""
+    """The objects discovery reads, as they are now."""
 
     prometheus: Object | None = None
     pod_monitors: list[Object] = field(default_factory=list)
@@ -33,7 +33,7 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Target:
-    """One page to scrape. `interval` and `timeout` in seconds; `labels` go onto every sample."""
+    """One page to scrape. `interval` and `timeout` are in seconds; `labels` are added to every sample."""
 
     pool: str
     url: str
@@ -47,7 +47,7 @@ class Target:
 
 
 def targets(cluster: Cluster, fastest: float) -> list[Target]:
-    """Every target, once each; no interval is below `fastest` seconds. Raises ValueError for a bad duration or rule."""
+    """All targets without duplicates; intervals are at least `fastest` seconds. Raises ValueError for a bad duration or rule."""
     if cluster.prometheus is None:
         return []
     found: dict[Target, None] = {}
@@ -65,7 +65,7 @@ def targets(cluster: Cluster, fastest: float) -> list[Target]:
 
 
 def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
-    """Whether a label selector accepts these labels: null accepts nothing, {} everything."""
+    """Whether a label selector matches these labels: null matches nothing, {} everything."""
     if selector is None:
         return False
     if any(labels.get(name) != value for name, value in (selector.get("matchLabels") or {}).items()):
@@ -104,7 +104,7 @@ def _name(item: Object) -> tuple[str, str]:
 
 
 def _reachable(monitor: Object, item: Object) -> bool:
-    """Whether the monitor looks into this object's namespace, and selects it."""
+    """Whether the monitor's namespace and label selectors match this object."""
     where = monitor["spec"].get("namespaceSelector") or {}
     names = where.get("matchNames") or [monitor["metadata"]["namespace"]]
     if not where.get("any") and item["metadata"]["namespace"] not in names:
@@ -177,7 +177,7 @@ def _slice_entries(slices: list[Object], namespace: str, service: str) -> Iterat
 def _slice_ports(
     endpoint: Object, port: Object, pod: Object | None
 ) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """The port number, container and meta labels where the endpoint means this port of the slice."""
+    """Port number, container and meta labels, if the endpoint selects this port of the slice."""
     ports = list(_container_ports(pod)) if pod else []
     backing = next(((c, p) for c, p in ports if p["containerPort"] == port.get("port")), None)
     if endpoint.get("port") is not None:

@@ -1,4 +1,4 @@
-"""What a query says at one time, or at every step of a range. Times are seconds since 1970."""
+"""Evaluate a parsed query at one time or at every step of a range. Times are seconds since 1970."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NOTHING = "__name__"
 
 
 class QueryError(Exception):
-    """The query is well formed but cannot be answered (422 execution)."""
+    """A valid query that cannot be evaluated (422 execution)."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def key(labels: Mapping[str, str]) -> Labels:
 
 
 def instant(storage: Storage, node: Expr, time: float) -> Value:
-    """The value of a query at `time`. Raises QueryError."""
+    """Evaluate a query at `time`. Raises QueryError."""
     value = _Evaluation(storage, time).value(node)
     if isinstance(value, list) and type_of(node) != RANGE:
         _refuse_duplicates(cast(Vector, value))
@@ -70,7 +70,7 @@ def instant(storage: Storage, node: Expr, time: float) -> Value:
 def over_range(
     storage: Storage, node: Expr, start: float, end: float, step: float
 ) -> list[tuple[Mapping[str, str], list[functions.Sample]]]:
-    """Every series of the query at start, start + step, … end. Raises QueryError."""
+    """Evaluate a query at start, start + step, … end. Raises QueryError."""
     series: dict[Labels, tuple[Mapping[str, str], list[functions.Sample]]] = {}
     for number in range(math.floor((end - start) / step + 1e-9) + 1):
         time = start + number * step
@@ -83,7 +83,7 @@ def over_range(
 
 
 class _Evaluation:
-    """One query at one time."""
+    """Evaluates one query at one time."""
 
     def __init__(self, storage: Storage, time: float) -> None:
         self._storage, self._time = storage, time
@@ -271,7 +271,7 @@ class _Evaluation:
         return result
 
     def _result(self, node: BinaryExpr, point: Point, value: float | bool, kept: float) -> Vector:
-        """A comparison without `bool` filters and keeps the sample; everything else makes a new one."""
+        """A filtering comparison keeps the sample; every other operation makes a new one."""
         if _filters(node):
             return [Point(point.labels, kept, self._time)] if value else []
         return [Point(_unnamed(point.labels), float(value), self._time)]
@@ -323,7 +323,7 @@ def _filters(node: BinaryExpr) -> bool:
 
 
 def _matching(node: BinaryExpr) -> tuple[bool, list[str]]:
-    """(True, labels) for `on`, (False, labels) for `ignoring` and for neither."""
+    """Vector matching: (True, labels) for `on`, (False, labels) for `ignoring` or none."""
     matching = node.modifier.matching if node.modifier else None
     if matching is None:
         return False, []
@@ -339,7 +339,7 @@ def _signature(node: BinaryExpr) -> Callable[[Mapping[str, str]], Labels]:
 
 
 def _matched_labels(node: BinaryExpr, labels: Mapping[str, str]) -> Mapping[str, str]:
-    """One-to-one matching keeps the labels it matched on; a filtering comparison keeps the left side's name."""
+    """Result labels of one-to-one matching; a filtering comparison keeps the metric name."""
     on, names = _matching(node)
     kept = {*names, *({_NOTHING} if _filters(node) else ())}
     if on:
@@ -399,7 +399,7 @@ def _unnamed(labels: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _named_by(node: Expr) -> Mapping[str, str]:
-    """The labels absent() can know: those its selector sets with =."""
+    """Labels of absent()'s result: the selector's equality matchers."""
     if isinstance(node, MatrixSelector):
         return _named_by(node.vector_selector)
     if not isinstance(node, VectorSelector):

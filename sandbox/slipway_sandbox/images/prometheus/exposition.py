@@ -1,4 +1,4 @@
-"""The text a target exposes. https://prometheus.io/docs/instrumenting/exposition_formats/"""
+"""Parse the text format of a metrics page. https://prometheus.io/docs/instrumenting/exposition_formats/"""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _ESCAPES = {"\\\\": "\\", '\\"': '"', "\\n": "\n"}
 
 
 class Malformed(ValueError):
-    """A line that is not in the text format: the whole scrape fails, as in Prometheus."""
+    """A line is not in the text format; the whole scrape fails, as in Prometheus."""
 
 
 def samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
-    """(name, labels, value) of every sample; timestamps and comments are left out. Raises Malformed."""
+    """Yield (name, labels, value) of every sample; timestamps and comments are ignored. Raises Malformed."""
     for number, line in enumerate(text.splitlines(), 1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):

@@ -13,7 +13,7 @@ Sample = tuple[float, float]
 
 
 def extrapolated(samples: Sequence[Sample], start: float, end: float, counter: bool) -> float | None:
-    """What a counter (or, for delta, a gauge) grew by over (start, end], as Prometheus extrapolates it.
+    """Growth of a counter (or, for delta, a gauge) over (start, end], extrapolated as Prometheus does.
 
     None for fewer than two samples. After promql/functions.go, extrapolatedRate.
     """
@@ -23,7 +23,7 @@ def extrapolated(samples: Sequence[Sample], start: float, end: float, counter: b
     growth = last[1] - first[1]
     if counter:
         for (_, before), (_, after) in itertools.pairwise(samples):
-            if after < before:  # the process began anew, from nothing
+            if after < before:  # a counter reset: it restarted from 0
                 growth += before
     to_start, to_end = first[0] - start, end - last[0]
     sampled = last[0] - first[0]
@@ -33,14 +33,14 @@ def extrapolated(samples: Sequence[Sample], start: float, end: float, counter: b
     if to_start >= threshold:
         to_start = between / 2
     if counter and growth > 0 and first[1] >= 0:
-        to_start = min(to_start, sampled * first[1] / growth)  # a counter was never below zero
+        to_start = min(to_start, sampled * first[1] / growth)  # a counter is never negative
     if to_end >= threshold:
         to_end = between / 2
     return growth * (sampled + to_start + to_end) / sampled
 
 
 def instant_rate(samples: Sequence[Sample]) -> float | None:
-    """Growth a second between the last two samples."""
+    """Growth per second between the last two samples."""
     if len(samples) < 2:
         return None
     (before, old), (after, new) = samples[-2:]
@@ -68,12 +68,12 @@ def smallest(values: Sequence[float]) -> float:
 def total(values: Sequence[float]) -> float:
     try:
         return math.fsum(values)
-    except (OverflowError, ValueError):  # infinities of both signs, or beyond the largest float
+    except (OverflowError, ValueError):  # infinities of both signs, or overflow
         return sum(values)
 
 
 def quantile(q: float, values: Sequence[float]) -> float:
-    """Linear between the two nearest ranks."""
+    """The q-quantile, linear between the two nearest ranks."""
     if not values or math.isnan(q):
         return math.nan
     if not 0 <= q <= 1:

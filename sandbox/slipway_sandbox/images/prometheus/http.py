@@ -43,7 +43,7 @@ class Refused(Exception):
 
 
 class Api:
-    """Answers from `storage` and `scraper`. `clock` gives seconds since 1970."""
+    """The API's handlers over `storage` and `scraper`. `clock` returns seconds since 1970."""
 
     def __init__(
         self, storage: Storage, scraper: Scraper, faults: Faults, clock: Callable[[], float]
@@ -177,7 +177,7 @@ def _selector(text: str) -> Sequence[Matcher]:
 
 
 def _time(form: MultiMapping[str], name: str, default: float | None) -> float:
-    """Unix seconds or RFC 3339."""
+    """Parse a time parameter: Unix seconds or RFC 3339."""
     text = form.get(name, "")
     if not text and default is not None:
         return default
@@ -225,7 +225,7 @@ def _rendered(node: Expr, value: evaluate.Value, time: float) -> dict[str, Any]:
 
 
 def number(value: float) -> str:
-    """A sample's value as Prometheus writes it: never with an exponent."""
+    """Format a sample's value as Prometheus does, without an exponent."""
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):

@@ -38,7 +38,7 @@ FUNCTIONS: Final = frozenset(
     | {"abs", "ceil", "floor", "round", "clamp_min", "clamp_max", "timestamp", "histogram_quantile"}
     | {"scalar", "vector", "time"}
 )  # fmt: skip
-# The package's enumerations are unhashable: they go by their names.
+# Keyed by name: the package's enumerations are unhashable.
 _TYPES: Final[dict[str, Type]] = {
     "ValueType.Scalar": SCALAR,
     "ValueType.Vector": VECTOR,
@@ -51,20 +51,20 @@ _OPERATORS: Final = {
     "MatchOp.Re": "=~",
     "MatchOp.NotRe": "!~",
 }
-# The parser takes memory by the square of a query's nesting and ends the process far beyond this.
+# The parser's memory grows by the square of the nesting, and very deep queries crash the process.
 _LENGTH_LIMIT: Final = 2000
 _DEPTH_LIMIT: Final = 100
 
 
 class ParseError(Exception):
-    """The text is no query, or one that this server does not evaluate."""
+    """The text is not PromQL, or uses a part this server does not evaluate."""
 
     def __init__(self, message: str) -> None:
         super().__init__(f"parse error: {message}")
 
 
 def parse(text: str) -> Expr:
-    """The query's syntax tree. Raises ParseError."""
+    """Parse a query. Raises ParseError."""
     if len(text) > _LENGTH_LIMIT:
         raise ParseError(f"queries of more than {_LENGTH_LIMIT} characters are not supported by this server")
     try:
@@ -99,7 +99,7 @@ def type_of(node: Expr) -> Type:
 
 
 def matchers_of(node: VectorSelector) -> Sequence[Matcher]:
-    """A selector's matchers, its name as one of them."""
+    """A selector's matchers, with its metric name as one of them."""
     name = [Matcher("__name__", "=", node.name)] if node.name else []
     found = [Matcher(m.name, _OPERATORS[str(m.op)], m.value) for m in node.matchers.matchers]
     return [*name, *found]
@@ -129,7 +129,7 @@ def _below(node: Expr) -> list[Expr]:
 
 
 def _refusals(node: Expr) -> Iterator[str]:
-    """What this one node has that is not evaluated here, with its verb."""
+    """Unsupported parts of this one node, each with its verb."""
     match node:
         case SubqueryExpr():
             yield "a subquery is"

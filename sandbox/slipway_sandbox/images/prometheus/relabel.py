@@ -10,11 +10,11 @@ _KNOWN = ("replace", "keep", "drop", "labelmap", "labeldrop", "labelkeep")
 
 
 class UnknownAction(ValueError):
-    """A relabelling action this stand-in does not know."""
+    """A relabelling action this stand-in does not support."""
 
 
 def relabel(labels: Mapping[str, str], rules: Sequence[Mapping[str, Any]]) -> dict[str, str] | None:
-    """`labels` after every rule; None when a rule drops them. Raises UnknownAction."""
+    """Apply the rules to `labels`; None when a rule drops them. Raises UnknownAction."""
     result = dict(labels)
     for rule in rules:
         action = str(rule.get("action", "replace")).lower()
@@ -47,6 +47,6 @@ def relabel(labels: Mapping[str, str], rules: Sequence[Mapping[str, Any]]) -> di
 
 
 def _python_template(replacement: str) -> str:
-    """$1 and ${1} as Python writes them."""
+    """Convert $1 and ${1} to Python's template syntax."""
     escaped = replacement.replace("\\", "\\\\")
     return re.sub(r"\$(?:\{(\w+)\}|(\d+))", lambda m: rf"\g<{m[1] or m[2]}>", escaped)

@@ -1,4 +1,4 @@
-"""Scraping: a task a target, what it stored last, and staleness when a target or a series goes away."""
+"""Scrape each target in a task of its own; mark series stale when they or their target disappear."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ACCEPT = "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 
 @dataclass
 class State:
-    """A target and how its last scrape went. Times are seconds since 1970, durations seconds."""
+    """A target and its last scrape. Times are seconds since 1970, durations seconds."""
 
     target: Target
     health: str = "unknown"  # "up" or "down" once scraped
@@ -31,7 +31,7 @@ class State:
 
 
 class Scraper:
-    """Keeps one scraping task for each of the targets it was last told of."""
+    """Runs one scraping task for each current target."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class Scraper:
         self.states: dict[Target, State] = {}
 
     async def update(self, targets: Iterable[Target]) -> None:
-        """Scrape exactly these from now on; the series of a target that is gone end here.
+        """Replace the set of targets; the series of removed targets end.
 
-        Raises what ended a scraping task, if anything but `stop` did.
+        Raises the exception of a scraping task that failed.
         """
         wanted = set(targets)
         for task in self._tasks.values():
@@ -67,7 +67,7 @@ class Scraper:
         task.cancel()
         await asyncio.wait([task])
         state = self.states.pop(target)
-        # times are kept to the millisecond: the end must be told from the last sample
+        # times are kept to the millisecond, and the mark must be later than the last sample
         self._store(state, max(self._clock(), state.last_scrape + 0.001), {})
 
     async def _run(self, state: State) -> None:
@@ -76,11 +76,11 @@ class Scraper:
         while True:
             await self.scrape(state)
             now = self._clock()
-            due = max(due + interval, now - interval)  # a slow target is not scraped twice at once
+            due = max(due + interval, now - interval)  # after a slow scrape, skip what was missed
             await self._sleep(max(0.0, due - now))
 
     async def scrape(self, state: State) -> None:
-        """One scrape: store the page, or `up` 0 and the end of what the target had."""
+        """Scrape once: store the page, or on failure `up` 0 and stale marks for the target's series."""
         target, start = state.target, self._clock()
         scraped: dict[Labels, float] = {}
         error = ""
@@ -114,14 +114,14 @@ class Scraper:
         return body.decode("utf-8", errors="replace")
 
     def _store(self, state: State, time: float, values: Mapping[Labels, float]) -> None:
-        """Write the values, and an end mark for each series that had one before and has none now."""
+        """Store the values, and a stale mark for each series that has no value any more."""
         gone = dict.fromkeys(state.written - values.keys(), STALE)
         state.written = set(values)
         self._storage.append(time, [*values.items(), *gone.items()])
 
 
 def _labelled(target: Target, text: str) -> dict[Labels, float]:
-    """The page's samples with the target's labels. Raises Malformed, UnknownAction."""
+    """Parse a page and add the target's labels. Raises Malformed, UnknownAction."""
     result: dict[Labels, float] = {}
     for name, own, value in samples(text):
         labels = {k: v for k, v in own.items() if v}

@@ -1,4 +1,4 @@
-"""Samples in memory, within a bound of time and of number. Times are seconds since 1970, kept to the millisecond."""
+"""Keep samples in memory, bounded by age and number. Times are seconds since 1970, to the millisecond."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 Labels = tuple[tuple[str, str], ...]  # sorted by name; __name__ is one of them
 LOOKBACK_SECONDS = 300.0
-# A particular NaN says "this series ended here", as in Prometheus (model/value, StaleNaN).
+# Prometheus's stale marker: a NaN with these bits (model/value, StaleNaN).
 STALE: float = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
 _STALE_BITS = struct.pack("<d", STALE)
 
 
 class TooManySeries(Exception):
-    """The bound on the number of series is reached: the scrape is not stored."""
+    """The limit of series is reached; the scrape is not stored."""
 
 
 def is_stale(value: float) -> bool:
@@ -35,7 +35,7 @@ class Matcher:
 
     @property
     def is_valid(self) -> bool:
-        """Whether a regular expression, which Prometheus reads by RE2's rules, is one for Python too."""
+        """Whether a regular expression (RE2 syntax) compiles in Python too."""
         try:
             self._pattern()
         except re.error:
@@ -49,7 +49,7 @@ class Matcher:
         return (value == self.value) == (self.op == "=")
 
     def _pattern(self) -> re.Pattern[str]:
-        return re.compile(self.value if "~" in self.op else "", re.DOTALL)  # kept by re itself
+        return re.compile(self.value if "~" in self.op else "", re.DOTALL)  # re caches it
 
 
 @dataclass
@@ -59,20 +59,20 @@ class Series:
     values: array[float] = field(default_factory=lambda: array("d"))
 
     def at(self, time: float) -> tuple[float, float] | None:
-        """The newest sample of the five minutes up to `time`; none where the series ended before."""
+        """The newest sample of the five minutes up to `time`; None if the series ended before."""
         index = bisect_right(self.times, time) - 1
         if index < 0 or self.times[index] <= time - LOOKBACK_SECONDS or is_stale(self.values[index]):
             return None
         return self.times[index], self.values[index]
 
     def within(self, after: float, until: float) -> list[tuple[float, float]]:
-        """The samples of (after, until], raw."""
+        """The raw samples of (after, until]."""
         first, last = bisect_right(self.times, after), bisect_right(self.times, until)
         pairs = zip(self.times[first:last], self.values[first:last], strict=True)
         return [pair for pair in pairs if not is_stale(pair[1])]
 
     def forget_before(self, time: float) -> int:
-        """Drop older samples; returns how many went."""
+        """Drop older samples; return how many."""
         count = bisect_right(self.times, time)
         del self.times[:count]
         del self.values[:count]
@@ -80,7 +80,7 @@ class Series:
 
 
 class Storage:
-    """`retention_seconds`, `sample_limit` and `series_limit` bound it: the oldest samples go first."""
+    """Series by name; beyond `retention_seconds` or `sample_limit` the oldest samples are dropped first."""
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Storage:
         self._sweep(time)
 
     def select(self, matchers: Sequence[Matcher]) -> list[Series]:
-        """Every series the matchers accept."""
+        """All series that the matchers accept."""
         exact = next((m.value for m in matchers if m.label == "__name__" and m.op == "="), None)
         groups = [self._names.get(exact, {})] if exact is not None else list(self._names.values())
         return [
@@ -144,7 +144,7 @@ class Storage:
             self._last_sweep = now
 
     def _middle(self) -> float:
-        """A time that about half of all samples are older than."""
+        """A time older than about half of all samples."""
         halves = sorted(
             series.times[len(series.times) // 2]
             for group in self._names.values()

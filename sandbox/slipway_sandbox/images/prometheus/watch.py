@@ -1,4 +1,4 @@
-"""The objects discovery needs, followed through the Kubernetes API, and the scraper told of each change."""
+"""Watch the objects discovery needs in the Kubernetes API, and update the scraper on each change."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from slipway_sandbox.images.prometheus.discovery import Cluster, targets
 from slipway_sandbox.images.prometheus.scrape import Scraper
 
 _MONITORING = "monitoring.coreos.com/v1"
-_SETTLE_SECONDS = 0.1  # changes that come together are looked at together
+_SETTLE_SECONDS = 0.1  # handle changes that arrive together as one
 
 
 @dataclass(frozen=True)
 class Access:
-    """How to reach a control plane: its URL, a bearer token or none, and TLS."""
+    """How to reach an API server: URL, optional bearer token, TLS."""
 
     server: str
     token: str | None
@@ -35,7 +35,7 @@ class Access:
 
 
 def read_kubeconfig(path: Path) -> Access:
-    """The current context of a kubeconfig with a token or a client certificate. Raises KeyError, StopIteration."""
+    """Read a kubeconfig's current context, with a token or a client certificate. Raises KeyError, StopIteration."""
     document = yaml.safe_load(path.read_text())
 
     def named(kind: str, name: str) -> dict[str, Any]:
@@ -66,7 +66,7 @@ def _content(entry: dict[str, Any], name: str, kubeconfig: Path) -> bytes | None
 
 
 class Discovery:
-    """Keeps `scraper` on the targets of the Prometheus object `namespace/name`."""
+    """Keeps `scraper` at the targets of the Prometheus object `namespace/name`."""
 
     def __init__(
         self, client: ApiClient, scraper: Scraper, namespace: str, name: str, fastest: float
@@ -88,7 +88,7 @@ class Discovery:
         self._namespaces = follow(path("v1", "namespaces"))
 
     async def run(self) -> None:
-        """Until cancelled. An error of one informer that it cannot mend ends all."""
+        """Run until cancelled, or until an informer fails for good."""
         async with asyncio.TaskGroup() as group:
             for informer in (
                 self._prometheuses,
@@ -113,7 +113,7 @@ class Discovery:
             try:
                 found = targets(self._cluster(), self._fastest)
             except (KeyError, ValueError) as error:
-                # As the operator does with a monitor it cannot read: say so, and keep what there was.
+                # As the operator does with an invalid monitor: log it and keep the current targets.
                 print(f'level=ERROR component="discovery" err="{error}"', file=sys.stderr, flush=True)
                 continue
             await self._scraper.update(found)

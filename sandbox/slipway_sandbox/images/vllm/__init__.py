@@ -1,3 +1,3 @@
-"""A stand-in for vLLM 0.32.0's server: its flags, logs, memory arithmetic, wire and metrics, without a GPU or torch."""
+"""Stand-in for vLLM 0.32.0's server: its flags, logs, memory arithmetic, wire and metrics, without GPU or torch."""
 
 VERSION = "0.32.0"

@@ -1,4 +1,4 @@
-"""`python -m slipway_sandbox.images.vllm serve [MODEL] --flags`: a vLLM pod, on SLIPWAY_SANDBOX_POD_IP."""
+"""`python -m slipway_sandbox.images.vllm serve [MODEL] --flags`: serve as a vLLM pod on SLIPWAY_SANDBOX_POD_IP."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def main() -> int:
 
 
 def bind(sock: socket.socket, port: int) -> None:
-    """Bound before the engine is made, so that a taken port fails at once, but not listening: connections are refused."""
+    """Bind the port before the engine starts, so that a used port fails at once. It listens later."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     sock.bind((os.environ.get("SLIPWAY_SANDBOX_POD_IP", "127.0.0.1"), port))
 
@@ -85,7 +85,7 @@ async def serve(
             gpu.follow(lambda: (engine.busy_seconds(), engine.running))
         if not args.disable_log_stats:
             background.append(asyncio.create_task(log_stats(engine)))
-        # a length that was fitted to memory is the one that is served
+        # the length fitted to memory, if it was
         config = dataclasses.replace(resolved.config, max_model_len=plan.max_model_len)
         server = make_server(args, dataclasses.replace(resolved, config=config), engine, faults, environment)
         port = sock.getsockname()[1]
@@ -158,7 +158,7 @@ def make_server(
 
 
 async def log_stats(engine: Engine) -> None:
-    """vLLM's line every ten seconds, while there is anything to say."""
+    """Log vLLM's statistics every ten seconds while requests run."""
     metrics = engine.metrics.counters
     before = (0.0, 0.0)
     while True:

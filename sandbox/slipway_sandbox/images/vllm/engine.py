@@ -1,4 +1,4 @@
-"""The scheduler: a batch of bounded size, a FIFO queue before it, and token times that do not drift.
+"""Schedule sequences: a FIFO queue before a bounded batch, and token times that do not drift.
 
 Token i of a sequence is due at `scheduled + first + i * inter`, whatever happened to token i - 1. A stream that wakes up
 late hands out everything that is due in one step, as vLLM coalesces chunks under load.
@@ -22,7 +22,7 @@ MAX_CACHED_BLOCKS: Final = 65_536  # bounds the prefix cache's own memory (about
 
 
 class QueueOverflow(Exception):
-    """`--max-num-queued-reqs` or `--max-num-queued-tokens` would be exceeded; the message is the client's."""
+    """`--max-num-queued-reqs` or `--max-num-queued-tokens` would be exceeded; the message goes to the client."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class QueueOverflow(Exception):
 
 
 class EngineStopped(Exception):
-    """The engine is shutting down; what a real API server then answers with a 500."""
+    """The engine is shutting down; a real API server answers 500."""
 
     def __init__(self) -> None:
         super().__init__("cannot schedule new futures after shutdown")
@@ -40,7 +40,7 @@ class EngineStopped(Exception):
 
 @dataclass(frozen=True)
 class Limits:
-    """What the command line bounds. Tokens, sequences, and blocks of `block_size` tokens."""
+    """The command line's limits, in tokens, sequences and blocks of `block_size` tokens."""
 
     max_num_seqs: int
     kv_tokens: int
@@ -52,7 +52,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What of a request decides when a sequence ends. `seed` and `choice` pick its content."""
+    """A request's parameters that decide when a sequence ends. `seed` and `choice` select its content."""
 
     max_tokens: int
     min_tokens: int = 0
@@ -65,7 +65,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Text and tokens that are new since the last step; `finish_reason` on the last one."""
+    """New text and tokens since the last step; `finish_reason` is set on the last one."""
 
     text: str
     tokens: int
@@ -121,12 +121,12 @@ class Engine:
         return sum(-(-(s.prompt_tokens + s.tokens) // size) for s in self._batch.values()) / self._all_blocks
 
     def busy_seconds(self) -> float:
-        """Seconds so far in which at least one sequence was running."""
+        """Total seconds with at least one running sequence."""
         now = self._clock()
         return self._busy_seconds + (now - self._busy_since if self._busy_since is not None else 0.0)
 
     def check_admission(self, sequences: int) -> None:
-        """Raises EngineStopped or QueueOverflow. The limit counts waiting and running, as vLLM's does."""
+        """Check the queue limits, which count waiting and running. Raises EngineStopped or QueueOverflow."""
         if self.stopping:
             raise EngineStopped
         limits = self.limits
@@ -156,7 +156,7 @@ class Engine:
         n: int = 1,
         extra_first_seconds: float = 0.0,
     ) -> AsyncGenerator[Step, None]:
-        """The steps of one sequence, from the queue to its end. Cancelling it frees its place."""
+        """Yield the steps of one sequence. Cancelling it frees its place in the batch."""
         arrived = self._clock()
         blocks = -(-(len(prompt) + sampling.max_tokens) // self.limits.block_size)
         sequence = _Sequence(len(prompt), blocks)
@@ -193,11 +193,11 @@ class Engine:
             self._release(sequence)
 
     async def hang(self) -> None:
-        """Never returns: what a stalled stream does until its client gives up."""
+        """Never return: a stalled stream, until its client gives up."""
         await self._never.wait()
 
     async def drain(self, timeout: float) -> bool:
-        """Refuse new requests and let the others finish; False when some had not after `timeout` seconds."""
+        """Refuse new requests and let the others finish; False if some had not after `timeout` seconds."""
         self.stopping = True
         try:
             await asyncio.wait_for(self._idle.wait(), timeout)
@@ -206,7 +206,7 @@ class Engine:
         return True
 
     def freeze(self) -> None:
-        """The engine is gone: no stream gets another token, nor its end."""
+        """Stop all streams without another token or an end."""
         self.stopping = self._frozen = True
 
     async def _sleep_until(self, due: float) -> None:
@@ -265,7 +265,7 @@ class Engine:
             self._idle.set()
 
     def _lookup_prefix(self, prompt: Sequence[int]) -> int:
-        """How many tokens of the prompt are cached in full blocks; the last token is always computed."""
+        """Number of prompt tokens cached in full blocks; the last token is always computed."""
         if not self.limits.prefix_caching:
             return 0
         size, chain, hits, matching = self.limits.block_size, 0, 0, True
@@ -328,7 +328,7 @@ class Engine:
 
 
 class _Writer:
-    """Turns tokens into text: stop strings, the end of sequence, and what is held back until it is certain."""
+    """Turns tokens into text; handles stop strings, the end of sequence, and text held back until it is certain."""
 
     def __init__(self, text: Text, prompt: Sequence[int], sampling: Sampling, choice: int) -> None:
         self._sampling = sampling
@@ -336,14 +336,14 @@ class _Writer:
         self._eos = text.eos_token_id
         self._tokens = 0
         self._output, self._sent = "", 0
-        # a stop string may be half written: its beginning must not go out
+        # hold back what may be the beginning of a stop string
         held = max(map(len, sampling.stop), default=1) - 1
         self._held = 0 if sampling.include_stop_str else held
         natural = max(self._continuation.natural_length, sampling.min_tokens + 1)
         self._natural = None if sampling.ignore_eos or self._eos is None else natural
 
     def take(self, count: int) -> Step:
-        """Up to `count` tokens; fewer when the sequence ends."""
+        """Take up to `count` tokens; fewer if the sequence ends."""
         for taken in range(1, count + 1):
             if ended := self._advance():
                 reason, why = ended

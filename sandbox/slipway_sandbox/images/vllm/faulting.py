@@ -1,4 +1,4 @@
-"""The engine's fault switches: a fault strikes by served model name or by pod name."""
+"""Read the engine's faults, which target a served model name or a pod name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""vLLM's command line: every flag 0.32.0 knows, in `flags-0.32.0.json`, parsed by argparse as vLLM does.
+"""Parse vLLM's command line with argparse: all flags of 0.32.0, from `flags-0.32.0.json`.
 
 Source of the table: `EngineArgs`, `FrontendArgs` and `make_arg_parser` of the vllm 0.32.0 wheel. A flag that has no
 effect here is still accepted, because vLLM accepts it; one vLLM does not have (`--swap-space`, gone since V1) is refused.
@@ -143,10 +143,10 @@ def normalise(argv: Sequence[str]) -> list[str]:
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """`vllm serve …` as vLLM reads it; a usage error goes to stderr and exits 2 in argparse's and so vLLM's words.
+    """Parse `vllm serve …`; a usage error goes to stderr and exits with 2, as argparse does in vLLM.
 
     The result has `model`, `served_model_name` (a list) and `non_default` (what was given, for the log). Raises
-    ValueError where vLLM does: a served name given before any model.
+    ValueError where vLLM does: a served name before any model.
     """
     words = normalise(argv)
     parser = make_parser()

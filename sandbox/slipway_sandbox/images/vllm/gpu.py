@@ -1,4 +1,4 @@
-"""What the GPU would show: memory from the plan, utilisation from the running batch, written for the DCGM exporter."""
+"""Write GPU memory and utilisation to a file for the DCGM exporter, from the memory plan and the running batch."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Final
 from slipway_sandbox.images.vllm.memory import MIB
 
 WRITE_SECONDS: Final = 0.5
-SMOOTHING: Final = 0.5  # the weight of the newest half second
+SMOOTHING: Final = 0.5  # weight of the newest half second in the average
 FLOOR: Final = 60.0  # percent: one running sequence already keeps an SM busy for most of a sampling period
 FULL_BATCH: Final = 32  # sequences at which utilisation reaches 100%
 
 
 @dataclass(frozen=True)
 class Owner:
-    """The pod, as the kubelet names it to its containers."""
+    """The pod that holds the GPU, from the variables the kubelet sets."""
 
     uid: str
     namespace: str
@@ -29,7 +29,7 @@ class Owner:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Owner | None:
-        """None outside of a pod."""
+        """Read the pod from the environment; None outside a pod."""
         uid = environment.get("SLIPWAY_SANDBOX_POD_UID")
         if not uid:
             return None
@@ -43,7 +43,7 @@ class Owner:
 
 
 class GpuFile:
-    """`{folder}/{pod uid}.json`, replaced as a whole twice a second until `remove`."""
+    """`{folder}/{pod uid}.json`, replaced twice a second until `remove`."""
 
     def __init__(self, folder: Path, owner: Owner, total_bytes: int, gpus: int) -> None:
         self._path, self._owner, self._total, self._gpus = (

@@ -1,4 +1,4 @@
-"""The `http_*` families that prometheus-fastapi-instrumentator puts on vLLM's page."""
+"""Metrics `http_*` of vLLM's page, as prometheus-fastapi-instrumentator writes them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _HIGHR: Final = (
 
 
 class HttpMetrics:
-    """`record` once a request; `handler` is the route, or `none` where no route matched."""
+    """Request counts, sizes and durations by handler: the route, or `none` if no route matched."""
 
     def __init__(self, now: Callable[[], float] = time.time) -> None:
         self._now = now

@@ -1,4 +1,4 @@
-"""vLLM's log lines: `(APIServer pid=7) INFO 11-21 03:56:29 [core.py:384] message`, on stdout; uvicorn's own beside them."""
+"""Print log lines as vLLM does, `(APIServer pid=7) INFO 11-21 03:56:29 [core.py:384] message`, and as uvicorn does."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CORE: Final = "EngineCore"
 
 
 def line(level: str, where: str, message: str, process: str = API) -> None:
-    """Print one record, every line of it with the prefix, as vLLM's NewLineFormatter does. `where` is `file.py:line`."""
+    """Print one record with the prefix on every line, as vLLM's NewLineFormatter does. `where` is `file.py:line`."""
     stamp = time.strftime("%m-%d %H:%M:%S")
     prefix = f"({process} pid={os.getpid()}) {level} {stamp} [{where}] "
     print("\n".join(prefix + part for part in message.split("\n")), flush=True)
@@ -32,9 +32,9 @@ def error(where: str, message: str, process: str = API) -> None:
 
 
 def uvicorn(message: str, level: str = "INFO") -> None:
-    """uvicorn's records: the level padded to ten columns.
+    """Print a record as uvicorn does, the level padded to ten columns.
 
-    It says nothing of "Uvicorn running on": vLLM hands it a bound socket, and then it does not.
+    There is no "Uvicorn running on": uvicorn omits it for the bound socket vLLM passes.
     """
     print(f"{level + ':':<10}{message}", file=sys.stderr, flush=True)
 
@@ -44,7 +44,7 @@ def failure(cause: BaseException) -> str:
 
 
 def engine_failed(cause: BaseException) -> None:
-    """What both processes of a real vLLM print when the engine core does not come up."""
+    """Print what both processes of a real vLLM print when the engine core fails to start."""
     text = failure(cause)
     error("core.py:1510", "EngineCore failed to start.\n" + text, CORE)
     for part in ("Process EngineCore:\n" + text).split("\n"):

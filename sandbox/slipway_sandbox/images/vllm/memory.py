@@ -1,7 +1,7 @@
-"""How much GPU memory an engine takes: weights, activations, and the KV cache that is left. A pure function of sizes.
+"""Compute an engine's GPU memory: weights, activations, and the KV cache in what is left. Pure.
 
-The shape of the sum is vLLM's (`gpu_worker.determine_available_memory`); the activation and context terms are estimates,
-as no model runs here.
+Follows vLLM's `gpu_worker.determine_available_memory`; activations and CUDA context are estimates, as no model
+runs here.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ BLOCK_SIZE: Final = 16  # tokens
 
 
 class OutOfMemoryError(RuntimeError):
-    """CUDA had no memory left."""
+    """CUDA is out of memory."""
 
     __module__ = "torch"
 
@@ -50,7 +50,7 @@ class Plan:
 
 
 def out_of_memory(total: int, wanted: int, allocated: int) -> OutOfMemoryError:
-    """PyTorch's text for an allocation of `wanted` bytes that did not fit beside `allocated`."""
+    """PyTorch's error for an allocation of `wanted` bytes that does not fit beside `allocated`."""
     free = max(total - allocated - CUDA_CONTEXT_BYTES, 0)
     return OutOfMemoryError(
         f"CUDA out of memory. Tried to allocate {wanted / MIB:.2f} MiB. GPU 0 has a total capacity of "
@@ -63,7 +63,7 @@ def out_of_memory(total: int, wanted: int, allocated: int) -> OutOfMemoryError:
 
 
 def check_weights(total: int, weights: int, layers: int) -> None:
-    """Raises OutOfMemoryError when the weights alone do not fit on the GPU."""
+    """Raises OutOfMemoryError if the weights alone do not fit on the GPU."""
     capacity = total - CUDA_CONTEXT_BYTES
     if weights > capacity:
         layer = max(weights // max(layers, 1), 2 * MIB)
@@ -71,7 +71,7 @@ def check_weights(total: int, weights: int, layers: int) -> None:
 
 
 def activation_bytes(config: ModelConfig, max_num_batched_tokens: int, max_num_seqs: int) -> int:
-    """The peak of one forward pass: a layer's activations for a full batch, and float32 logits for sampling."""
+    """Peak bytes of one forward pass: a layer's activations for a full batch, and float32 logits for sampling."""
     width = 6 * config.hidden + 2 * config.intermediate
     return max_num_batched_tokens * width * DTYPE_BYTES[config.dtype] + max_num_seqs * config.vocabulary * 8
 
@@ -89,7 +89,7 @@ def plan_memory(
     enforce_eager: bool,
     fit_length: bool,
 ) -> Plan:
-    """Sizes in bytes for each of `tensor_parallel` GPUs; `weights` is the whole model's.
+    """Plan the memory of each of `tensor_parallel` GPUs, in bytes; `weights` is the whole model's.
 
     `fit_length` shortens max_model_len to what fits (`--max-model-len auto`). Raises OutOfMemoryError when the weights
     do not fit, ValueError when the KV cache cannot hold one request, both in vLLM's words.

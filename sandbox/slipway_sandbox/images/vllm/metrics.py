@@ -1,6 +1,6 @@
-"""vLLM's /metrics page: names, help, labels, order and buckets of 0.32.0, as a table and a small registry.
+"""Write vLLM's /metrics page: names, help, labels, order and buckets of 0.32.0, from a table.
 
-A registry of our own keeps a scrape under a millisecond, so that it does not show in the streams' timing.
+Not prometheus_client: a scrape must take under a millisecond, or it shows in the streams' timing.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ HISTOGRAMS: Final[Sequence[tuple[str, str, Sequence[float]]]] = (
 
 
 def number(value: float) -> str:
-    """A sample's value or bucket bound as prometheus_client prints it: 1 is `1.0`, 1.9e9 is `1.9e+09`."""
+    """Format a value or bucket bound as prometheus_client does: 1 is `1.0`, 1.9e9 is `1.9e+09`."""
     text = repr(float(value))
     mantissa = text.partition(".")[0].lstrip("-")
     if "e" in text or len(mantissa) <= 6:
@@ -93,7 +93,7 @@ def number(value: float) -> str:
 
 
 def labels(pairs: Mapping[str, str]) -> str:
-    """`{a="1",b="2"}`, sorted by name as vLLM's page is."""
+    """Format labels as `{a="1",b="2"}`, sorted by name as on vLLM's page."""
     inner = ",".join(f'{name}="{_escape(value)}"' for name, value in sorted(pairs.items()))
     return f"{{{inner}}}" if inner else ""
 
@@ -103,7 +103,7 @@ def _escape(value: str) -> str:
 
 
 class Histogram:
-    """Observations in buckets; `observe(value, times)` counts one value several times."""
+    """A histogram; `observe(value, times)` counts one value several times."""
 
     def __init__(self, name: str, bounds: Sequence[float], pairs: Mapping[str, str], created: float) -> None:
         self._bounds = tuple(map(float, bounds))
@@ -137,7 +137,7 @@ def family(name: str, text: str, kind: str, samples: Iterable[str]) -> Iterable[
 
 
 class EngineMetrics:
-    """The engine's own families. Counters and gauges are read by name (without `vllm:`) and one label's value."""
+    """The engine's metrics. Counters and gauges are keyed by name (without `vllm:`) and one label's value."""
 
     def __init__(
         self, model_name: str, cache_config: Mapping[str, str], now: Callable[[], float] = time.time
@@ -194,7 +194,7 @@ class EngineMetrics:
 
 
 def process_page() -> Iterable[str]:
-    """What prometheus_client's own collectors say of the process."""
+    """Process and Python metrics, as prometheus_client's own collectors write them."""
     stats = gc.get_stats()
     for field, text in (
         ("collected", "Objects collected during gc"),
@@ -230,6 +230,6 @@ def process_page() -> Iterable[str]:
 
 @cache
 def _boot_time() -> int:
-    """When the machine started, in seconds since the epoch."""
+    """The machine's boot time in seconds since the epoch."""
     lines = Path("/proc/stat").read_text("utf-8").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("btime"))

@@ -1,7 +1,7 @@
-"""A model folder as vLLM reads it: config.json, tokenizer, every safetensors file against its own header and the index.
+"""Read a model folder as vLLM does: config.json, and every safetensors file against its header and the index.
 
-Refusals carry the class names and words of the real ones (vllm 0.32.0, transformers, safetensors), for they end in pod
-logs that people and programs read.
+Errors have the class names and texts of vllm 0.32.0, transformers and safetensors: they end up in pod logs that
+people and programs read.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ DTYPE_BYTES: Final[Mapping[str, int]] = {
 
 
 class ValidationError(ValueError):
-    """What pydantic raises around a ValueError of ModelConfig."""
+    """pydantic's error around a ValueError of ModelConfig."""
 
     __module__ = "pydantic_core._pydantic_core"
 
@@ -40,7 +40,7 @@ class ValidationError(ValueError):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What of config.json decides memory and limits. Sizes in elements, `max_model_len` in tokens."""
+    """The fields of config.json that decide memory and limits. Sizes in elements, `max_model_len` in tokens."""
 
     architecture: str
     layers: int
@@ -64,7 +64,7 @@ class Weights:
 def find_model(
     model: str, revision: str | None, environment: Mapping[str, str], download_dir: str | None
 ) -> Path:
-    """The folder of a local path or of a hub id in the cache. Raises ValidationError when there is none.
+    """Find the folder of a local path, or of a hub id in the cache. Raises ValidationError if there is none.
 
     A hub id missing from the cache is downloaded unless HF_HUB_OFFLINE is set, as vLLM does.
     """
@@ -82,7 +82,7 @@ def find_model(
             f"cached files.\nCannot find the requested files in the disk cache and outgoing traffic has been "
             f"disabled (HF_HUB_OFFLINE=1): {model} at {cache}"
         )
-    from huggingface_hub import snapshot_download  # seconds to import, and only needed here
+    from huggingface_hub import snapshot_download  # imported here: it takes seconds
     from huggingface_hub.errors import HfHubHTTPError
 
     try:
@@ -112,7 +112,7 @@ def _invalid(model: str) -> ValidationError:
 def read_config(
     folder: Path, name: str, *, dtype: str, max_model_len: int | None, allow_longer: bool
 ) -> ModelConfig:
-    """config.json, with vLLM's defaults and limits applied. Raises ValidationError."""
+    """Read config.json and apply vLLM's defaults and limits. Raises ValidationError."""
     path = folder / "config.json"
     if not path.is_file():
         raise _invalid(name)
@@ -173,7 +173,7 @@ def _max_model_len(config: Mapping[str, Any], asked: int | None, allow_longer: b
 
 
 def read_weights(folder: Path, name: str, dtype: str) -> Weights:
-    """Open every safetensors file the index names, or all there are.
+    """Open every safetensors file the index names, or all files without an index.
 
     Raises RuntimeError when there are none, safetensors.SafetensorError for a truncated or corrupt one, ValueError when
     the index names tensors that no file has.

@@ -1,4 +1,4 @@
-"""Requests and errors on vLLM's wire: what a body may say, and how a refusal is worded."""
+"""Parse and check request bodies as vLLM does, and word its error answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 class Refusal(Exception):
-    """An error answer: HTTP status, OpenAI's `error` object."""
+    """An error answer: HTTP status and OpenAI's `error` object."""
 
     def __init__(
         self, message: str, *, kind: str = "BadRequestError", code: int = 400, param: str | None = None
@@ -30,12 +30,12 @@ class Refusal(Exception):
 
 
 def compact(document: Any) -> bytes:
-    """JSON as Starlette's JSONResponse writes it."""
+    """Serialize JSON as Starlette's JSONResponse does."""
     return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def invalid(message: str, parameter: str, value: Any) -> Refusal:
-    """vLLM's VLLMValidationError, whose text ends in the parameter and its value."""
+    """A refusal as of vLLM's VLLMValidationError, whose text ends in the parameter and its value."""
     suffix = f" (parameter={parameter}, value={value})" if value is not None else f" (parameter={parameter})"
     return Refusal(message + suffix, param=parameter)
 
@@ -54,7 +54,7 @@ class StreamOptions(BaseModel):
 
 
 class Request(BaseModel):
-    """What chat and text completion share. Unknown fields are accepted, as vLLM accepts them."""
+    """Fields that chat and text completion share. Unknown fields are accepted, as in vLLM."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -76,7 +76,7 @@ class Request(BaseModel):
         raise NotImplementedError
 
     def check(self, max_model_len: int) -> None:
-        """vLLM's own checks, after the model's name was found. Raises Refusal."""
+        """Apply vLLM's own checks, after the model's name was found. Raises Refusal."""
         asked = self.asked_tokens
         if self.stream_options is not None and not self.stream:
             raise invalid("Stream options can only be defined when `stream=True`.", "stream_options", None)
@@ -148,7 +148,7 @@ class DetokenizeRequest(BaseModel):
 
 
 async def parse(request: web.BaseRequest, kind: type[Model]) -> Model:
-    """The body as `kind`. Raises Refusal with FastAPI's and pydantic's reasons in vLLM's envelope: always 400."""
+    """Parse the body as `kind`. Raises Refusal 400 with FastAPI's and pydantic's reasons in vLLM's envelope."""
     raw = await request.read()
     if raw and request.content_type != "application/json":
         text = "1 validation error:\n  Unsupported Media Type: Only 'application/json' is allowed"

@@ -1,4 +1,4 @@
-"""The HTTP side: routes, API key, access log, and the two ways vLLM goes down on SIGTERM."""
+"""Serve vLLM's HTTP API: routes, API key, access log, and both ways to shut down on SIGTERM."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from slipway_sandbox.images.vllm.text import TemplateRefused
 
 Answer = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
-MAX_BODY_BYTES: Final = 64 << 20  # vLLM has no limit; a stand-in's memory has
+MAX_BODY_BYTES: Final = 64 << 20  # bytes of a request body; vLLM has no limit
 KEEP_ALIVE_SECONDS: Final = 5.0  # VLLM_HTTP_TIMEOUT_KEEP_ALIVE
 # After the last stream a real server answers on while the engine's process is joined: 9.6 s were measured on the CPU
 # build. The sandbox's clocks are shorter.
 TEARDOWN_SECONDS: Final = 1.0
-MAX_LINGER_SECONDS: Final = 3600.0  # frozen streams wait for their clients, as real ones do, but not for ever
+MAX_LINGER_SECONDS: Final = 3600.0  # frozen streams wait for their clients, as in vLLM, but not for ever
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ServerOptions:
 
 
 class Server:
-    """One listening vLLM. `start` on a bound socket, `stop` when SIGTERM has come."""
+    """One vLLM server: `start` on a bound socket, `stop` on SIGTERM."""
 
     def __init__(
         self, engine: Engine, completions: Completions, faults: EngineFaults, options: ServerOptions
@@ -99,7 +99,7 @@ class Server:
         await self._site.start()
 
     async def stop(self) -> None:
-        """Drain or abort, as `--shutdown-timeout` says, then wait for the connections to go."""
+        """Drain or abort, as `--shutdown-timeout` says, then wait for connections to close."""
         timeout = self._options.shutdown_timeout
         mode = "drain" if timeout else "abort"
         logs.info(
@@ -113,7 +113,7 @@ class Server:
         await self._site.stop()
         logs.uvicorn("Shutting down")
         deadline = time.monotonic() + MAX_LINGER_SECONDS
-        # aiohttp tells nobody when a connection goes
+        # aiohttp has no callback for a closed connection
         while self._server.connections and time.monotonic() < deadline:
             for connection in self._server.connections:
                 if connection._current_request is None:  # idle, as uvicorn closes them; streams stay, silent
@@ -256,7 +256,7 @@ class Server:
                 refusal = busy(str(error))
                 if not asked.stream:
                     raise refusal from error
-                # the headers of a stream are out before the engine is asked
+                # a stream's headers are sent before the engine is asked
                 response = await self._open_stream(request)
                 await response.write(event(refusal.document) + DONE)
                 return response

@@ -1,4 +1,4 @@
-"""Chat and text completions: a request becomes sequences, their steps become JSON, whole or as server-sent events.
+"""Answer chat and text completions, as one JSON document or as server-sent events.
 
 Key order and separators are those of the golden transcripts (vLLM 0.32.0).
 """
@@ -35,7 +35,7 @@ ENGINE_DEAD: Final = "EngineCore encountered an issue. See stack trace (above) f
 
 @dataclass(frozen=True)
 class Job:
-    """One accepted request: its prompts as tokens, and what its answer needs."""
+    """One accepted request: its prompts as tokens and the parameters of its answer."""
 
     chat: bool
     identity: str
@@ -68,7 +68,7 @@ def usage(prompt: int, completion: int, details: Sequence[str] = ()) -> dict[str
 
 
 class Completions:
-    """Answers for `/v1/chat/completions` and `/v1/completions`."""
+    """Handles `/v1/chat/completions` and `/v1/completions`."""
 
     def __init__(
         self,
@@ -86,7 +86,7 @@ class Completions:
         self._fingerprint, self._seed, self._force_usage = fingerprint, seed, force_usage
 
     def check_model(self, name: str | None) -> None:
-        """Raises Refusal 404 for a name that is not served; no name means the first."""
+        """Resolve the model's name; none means the first. Raises Refusal 404 for a name that is not served."""
         if name is not None and name not in self._names:
             raise Refusal(
                 f"The model `{name}` does not exist. Valid aliases: {', '.join(self._names)}.",
@@ -96,7 +96,7 @@ class Completions:
             )
 
     def prepare(self, request: ChatRequest | CompletionRequest, request_id: str | None) -> Job:
-        """Check and tokenize. Raises Refusal; admission comes after, so that a refusal never takes a place."""
+        """Check and tokenize a request, before admission. Raises Refusal."""
         self.check_model(request.model)
         chat = isinstance(request, ChatRequest)
         prompts = (
@@ -179,7 +179,7 @@ class Completions:
         return tuple(ids)
 
     async def whole(self, job: Job) -> bytes:
-        """The answer in one piece. Raises Refusal for the fault that breaks a stream in the middle."""
+        """Answer in one document. Raises Refusal for a fault in the middle."""
         texts = [""] * job.choices
         ends: list[Step] = [Step("", 0)] * job.choices
         tokens = 0
@@ -223,7 +223,7 @@ class Completions:
         return {"index": index, "message": message} | finish | {"routed_experts": None}
 
     async def stream(self, job: Job, response: web.StreamResponse) -> int:
-        """Write the events of one stream, `[DONE]` included; the number of tokens."""
+        """Write the events of one stream with `[DONE]`; return the number of tokens."""
         writer = _EventWriter(job, self._fingerprint)
         done = [0] * job.choices
         if job.chat:
@@ -249,7 +249,7 @@ class Completions:
         raise internal(ENGINE_DEAD)
 
     async def _steps(self, job: Job) -> AsyncGenerator[tuple[int, Step], None]:
-        """(choice, step) of every sequence as they come."""
+        """Yield (choice, step) of all sequences as they arrive."""
         if job.choices == 1:
             async with aclosing(self._sequence(job, 0)) as only:
                 async for step in only:
@@ -284,12 +284,12 @@ class Completions:
 
 
 def event(document: Any) -> bytes:
-    """An error as vLLM puts it into a stream: json.dumps' own separators, unlike every other event."""
+    """Format an error event of a stream: with json.dumps' default separators, unlike all other events."""
     return b"data: " + json.dumps(document).encode() + b"\n\n"
 
 
 class _EventWriter:
-    """Events of one stream, assembled from constant pieces: this runs once a token."""
+    """Builds the events of one stream from constant pieces, as it runs once a token."""
 
     def __init__(self, job: Job, fingerprint: str) -> None:
         kind = "chat.completion.chunk" if job.chat else "text_completion"

@@ -1,4 +1,4 @@
-"""From the command line to a serving engine, through the phases a real vLLM logs, or to the failure it would have."""
+"""Start an engine from the command line through the phases vLLM logs, or fail as vLLM would."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ SECRET_ARGUMENTS: Final = ("api_key", "hf_token")
 
 
 class EngineCoreDied(Exception):
-    """The engine process of a real vLLM would have died; `__cause__` is what it printed."""
+    """The engine process died; `__cause__` is the error it printed."""
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """The model, before the GPU is touched: what the API server process works out."""
+    """What the API server process works out before the GPU is used."""
 
     folder: Path
     config: ModelConfig
@@ -50,9 +50,9 @@ def gpu_memory(environment: Mapping[str, str]) -> int:
 
 
 def check_devices(args: argparse.Namespace, environment: Mapping[str, str]) -> None:
-    """Raises as vLLM does in a container that was given no GPU, or fewer than it shall use."""
+    """Raise as vLLM does in a container with no GPU or fewer than it should use."""
     visible = environment.get("NVIDIA_VISIBLE_DEVICES", "all")
-    if visible == "all":  # what the image says itself: every GPU of the node
+    if visible == "all":  # the image's own value: all GPUs of the node
         visible = ",".join(map(str, range(int(environment.get("SLIPWAY_SANDBOX_GPUS", "1")))))
     devices = [device for device in visible.split(",") if device and device not in ("void", "none")]
     if not devices or not gpu_memory(environment):
@@ -69,7 +69,7 @@ def check_devices(args: argparse.Namespace, environment: Mapping[str, str]) -> N
 
 
 def check_port_variable(environment: Mapping[str, str]) -> None:
-    """A Service called `vllm` makes Kubernetes set VLLM_PORT to a URL, which vLLM reads as its own. Raises ValueError."""
+    """Raise ValueError if VLLM_PORT is a URL: Kubernetes sets it for a Service called `vllm`, and vLLM reads it."""
     port = environment.get("VLLM_PORT", "0")
     if "://" in port:
         raise ValueError(
@@ -81,7 +81,7 @@ def check_port_variable(environment: Mapping[str, str]) -> None:
 
 
 def resolve(args: argparse.Namespace, environment: Mapping[str, str]) -> Resolved:
-    """Raises ValueError, OSError or RuntimeError, which end the API server before there is an engine."""
+    """Resolve model and flags. Raises ValueError, OSError or RuntimeError, which end the API server."""
     shown = {k: "***" if k in SECRET_ARGUMENTS else v for k, v in args.non_default.items()}
     logs.info("api_utils.py:327", f"vLLM server version {VERSION}, serving model {args.model}")
     logs.info("api_utils.py:286", f"non-default args: {shown}")
@@ -112,13 +112,13 @@ async def start_engine(
     faults: EngineFaults,
     gpu: GpuFile | None,
 ) -> tuple[Engine, Plan]:
-    """Load, profile, compile. Raises EngineCoreDied from whatever went wrong."""
+    """Load, profile and compile. Raises EngineCoreDied from the cause."""
     try:
         return await _start_engine(args, resolved, timing, faults, gpu)
     except (OSError, ValueError, RuntimeError, KeyError, ArithmeticError) as error:
         raise EngineCoreDied from error
     except Exception as error:
-        if type(error).__name__ == "SafetensorError":  # made by Rust: it has no importable base but Exception
+        if type(error).__name__ == "SafetensorError":  # made in Rust, with no importable base but Exception
             raise EngineCoreDied from error
         raise
 
@@ -223,7 +223,7 @@ async def _load(
 
 
 async def _compile(timing: EngineTiming, enforce_eager: bool) -> float:
-    """torch.compile and CUDA graphs; the seconds they took, 0 when eager."""
+    """Wait as torch.compile and CUDA graph capture do; return the seconds, 0 when eager."""
     if enforce_eager:
         return 0.0
     half = timing.compile_seconds / 2
@@ -240,7 +240,7 @@ async def _compile(timing: EngineTiming, enforce_eager: bool) -> float:
 
 
 def fingerprint(args: argparse.Namespace) -> str:
-    """`vllm-0.32.0-` and eight digits that change with the configuration."""
+    """The system fingerprint: `vllm-0.32.0-` and eight digits derived from the configuration."""
     digest = hashlib.sha256(repr(sorted(args.non_default.items())).encode()).hexdigest()
     return f"vllm-{VERSION}-{digest[:8]}"
 

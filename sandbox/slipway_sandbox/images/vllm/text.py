@@ -1,4 +1,4 @@
-"""Tokens and text: the model's own tokenizer and chat template, and content that depends on the prompt and seed alone."""
+"""Tokenize with the model's tokenizer and chat template; generate content from prompt and seed alone."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ import jinja2.sandbox
 from tokenizers import Tokenizer
 from tokenizers.decoders import DecodeStream
 
-# A model that is not told to ignore the end of sequence stops by itself somewhere in this range of tokens.
+# Without ignore_eos a sequence ends after a number of tokens in this range.
 NATURAL_LENGTHS: Final = (64, 512)
 
 
 class TemplateRefused(ValueError):
-    """The chat template does not exist or refuses the messages: a 400 for the client."""
+    """The chat template is missing or refuses the messages; the client gets 400."""
 
 
 class Text:
-    """Encode, decode and render for one model folder. Raises OSError when it has no tokenizer.json."""
+    """Encodes, decodes and renders for one model folder. Raises OSError without tokenizer.json."""
 
     def __init__(self, folder: Path, name: str, eos_token_ids: Sequence[int]) -> None:
         path = folder / "tokenizer.json"
@@ -53,7 +53,7 @@ class Text:
         return text
 
     def render(self, messages: Sequence[dict[str, Any]], *, generation_prompt: bool = True) -> str:
-        """The conversation as the model's template writes it. Raises TemplateRefused."""
+        """Render a conversation with the model's template. Raises TemplateRefused."""
         if not messages:
             raise TemplateRefused(
                 "Cannot apply chat template to an empty conversation. Provide at least one message."
@@ -108,7 +108,7 @@ def _compile(folder: Path, settings: dict[str, Any]) -> jinja2.Template | None:
 
 
 class Continuation:
-    """The tokens that follow one prompt: the same for the same prompt, seed and choice, in any process."""
+    """The tokens after one prompt: the same for the same prompt, seed and choice in any process."""
 
     def __init__(self, text: Text, prompt: Sequence[int], seed: int, choice: int) -> None:
         digest = hashlib.blake2b(repr((seed, choice, tuple(prompt))).encode(), digest_size=8).digest()
@@ -119,6 +119,6 @@ class Continuation:
         self.natural_length = self._random.randint(*NATURAL_LENGTHS)
 
     def next(self) -> tuple[int, str]:
-        """A token and the text it completes: empty while the bytes of a character are not all there."""
+        """The next token and its text, which is empty while a character's bytes are incomplete."""
         token = self._words[int(self._random.random() * len(self._words))]
         return token, self._stream.step(self._tokenizer, token) or ""
