@@ -14,7 +14,7 @@ from tasks.records.names import KEY_SECRET, serving_selector, workload
 from tasks.releases.ledger import Ledger
 from tasks.rollout import gateway
 from tasks.rollout.context import RolloutContext
-from tasks.rollout.endpoint_check import check_endpoint
+from tasks.rollout.endpoint_check import GatewayCutOff, check_endpoint
 from tasks.rollout.gate import wait_for_pods
 from tasks.rollout.manifests import release_of, serving, stamped
 from tasks.rollout.weights import Weights
@@ -119,6 +119,20 @@ class OpenGateway:
     def ask(self, key: str | None = None, name: str | None = None) -> str:
         served = name or self.one.model.name
         return check_endpoint(self.endpoint.base_url, key or self.key, served, patience=1.0)
+
+    def ask_until_cut(self) -> GatewayCutOff:
+        """What is said once the path is cut; a fault that has been switched on takes hold a moment later."""
+        found: list[GatewayCutOff] = []
+
+        def is_cut() -> bool:
+            try:
+                self.ask()
+            except GatewayCutOff as cut:
+                found.append(cut)
+            return bool(found)
+
+        wait(is_cut)
+        return found[0]
 
 
 def told(failure: RolloutFailed) -> str:

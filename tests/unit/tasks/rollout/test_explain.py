@@ -74,7 +74,7 @@ GROUPS = [
         "no capacity",
     ),
     ("node group gpu: AsgInstanceLaunchFailures: UnfulfillableCapacity - Unable to fulfill", "no capacity"),
-    ("node group gpu: InsufficientFreeAddresses: the subnet has no free addresses", "is not well"),
+    ("node group gpu: InsufficientFreeAddresses: the subnet has no free addresses", "reports a health issue"),
 ]
 
 EVENTS = [
@@ -132,7 +132,7 @@ EVENTS = [
     (
         UNSCHEDULED,
         'Warning FailedScheduling: 0/1 nodes are available: persistentvolumeclaim "model-cache-x" not found.',
-        "volume is not there", False,
+        "volume is not available", False,
     ),
     (
         UNSCHEDULED,
@@ -180,7 +180,7 @@ def test_a_log_line_explains_and_is_final(line: str, cause: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("pod", "cause"), [(OOM, "memory limit is too small"), (CRASHED, "ends by itself again and again")]
+    ("pod", "cause"), [(OOM, "memory limit is too small"), (CRASHED, "crashes again and again")]
 )
 def test_the_containers_state_explains_with_the_end_of_its_log(pod: dict[str, Any], cause: str) -> None:
     log = tuple(f"line {n}" for n in range(20))

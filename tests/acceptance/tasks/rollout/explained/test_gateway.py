@@ -11,31 +11,14 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.records.errors import RolloutFailed
 from tasks.records.model import Load
 from tasks.rollout import network
-from tasks.rollout.endpoint_check import GatewayCutOff
 from tasks.rollout.manifests import load
 from tasks.validation.proof import prove
 from tests.support.builders import ROOT
-from tests.support.clock import until
 from tests.support.gated import GatedRelease, OpenGateway, told
 from tests.support.workloads import NAMESPACE, Quiet
 
 Make = Callable[..., GatedRelease]
 pytestmark = pytest.mark.timeout(240)
-
-
-def until_cut(opened: OpenGateway) -> GatewayCutOff:
-    """What is said once the path is cut; a fault that has been switched on takes hold a moment later."""
-    found: list[GatewayCutOff] = []
-
-    def is_cut() -> bool:
-        try:
-            opened.ask()
-        except GatewayCutOff as cut:
-            found.append(cut)
-        return bool(found)
-
-    until(is_cut)
-    return found[0]
 
 
 def test_the_path_from_the_gateway_is_cut_by_a_policy(
@@ -48,7 +31,7 @@ def test_the_path_from_the_gateway_is_cut_by_a_policy(
     gpu_cluster.apply(deny)  # and no policy that lets the gateway through: what the source documents had
     faults.set("path-cut", target=f"vllm-{one.model.name}*")
     try:
-        cut = until_cut(opened)
+        cut = opened.ask_until_cut()
         failure = network.explain(gpu_cluster, NAMESPACE, one.workload, cut)
     finally:
         gpu_cluster.delete("networking.k8s.io/v1", "NetworkPolicy", "default-deny", NAMESPACE)
