@@ -27,6 +27,8 @@ ENGINE = "vllm.engine.arg_utils"
 FRONTENDS = ("vllm.entrypoints.common.cli_args", "vllm.entrypoints.launchers.cli_args", "vllm.entrypoints.openai.cli_args")  # fmt: skip
 SERVE = "vllm.entrypoints.cli.serve"
 QUANTIZATION = "vllm.model_executor.layers.quantization"
+# Flags typed as a dict whose keys `create_speculative_config` in arg_utils.py passes to a class.
+MADE_FROM_DICTS = {"--speculative-config": "SpeculativeConfig"}
 # "switch" has no --no- form, "optional" may stand without its value, "size" may be 32k
 KINDS = ("boolean", "switch", "optional", "integer", "size", "number", "json", "list", "text")
 ENDING = re.compile(r"(?i)(is|are|been) (now )?deprecated|deprecated[:;\]]|will be removed|has been replaced")
@@ -34,12 +36,14 @@ ENDING = re.compile(r"(?i)(is|are|been) (now )?deprecated|deprecated[:;\]]|will 
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag as argparse gets it. `choices`: for kind "choice". `note`: vLLM's deprecation text."""
+    """One flag as argparse gets it. `choices`: for kind "choice". `note`: vLLM's deprecation text. `owner`: module and
+    name of the class a JSON flag is read into."""
 
     names: tuple[str, ...]
     kind: str
     choices: tuple[str, ...] = ()
     note: str = ""
+    owner: tuple[str, str] | None = None
 
 
 class Reader:
@@ -71,6 +75,14 @@ class Reader:
             for flag in self._of(module, function):
                 found[flag.names[0]] = flag
         return [found[name] for name in sorted(found)]
+
+    def documents(self) -> Iterator[tuple[str, str, str]]:
+        """(flag, module, class) of each JSON flag that a configuration class is made from."""
+        for flag in self.flags():
+            if flag.kind == "json" and flag.owner:
+                yield flag.names[0], *flag.owner
+            elif flag.names[0] in MADE_FROM_DICTS:
+                yield flag.names[0], ENGINE, MADE_FROM_DICTS[flag.names[0]]
 
     def _functions(self) -> Iterator[tuple[str, ast.FunctionDef]]:
         """The functions that add flags, in the order they run."""
@@ -131,8 +143,10 @@ class Reader:
 
     def _field(self, name: str, field: tuple[str, Node, str], names: tuple[str, ...]) -> Flag:
         module, annotation, words = field
-        kind, choices = kind_of(self.wheel.hints(module, annotation), sized=name in self.sized)
-        return Flag(names, kind, choices, _note(words))
+        hints = self.wheel.hints(module, annotation)
+        kind, choices = kind_of(hints, sized=name in self.sized)
+        owner = next((options[0] for hint, options in hints if hint == "class"), None)
+        return Flag(names, kind, choices, _note(words), (module, str(owner)) if owner else None)
 
     def _all_fields(self, module: str) -> Iterator[Flag]:
         """One flag for each field of FrontendArgs, with the changes its functions make."""

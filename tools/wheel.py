@@ -31,6 +31,12 @@ class Wheel:
                 return None
         return self._trees[module]
 
+    def modules(self, package: str) -> list[str]:
+        """Names of the modules right below a package."""
+        folder = self._root.joinpath(package.replace(".", "/"))
+        names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+        return sorted(f"{package}.{name.removesuffix('.py')}" for name in names if name.endswith(".py"))
+
     def find(self, module: str, name: str, depth: int = 0) -> tuple[str, ast.stmt] | None:
         """Where a name used in a module is defined: the module and the statement. None for what is not vLLM's."""
         tree = self.tree(module)

@@ -1,28 +1,22 @@
-"""Can this run succeed? Facts are read first, then judged in a table; nothing is changed by looking."""
+"""Can this run succeed? The rows of the preflight table, judged from facts that were read before. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from botocore.exceptions import ClientError
-
-from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.reachability import wrong_paths
-from tasks.preflight.engine import judge_compute, judge_flags, judge_ranks
+from tasks.preflight.engine import Engine
+from tasks.preflight.facts import NOT_FOR_EKS, Facts
 from tasks.preflight.manifests import disagreements
-from tasks.preflight.memory import architecture, attention_heads, fit
-from tasks.preflight.nodes import MIB, InstanceType, allocatable, shortages
+from tasks.preflight.nodes import InstanceType, allocatable, shortages
 from tasks.preflight.paths import needed_paths
-from tasks.preflight.quota import QuotaNeed, quota_code
+from tasks.preflight.rows import Status
 from tasks.records.environment import Environment
 from tasks.records.errors import PreflightFailed
 from tasks.records.model import Model
-from tasks.records.quantities import human_bytes
 from tasks.records.results import HubInspection
-
-Status = Literal["ok", "fail", "warn"]
 
 
 @dataclass(frozen=True)
@@ -35,113 +29,6 @@ class Check:
     next_command: str = ""
 
 
-@dataclass(frozen=True)
-class Facts:
-    """What AWS says. `zones` offer the instance type, `zone` is where its nodes will be; `quota` is None where no
-    quota covers it."""
-
-    account: str
-    instance: InstanceType
-    zones: tuple[str, ...]
-    zone: str
-    quota: QuotaNeed | None
-
-
-def observe(environment: Environment, aws: Aws) -> Facts:
-    """Read account, instance type, zones and quota. Raises AccessDenied, CloudError."""
-    gpu = environment.cluster.gpu
-    with aws_errors("asking AWS who we are"):
-        account = str(aws.client("sts").get_caller_identity()["Account"])
-    instance = instance_type(aws, gpu.instance_type)
-    with aws_errors("asking where the instance type is offered"):
-        offered = aws.client("ec2").describe_instance_type_offerings(
-            LocationType="availability-zone",
-            Filters=[{"Name": "instance-type", "Values": [gpu.instance_type]}],
-        )
-    zones = tuple(sorted(offer["Location"] for offer in offered["InstanceTypeOfferings"]))
-    return Facts(account, instance, zones, gpu_zone(environment, aws), quota_need(environment, aws, instance))
-
-
-def gpu_zone(environment: Environment, aws: Aws) -> str:
-    """The zone the GPU nodes will be in: as terraform chooses it (network.tf), so that it can be checked before."""
-    cluster = environment.cluster
-    if cluster.gpu.zone or cluster.zones:
-        return cluster.gpu.zone or cluster.zones[0]
-    with aws_errors("listing the availability zones"):
-        found = aws.client("ec2").describe_availability_zones(
-            Filters=[
-                {"Name": "state", "Values": ["available"]},
-                {"Name": "opt-in-status", "Values": ["opt-in-not-required"]},
-            ]
-        )["AvailabilityZones"]
-    return str(min(zone["ZoneName"] for zone in found))
-
-
-def instance_type(aws: Aws, name: str) -> InstanceType:
-    """As EC2 describes it. Raises PreflightFailed for a type that does not exist in the region."""
-    with aws_errors("describing the GPU instance type"):
-        try:
-            found = aws.client("ec2").describe_instance_types(InstanceTypes=[name])["InstanceTypes"][0]
-        except ClientError as error:
-            if error_code(error) == "InvalidInstanceType":
-                raise PreflightFailed(
-                    f"there is no instance type {name} in {aws.region}",
-                    next_command="set cluster.gpu.instance_type in the environment's file",
-                ) from error
-            raise
-    gpus = (found.get("GpuInfo") or {}).get("Gpus") or []
-    network = found["NetworkInfo"]
-    return InstanceType(
-        name=name,
-        vcpus=int(found["VCpuInfo"]["DefaultVCpus"]),
-        memory=int(found["MemoryInfo"]["SizeInMiB"]) * MIB,
-        gpus=sum(int(gpu["Count"]) for gpu in gpus),
-        gpu_memory=int(gpus[0]["MemoryInfo"]["SizeInMiB"]) * MIB if gpus else 0,
-        gpu_name=f"{gpus[0].get('Manufacturer', '')} {gpus[0].get('Name', '')}".strip() if gpus else "no GPU",
-        # the VPC CNI's pods: one address of each interface is the interface's own, two pods use the host's
-        max_pods=network["MaximumNetworkInterfaces"] * (network["Ipv4AddressesPerInterface"] - 1) + 2,
-    )
-
-
-def quota_need(environment: Environment, aws: Aws, instance: InstanceType) -> QuotaNeed | None:
-    """The vCPU quota the GPU nodes fall under, against what runs already."""
-    gpu = environment.cluster.gpu
-    code = quota_code(instance.name, gpu.capacity_type)
-    if code is None:
-        return None
-    with aws_errors("reading the GPU vCPU quota"):
-        answer = aws.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=code)
-        limit = float(answer["Quota"]["Value"])
-        pages = (
-            aws.client("ec2")
-            .get_paginator("describe_instances")
-            .paginate(Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}])
-        )
-        running = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
-    counted = [i for i in running if quota_code(i["InstanceType"], _capacity(i)) == code]
-    ours = [i for i in counted if _tag(i, "eks:cluster-name") == environment.cluster.name]
-    wanted = max(1, gpu.desired) * instance.vcpus
-    return QuotaNeed(
-        code=code,
-        limit=limit,
-        used=sum(_vcpus(i) for i in counted),
-        needed=max(0.0, wanted - sum(_vcpus(i) for i in ours)),
-    )
-
-
-def _capacity(instance: Mapping[str, Any]) -> Literal["ON_DEMAND", "SPOT"]:
-    return "SPOT" if instance.get("InstanceLifecycle") == "spot" else "ON_DEMAND"
-
-
-def _vcpus(instance: Mapping[str, Any]) -> float:
-    options = instance.get("CpuOptions") or {}
-    return float(options.get("CoreCount", 0) * options.get("ThreadsPerCore", 0))
-
-
-def _tag(instance: Mapping[str, Any], key: str) -> str | None:
-    return next((tag["Value"] for tag in instance.get("Tags") or () if tag["Key"] == key), None)
-
-
 def judge(
     model: Model,
     environment: Environment,
@@ -149,21 +36,41 @@ def judge(
     facts: Facts,
     documents: Sequence[Mapping[str, Any]],
 ) -> list[Check]:
-    """The whole table, in the order things would fail. Pure."""
+    """The whole table, in the order things would fail."""
     return [
         _account(environment, facts),
-        _repo(inspection),
-        _memory(model, inspection, facts.instance),
-        _positions(model, inspection),
-        Check("engine flags", *judge_flags(model, documents)),
-        Check("compute", *judge_compute(model, documents, inspection.config, facts.instance.gpu_name)),
-        Check("ranks", *judge_ranks(model, documents, attention_heads(inspection.config))),
-        _room(model, facts.instance),
-        _zones(environment, facts),
-        _quota(facts),
-        _agreement(environment, documents),
+        *judge_model(model, inspection, facts.instance, documents),
+        *judge_environment(environment, facts, documents),
         _reachability(environment, documents),
     ]
+
+
+def judge_model(
+    model: Model, inspection: HubInspection, instance: InstanceType, documents: Sequence[Mapping[str, Any]]
+) -> list[Check]:
+    """The rows that need no AWS: the repo, the model, its engine, against one instance type."""
+    engine = Engine(model, inspection, instance, documents)
+    repo = Check("repo", *engine.repo())
+    if not inspection.config and repo.status == "fail":
+        return [repo, _room(model, instance)]  # nothing to judge by
+    return [
+        repo,
+        Check("tokenizer", *engine.tokenizer()),
+        Check("architecture", *engine.architecture()),
+        Check("GPU memory", *engine.memory()),
+        Check("context", *engine.context()),
+        Check("engine flags", *engine.lint()),
+        Check("compute", *engine.compute()),
+        Check("ranks", *engine.ranks()),
+        _room(model, instance),
+    ]
+
+
+def judge_environment(
+    environment: Environment, facts: Facts, documents: Sequence[Mapping[str, Any]]
+) -> list[Check]:
+    """The rows about where the GPU nodes will be."""
+    return [_zones(environment, facts), _quota(facts), _agreement(environment, documents)]
 
 
 def _account(environment: Environment, facts: Facts) -> Check:
@@ -173,78 +80,9 @@ def _account(environment: Environment, facts: Facts) -> Check:
             "account",
             "fail",
             f"the credentials are of account {facts.account}, {environment.name} belongs to {wanted}",
-            "aws sts get-caller-identity; use the credentials of that environment",
+            "aws sts get-caller-identity; use credentials of that account (aws_profile in the environment's file)",
         )
     return Check("account", "ok", f"{facts.account} in {environment.region}")
-
-
-def _repo(inspection: HubInspection) -> Check:
-    model = inspection.model
-    weights = inspection.weight_bytes
-    if not weights:
-        return Check(
-            "repo",
-            "fail",
-            f"{model.repo} has no weights among the files chosen",
-            "check source.allow and ignore",
-        )
-    if pickles := model.only_pickles:
-        # Sizes and dtypes are read from safetensors headers, so nothing here could tell whether it fits.
-        more = f" and {len(pickles) - 1} more" if len(pickles) > 1 else ""
-        return Check(
-            "repo",
-            "fail",
-            f"{model.repo}@{model.commit[:12]} has its weights in pickles only ({pickles[0]}{more}): reading one can run code, "
-            "and what is in it cannot be judged",
-            "take a revision with safetensors: https://huggingface.co/spaces/safetensors/convert opens one as a pull request, "
-            "then deploy with --revision refs/pr/N",
-        )
-    skipped = f", {len(model.skipped)} left out" if model.skipped else ""
-    gated = ", gated: your token is accepted" if model.gated else ""
-    return Check(
-        "repo",
-        "ok",
-        f"{model.repo}@{model.commit[:12]}: {len(model.files)} files{skipped}, "
-        f"{human_bytes(model.total_bytes)}{gated}",
-    )
-
-
-def _memory(model: Model, inspection: HubInspection, instance: InstanceType) -> Check:
-    name = "GPU memory"
-    if not instance.gpus:
-        return Check(name, "fail", f"{instance.name} has no GPU", "set cluster.gpu.instance_type")
-    try:
-        arch = architecture(inspection.config)
-    except (KeyError, TypeError, ValueError) as missing:
-        return Check(name, "warn", f"config.json does not say {missing}: not judged")
-    needs = fit(arch, inspection.weight_bytes, model.engine, instance.gpu_memory)
-    remedy = (
-        "lower engine.max_model_len or raise gpu_memory_utilization"
-        if needs.kv_cache > 0
-        else "take a larger GPU, more of them (tensor_parallel_size) or a quantised model"
-    )
-    return Check(
-        name,
-        "ok" if needs.fits else "fail",
-        f"{instance.gpu_name} ({human_bytes(instance.gpu_memory)}): {needs}",
-        "" if needs.fits else remedy,
-    )
-
-
-def _positions(model: Model, inspection: HubInspection) -> Check:
-    try:
-        longest = architecture(inspection.config).max_positions
-    except (KeyError, TypeError, ValueError):
-        longest = 0
-    wanted = model.engine.max_model_len
-    if longest and wanted > longest:
-        return Check(
-            "context",
-            "fail",
-            f"max_model_len {wanted} is more than the model's {longest} positions",
-            f"set engine.max_model_len to {longest} or less",
-        )
-    return Check("context", "ok", f"{wanted} tokens" + (f" of the model's {longest}" if longest else ""))
 
 
 def _room(model: Model, instance: InstanceType) -> Check:
@@ -258,6 +96,19 @@ def _room(model: Model, instance: InstanceType) -> Check:
 
 
 def _zones(environment: Environment, facts: Facts) -> Check:
+    refused = [
+        f"{zone} ({facts.zone_ids[zone]})"
+        for zone in (*environment.cluster.zones, facts.zone)
+        if facts.zone_ids.get(zone) in NOT_FOR_EKS
+    ]
+    if refused:
+        usable = sorted(set(facts.zones) - {zone.partition(" ")[0] for zone in refused})
+        return Check(
+            "zones",
+            "fail",
+            f"EKS makes no control plane in {' or '.join(dict.fromkeys(refused))}",
+            f"set cluster.zones and cluster.gpu.zone in the environment's file to two of {', '.join(usable) or 'the others'}",
+        )
     if not facts.zones:
         return Check(
             "zones",

@@ -1,4 +1,4 @@
-"""vLLM's flags, version by version, and whether a command line is one of them. Pure over engine_flags/*.json.
+"""Check a command line against the flags of one vLLM version. Pure over engine_flags/*.json.
 
 The tables were read from vLLM's own wheels (tools/engine_flags.py). The reading of a command line is argparse's with what
 vLLM adds: `_` for `-` in names, `--config.key=value`, `32k` for sizes.
@@ -17,11 +17,12 @@ from typing import Any
 
 TABLES = Path(__file__).with_name("engine_flags")
 VALUELESS = ("boolean", "switch")
+LOWERED = ("--moe-backend", "--linear-backend")  # vLLM reads their values in any case
 
 
 @dataclass(frozen=True)
 class FlagTable:
-    """One version's flags. `kinds`: every spelling -> its kind; `name`: every spelling -> the flag's long name."""
+    """The flags of one version. `kinds`: every spelling -> its kind; `name`: every spelling -> the flag's long name."""
 
     version: str
     kinds: Mapping[str, str]
@@ -31,7 +32,7 @@ class FlagTable:
     quantization: Mapping[str, Mapping[str, Any]]
 
     def resolve(self, spelling: str) -> list[str]:
-        """The flags a spelling may mean: itself, or those it is the beginning of (argparse takes that for them)."""
+        """The flags a spelling may mean: itself, or those it abbreviates, as argparse allows."""
         if spelling in self.kinds or not spelling.startswith("--"):
             return [spelling] if spelling in self.kinds else []
         begun = [known for known in self.kinds if known.startswith(spelling)]
@@ -40,7 +41,7 @@ class FlagTable:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing about one flag. `fatal`: vLLM would not start."""
+    """A problem of one flag. `fatal`: vLLM would not start."""
 
     flag: str
     what: str
@@ -51,7 +52,7 @@ class Finding:
 
 
 def versions() -> list[str]:
-    """Those there is a table of, oldest first."""
+    """The versions with a table, oldest first."""
     return sorted((file.stem for file in TABLES.glob("*.json")), key=_order)
 
 
@@ -61,7 +62,7 @@ def _order(version: str) -> list[int]:
 
 @cache
 def flags_of(version: str) -> FlagTable | None:
-    """None where there is no table of exactly that version."""
+    """The table of exactly that version, or None."""
     file = TABLES / f"{version}.json"
     if not file.is_file():
         return None
@@ -82,7 +83,7 @@ def flags_of(version: str) -> FlagTable | None:
 
 @dataclass(frozen=True)
 class Given:
-    """One flag as it stands on a command line, `_` in its name already `-`; `values` are what argparse would take."""
+    """One flag of a command line, with `-` for `_` in its name; `values` are what argparse would take."""
 
     flag: str
     values: tuple[str, ...]
@@ -90,7 +91,7 @@ class Given:
 
 
 def given(arguments: Sequence[str], table: FlagTable) -> Iterator[Given | str]:
-    """The flags of a command line, and as plain text every word that belongs to none."""
+    """Iterate over the flags of a command line; a word that belongs to none comes as plain text."""
     words = list(arguments)
     while words:
         word = words.pop(0)
@@ -118,9 +119,9 @@ def _is_flag(word: str) -> bool:
 
 
 def lint(arguments: Sequence[str], table: FlagTable, own: frozenset[str] = frozenset()) -> list[Finding]:
-    """What vLLM of that version would say of `vllm serve`'s arguments, the first of which is the model.
+    """Problems vLLM of that version would have with the arguments of `vllm serve`; the first argument is the model.
 
-    `own` are flags that stand on the command line already, and may not be given again.
+    `own`: flags Slipway gives itself, which may not be given again.
     """
     found: list[Finding] = []
     for position, one in enumerate(given(arguments, table)):
@@ -139,6 +140,9 @@ def lint(arguments: Sequence[str], table: FlagTable, own: frozenset[str] = froze
 def _judged(one: Given, table: FlagTable) -> list[Finding]:
     if one.flag.startswith("-O"):  # the optimisation level, -O3: a config's key, not a flag of argparse
         return []
+    if " " in one.flag:
+        flag, _, value = one.flag.partition(" ")
+        return [Finding(flag, f"and its value are one word: write {flag}={value.strip()}")]
     base, dotted, _ = one.flag.partition(".")
     known = table.resolve(base)
     if not known:
@@ -155,12 +159,12 @@ def _judged(one: Given, table: FlagTable) -> list[Finding]:
             if kind in ("json", "text")
             else [*found, Finding(one.flag, f"has a key, and {name} takes none")]
         )
-    wrong = wrong_values(one, kind, table.choices.get(name, ()))
+    wrong = wrong_values(one, kind, table.choices.get(name, ()), may_be_auto=name == "--max-model-len")
     return [*found, Finding(one.flag, wrong)] if wrong else found
 
 
-def wrong_values(one: Given, kind: str, choices: Sequence[str]) -> str:
-    """What is wrong with a flag's values, "" where nothing is."""
+def wrong_values(one: Given, kind: str, choices: Sequence[str], *, may_be_auto: bool = False) -> str:
+    """What is wrong with the values of a flag; "" where nothing is."""
     if kind in VALUELESS:
         other = (
             f" or {one.flag.replace('--', '--no-', 1)}"
@@ -173,11 +177,16 @@ def wrong_values(one: Given, kind: str, choices: Sequence[str]) -> str:
     value = one.values[0]
     if value in ("", "None"):  # vLLM reads both as None
         return ""
+    if one.flag in LOWERED:
+        value = value.lower()
     if kind == "choice" and value not in choices:
         return f"may be {', '.join(choices)}, not {value!r}" + _nearest(value, choices)
     if kind == "integer" and not re.fullmatch(r"[+-]?\d+(_\d+)*", value):
         return f"takes a whole number, not {value!r}"
-    if kind == "size" and not re.fullmatch(r"-?\d+|\d+(\.\d+)?[kmgt]|\d+[KMGT]|auto", value):
+    sized = re.fullmatch(r"-?\d+(_\d+)*|\d+(\.\d+)?[kmgt]|\d+[KMGT]", value) or (
+        may_be_auto and value == "auto"
+    )
+    if kind == "size" and not sized:
         return f"takes a number of tokens or bytes like 32768, 32k or 32K, not {value!r}"
     if kind == "number" and not _is_number(value):
         return f"takes a number, not {value!r}"
@@ -208,7 +217,7 @@ def _nearest(word: str, words: Sequence[str]) -> str:
 
 
 def unknown(flag: str, table: FlagTable) -> str:
-    """Of a flag a version does not have: since or until when others have it, and the nearest it does have."""
+    """Describe an unknown flag: which versions have it, and the nearest flag this version has."""
     said = f"is not known to vLLM {table.version}"
     having = [version for version in versions() if (other := flags_of(version)) and flag in other.kinds]
     before = [version for version in having if _order(version) < _order(table.version)]

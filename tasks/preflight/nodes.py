@@ -1,4 +1,4 @@
-"""What a node of an instance type can give to pods, as EKS reserves it. Pure.
+"""Compute what a node of an instance type can give to pods, as EKS reserves it. Pure.
 
 Formula of the EKS AMI (kubeReserved: 255 MiB + 11 MiB a pod; 6 %, 1 %, 0.5 %, 0.25 % of the cores;
 evictionHard memory.available 100 MiB):
@@ -22,7 +22,8 @@ DAEMONSET_MEMORY = 450 * MIB
 
 @dataclass(frozen=True)
 class InstanceType:
-    """As `ec2 describe-instance-types` says it. `gpu_memory` is bytes of ONE GPU."""
+    """As `ec2 describe-instance-types` says it. `gpu_memory`: nominal bytes of ONE GPU; `architectures`: of its processor,
+    empty where EC2 did not say."""
 
     name: str
     vcpus: int
@@ -31,6 +32,7 @@ class InstanceType:
     gpu_memory: int
     gpu_name: str
     max_pods: int
+    architectures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

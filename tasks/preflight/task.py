@@ -8,7 +8,8 @@ from typing import Any
 from prefect import task
 
 from tasks.cloud.processes import TOOLS, executable
-from tasks.preflight.checks import judge, observe, require, table
+from tasks.preflight.checks import judge, require, table
+from tasks.preflight.facts import observe
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.results import HubInspection

@@ -52,17 +52,33 @@ class HubModel(Record):
 
 
 class HubInspection(Record):
-    """A pinned repo, its config.json, and bytes by dtype from its safetensors headers."""
+    """A pinned repo and what its small files say: JSON documents, and bytes by dtype from safetensors headers."""
 
     model: HubModel
     config: dict[str, Any]
     tensor_bytes: dict[str, int] = Field(
         description="bytes of all tensors by dtype, e.g. {'BF16': 16060522496}"
     )
+    weights: tuple[str, ...] = Field((), description="the files vLLM reads its weights from")
+    missing: tuple[str, ...] = Field(
+        (), description="weight files an index or a numbering names and the repo lacks"
+    )
+    unreadable: dict[str, str] = Field(
+        default_factory=dict, description="weight file -> why its header is none: a git LFS pointer, a page"
+    )
+    documents: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="adapter_config.json, params.json, tokenizer_config.json as far as they are there",
+    )
 
     @property
     def weight_bytes(self) -> int:
-        return sum(self.tensor_bytes.values()) or self.model.weight_bytes
+        """Bytes of the weights vLLM reads."""
+        if found := sum(self.tensor_bytes.values()):
+            return found
+        read = set(self.weights)
+        counted = sum(file.size for file in self.model.files if file.path in read)
+        return counted or self.model.weight_bytes
 
 
 class StorageOutputs(Record):

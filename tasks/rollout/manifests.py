@@ -104,7 +104,7 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     container["lifecycle"]["preStop"]["sleep"]["seconds"] = drain
     amounts = {names.GPU: str(model.resources.gpu), "memory": model.resources.memory}
     container["resources"] = {"requests": amounts | {"cpu": model.resources.cpu}, "limits": amounts}
-    if model.engine.tensor_parallel_size > 1:
+    if model.resources.gpu > 1:
         # NCCL passes tensors between the GPUs of a node through shared memory; the default is 64 MiB.
         container["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
         pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shm_size(model)}})

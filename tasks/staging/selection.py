@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 from tasks.records.model import Source
 from tasks.records.results import PICKLES, HubFile
+from tasks.records.weights import weight_files
 
 # Formats vLLM does not read where safetensors are there, by how their names end.
 _OTHER_FRAMEWORKS = (".h5", ".msgpack", ".onnx", ".onnx_data", ".tflite", ".ot", ".mlmodel")
@@ -27,8 +28,12 @@ def select(files: Iterable[HubFile], source: Source) -> tuple[tuple[HubFile, ...
         file.path.endswith(".safetensors") and _left_out(file.path, source, has_safetensors=False) is None
         for file in listed
     )
+    eligible = [file.path for file in listed if not _left_out(file.path, source, has_safetensors=False)]
+    copies = () if source.allow else weight_files(eligible).copies
     for file in listed:
         reason = _left_out(file.path, source, has_safetensors=has_safetensors)
+        if not reason and file.path in copies:
+            reason = "a second copy of the weights (name it in source.allow to stage it)"
         if reason:
             skipped.append(f"{file.path}: {reason}")
         else:

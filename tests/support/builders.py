@@ -14,6 +14,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = 16 * 2**30
 
 LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
     "num_attention_heads": 32,
     "num_key_value_heads": 8,
     "num_hidden_layers": 32,
@@ -68,16 +70,16 @@ def a_cache(**over: Any) -> WarmCache:
 def an_inspection(
     config: dict[str, Any] | None = None, weight_bytes: int = WEIGHTS, weights: str = "model.safetensors"
 ) -> HubInspection:
-    files = (HubFile(path=weights, size=weight_bytes),) if weight_bytes else ()
+    files = [HubFile(path="config.json", size=700), HubFile(path="tokenizer.json", size=9_000_000)]
+    files += [HubFile(path=weights, size=weight_bytes)] if weight_bytes else []
     return HubInspection(
         model=HubModel(
-            repo="meta-llama/Llama-3.1-8B-Instruct",
-            commit=COMMIT,
-            gated=True,
-            files=(HubFile(path="config.json", size=700), *files),
+            repo="meta-llama/Llama-3.1-8B-Instruct", commit=COMMIT, gated=True, files=tuple(files)
         ),
         config=LLAMA if config is None else config,
-        tensor_bytes={},
+        tensor_bytes={"BF16": weight_bytes} if weight_bytes and weights.endswith(".safetensors") else {},
+        weights=(weights,) if weight_bytes else (),
+        documents={"tokenizer_config.json": {"chat_template": "{{ messages }}"}},
     )
 
 

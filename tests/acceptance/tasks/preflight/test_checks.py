@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tasks.cloud.aws import Aws
-from tasks.preflight.capability import capability_of
-from tasks.preflight.checks import Facts, instance_type, observe, quota_need
+from tasks.preflight.facts import NOT_FOR_EKS, Facts, instance_type, observe, quota_need
+from tasks.preflight.gpus import capability_of
 from tasks.preflight.nodes import InstanceType
 from tasks.preflight.quota import QuotaNeed
 from tasks.records.errors import PreflightFailed
@@ -30,6 +30,8 @@ def test_an_instance_type_is_read_as_ec2_describes_it(stage_aws: Aws) -> None:
     assert (found.vcpus, found.memory, found.gpus, found.max_pods) == (8, 32 * GIB, 1, 58)
     assert 22 * GIB < found.gpu_memory <= 24 * GIB
     assert "A10G" in found.gpu_name
+    assert found.architectures == ("x86_64",)
+    assert instance_type(stage_aws, "g5g.xlarge").architectures == ("arm64",)
 
 
 @pytest.mark.parametrize(
@@ -65,6 +67,7 @@ def test_everything_is_read_without_changing_anything(stage_aws: Aws) -> None:
     assert facts.account == "123456789012"
     assert facts.zones
     assert facts.quota
+    assert facts.zone_ids[facts.zone] not in NOT_FOR_EKS
 
 
 class Running:

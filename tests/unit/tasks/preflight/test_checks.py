@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tasks.preflight.checks import Check, Facts, judge, require, table
+from tasks.preflight.checks import Check, judge, require, table
+from tasks.preflight.facts import Facts
 from tasks.preflight.nodes import InstanceType
 from tasks.preflight.quota import QuotaNeed
 from tasks.records.errors import PreflightFailed
@@ -43,6 +44,10 @@ def test_a_run_that_can_succeed_passes_every_check() -> None:
         ({"inspection": an_inspection(weights="pytorch_model.bin")}, "repo"),
         ({"inspection": an_inspection(weight_bytes=30 * GIB)}, "GPU memory"),
         ({"engine": {"max_model_len": 100_000}}, "GPU memory"),
+        ({"inspection": an_inspection({**LLAMA, "architectures": ["FooForCausalLM"]})}, "architecture"),
+        ({"inspection": an_inspection().model_copy(update={"documents": {}})}, "tokenizer"),
+        ({"facts": replace(FACTS, zone_ids={"us-east-1a": "use1-az3"})}, "zones"),
+        ({"facts": replace(FACTS, instance=replace(FACTS.instance, architectures=("arm64",)))}, "compute"),
         ({"engine": {"tensor_parallel_size": 2}}, "ranks"),
         ({"engine": {"extra_args": ["--enable-magic"]}}, "engine flags"),
         (
@@ -72,7 +77,7 @@ def test_an_instance_without_gpu_is_told_as_that() -> None:
 
 
 def test_a_config_that_does_not_say_its_sizes_is_warned_about_and_not_judged() -> None:
-    found = judged(inspection=an_inspection({"model_type": "gpt2"}))
+    found = judged(inspection=an_inspection({"model_type": "of-nobody", "auto_map": {"AutoConfig": "c.C"}}))
     assert found["GPU memory"].status == "warn"
     assert found["context"].status == "ok"
 
@@ -100,6 +105,3 @@ def test_every_failure_is_told_and_the_first_leads() -> None:
 
 def test_the_table_has_a_row_for_every_check() -> None:
     assert [row["check"] for row in table(list(judged().values()))] == list(judged())
-
-
-# ------------------------------------------------------------------- over AWS
