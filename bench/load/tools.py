@@ -16,7 +16,7 @@ from typing import Any
 from bench.programs import STOPPED, wait
 from tasks.records.model import Load
 from tasks.records.objectives import EachRequest
-from tasks.validation.proof import instructions
+from tasks.validation.proof import instructions_for
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0  # seconds a tool may take beyond its window
@@ -120,7 +120,7 @@ class Slipway(Tool):
             "prompt_tokens": {"mean": WORDS},
             "output_tokens": {"mean": ask.tokens},
         }
-        told = instructions(Load.model_validate(load), f"{ask.url}/v1", "bench", each=EachRequest())
+        told = instructions_for(Load.model_validate(load), f"{ask.url}/v1", "bench", each=EachRequest())
         (folder / "instructions.json").write_text(told.write())
         return [sys.executable, "-m", "tasks.validation.load", str(folder / "instructions.json")]
 

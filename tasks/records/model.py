@@ -159,10 +159,10 @@ class Load(Record):
             return given
         try:
             whole = sum(parse_duration(stage["seconds"]) for stage in given["stages"])
-            told = parse_duration(given.get("window", whole))
+            window = parse_duration(given.get("window", whole))
         except (TypeError, KeyError, ValueError, AttributeError):
             return given  # the fields' own checks report it
-        if abs(told - whole) > 1e-6:
+        if abs(window - whole) > 1e-6:
             raise ValueError(f"the stages take {whole:g} s: leave window out")
         return {**given, "window": whole}
 

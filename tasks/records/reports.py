@@ -35,8 +35,8 @@ class Distribution(Record):
 
     def at(self, percentile: Percentile) -> float | None:
         """Milliseconds at a percentile."""
-        found: float | None = getattr(self, percentile)
-        return found
+        value: float | None = getattr(self, percentile)
+        return value
 
 
 class Block(Record):
@@ -176,8 +176,8 @@ class LoadReport(Measured):
 
 
 def _latency(figures: Record, name: LatencyName) -> Distribution:
-    found: Distribution = getattr(figures, name)
-    return found
+    distribution: Distribution = getattr(figures, name)
+    return distribution
 
 
 class SweepStep(Record):

@@ -25,9 +25,9 @@ def asked_pause(status: int, headers: Mapping[str, str]) -> float:
     once nothing remains (r=0). https://www.ietf.org/archive/id/draft-ietf-httpapi-ratelimit-headers-09.html
     """
     pause = 0.0
-    found = _RATE_LIMIT.search(headers.get("RateLimit", ""))
-    if found and int(found[1]) == 0:
-        pause = float(found[2])
+    limit = _RATE_LIMIT.search(headers.get("RateLimit", ""))
+    if limit and int(limit[1]) == 0:
+        pause = float(limit[2])
     after = headers.get("Retry-After", "")
     if status in (429, 503) and after.isdigit():
         pause = max(pause, float(after))

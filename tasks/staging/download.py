@@ -74,9 +74,9 @@ class Downloader:
         """Say once for each file that Xet serves it, and why."""
         path = address.file.path
         with self._lock:
-            told = path in self._told
+            known = path in self._told
             self._told.add(path)
-        if not told:
+        if not known:
             self._say(
                 f"{path} is kept in Xet, and {address.why_xet}: it is read through hf_xet, the hub's own client"
             )
@@ -120,8 +120,8 @@ class Downloader:
         if status != 206:
             return _Retryable(f"{path}: the server ignores ranges", evidence=[f"GET {path}: {status}"])
         given = headers.get("Content-Range", "")
-        found = _CONTENT_RANGE.match(given)
-        if not found or int(found[1]) != start or int(found[3]) != address.file.size:
+        span = _CONTENT_RANGE.match(given)
+        if not span or int(span[1]) != start or int(span[3]) != address.file.size:
             return _Retryable(
                 f"{path}: the server sends another range than was asked",
                 evidence=[f"asked from byte {start} of {address.file.size}", f"Content-Range: {given}"],

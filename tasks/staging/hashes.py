@@ -57,8 +57,8 @@ class FileHash:
         if file.sha256:
             return None if self.sha256 == file.sha256 else f"sha256 {self.sha256}, the hub says {file.sha256}"
         if file.git_sha1:
-            found = self._git.hexdigest()
-            return None if found == file.git_sha1 else f"git sha1 {found}, the hub says {file.git_sha1}"
+            git_sha1 = self._git.hexdigest()
+            return None if git_sha1 == file.git_sha1 else f"git sha1 {git_sha1}, the hub says {file.git_sha1}"
         return None
 
 
@@ -108,8 +108,8 @@ class SerialHash:
 
     def _run(self) -> None:
         try:
-            while taken := self._take():
-                data, done = taken
+            while part := self._take():
+                data, done = part
                 try:
                     self._hash.update(data, git=self._git)
                 finally:

@@ -56,11 +56,11 @@ def _same_file(record: StagedFile, file: HubFile) -> bool:
 
 def read_record(folder: StagedFolder, path: str) -> StagedFile | None:
     """Read a file's record; None where it cannot be read, and proves nothing."""
-    found = folder.bucket.get(folder.record_key(path))
-    if found is None:
+    stored = folder.bucket.get(folder.record_key(path))
+    if stored is None:
         return None
     try:
-        return StagedFile.model_validate_json(found[0])
+        return StagedFile.model_validate_json(stored[0])
     except ValidationError:
         return None
 

@@ -93,14 +93,14 @@ class Bucket:
     def head(self, key: str) -> ObjectHead | None:
         with self._errors(key):
             try:
-                found = self.s3.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
+                answer = self.s3.head_object(Bucket=self.name, Key=key, ChecksumMode="ENABLED")
             except ClientError as error:
                 if error_code(error) in ("404", "NoSuchKey"):
                     return None
                 raise
-        full = found.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+        full = answer.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
         return ObjectHead(
-            found["ContentLength"], found["ETag"], found.get("ChecksumCRC64NVME") if full else None
+            answer["ContentLength"], answer["ETag"], answer.get("ChecksumCRC64NVME") if full else None
         )
 
     def sizes(self, prefix: str) -> dict[str, int]:
@@ -115,18 +115,18 @@ class Bucket:
 
     def stream(self, key: str, offset: int, size: int) -> bytes:
         """Read bytes [offset, offset + size) of an object. Raises CloudError where it has not so many."""
-        found = self._read(key, Range=f"bytes={offset}-{offset + size - 1}")
-        if found is None or len(found[0]) != size:
+        read = self._read(key, Range=f"bytes={offset}-{offset + size - 1}")
+        if read is None or len(read[0]) != size:
             raise CloudError(f"s3://{self.name}/{key} changed while it was read")
-        return found[0]
+        return read[0]
 
     def _read(self, key: str, **span: str) -> tuple[bytes, str] | None:
         """Read a body, again where it breaks off: boto3 retries requests, but not bodies."""
         with self._errors(key):
             for attempt in range(1, BODY_ATTEMPTS + 1):
                 try:
-                    found = self.s3.get_object(Bucket=self.name, Key=key, **span)
-                    return found["Body"].read(), found["ETag"]
+                    answer = self.s3.get_object(Bucket=self.name, Key=key, **span)
+                    return answer["Body"].read(), answer["ETag"]
                 except ClientError as error:
                     if error_code(error) in ("404", "NoSuchKey"):
                         return None

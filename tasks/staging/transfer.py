@@ -137,8 +137,8 @@ class Transfer:
             buffer.release()
 
     def _send_all(self) -> None:
-        while (taken := self._next_read()) is not None:
-            flight, part, buffer = taken
+        while (read := self._next_read()) is not None:
+            flight, part, buffer = read
             try:
                 self._send_one(flight, part, buffer)
             finally:

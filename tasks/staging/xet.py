@@ -22,7 +22,7 @@ class XetPlace:
 
 def xet_place(headers: Mapping[str, str], asked: str) -> XetPlace | None:
     """Read an answer of /resolve (`asked`: its URL) as huggingface_hub does; None for a file that is not in Xet."""
-    found = headers.get("X-Xet-Hash", "")
+    digest = headers.get("X-Xet-Hash", "")
     link = _AUTH_LINK.search(headers.get("Link", ""))
     route = link[1] if link else headers.get("X-Xet-Refresh-Route", "")
-    return XetPlace(found, urljoin(asked, route)) if found and route else None
+    return XetPlace(digest, urljoin(asked, route)) if digest and route else None

@@ -52,9 +52,9 @@ class XetReader:
         try:
             for piece in stream:
                 self._stop.check()
-                taken = piece[: wanted.left]
-                wanted.room(len(taken))[:] = taken
-                wanted.took(len(taken))
+                data = piece[: wanted.left]
+                wanted.room(len(data))[:] = data
+                wanted.took(len(data))
         except (OSError, RuntimeError) as error:
             return self._failed(file.path, error)
         finally:

@@ -108,12 +108,12 @@ class _Axis:
     def ticks(self) -> list[float]:
         """At most about eight round values."""
         if self.log:
-            found = [
+            candidates = [
                 m * 10.0**e
                 for e in range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
                 for m in (1, 2, 5)
             ]
-            inside = [value for value in found if self.low <= value <= self.high]
+            inside = [value for value in candidates if self.low <= value <= self.high]
             if len(inside) > 8:
                 inside = [value for value in inside if f"{value:e}".startswith("1")]
             if len(inside) > 2:

@@ -44,9 +44,9 @@ def compare(
     if now.offered_rate is None and before.offered_rate is None:
         figures.append(throughput(now, before, margin))
     worse = [figure.name for figure in figures if figure.regressed]
-    said = f"{', '.join(worse)} worse than allowed" if worse else "nothing is worse than allowed"
+    outcome = f"{', '.join(worse)} worse than allowed" if worse else "nothing is worse than allowed"
     return Comparison(
-        compared=True, why=f"beside release {release}: {said}", release=release, figures=tuple(figures)
+        compared=True, why=f"beside release {release}: {outcome}", release=release, figures=tuple(figures)
     )
 
 
@@ -105,18 +105,18 @@ def standard_error(values: list[float]) -> float:
 
 def with_comparison(report: LoadReport, comparison: Comparison) -> LoadReport:
     """Add a comparison to a report. A PASS with a regression becomes FAIL, or INCONCLUSIVE where the generator was as late."""
-    found = report.model_copy(update={"comparison": comparison})
+    compared = report.model_copy(update={"comparison": comparison})
     worse = [figure for figure in comparison.figures if figure.regressed]
     if not worse or report.verdict == "INCONCLUSIVE":
-        return found
+        return compared
     lines = tuple(describe_figure(figure, comparison.release) for figure in worse)
     own = report.lateness_ms
     latency = all(figure.figure in FROM_DUE for figure in worse)
     if report.verdict == "PASS" and latency and all(figure.now - figure.before <= own for figure in worse):
         why = f"the generator itself was late by {own:.1f} ms at p99, as much as the regression"
-        return found.model_copy(update={"verdict": "INCONCLUSIVE", "reasons": (why, *lines)})
+        return compared.model_copy(update={"verdict": "INCONCLUSIVE", "reasons": (why, *lines)})
     kept = report.reasons if report.verdict == "FAIL" else ()
-    return found.model_copy(update={"verdict": "FAIL", "reasons": (*kept, *lines)})
+    return compared.model_copy(update={"verdict": "FAIL", "reasons": (*kept, *lines)})
 
 
 def describe_figure(figure: Figure, release: str | None) -> str:

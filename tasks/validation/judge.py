@@ -33,10 +33,10 @@ def judge(objectives: Objectives, measured: Measured) -> tuple[ObjectiveResult, 
     """Every objective that is set, with what was measured. An objective for which nothing was measured does not hold."""
     results = []
     for name, percentile, seconds in objectives.latencies():
-        found, bound = measured.latency(name).at(percentile), seconds * 1000
-        holds = found is not None and found <= bound
+        value, bound = measured.latency(name).at(percentile), seconds * 1000
+        holds = value is not None and value <= bound
         results.append(
-            ObjectiveResult(figure=name, percentile=percentile, bound=bound, measured=found, holds=holds)
+            ObjectiveResult(figure=name, percentile=percentile, bound=bound, measured=value, holds=holds)
         )
     failed, allowed = measured.error_rate, objectives.errors
     holds = failed is not None and failed <= allowed
@@ -54,10 +54,10 @@ def judge(objectives: Objectives, measured: Measured) -> tuple[ObjectiveResult, 
             measured.succeeded / measured.window_seconds,
         ),
     )
-    for figure, least, found in at_least:
+    for figure, least, value in at_least:
         if least is not None:
-            holds = found is not None and found >= least
-            results.append(ObjectiveResult(figure=figure, bound=least, measured=found, holds=holds))
+            holds = value is not None and value >= least
+            results.append(ObjectiveResult(figure=figure, bound=least, measured=value, holds=holds))
     return tuple(results)
 
 

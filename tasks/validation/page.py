@@ -15,7 +15,7 @@ from tasks.records.objectives import (
     Percentile,
     RequestLatency,
 )
-from tasks.records.reports import LoadPage, LoadReport, Sweep
+from tasks.records.reports import LoadPage, LoadReport, Sweep, SweepStep
 from tasks.records.results import Release
 from tasks.validation.charts import Chart, Line, Mark, draw, number
 from tasks.validation.judge import describe_value
@@ -94,8 +94,8 @@ def _objectives(report: LoadReport) -> str:
 
 
 def _comparison(report: LoadReport) -> str:
-    found = report.comparison
-    if found is None:
+    comparison = report.comparison
+    if comparison is None:
         return ""
     rows = [
         (
@@ -105,10 +105,10 @@ def _comparison(report: LoadReport) -> str:
             f"{number(figure.allowed)} (noise {number(figure.noise)})",
             '<span class="bad">worse</span>' if figure.regressed else '<span class="ok">no worse</span>',
         )
-        for figure in found.figures
+        for figure in comparison.figures
     ]
     table = _table(("", "last proven", "now", "worse by at most", ""), rows) if rows else ""
-    return _section("Beside the last proven release", f"<p>{escape(found.why)}</p>{table}")
+    return _section("Beside the last proven release", f"<p>{escape(comparison.why)}</p>{table}")
 
 
 def _figures(report: LoadReport) -> str:
@@ -127,11 +127,11 @@ def _figures(report: LoadReport) -> str:
     rows = [
         (
             escape(name),
-            *(_ms(getattr(found, percent)) for percent in ("mean", *PERCENTILES, "max")),
-            f"{found.count:,}",
+            *(_ms(getattr(latency, percent)) for percent in ("mean", *PERCENTILES, "max")),
+            f"{latency.count:,}",
         )
         for key, name in TITLES.items()
-        if (found := report.latency(key)).count
+        if (latency := report.latency(key)).count
     ]
     table = _table(("milliseconds", "mean", *PERCENTILES, "max", "count"), rows)
     return _section("Figures", f'<div class="tiles">{shown}</div>{table}')
@@ -142,8 +142,8 @@ def _distributions(report: LoadReport, objectives: Objectives) -> str:
     for key, name in TITLES.items():
         values = report.quantiles.get(key, ())
         points = [(value, float(percent)) for percent, value in enumerate(values)]
-        found = report.latency(key)
-        marks = [Mark(f"{p} {number(v)}", v, True, "quantile") for p in SHOWN if (v := found.at(p))]
+        latency = report.latency(key)
+        marks = [Mark(f"{p} {number(v)}", v, True, "quantile") for p in SHOWN if (v := latency.at(p))]
         marks += [Mark(f"bound {b}", v, True) for b, v in _bounds(objectives, key)]
         spread = bool(points) and points[-1][0] > 20 * max(points[0][0], 1e-3)
         charts.append(
@@ -152,7 +152,7 @@ def _distributions(report: LoadReport, objectives: Objectives) -> str:
                     name,
                     "milliseconds" + (" (logarithmic)" if spread else ""),
                     "% of requests" if key != "itl" else "% of gaps",
-                    [Line(f"share at most so long, n = {found.count:,}", points, "s0")],
+                    [Line(f"share at most so long, n = {latency.count:,}", points, "s0")],
                     marks,
                     log_x=spread,
                     y_top=100,
@@ -221,33 +221,51 @@ def _sweep(sweep: Sweep, swept_on: str, report: LoadReport | None, objectives: O
     rates = [Mark(f"knee {sweep.knee:.3g}/s", sweep.knee, True, "knee")] if sweep.knee else []
     if report and report.offered_rate:
         rates.append(Mark(f"validated {report.offered_rate:.3g}/s", report.offered_rate, True, "quantile"))
-    charts = []
     keys: tuple[RequestLatency, ...] = ("ttft", "e2e")
-    for key in keys:
-        lines = [
-            Line(
-                percent,
-                [(s.rate, v) for s in steps if (v := s.latency(key).at(percent))],
-                style,
-                dots=True,
-            )
-            for percent, style in CURVES
-        ]
-        marks = [*rates, *(Mark(f"bound {b}", v, False) for b, v in _bounds(objectives, key))]
-        title = f"{TITLES[key]} against rate"
-        charts.append(
-            draw(
-                Chart(
-                    title,
-                    "requests a second",
-                    "milliseconds (logarithmic)",
-                    lines,
-                    marks,
-                    log_x=True,
-                    log_y=True,
-                )
-            )
+    charts = "".join(_rate_chart(key, steps, rates, objectives) for key in keys)
+    when = f"<p class='quiet'>Swept on release {escape(swept_on)}, {sweep.started_at:%Y-%m-%d %H:%M} UTC</p>"
+    body = f'{_outcome(sweep)}{when}<div class="charts">{charts}</div>{_steps(steps)}'
+    return _section("Rate against latency", body)
+
+
+def _rate_chart(
+    key: RequestLatency, steps: Sequence[SweepStep], rates: Sequence[Mark], objectives: Objectives
+) -> str:
+    """One latency against the rate, with the marks of the rates and of the objectives' bounds."""
+    lines = [
+        Line(
+            percentile,
+            [(step.rate, v) for step in steps if (v := step.latency(key).at(percentile))],
+            style,
+            dots=True,
         )
+        for percentile, style in CURVES
+    ]
+    return draw(
+        Chart(
+            f"{TITLES[key]} against rate",
+            "requests a second",
+            "milliseconds (logarithmic)",
+            lines,
+            [*rates, *(Mark(f"bound {b}", v, False) for b, v in _bounds(objectives, key))],
+            log_x=True,
+            log_y=True,
+        )
+    )
+
+
+def _outcome(sweep: Sweep) -> str:
+    if sweep.refused:
+        return f"<p><b>Refused:</b> {escape(sweep.refused)}</p>"
+    return (
+        f"<p>The objectives hold up to <b>{sweep.knee or 0:.3g} requests a second</b> on {sweep.replicas} "
+        f"replica{'s' if sweep.replicas > 1 else ''}. Proposed: "
+        f"<code>scaling.requests_per_replica: {sweep.requests_per_replica}</code>, "
+        f"<code>engine.max_num_seqs: {sweep.max_num_seqs}</code>.</p><p class='quiet'>{escape(sweep.why)}</p>"
+    )
+
+
+def _steps(steps: Sequence[SweepStep]) -> str:
     rows = [
         (
             f"{step.rate:.3g}/s",
@@ -261,18 +279,7 @@ def _sweep(sweep: Sweep, swept_on: str, report: LoadReport | None, objectives: O
         )
         for step in steps
     ]
-    head = ("rate", "", "under way", "ttft p95", "e2e p95", "tokens/s", "errors", "")
-    said = (
-        f"<p><b>Refused:</b> {escape(sweep.refused)}</p>"
-        if sweep.refused
-        else f"<p>The objectives hold up to <b>{sweep.knee or 0:.3g} requests a second</b> on {sweep.replicas} "
-        f"replica{'s' if sweep.replicas > 1 else ''}. Proposed: <code>scaling.requests_per_replica: {sweep.requests_per_replica}</code>, "
-        f"<code>engine.max_num_seqs: {sweep.max_num_seqs}</code>.</p><p class='quiet'>{escape(sweep.why)}</p>"
-    )
-    said += f"<p class='quiet'>Swept on release {escape(swept_on)}, {sweep.started_at:%Y-%m-%d %H:%M} UTC</p>"
-    return _section(
-        "Rate against latency", f'{said}<div class="charts">{"".join(charts)}</div>{_table(head, rows)}'
-    )
+    return _table(("rate", "", "under way", "ttft p95", "e2e p95", "tokens/s", "errors", ""), rows)
 
 
 def _foot(release: Release, report: LoadReport | None) -> str:

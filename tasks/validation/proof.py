@@ -37,7 +37,7 @@ def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter, *, roo
     Raises ToolFailed, ValidationFailed, InvalidDocument.
     """
     load = model.load
-    told = instructions(
+    instructions = instructions_for(
         load,
         endpoint.base_url,
         endpoint.served_name,
@@ -46,11 +46,11 @@ def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter, *, roo
         root=root,
     )
     reporter.say(f"{load}: {load.warmup:g} s warm-up, {load.window:g} s counted")
-    measured = measure(told, key, reporter)
+    measured = measure(instructions, key, reporter)
     return judged(measured, load, model.objectives, profile=profile(model, root))
 
 
-def instructions(
+def instructions_for(
     load: Load,
     base_url: str,
     served_name: str,
@@ -59,7 +59,7 @@ def instructions(
     max_model_len: int | None = None,
     root: Path = Path(),
 ) -> Instructions:
-    """What the generator is told of a load. Pure."""
+    """The generator's instructions for a load. Pure."""
     return Instructions(
         base_url=base_url,
         served_name=served_name,
@@ -97,14 +97,14 @@ def segments(load: Load) -> tuple[Segment, ...]:
 
 def sources(model: Model, root: Path) -> tuple[tuple[TraceRow, ...], tuple[GivenPrompt, ...]]:
     """Read the files of a model's load. Raises InvalidDocument with file and line."""
-    return read_sources(instructions(model.load, "", model.name, each=EachRequest(), root=root))
+    return read_sources(instructions_for(model.load, "", model.name, each=EachRequest(), root=root))
 
 
 def _lengths(lengths: LengthDistribution) -> Lengths:
     return Lengths(lengths.mean, lengths.stdev, lengths.minimum, lengths.maximum)
 
 
-def measure(told: Instructions, key: str, reporter: Reporter) -> Measured:
+def measure(instructions: Instructions, key: str, reporter: Reporter) -> Measured:
     """Run the generator here. Raises ToolFailed, ValidationFailed."""
 
     def hear(line: str) -> None:
@@ -114,10 +114,10 @@ def measure(told: Instructions, key: str, reporter: Reporter) -> Measured:
 
     with tempfile.TemporaryDirectory(prefix="slipway-load-") as folder:
         file = Path(folder) / "instructions.json"
-        file.write_text(told.write())
+        file.write_text(instructions.write())
         finished = run(
             [sys.executable, "-m", "tasks.validation.load", str(file)],
-            timeout=told.warmup + told.window + told.drain + START_SECONDS,
+            timeout=instructions.warmup + instructions.window + instructions.drain + START_SECONDS,
             on_line=hear,
             env={"SLIPWAY_API_KEY": key, **certificates()},
         )
@@ -137,8 +137,8 @@ def read_measured(finished: Finished, key: str) -> Measured:
         raise ValidationFailed("the load generator ended without figures", evidence=finished.tail)
     document: dict[str, Any] = json.loads(last[0])["measured"]
     messages = {
-        kind: redacted(said.replace(key, "…") if key else said)
-        for kind, said in document["failure_messages"].items()
+        kind: redacted(message.replace(key, "…") if key else message)
+        for kind, message in document["failure_messages"].items()
     }
     document["failure_messages"] = messages
     return Measured.model_validate(document)

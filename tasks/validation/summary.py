@@ -47,7 +47,7 @@ def _rate(report: LoadReport) -> str:
     return f"{report.achieved_rate:.1f}/s{offered}"
 
 
-def _percentiles(found: Distribution) -> str:
-    if found.p50 is None or found.p95 is None or found.p99 is None:
+def _percentiles(distribution: Distribution) -> str:
+    if distribution.p50 is None or distribution.p95 is None or distribution.p99 is None:
         return "none"
-    return f"p50 {found.p50:.1f}, p95 {found.p95:.1f}, p99 {found.p99:.1f}"
+    return f"p50 {distribution.p50:.1f}, p95 {distribution.p95:.1f}, p99 {distribution.p99:.1f}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
+from tasks.cloud.waiting import REAL, Time
 from tasks.records.errors import InputError
 from tasks.records.model import Load, Model
 from tasks.records.progress import Reporter
@@ -43,18 +43,18 @@ def step_load(load: Load, rate: float, number: int, step_seconds: float) -> Load
     )
 
 
-def as_step(rate: float, found: LoadReport) -> SweepStep:
+def as_step(rate: float, report: LoadReport) -> SweepStep:
     return SweepStep(
         rate=rate,
-        verdict=found.verdict,
-        reason=found.reasons[0],
-        requests=found.requests,
-        in_flight=found.in_flight or 0.0,
-        ttft=found.ttft,
-        tpot=found.tpot,
-        e2e=found.e2e,
-        output_tokens_per_second=found.output_tokens_per_second,
-        error_rate=1.0 if found.error_rate is None else found.error_rate,
+        verdict=report.verdict,
+        reason=report.reasons[0],
+        requests=report.requests,
+        in_flight=report.in_flight or 0.0,
+        ttft=report.ttft,
+        tpot=report.tpot,
+        e2e=report.e2e,
+        output_tokens_per_second=report.output_tokens_per_second,
+        error_rate=1.0 if report.error_rate is None else report.error_rate,
     )
 
 
@@ -66,17 +66,17 @@ def search(
     replicas: int,
     budget: float,
     step_seconds: float = STEP_SECONDS,
-    clock: Callable[[], float] = time.monotonic,
+    time: Time = REAL,
 ) -> Sweep:
     """Measure steps until the search is over, or another step would exceed `budget` seconds. `conclude` finds the knee."""
     start = sweepable(model)
     limits = Limits(start / RANGE, start * RANGE)
-    started_at, give_up = datetime.now(UTC), clock() + budget
+    started_at, give_up = datetime.now(UTC), time.clock() + budget
     steps: list[SweepStep] = []
     while (rate := next_rate(steps, start, limits)) is not None:
         load = step_load(model.load, rate, len(steps), step_seconds)
         longest = load.warmup + load.window + load.drain
-        if clock() + longest > give_up:
+        if time.clock() + longest > give_up:
             reporter.say(f"another step takes up to {human_seconds(longest)}: the budget ends the sweep")
             break
         steps.append(as_step(rate, measure(load)))
@@ -87,14 +87,14 @@ def search(
 
 def conclude(sweep: Sweep, replicas_after: int) -> Sweep:
     """Add the knee and the settings it proposes, or why there is none."""
-    found = find(sweep.steps, (sweep.replicas, replicas_after))
-    if isinstance(found, Refused):
-        return sweep.model_copy(update={"refused": found.why})
-    target, most, why = proposals(found, sweep.replicas)
+    knee = find(sweep.steps, (sweep.replicas, replicas_after))
+    if isinstance(knee, Refused):
+        return sweep.model_copy(update={"refused": knee.why})
+    target, most, why = proposals(knee, sweep.replicas)
     return sweep.model_copy(
         update={
-            "knee": found.rate,
-            "in_flight": found.step.in_flight,
+            "knee": knee.rate,
+            "in_flight": knee.step.in_flight,
             "requests_per_replica": target,
             "max_num_seqs": most,
             "why": why,

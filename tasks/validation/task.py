@@ -103,14 +103,16 @@ def find_knee(
 @task(task_run_name="what the sweep of {model.name} tells", **SETTINGS)
 def read_knee(site: Site, model: Model, sweep: Sweep, replicas_after: int) -> Sweep:
     """Find the knee and the settings it proposes, or why there is none."""
-    found = conclude(sweep, replicas_after)
-    said = f"refused: {found.refused}" if found.refused else f"the knee is at {found.knee:.3g}/s"
+    concluded = conclude(sweep, replicas_after)
+    outcome = (
+        f"refused: {concluded.refused}" if concluded.refused else f"the knee is at {concluded.knee:.3g}/s"
+    )
     reporter = RunReporter("sweep")
-    reporter.say(said)
-    if found.why:
-        reporter.say(found.why)
-    show_table(f"sweep-{model.name}", rows(found), f"{model.name} on {site.name}: {said}")
-    return found
+    reporter.say(outcome)
+    if concluded.why:
+        reporter.say(concluded.why)
+    show_table(f"sweep-{model.name}", rows(concluded), f"{model.name} on {site.name}: {outcome}")
+    return concluded
 
 
 def api_key(cluster: Cluster, endpoint: Endpoint) -> str:

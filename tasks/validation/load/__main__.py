@@ -20,7 +20,7 @@ PROGRESS_SECONDS = 1.0
 
 
 def main() -> None:
-    told = Instructions.read(Path(sys.argv[1]).read_text())
+    instructions = Instructions.read(Path(sys.argv[1]).read_text())
     # each connection is an open file
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -34,10 +34,10 @@ def main() -> None:
             print(json.dumps({"progress": sent, "of": total}), flush=True)
 
     try:
-        found = uvloop.run(generate(told, os.environ["SLIPWAY_API_KEY"], progress))
+        measured = uvloop.run(generate(instructions, os.environ["SLIPWAY_API_KEY"], progress))
     except (OSError, InvalidDocument) as error:
         sys.exit(str(error))
-    print(json.dumps({"measured": asdict(found)}), flush=True)
+    print(json.dumps({"measured": asdict(measured)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -23,33 +23,33 @@ class Arrival:
     counted: bool
 
 
-def arrivals(told: Instructions, rows: tuple[TraceRow, ...] = ()) -> list[Arrival]:
+def arrivals(instructions: Instructions, rows: tuple[TraceRow, ...] = ()) -> list[Arrival]:
     """Schedule warm-up and window. Empty for a closed loop, where answers decide when the next request is due.
 
     Poisson and constant arrivals step through the expected count (exponential steps, or steps of one), which the segments
     map back to time: so a ramp is a Poisson process too. `rows`: the trace's, for arrivals from a trace.
     """
-    if told.arrivals == "closed":
+    if instructions.arrivals == "closed":
         return []
-    if told.trace:
-        return replay(told, told.trace, rows)
-    chance = random.Random(told.seed)  # noqa: S311  a reproducible load, not a secret
+    if instructions.trace:
+        return replay(instructions, instructions.trace, rows)
+    chance = random.Random(instructions.seed)  # noqa: S311  a reproducible load, not a secret
     schedule: list[Arrival] = []
     expected = 0.0
     while True:
-        expected += chance.expovariate(1.0) if told.arrivals == "poisson" else 1.0
-        at = when_expected(told.segments, expected)
+        expected += chance.expovariate(1.0) if instructions.arrivals == "poisson" else 1.0
+        at = when_expected(instructions.segments, expected)
         if at is None:
             return schedule
-        words, tokens = draw(told.prompt_tokens, chance), draw(told.output_tokens, chance)
-        schedule.append(Arrival(at, words, tokens, counted=at >= told.warmup))
+        words, tokens = draw(instructions.prompt_tokens, chance), draw(instructions.output_tokens, chance)
+        schedule.append(Arrival(at, words, tokens, counted=at >= instructions.warmup))
 
 
-def lengths(told: Instructions) -> Iterator[tuple[int, int]]:
+def lengths(instructions: Instructions) -> Iterator[tuple[int, int]]:
     """(prompt words, output tokens) of one request after another, without end."""
-    chance = random.Random(told.seed)  # noqa: S311
+    chance = random.Random(instructions.seed)  # noqa: S311
     while True:
-        yield draw(told.prompt_tokens, chance), draw(told.output_tokens, chance)
+        yield draw(instructions.prompt_tokens, chance), draw(instructions.output_tokens, chance)
 
 
 def draw(lengths: Lengths, chance: random.Random) -> int:
@@ -72,14 +72,16 @@ def when_expected(segments: Sequence[Segment], count: float) -> float | None:
     return None
 
 
-def replay(told: Instructions, trace: Trace, rows: tuple[TraceRow, ...]) -> list[Arrival]:
+def replay(instructions: Instructions, trace: Trace, rows: tuple[TraceRow, ...]) -> list[Arrival]:
     """The trace's own arrivals from `start` on, `speed` times as fast; as long as warm-up and window."""
-    end = told.warmup + told.window
+    end = instructions.warmup + instructions.window
     schedule = []
     for row in rows:
         at = (row.seconds - trace.start) / trace.speed
         if 0 <= at < end:
-            schedule.append(Arrival(at, row.context_tokens, row.generated_tokens, counted=at >= told.warmup))
+            schedule.append(
+                Arrival(at, row.context_tokens, row.generated_tokens, counted=at >= instructions.warmup)
+            )
     return schedule
 
 

@@ -147,10 +147,10 @@ def of_gaps(gaps: Counter[int]) -> tuple[Distribution, tuple[float, ...]]:
         return (low + (high - low) * (position - below)) * scale
 
     mean = sum(step * gaps[step] for step in steps) / count * scale
-    found = Distribution(
+    gap_distribution = Distribution(
         count=count, mean=mean, p50=at(0.5), p90=at(0.9), p95=at(0.95), p99=at(0.99), max=steps[-1] * scale
     )
-    return found, tuple(round(at(percent / 100), 3) for percent in range(101))
+    return gap_distribution, tuple(round(at(percent / 100), 3) for percent in range(101))
 
 
 def quantiles(seconds: Iterable[float]) -> tuple[float, ...]:

@@ -17,24 +17,24 @@ class RequestBuilder:
     """Builds the requests of one run. `longest`: most words of a drawn prompt; `given` prompts are repeated in order."""
 
     def __init__(
-        self, told: Instructions, key: str, *, longest: int = 0, given: Sequence[GivenPrompt] = ()
+        self, instructions: Instructions, key: str, *, longest: int = 0, given: Sequence[GivenPrompt] = ()
     ) -> None:
-        url = urlsplit(told.base_url)
+        url = urlsplit(instructions.base_url)
         self._path = url.path
         self._headers = (
             f"Host: {url.netloc}\r\nAuthorization: Bearer {key}\r\nAccept: */*\r\nUser-Agent: slipway\r\n"
         )
         self._head = (
-            f"POST {url.path}{PATHS[told.endpoint]} HTTP/1.1\r\n{self._headers}"
+            f"POST {url.path}{PATHS[instructions.endpoint]} HTTP/1.1\r\n{self._headers}"
             "Content-Type: application/json\r\nContent-Length: "
         )
-        body = {"model": told.served_name, "temperature": 0.0, "stream": told.streaming}
-        if told.streaming:
+        body = {"model": instructions.served_name, "temperature": 0.0, "stream": instructions.streaming}
+        if instructions.streaming:
             body["stream_options"] = {"include_usage": True}
         self._common = json.dumps(body)[:-1]
-        self._chat = told.endpoint == "chat"
+        self._chat = instructions.endpoint == "chat"
         self._given = given
-        self._prompts = None if given else Prompts(told.seed, longest)
+        self._prompts = None if given else Prompts(instructions.seed, longest)
 
     def models(self) -> bytes:
         """GET /v1/models."""

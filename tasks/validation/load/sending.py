@@ -32,35 +32,35 @@ PAUSE_SECONDS = 0.1  # before a caller asks again after a failure: a refusal mus
 Progress = Callable[[int, int], None]
 
 
-async def generate(told: Instructions, key: str, progress: Progress) -> Measured:
+async def generate(instructions: Instructions, key: str, progress: Progress) -> Measured:
     """Send every request, wait for the last, measure. Raises OSError, InvalidDocument."""
-    rows, given = read_sources(told)
-    schedule, cut = arrivals(told, rows), 0
+    rows, given = read_sources(instructions)
+    schedule, cut = arrivals(instructions, rows), 0
     # how long given prompts are is not known beforehand: they are not cut
-    context = None if given else told.max_model_len
+    context = None if given else instructions.max_model_len
     if context:
         schedule, cut = cut_to_context(schedule, context)
-    longest = max((one.prompt_words for one in schedule), default=told.prompt_tokens.maximum)
-    builder = RequestBuilder(told, key, longest=longest, given=given)
-    tally = Tally(told.good)
+    longest = max((one.prompt_words for one in schedule), default=instructions.prompt_tokens.maximum)
+    builder = RequestBuilder(instructions, key, longest=longest, given=given)
+    tally = Tally(instructions.good)
     lags: list[float] = []
     # an error in a callback of ours must not be measured as the server's
     wrong: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: wrong.append(context))
-    pool = pool_of(told)
+    pool = pool_of(instructions)
     try:
-        await greet(pool, builder.models(), told.base_url)
-        await open_ready(pool, connections_for(told, schedule))
+        await greet(pool, builder.models(), instructions.base_url)
+        await open_ready(pool, connections_for(instructions, schedule))
         started_at = datetime.now(UTC)
         # a collection in the window would be measured as latency
         gc.collect()
         gc.freeze()
         gc.disable()
         start = time.perf_counter()
-        tally.begin = start + told.warmup
-        watching = asyncio.create_task(watch_lag(lags, told.warmup))
-        sending = Sending(pool, builder, told, tally, start, progress, context)
-        if told.arrivals == "closed":
+        tally.begin = start + instructions.warmup
+        watching = asyncio.create_task(watch_lag(lags, instructions.warmup))
+        sending = Sending(pool, builder, instructions, tally, start, progress, context)
+        if instructions.arrivals == "closed":
             await sending.closed()
         else:
             await sending.open(schedule)
@@ -73,19 +73,19 @@ async def generate(told: Instructions, key: str, progress: Progress) -> Measured
         raise RuntimeError(f"the generator itself failed: {wrong[0]}") from wrong[0].get("exception")
     return measured(
         tally,
-        told.window,
+        instructions.window,
         started_at=started_at.isoformat(),
         lags=lags,
-        bounded=told.good.is_bounded,
+        bounded=instructions.good.is_bounded,
         cut_to_context=cut + sending.cut,
     )
 
 
-def pool_of(told: Instructions) -> Pool:
+def pool_of(instructions: Instructions) -> Pool:
     """Connections to the endpoint. TLS is verified with the system's certificates, or those of SSL_CERT_FILE."""
-    url = urlsplit(told.base_url)
+    url = urlsplit(instructions.base_url)
     tls = ssl.create_default_context() if url.scheme == "https" else None
-    return Pool(url.hostname or "", url.port or (443 if tls else 80), tls=tls, stall=told.stall)
+    return Pool(url.hostname or "", url.port or (443 if tls else 80), tls=tls, stall=instructions.stall)
 
 
 async def greet(pool: Pool, request: bytes, url: str) -> None:
@@ -97,11 +97,11 @@ async def greet(pool: Pool, request: bytes, url: str) -> None:
         raise OSError(f"no answer from {url}: {reading.failure}")
 
 
-def connections_for(told: Instructions, schedule: list[Arrival]) -> int:
+def connections_for(instructions: Instructions, schedule: list[Arrival]) -> int:
     """How many connections are opened before the first request: one a caller, or a second's worth of arrivals."""
-    if told.concurrency:
-        return told.concurrency
-    a_second = len(schedule) / (told.warmup + told.window)
+    if instructions.concurrency:
+        return instructions.concurrency
+    a_second = len(schedule) / (instructions.warmup + instructions.window)
     return max(SPARE, min(READY_AT_MOST, math.ceil(a_second)))
 
 
@@ -117,7 +117,7 @@ class Sending:
 
     pool: Pool
     builder: RequestBuilder
-    told: Instructions
+    instructions: Instructions
     tally: Tally
     start: float
     progress: Progress
@@ -128,7 +128,7 @@ class Sending:
 
     async def open(self, schedule: list[Arrival]) -> None:
         """Send every request when it is due, whatever became of those before."""
-        streaming = self.told.streaming
+        streaming = self.instructions.streaming
         with Alarm() as alarm:
             for index, arrival in enumerate(schedule):
                 request = self.builder.completion(arrival.prompt_words, arrival.output_tokens, index)
@@ -144,9 +144,9 @@ class Sending:
 
         Progress is in seconds: how many requests there will be is not known.
         """
-        told, loop = self.told, asyncio.get_running_loop()
-        end = self.start + told.warmup + told.window
-        upcoming: Iterator[tuple[int, tuple[int, int]]] = enumerate(lengths(told))
+        instructions, loop = self.instructions, asyncio.get_running_loop()
+        end = self.start + instructions.warmup + instructions.window
+        upcoming: Iterator[tuple[int, tuple[int, int]]] = enumerate(lengths(instructions))
 
         def ask() -> None:
             now = time.perf_counter()
@@ -156,7 +156,7 @@ class Sending:
             words, tokens = self._within_context(words, tokens)
             request = self.builder.completion(words, tokens, index)
             due = time.perf_counter()
-            reading = Reading(due, counted=due >= self.tally.begin, streaming=told.streaming)
+            reading = Reading(due, counted=due >= self.tally.begin, streaming=instructions.streaming)
             self._send(request, reading, answered)
             self.progress(int(now - self.start), int(end - self.start))
 
@@ -167,7 +167,7 @@ class Sending:
                 ask()
             self._ended(reading)
 
-        for _ in range(told.concurrency):
+        for _ in range(instructions.concurrency):
             ask()
         await asyncio.sleep(end - time.perf_counter())
 
@@ -184,7 +184,7 @@ class Sending:
         if self.running:
             self._all_ended.clear()
             try:
-                await asyncio.wait_for(self._all_ended.wait(), self.told.drain)
+                await asyncio.wait_for(self._all_ended.wait(), self.instructions.drain)
             except TimeoutError:
                 self.pool.give_up("still running after the drain")
 

@@ -41,16 +41,20 @@ class GivenPrompt:
     max_tokens: int | None
 
 
-def read_sources(told: Instructions) -> tuple[tuple[TraceRow, ...], tuple[GivenPrompt, ...]]:
+def read_sources(instructions: Instructions) -> tuple[tuple[TraceRow, ...], tuple[GivenPrompt, ...]]:
     """Read the load's files, with paths relative to `root`. Raises InvalidDocument with file and line."""
-    root, trace = Path(told.root), told.trace
+    root, trace = Path(instructions.root), instructions.trace
     rows = read_trace(trace.file, root) if trace else ()
     if trace and trace.start > rows[-1].seconds:
         raise InvalidDocument(
             f"{trace.file} is {rows[-1].seconds:.0f} s long: nothing is after start: {trace.start:g}s",
             next_command="set load.trace.start lower",
         )
-    prompts = read_prompts(told.prompts, root, chat=told.endpoint == "chat") if told.prompts else ()
+    prompts = (
+        read_prompts(instructions.prompts, root, chat=instructions.endpoint == "chat")
+        if instructions.prompts
+        else ()
+    )
     return rows, prompts
 
 
@@ -95,15 +99,15 @@ def _trace_row(file: str, line: int, row: list[str], places: list[int]) -> tuple
 
 def read_prompts(file: str, root: Path, *, chat: bool) -> tuple[GivenPrompt, ...]:
     """Read prompts, one a line, in the file's order. Raises InvalidDocument."""
-    found = []
+    prompts = []
     try:
         with _opened(file, root).open(encoding="utf-8") as source:
-            found = [_prompt(file, number, line, chat) for number, line in _lines(source)]
+            prompts = [_prompt(file, number, line, chat) for number, line in _lines(source)]
     except UnicodeDecodeError as error:
         raise _wrong(file, 1, f"not UTF-8: {error}") from None
-    if not found:
+    if not prompts:
         raise _wrong(file, 1, "no prompts: one JSON object a line is needed")
-    return tuple(found)
+    return tuple(prompts)
 
 
 def _lines(source: Any) -> Iterator[tuple[int, str]]:

@@ -52,8 +52,23 @@ class Reading:
     """
 
     __slots__ = (
-        "_done", "_finished", "_first_token", "_last_token", "_rest", "_said", "_text_at", "_textless_at", "_usage",
-        "_wrong", "counted", "due", "ended", "failure", "sent", "status", "streaming",
+        "_done",
+        "_finished",
+        "_first_token",
+        "_last_token",
+        "_message",
+        "_rest",
+        "_text_at",
+        "_textless_at",
+        "_usage",
+        "_wrong",
+        "counted",
+        "due",
+        "ended",
+        "failure",
+        "sent",
+        "status",
+        "streaming",
     )  # fmt: skip
 
     def __init__(self, due: float, *, counted: bool, streaming: bool = True) -> None:
@@ -62,7 +77,7 @@ class Reading:
         self.status = 0
         self.failure = ""
         self._wrong = ""  # the kind of failure the body shows
-        self._said = ""  # the server's words with it
+        self._message = ""  # the server's words with it
         self._rest = b""
         self._text_at: list[float] = []
         self._textless_at: list[float] = []  # of tokens before the first text
@@ -88,9 +103,11 @@ class Reading:
             if line.startswith(b"data:"):
                 self._event(at, line[5:].strip())
             elif (
-                not self._said and line.strip() and not line.startswith((b":", b"event:", b"id:", b"retry:"))
+                not self._message
+                and line.strip()
+                and not line.startswith((b":", b"event:", b"id:", b"retry:"))
             ):
-                self._said = words(line[:LONGEST_REFUSAL])  # no event stream: a proxy's page
+                self._message = words(line[:LONGEST_REFUSAL])  # no event stream: a proxy's page
         if len(self._rest) > LONGEST_LINE:
             self._fail("unreadable event", self._rest[:LONGEST_REFUSAL])
             self._rest = b""
@@ -102,8 +119,8 @@ class Reading:
         if not failure:
             failure = self._stream_failure() if self.streaming else self._read_whole()
         if failure:
-            said = self._said or (words(self._rest) if self.status not in (0, 200) else "")
-            return Outcome(self.due, self.counted, lateness, failure, message=said)
+            message = self._message or (words(self._rest) if self.status not in (0, 200) else "")
+            return Outcome(self.due, self.counted, lateness, failure, message=message)
         tokens = _count(self._usage, "completion_tokens")
         # an answer without any text, such as one that is all end-of-text tokens, is timed by its tokens
         times = self._text_at or self._textless_at
@@ -156,9 +173,9 @@ class Reading:
         self._first_token = self._first_token or at
         self._last_token = at
 
-    def _fail(self, kind: str, said: bytes) -> None:
+    def _fail(self, kind: str, body: bytes) -> None:
         if not self._wrong:
-            self._wrong, self._said = kind, words(said)
+            self._wrong, self._message = kind, words(body)
 
     def _stream_failure(self) -> str:
         if self._wrong:
@@ -176,11 +193,11 @@ class Reading:
         try:
             body = json.loads(self._rest)
             if isinstance(body, dict) and body.get("error"):
-                self._said = words(self._rest)
+                self._message = words(self._rest)
                 return "error in a 200"
             finished = bool(body["choices"]) and all(choice["finish_reason"] for choice in body["choices"])
         except (ValueError, KeyError, TypeError):
-            self._said = words(self._rest[:LONGEST_REFUSAL])
+            self._message = words(self._rest[:LONGEST_REFUSAL])
             return "unreadable answer"
         self._usage = body.get("usage") or {}
         return "" if finished else "no finish_reason"
@@ -190,20 +207,20 @@ def words(body: bytes) -> str:
     """What a refusal says: OpenAI's error.message, FastAPI's detail, else the text; on one line, cut."""
     text = body.decode("utf-8", "replace")
     try:
-        found = json.loads(text)
+        message = json.loads(text)
     except ValueError:
-        found = None
-    if isinstance(found, dict):
-        found = found.get("error") or found.get("detail") or found.get("message") or found
-    if isinstance(found, dict):
-        found = found.get("message") or found
-    if found is not None:
-        text = found if isinstance(found, str) else json.dumps(found)
+        message = None
+    if isinstance(message, dict):
+        message = message.get("error") or message.get("detail") or message.get("message") or message
+    if isinstance(message, dict):
+        message = message.get("message") or message
+    if message is not None:
+        text = message if isinstance(message, str) else json.dumps(message)
     line = " ".join(text.split())
     return line if len(line) <= LONGEST_MESSAGE else f"{line[: LONGEST_MESSAGE - 1]}…"
 
 
 def _count(usage: Any, name: str) -> int:
     """A count of `usage`; 0 where it says none, as where a server sends none at all."""
-    found = usage.get(name) if isinstance(usage, dict) else None
-    return found if isinstance(found, int) else 0
+    count = usage.get(name) if isinstance(usage, dict) else None
+    return count if isinstance(count, int) else 0

@@ -24,7 +24,7 @@ from tasks.records.objectives import EachRequest
 from tasks.records.reports import Measured
 from tasks.records.results import Endpoint
 from tasks.validation.load.arrivals import Arrival, arrivals
-from tasks.validation.proof import instructions, prove
+from tasks.validation.proof import instructions_for, prove
 from tasks.validation.summary import tell
 from tests.support.builders import ROOT, a_model
 from tests.support.heard import Heard
@@ -136,7 +136,7 @@ def a_load_of(**load: Any) -> Model:
 
 
 def schedule_of(model: Model) -> list[Arrival]:
-    return arrivals(instructions(model.load, "http://llm/v1", "tiny", each=model.objectives.each))
+    return arrivals(instructions_for(model.load, "http://llm/v1", "tiny", each=model.objectives.each))
 
 
 def endpoint(port: int) -> Endpoint:
@@ -243,7 +243,7 @@ def test_it_runs_with_nothing_but_uvloop_and_httptools(serve: Serve, heard: Hear
         source = Path(str(package.__file__)).parent
         (tmp_path / source.name).symlink_to(source)
     server, model = serve(lambda n, request: "good"), a_load_of(warmup=0, window="600ms")
-    told = instructions(model.load, endpoint(server.port).base_url, "tiny", each=EachRequest())
+    told = instructions_for(model.load, endpoint(server.port).base_url, "tiny", each=EachRequest())
     (tmp_path / "instructions.json").write_text(told.write())
     done = subprocess.run(
         [sys.executable, "-S", "-P", "-m", "tasks.validation.load", "instructions.json"],

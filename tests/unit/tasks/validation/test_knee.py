@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tasks.cloud.waiting import Time
 from tasks.records.errors import InputError
 from tasks.records.model import Load
 from tasks.records.reports import LoadReport, SweepStep
@@ -140,7 +141,7 @@ def test_a_sweep_never_begins_a_step_its_budget_does_not_hold(heard: Heard) -> N
         now[0] += seconds
 
     model = a_model(load={"rate": 4.0, "warmup": 5, "window": 60, "drain": 30})
-    found = search(model, server(21.0, pass_time), heard, replicas=1, budget=200, clock=lambda: now[0])
+    found = search(model, server(21.0, pass_time), heard, replicas=1, budget=200, time=Time(lambda: now[0]))
     assert len(found.steps) == 2  # 65 s each, and up to 95: a third could end at 225
     assert now[0] <= 200
     refused = conclude(found, 1).refused

@@ -16,7 +16,7 @@ from tasks.records.objectives import EachRequest
 from tasks.validation.load.figures import measured
 from tasks.validation.load.instructions import Good, Instructions, Segment, Trace
 from tasks.validation.load.tally import MOST_MESSAGES, Tally
-from tasks.validation.proof import certificates, instructions, profile, read_measured
+from tasks.validation.proof import certificates, instructions_for, profile, read_measured
 from tests.support.builders import a_model
 from tests.support.reports import AT, failed
 
@@ -25,7 +25,9 @@ KEY = "sk-secret"
 
 def told(load: dict[str, Any], **each: str) -> Instructions:
     bounds = EachRequest.model_validate(each)
-    return instructions(Load.model_validate(load), "http://llm/v1", "llama", each=bounds, max_model_len=512)
+    return instructions_for(
+        Load.model_validate(load), "http://llm/v1", "llama", each=bounds, max_model_len=512
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from tasks.records.objectives import EachRequest
 from tasks.validation.load.arrivals import Arrival, arrivals, cut_to_context, draw
 from tasks.validation.load.instructions import Lengths
 from tasks.validation.load.sources import TraceRow
-from tasks.validation.proof import instructions
+from tasks.validation.proof import instructions_for
 
 
 def a_load(**over: Any) -> Load:
@@ -21,7 +21,7 @@ def a_load(**over: Any) -> Load:
 
 
 def schedule(load: Load, rows: tuple[TraceRow, ...] = ()) -> list[Arrival]:
-    return arrivals(instructions(load, "http://llm/v1", "llama", each=EachRequest()), rows)
+    return arrivals(instructions_for(load, "http://llm/v1", "llama", each=EachRequest()), rows)
 
 
 def gaps(load: Load) -> list[float]:

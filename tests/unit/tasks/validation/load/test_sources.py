@@ -13,14 +13,16 @@ from tasks.records.model import Load
 from tasks.records.objectives import EachRequest
 from tasks.validation.load.instructions import Instructions
 from tasks.validation.load.sources import read_prompts, read_sources, read_trace
-from tasks.validation.proof import instructions
+from tasks.validation.proof import instructions_for
 
 HEAD = "TIMESTAMP,ContextTokens,GeneratedTokens\n"
 FIRST = "2023-11-16 18:15:46.6805900,374,44\n"
 
 
 def told(load: dict[str, Any], root: Path) -> Instructions:
-    return instructions(Load.model_validate(load), "http://llm/v1", "llama", each=EachRequest(), root=root)
+    return instructions_for(
+        Load.model_validate(load), "http://llm/v1", "llama", each=EachRequest(), root=root
+    )
 
 
 def trace_of(folder: Path, text: str) -> str:
