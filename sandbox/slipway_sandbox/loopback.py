@@ -42,11 +42,15 @@ def hold_network(wanted: str) -> tuple[str, socket.socket]:
     return _hold_any(wanted)
 
 
+# above what ip_unprivileged_port_start keeps for root
+LOCK_PORT = 20009
+
+
 def _hold_any(*first: str) -> tuple[str, socket.socket]:
     for network in (*first, *(f"127.{number}" for number in range(32, 250))):
         lock = socket.socket()
         try:
-            lock.bind((f"{network}.255.254", 9))
+            lock.bind((f"{network}.255.254", LOCK_PORT))
         except OSError as error:
             lock.close()
             if error.errno != errno.EADDRINUSE:
