@@ -205,10 +205,15 @@ class EksCluster:
 
     def add_addon(self, name: str, service_account: str | None = None) -> None:
         """An EKS add-on; `service_account` gets the cluster's role."""
-        identity = [{"serviceAccount": service_account, "roleArn": self.role}] if service_account else []
-        self.sandbox.client("eks").create_addon(
-            clusterName=self.name, addonName=name, podIdentityAssociations=identity
-        )
+        eks = self.sandbox.client("eks")
+        if service_account:
+            eks.create_pod_identity_association(
+                clusterName=self.name,
+                namespace="kube-system",
+                serviceAccount=service_account,
+                roleArn=self.role,
+            )
+        eks.create_addon(clusterName=self.name, addonName=name)
 
 
 @contextmanager
