@@ -109,7 +109,22 @@ def reachable(result: Any, given: Given) -> Outcome:
 
 def rendered(documents: Sequence[Mapping[str, Any]], given: Given) -> Outcome:
     """One YAML stream, as `kubectl apply -f -` and `kubectl diff -f -` take it."""
-    return Outcome([yaml.safe_dump_all(documents, sort_keys=False, explicit_start=True).rstrip()])
+    text = yaml.dump_all(documents, Dumper=_Dumper, sort_keys=False, explicit_start=True, allow_unicode=True)
+    return Outcome([text.rstrip()])
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes text of several lines as a block, and nothing by reference."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _block)
 
 
 OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {

@@ -25,7 +25,8 @@ from tasks.records.results import HubInspection, StagedModel, WarmCache
 from tasks.records.stop import STOP
 from tasks.releases.records import ReleaseRecord
 from tasks.releases.task import keep_evidence, keep_page, last_proven, last_swept, mark_proven, needed_commits
-from tasks.rollout.task import prepare_namespace, preview, roll_out, undo
+from tasks.rollout.task import prepare_namespace, roll_out, undo
+from tasks.rollout.task import preview as preview_of_rollout
 from tasks.site import Site
 from tasks.staging.task import copy_model, stage_model
 from tasks.validation.task import draw_page, validate
@@ -48,11 +49,12 @@ def take_through(
 
 
 def manifests(environment: Environment, model: Model, inspection: HubInspection) -> list[dict[str, Any]]:
-    """Every document that warming and the rollout will apply."""
-    return [
+    """Every document that warming and the rollout will apply, the namespace before what is in it."""
+    documents = [
         *preview_of_warming(environment, model, inspection),
-        *preview(environment, model, inspection),
+        *preview_of_rollout(environment, model, inspection),
     ]
+    return sorted(documents, key=lambda document: document["kind"] != "Namespace")
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,10 @@ def end_fast_restores(site: Site, model: Model, cache: WarmCache) -> None:
 
 
 def preview(environment: Environment, model: Model, inspection: HubInspection) -> list[dict[str, Any]]:
-    """What warming will apply in the namespace, for preflight: its account, its policy, its program, the job."""
+    """Complete what warming applies for a model that was never here: account, policy, program, class, claim and job.
+
+    Without AWS: the volume's speed is not limited to what the instance type reads, and no retained volume is looked for.
+    """
     hub = inspection.model
     staged = StagedModel(
         bucket=environment.storage.model_bucket,
@@ -65,7 +68,8 @@ def preview(environment: Environment, model: Model, inspection: HubInspection) -
     volume = volume_for(hub.total_bytes, model.cache, budget_mib_s=environment.deadlines.cold_read_mib_s)
     seconds = sum(limits(staged, volume.throughput, environment).values())
     job = manifests.job(environment, model, staged, needed=(), node=None, seconds=seconds)
-    return [*manifests.for_namespace(environment), job]
+    claim = manifests.empty_claim(environment, model, volume)
+    return [*manifests.for_namespace(environment), *claim, job]
 
 
 @task(task_run_name="claims of {site.namespace} go", **SETTINGS)

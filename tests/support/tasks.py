@@ -69,6 +69,11 @@ class StandIn:
     does: Callable[..., Any]
     label: Callable[..., str] | None = None
 
+    @property
+    def fn(self) -> Callable[..., Any]:
+        """The task outside of a flow."""
+        return self
+
     def submit(
         self, *arguments: Any, return_state: bool = False, wait_for: Iterable[StandInFuture] = ()
     ) -> StandInFuture:
