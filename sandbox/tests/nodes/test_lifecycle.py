@@ -49,8 +49,8 @@ async def test_a_running_pod_has_every_condition_and_its_addresses(region: Regio
     pod = await region.until_phase(await region.run(SLEEP), "Running")
     kinds = ("PodReadyToStartContainers", "Initialized", "ContainersReady", "Ready", "PodScheduled")
     assert [condition(pod, kind) for kind in kinds] == ["True"] * 5
-    assert pod["status"]["podIP"].startswith("127.61.")
-    assert pod["status"]["hostIP"].startswith("127.61.25")
+    assert pod["status"]["podIP"].startswith(f"{region.settings.network}.")
+    assert pod["status"]["hostIP"].startswith(f"{region.settings.network}.25")
     assert pod["status"]["containerStatuses"][0]["containerID"].startswith("containerd://")
 
 
