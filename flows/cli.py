@@ -31,6 +31,7 @@ INTERRUPT_SECONDS = 60.0
 NOTES = {
     "sweep": "Exit code 4 where the rate cannot be told.",
     "drift": "Exit code 5 where anything differs.",
+    "preflight": "Exit code 3 where it cannot succeed.",
     "render": "Try: slipway render MODEL -e ENVIRONMENT | kubectl diff -f -",
 }
 TIMED = {"deploy", "promote"}

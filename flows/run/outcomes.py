@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from tasks.records.errors import ValidationFailed
+from tasks.records.errors import PreflightFailed, ValidationFailed
 from tasks.records.reports import LoadReport, Sweep
-from tasks.records.results import IdleDecision
+from tasks.records.results import Feasibility, IdleDecision
 from tasks.releases.records import ReleaseRecord
 
 DRIFTED = 5
@@ -127,6 +127,19 @@ def _block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _block)
 
 
+def judged(found: Feasibility, given: Given) -> Outcome:
+    """Of preflight: the table, and with --explain the memory sum. Exit code 3 where a row fails."""
+    lines = []
+    for row in found.rows:
+        lines.append(f"{row.status:<4}  {row.check:<13} {row.detail}")
+        if row.next_command:
+            lines.append(f"{'':<20}next: {row.next_command}")
+    if given["explain"]:
+        lines += ["", found.explanation or "config.json does not say enough to add up the memory"]
+    failed = any(row.status == "fail" for row in found.rows)
+    return Outcome(lines, PreflightFailed.exit_code if failed else 0)
+
+
 OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "deploy": proven,
     "promote": proven,
@@ -138,4 +151,5 @@ OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "drift": drifted,
     "endpoint": reachable,
     "render": rendered,
+    "preflight": judged,
 }

@@ -55,6 +55,9 @@ def length_of(config: Config, settings: Settings, not_scaled: tuple[str, ...] = 
         scaling = rope_type(part) if rope_type(part) != "default" else scaling
         if rope_type(part) not in not_scaled and isinstance(part.get("factor"), int | float):
             factor = float(part["factor"])
+            original = part.get("original_max_position_embeddings")
+            if rope_type(part) == "yarn" and isinstance(original, int):  # up to vLLM 0.29
+                tokens, key = original, "original_max_position_embeddings"
     if "gemma3" in config.model_type:  # its length is scaled already
         factor = 1.0
     # a longer model_max_length allows what the derived length would not

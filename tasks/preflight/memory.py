@@ -30,6 +30,7 @@ FILLED = (
     "hidden_size",
     "num_hidden_layers",
     "vocab_size",
+    "sliding_window",
 )
 
 

@@ -1,4 +1,4 @@
-"""Preflight as a Prefect task."""
+"""Preflight as Prefect tasks."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from prefect import task
 
 from tasks.cloud.processes import TOOLS, executable
 from tasks.preflight.checks import judge, require, table
+from tasks.preflight.config import Unsaid
+from tasks.preflight.engine import Engine
+from tasks.preflight.explained import explained, rendered
 from tasks.preflight.facts import observe
 from tasks.records.environment import Environment
 from tasks.records.model import Model
-from tasks.records.results import HubInspection
+from tasks.records.results import Feasibility, HubInspection, PreflightRow
 from tasks.site import aws_of
 from tasks.task import SETTINGS, RunReporter, show_table
 
@@ -24,7 +27,7 @@ def check_feasible(
     inspection: HubInspection,
     documents: Sequence[Mapping[str, Any]],
 ) -> HubInspection:
-    """Check everything that can be known before anything changes. Raises PreflightFailed or what AWS refuses."""
+    """Judge everything that can be known before anything is touched. Raises PreflightFailed where it cannot succeed."""
     reporter = RunReporter("preflight")
     for tool, hint in TOOLS.items():
         executable(tool, install_hint=hint)
@@ -35,3 +38,25 @@ def check_feasible(
     show_table(f"preflight-{model.name}", table(checks), f"Preflight: {model.name} on {environment.name}")
     require(checks)
     return inspection
+
+
+@task(task_run_name="feasibility of {model.name} on {environment.name}", **SETTINGS)
+def judge_feasible(
+    environment: Environment,
+    model: Model,
+    inspection: HubInspection,
+    documents: Sequence[Mapping[str, Any]],
+) -> Feasibility:
+    """The same judgement as a table to print, with the memory sum line by line; a failed row is no error."""
+    facts = observe(environment, aws_of(environment))
+    checks = judge(model, environment, inspection, facts, documents)
+    rows = tuple(
+        PreflightRow(check=c.name, status=c.status, detail=c.detail, next_command=c.next_command)
+        for c in checks
+    )
+    engine = Engine(model, inspection, facts.instance, documents)
+    try:
+        explanation = rendered(explained(engine.plan()))
+    except Unsaid:
+        explanation = ""
+    return Feasibility(rows=rows, explanation=explanation)

@@ -81,6 +81,22 @@ class HubInspection(Record):
         return counted or self.model.weight_bytes
 
 
+class PreflightRow(Record):
+    """One row of the preflight table."""
+
+    check: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    next_command: str = ""
+
+
+class Feasibility(Record):
+    """The preflight table of a model on an environment, and the memory sum line by line."""
+
+    rows: tuple[PreflightRow, ...]
+    explanation: str = Field("", description="empty where config.json does not say enough for a sum")
+
+
 class StorageOutputs(Record):
     """Outputs of infra/terraform/storage."""
 

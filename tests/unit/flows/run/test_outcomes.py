@@ -13,7 +13,7 @@ from flows.run.outcomes import OUTCOMES, Outcome
 from flows.teardown import TornDown
 from tasks.records.errors import ValidationFailed
 from tasks.records.reports import Sweep
-from tasks.records.results import Endpoint, IdleDecision
+from tasks.records.results import Endpoint, Feasibility, IdleDecision, PreflightRow
 from tests.support.releases import a_record
 from tests.support.reports import AT, a_run
 from tests.support.sweeps import GOOD
@@ -92,6 +92,19 @@ def test_an_endpoint_is_told_with_a_request_to_try_and_without_its_key() -> None
     assert "curl -s http://gw/v1/chat/completions" in text
     assert "$(cat .slipway/keys/staging)" in text
     assert '"model": "llama"' in text
+
+
+@pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 3)])
+@pytest.mark.parametrize("explain", [True, False])
+def test_a_preflight_is_told_row_by_row(status: Any, code: int, explain: bool) -> None:
+    row = PreflightRow(check="GPU memory", status=status, detail="full", next_command="take another")
+    outcome = OUTCOMES["preflight"](
+        Feasibility(rows=(row,), explanation="a sum"), {**GIVEN, "explain": explain}
+    )
+    assert outcome.exit_code == code
+    assert outcome.lines[0].split() == [status, "GPU", "memory", "full"]
+    assert outcome.lines[1].strip() == "next: take another"
+    assert ("a sum" in outcome.lines) is explain
 
 
 def test_rendered_manifests_are_one_stream_of_yaml_in_their_own_order() -> None:

@@ -7,6 +7,7 @@ import pytest
 from tasks.preflight.architecture import judge_architecture
 from tasks.preflight.config import read_config
 from tasks.preflight.engine_models import models_of
+from tasks.preflight.flags import versions
 from tasks.preflight.rows import Row
 
 CODE = {"AutoConfig": "configuration_new.NewConfig", "AutoModelForCausalLM": "modeling_new.NewForCausalLM"}
@@ -67,3 +68,13 @@ def test_an_image_nothing_is_known_of_is_not_checked() -> None:
         endpoint="chat", files=(),
     )  # fmt: skip
     assert row.status == "warn"
+
+
+def test_every_version_with_flags_has_a_table_of_models() -> None:
+    for version in versions():
+        models = models_of(version)
+        assert models, version
+        assert "LlamaForCausalLM" in models.generate
+        assert "hermes" in models.tool_parsers
+        assert "deepseek_r1" in models.reasoning_parsers
+        assert "BertModel" in models.pooling

@@ -46,6 +46,8 @@ def test_how_long_a_model_is(config: dict[str, Any], tokens: float) -> None:
 def test_versions_that_multiply_yarn_take_more() -> None:
     old = ("su", "longrope", "llama3")
     assert length_of(read_config(scaled("yarn")), settings_of(["/m"]), old).tokens == 16384
+    made_for = scaled("yarn", 40, original_max_position_embeddings=4096) | {"max_position_embeddings": 163840}
+    assert length_of(read_config(made_for), settings_of(["/m"]), old).tokens == 163840
 
 
 def test_a_window_switched_off_bounds_the_length() -> None:
