@@ -128,20 +128,20 @@ def clones(region: Region) -> list[Any]:
 
 async def test_a_jobs_pods_end_and_go_although_they_are_tracked(whole: Region) -> None:
     client, jobs = whole.client, whole.client.path("batch/v1", "jobs", whole.namespace)
-    container = {"name": "c0", "image": BUSYBOX, **shell("exit $JOB_COMPLETION_INDEX")}
+    container = {"name": "c0", "image": BUSYBOX, **shell("exit 1")}
     rules = [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [1]}}]
     template = {"spec": {"restartPolicy": "Never", "containers": [container]}}
-    spec = {"completions": 2, "parallelism": 2, "completionMode": "Indexed", "template": template}
-    body = {"metadata": {"name": "indexed"}, "spec": {**spec, "podFailurePolicy": {"rules": rules}}}
+    spec = {"completions": 2, "parallelism": 2, "template": template}
+    body = {"metadata": {"name": "tracked"}, "spec": {**spec, "podFailurePolicy": {"rules": rules}}}
     await client.create(jobs, body)
 
     async def conditions() -> list[str]:
-        job = await client.get(f"{jobs}/indexed")
+        job = await client.get(f"{jobs}/tracked")
         assert job is not None
         return [c["reason"] for c in job.get("status", {}).get("conditions") or [] if c["type"] == "Failed"]
 
     assert await eventually(conditions, bool, 20) == ["PodFailurePolicy"]
-    await client.delete(f"{jobs}/indexed", propagationPolicy="Foreground")
+    await client.delete(f"{jobs}/tracked", propagationPolicy="Foreground")
 
     async def pods() -> list[Object]:
         return await client.list(whole.path("pods"), labelSelector="job-name=indexed")
