@@ -26,7 +26,7 @@ def survived(region: Region) -> str:
     in_staging(region.start(*DEPLOY)).kill()
     faults.clear()
     faults.set("capacity", target="g5.2xlarge")
-    region.run(*DEPLOY).refused(1, "error: .*capacity", "InsufficientInstanceCapacity")
+    region.run(*DEPLOY).refused(1, "error: EC2 gives no GPU node now", "InsufficientInstanceCapacity")
     faults.clear()
     ctrl_c(after_cluster(region.start(*DEPLOY)))
     in_add_on(region, region.start(*DEPLOY)).cut_power()
