@@ -50,7 +50,7 @@ def apply_both(aws: Sandbox, folder: Path) -> Applied:
     storage.apply()
     made = storage.outputs()
     variables = COMMON | {
-        "kubernetes_version": "1.35",
+        "kubernetes_version": "1.34",
         "admin_principal_arns": [ADMIN],
         "interface_endpoints": True,
         "nat_gateways": "per_zone",

@@ -100,7 +100,7 @@ def test_the_outputs_of_cluster_are_those_the_product_reads(
     assert outputs["cluster_name"] == "slipway-test"
     assert outputs["cluster_endpoint"] == described["endpoint"]
     assert outputs["cluster_ca"] == described["certificateAuthority"]["data"]
-    assert outputs["cluster_version"] == "1.35"
+    assert outputs["cluster_version"] == "1.34"
     assert (outputs["gpu_node_group"], outputs["system_node_group"]) == ("gpu", "system")
     assert (len(outputs["private_subnet_ids"]), outputs["zones"]) == (2, ["us-east-1a", "us-east-1b"])
     assert outputs["serving_role_arn"].endswith(":role/slipway-test-serving")
@@ -247,7 +247,7 @@ def test_other_instance_types_replace_the_gpu_nodes_and_nothing_else(applied: Ap
 
 def test_changes_in_place_are_applied_and_leave_nothing_to_do(applied: Applied) -> None:
     changes: dict[str, Any] = {
-        "kubernetes_version": "1.34",
+        "kubernetes_version": "1.35",
         "gpu_volume_gib": 300,
         "gpu_taint": {"key": "nvidia.com/gpu", "value": "true", "effect": "NO_EXECUTE"},
         "endpoint_public_access": False,
@@ -258,7 +258,7 @@ def test_changes_in_place_are_applied_and_leave_nothing_to_do(applied: Applied) 
     applied.cluster.plan(changes=False, **changes)
     eks = applied.aws.client("eks")
     now = eks.describe_nodegroup(clusterName="slipway-test", nodegroupName="gpu")["nodegroup"]
-    assert (now["version"], now["taints"][0]["effect"]) == ("1.34", "NO_EXECUTE")
+    assert (now["version"], now["taints"][0]["effect"]) == ("1.35", "NO_EXECUTE")
     applied.cluster.variables |= changes  # a control plane does not go back
 
 
