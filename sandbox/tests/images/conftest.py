@@ -203,13 +203,7 @@ def serve(launch: Launch, tiny_llama: Path) -> Serve:
 
 @pytest.fixture(scope="session")
 def vllm(launch_session: Launch, tiny_llama: Path) -> Pod:
-    """One vLLM as the golden transcripts had it: `tiny`, 512 tokens of context.
-
-    Its tokens are 40 ms apart: a busy machine sends tokens that are due together in one chunk.
-    """
+    """One vLLM as the golden transcripts had it: `tiny`, 512 tokens of context."""
     return serving(launch_session, tiny_llama)(
-        "--max-model-len",
-        "512",
-        timing=EngineTiming(0.05, 0.02, 0.030, 0.040),
-        env={"HOSTNAME": "vllm-0"},
+        "--max-model-len", "512", env={"HOSTNAME": "vllm-0"}
     ).until_ready()
