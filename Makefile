@@ -6,23 +6,48 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check acceptance lint types imports unit lock clean install
+CHECKOV := .checkov
+
+.PHONY: run test check acceptance long buttons postgres checkov lint types imports unit lock clean install
 
 run: $(STAMP)
 	$(BIN)/slipway sandbox demo $(if $(KEEP),--keep)
 
-test: check acceptance
+test: check acceptance checkov
 	$(MAKE) -C sandbox test
 
-# the ring for every save: no process is started
-check: lint types imports unit
+# the ring for every save: no process is started. mypy uses one core, so the unit tests run beside it
+check: $(STAMP)
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types imports unit
 
 unit: $(STAMP)
 	$(BIN)/pytest -n 2 tests/unit
 
 # the product over the sandbox
 acceptance: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile tests/acceptance
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not long' tests/acceptance
+
+# whole lifecycles of special shapes (enforced policies, an existing cluster, two replicas on two nodes), a worker's run that
+# is cancelled or killed, `slipway ci`, the benches
+long: $(STAMP)
+	$(BIN)/pytest -n 2 --dist loadfile -m long tests/acceptance
+
+# the terraform roots against checkov's rules. It brings 100 packages with versions of its own: an environment of its own
+checkov: $(STAMP) $(CHECKOV)/.installed
+	$(BIN)/python -m tools.root_checks $(CHECKOV)/bin/checkov
+
+$(CHECKOV)/.installed: Makefile
+	test -x $(CHECKOV)/bin/python || $(PYTHON) -m venv $(CHECKOV)
+	$(BIN)/uv pip install --quiet --system-certs --python $(CHECKOV)/bin/python 'checkov==3.3.30'
+	touch $@
+
+# every button of Prefect and every kill in every stage, then N random moments; the nightly has N=50
+buttons: $(STAMP)
+	N=$(or $(N),3) $(BIN)/pytest -rP tests/buttons
+
+# a worker's tests with Prefect's server on Postgres, which Debian's package postgresql brings
+postgres: $(STAMP)
+	DATABASE=postgres $(BIN)/pytest -m long tests/acceptance/buttons
 
 install: $(STAMP)
 
@@ -52,8 +77,8 @@ imports: $(STAMP)
 COMPILE = $(BIN)/uv pip compile --quiet --system-certs --generate-hashes --no-emit-index-url --no-emit-find-links --python-version 3.11
 lock: $(STAMP)
 	$(COMPILE) --all-extras pyproject.toml sandbox/pyproject.toml -o requirements-dev.lock
-	$(COMPILE) --constraint requirements-dev.lock pyproject.toml -o requirements.lock
+	$(COMPILE) --constraint requirements-dev.lock --extra kubernetes-worker pyproject.toml -o requirements.lock
 
 clean:
 	-$(BIN)/slipway sandbox down
-	rm -rf $(VENV) .sandbox .slipway
+	rm -rf $(VENV) $(CHECKOV) .sandbox .slipway

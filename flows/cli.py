@@ -3,30 +3,38 @@
 from __future__ import annotations
 
 import ast
+import getpass
 import importlib.metadata
 import importlib.util
-import logging
+import inspect
+import json
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 from uuid import UUID
 
 import click
 
 from flows.run.options import POSITIONAL, parameters_of
 from flows.run.outcomes import OUTCOMES
-from tasks.records.catalogue import load_environment, load_model
+from flows.run.streams import unbroken_output
+from tasks.records.catalogue import load_environment, load_model, names, project_root
 from tasks.records.errors import Interrupted, SlipwayError
+from tasks.records.quantities import parse_duration
 from tasks.records.stop import STOP
 
 # Ctrl-C lets terraform and the like end in order for so long
 INTERRUPT_SECONDS = 60.0
+
+AGAIN = "run the same command again: it continues"
 
 NOTES = {
     "sweep": "Exit code 4 where the rate cannot be told.",
@@ -35,12 +43,15 @@ NOTES = {
     "render": "Try: slipway render MODEL -e ENVIRONMENT | kubectl diff -f -",
 }
 TIMED = {"deploy", "promote"}
-CONFIRMED = {"promote": click.Option(["--yes"], is_flag=True, help="promote without asking")}
+CONFIRMED = {
+    "deploy": click.Option(["--yes"], is_flag=True, help="make a new cluster without asking"),
+    "promote": click.Option(["--yes"], is_flag=True, help="promote without asking"),
+}
+VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="each resource and file too")
+# they touch nothing: called without a run of Prefect
+FUNCTIONS = {"endpoint", "evidence", "preflight", "render", "status"}
 # their output is for other programs: progress goes to stderr
 DATA = {"render"}
-
-# one handler for all commands of a process: `slipway sandbox demo` runs several
-PROGRESS: logging.StreamHandler[TextIO] = logging.StreamHandler()
 
 
 class Command(click.Command):
@@ -57,6 +68,7 @@ class Command(click.Command):
             self.params = parameters_of(getattr(function, "fn", function))
             if self.flow in CONFIRMED:
                 self.params.append(CONFIRMED[self.flow])
+            self.params.append(VERBOSE)
         return super().get_params(ctx)
 
     def make_context(
@@ -78,14 +90,18 @@ class Command(click.Command):
         given: dict[str, Any] = {
             name: list(value) if isinstance(value, tuple) else value for name, value in ctx.params.items()
         }
-        with explained():
+        with unbroken_output(), explained():
             check_names(given)
+            verbose = given.pop("verbose")
             if not given.pop("yes", True):
-                click.confirm(f"promote {given['model']} into {given['environment']}?", abort=True)
-            show_progress(sys.stderr if self.flow in DATA else sys.stdout)
-            outcome = OUTCOMES[self.flow](run(self.flow, given), given)
-        for line in outcome.lines:
-            click.echo(line)
+                confirm(self.flow, given)
+            if given.get("reason"):
+                given["approved_by"] = who()
+            outcome = OUTCOMES[self.flow](run(self.flow, given, verbose=verbose), given)
+            for line in outcome.lines:
+                click.echo(line)
+            if outcome.next_command:
+                click.secho(f"  next: {outcome.next_command}", fg="yellow")
         if outcome.exit_code:
             sys.exit(outcome.exit_code)
 
@@ -107,6 +123,163 @@ def main() -> None:
     """From the Hugging Face Hub to a proven vLLM endpoint on EKS, and back to zero GPUs."""
 
 
+@main.command("schema")
+def schema() -> None:
+    """Write JSON Schemas of models/*.yaml and environments/*.yaml, by which editors complete and check them."""
+    from tasks.records.schema import write_schemas
+
+    with explained():
+        for path in write_schemas(project_root()):
+            click.echo(path)
+
+
+@main.command("verify")
+@click.argument("bundle", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--key", required=True, metavar="PUBLIC.pem", type=click.Path(path_type=Path, dir_okay=False))
+@click.option(
+    "--previous", type=click.Path(path_type=Path, dir_okay=False), help="the bundle that it must replace"
+)
+def verify(bundle: Path, key: Path, previous: Path | None) -> None:
+    """Verify a bundle of evidence, with no account and no network, and explain it on one page."""
+    from tasks.evidence.offline import verify_files
+
+    with explained():
+        click.echo(verify_files(bundle, key, previous))
+
+
+@main.group("prefect")
+def prefect_group() -> None:
+    """Register the flows with a Prefect server."""
+
+
+@prefect_group.command("apply")
+@click.option(
+    "--environment", "-e", "environments", multiple=True, help="only these; default: all but sandboxes"
+)
+@click.option("--webhook", metavar="URL", help="tell this address of runs that failed, crashed or are late")
+def apply(environments: tuple[str, ...], webhook: str | None) -> None:
+    """Register work pools, deployments with their schedules, and automations.yaml.
+
+    For each environment its own. What the files no longer name is removed. The same call again changes nothing.
+    """
+    from flows.registration import apply as register
+
+    with explained():
+        for line in register(project_root(), webhook, environments):
+            click.echo(line)
+
+
+@prefect_group.command("render")
+@click.option(
+    "--environment", "-e", "environments", multiple=True, help="only these; default: all but sandboxes"
+)
+def render(environments: tuple[str, ...]) -> None:
+    """Print prefect.yaml, for `prefect deploy --all`."""
+    from flows.deployments import as_yaml
+    from flows.registration import rendered
+
+    with explained():
+        click.echo(as_yaml(rendered(project_root(), environments)), nl=False)
+
+
+class Seconds(click.ParamType[float]):
+    """A duration as the files of models/ write it."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return value if isinstance(value, float) else parse_duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+@main.group("ci")
+def ci_group() -> None:
+    """Start a deployment of Prefect from CI, follow its run, and end with its exit code."""
+
+
+def _ci_command(flow: str, help_text: str) -> click.Command:
+    @click.argument("model")
+    @click.option("--environment", "-e", required=True)
+    @click.option("--ref", metavar="SHA", help="the commit that the worker must have; another is refused")
+    @click.option("--timeout", default="2h", show_default=True, type=Seconds(), help="as 90s, 30m or 2h")
+    @click.option(
+        "--summary",
+        type=click.Path(path_type=Path, dir_okay=False),
+        envvar="GITHUB_STEP_SUMMARY",
+        help="append Markdown to this file; default: where GitHub shows it",
+    )
+    def command(
+        model: str,
+        environment: str,
+        ref: str | None,
+        timeout: float,
+        summary: Path | None,
+        **approval: str,
+    ) -> None:
+        from flows.ci.follow import run_in_prefect
+        from flows.run.approval import check_said
+
+        with explained():
+            load_model(model)
+            load_environment(environment)
+            check_said(approval.get("approved_by", ""), approval.get("reason", ""))
+            code = run_in_prefect(
+                flow,
+                model,
+                environment,
+                ref=ref,
+                timeout=timeout,
+                summary=summary,
+                say=click.echo,
+                parameters=approval,
+            )
+        sys.exit(code)
+
+    made = click.command(flow, help=help_text)(command)
+    if flow == "promote":
+        made.params += [
+            click.Option(["--approved-by"], default="", metavar="NAME", help="who approved it where CI asks"),
+            click.Option(["--reason"], default="", metavar="TEXT", help="why, for the ledger of releases"),
+        ]
+    return made
+
+
+ci_group.add_command(_ci_command("deploy", "Deploy a model by a worker."))
+ci_group.add_command(
+    _ci_command(
+        "promote", "Promote what is proven by a worker. A protected environment waits for an approval."
+    )
+)
+ci_group.add_command(_ci_command("preflight", "Say by a worker whether a deploy could succeed."))
+
+
+@ci_group.command("changed")
+@click.option("--base", required=True, metavar="SHA", help="the commit to compare with")
+@click.option("--head", default="HEAD", show_default=True, metavar="SHA", help="the commit that is compared")
+@click.option(
+    "--environment", "-e", "environments", multiple=True, help="only these; default: all but sandboxes"
+)
+@click.option(
+    "--format", "form", type=click.Choice(("json", "lines")), default="json", help="lines: MODEL ENVIRONMENT"
+)
+def changed(base: str, head: str, environments: tuple[str, ...], form: str) -> None:
+    """Print which models on which environments a change touches: a matrix for jobs."""
+    from flows.ci.changed import changed_files, touched
+    from flows.registration import chosen_environments
+
+    with explained():
+        root = project_root()
+        models = [load_model(name, root) for name in names("models", root)]
+        pairs = touched(changed_files(root, base, head), models, chosen_environments(root, environments))
+    if form == "json":
+        click.echo(json.dumps([pair._asdict() for pair in pairs]))
+    else:
+        for pair in pairs:
+            click.echo(f"{pair.model} {pair.environment}")
+
+
 def definition(flow: str) -> ast.FunctionDef:
     """The function of flows/NAME.py as it is written: its names and docstring, without an import that takes seconds."""
     spec = importlib.util.find_spec(f"flows.{flow}")
@@ -119,29 +292,85 @@ def load(flow: str) -> Any:
     """Import a flow. Prefect reads its settings when it is imported: they are set before."""
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "60")
+    # as prefect.yaml has it for a worker's runs: automations.yaml takes a run without heartbeats for dead
+    os.environ.setdefault("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "30")
     signal.signal(signal.SIGINT, _interrupt)
+    # a terminal that is closed ends no run: it goes on, and can be cancelled in Prefect
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     return getattr(importlib.import_module(f"flows.{flow}"), flow)
 
 
-def run(flow: str, given: dict[str, Any]) -> Any:
+def run(flow: str, given: dict[str, Any], *, verbose: bool = False) -> Any:
     """The result of the flow, after the timeline of its run where it has one. Raises what the flow raises."""
     function = load(flow)
-    if flow not in TIMED:
-        return function(**given)
+    from prefect import Flow
+    from prefect.exceptions import CancelledRun
+
+    from flows.run.approval import asked_at_the_terminal
+    from flows.run.terminal import is_drawn_on, shown
     from flows.run.timeline import lines_of
 
-    state = function(**given, return_state=True)
-    if run_id := state.state_details.flow_run_id:
-        for line in lines_of(UUID(str(run_id))):
+    if flow in FUNCTIONS:
+        called = inspect.unwrap(function.fn) if isinstance(function, Flow) else function
+        with shown(sys.stderr if flow in DATA else sys.stdout, verbose=verbose, live=False):
+            return called(**given)
+    with shown(sys.stdout, verbose=verbose) as display, ExitStack() as asking:
+        if on_a_terminal():
+            asking.enter_context(asked_at_the_terminal(partial(ask, display)))
+        state = function(**given, return_state=True)
+    run_id = state.state_details.flow_run_id
+    if run_id and flow in TIMED:
+        for line in lines_of(UUID(str(run_id)), whole=verbose or not is_drawn_on(sys.stdout)):
             click.echo(f"  {line}")
-    return state.result()
+    try:
+        return state.result()
+    except CancelledRun as cancelled:
+        raise Interrupted(f"cancelled in Prefect: {state.message}", next_command=AGAIN) from cancelled
+
+
+def ask(display: Any, proposal: Any) -> str:
+    """Who approves: this user, where the answer is yes. Raises Interrupted where it is no."""
+    from rich.console import Console
+    from rich.markdown import Markdown
+
+    with display.paused():
+        Console().print(Markdown(proposal.page))
+        if not click.confirm(f"{proposal.what}?"):
+            raise Interrupted("not approved: nothing was changed", next_command=AGAIN)
+    return who()
+
+
+def who() -> str:
+    """The person at this terminal: user and host."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def confirm(flow: str, given: Mapping[str, Any]) -> None:
+    """Ask whether to promote; on a terminal, whether to pay for a cluster that is not there yet. Raises Abort.
+
+    A protected environment is asked about by its run, which has the plan (flows/run/approval.py).
+    """
+    if flow == "promote" and not load_environment(given["environment"]).protected:
+        click.confirm(f"promote {given['model']} into {given['environment']}?", abort=True)
+    if not on_a_terminal():
+        return
+    from tasks.preflight.task import first_cost
+
+    if cost := first_cost(load_environment(given["environment"])):
+        click.echo(f"{given['environment']} has no cluster yet. It will cost {cost}")
+        click.confirm("make it?", abort=True)
+
+
+def on_a_terminal() -> bool:
+    """Whether somebody can be asked: not in CI, nor in a worker."""
+    return sys.stdin.isatty()
 
 
 def check_names(given: Mapping[str, Any]) -> None:
     """Look the names up before anything starts. Raises UnknownName, InvalidDocument, InputError."""
-    if "model" in given:
+    if given.get("model"):
         load_model(given["model"])
-    if "environment" in given:
+    if given.get("environment"):
         load_environment(given["environment"]).check_variables(os.environ)
 
 
@@ -153,7 +382,7 @@ def explained() -> Iterator[None]:
     except SlipwayError as error:
         fail(error)
     except (KeyboardInterrupt, click.Abort):
-        fail(Interrupted("interrupted", next_command="run the same command again: it continues"))
+        fail(Interrupted("interrupted", next_command=AGAIN))
 
 
 def fail(error: SlipwayError) -> None:
@@ -166,29 +395,12 @@ def fail(error: SlipwayError) -> None:
     sys.exit(error.exit_code)
 
 
-def show_progress(stream: TextIO) -> None:
-    """Print what the stages say, one line each, and nothing of Prefect's own."""
-    import prefect.main  # noqa: F401  importing it sets logging up anew: ours must come after
-
-    PROGRESS.setStream(stream)
-    PROGRESS.setFormatter(logging.Formatter("%(asctime)s  %(message)s", "%H:%M:%S"))
-    PROGRESS.addFilter(_is_progress)
-    for name in ("prefect.flow_runs", "prefect.task_runs", "slipway"):
-        logger = logging.getLogger(name)
-        logger.addHandler(PROGRESS)
-        logger.setLevel(logging.INFO)
-
-
-def _is_progress(record: logging.LogRecord) -> bool:
-    return getattr(record, "slipway", False)
-
-
 def _interrupt(signum: int, frame: Any) -> None:
     """The first Ctrl-C ends every wait; a second, or a minute, ends the process."""
     if STOP.is_set():
         os._exit(130)
     click.echo("\nstopping in order (Ctrl-C again: at once) …", err=True)
-    STOP.set()
+    STOP.ask("interrupted")
     watchdog = threading.Timer(INTERRUPT_SECONDS, os._exit, args=(130,))
     watchdog.daemon = True
     watchdog.start()

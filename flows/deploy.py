@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flows.run.choices import EnvironmentName, ModelName, Revision, read_choice
+from flows.run.choices import EnvironmentName, Measured, ModelName, Revision, check_comes_in, read_choice
 from flows.run.runbook import runbook
 from flows.run.stages import take_through
-from tasks.records.errors import InputError
-from tasks.releases.records import ReleaseRecord
+from tasks.releases.records import Deployed
 from tasks.staging.task import inspect_model
 from tasks.validation.task import check_load
 
 
-@runbook(name="deploy", run_name="deploy {model} to {environment}")
+@runbook(name="slipway-deploy", run_name="deploy {model} to {environment}")
 def deploy(
     model: ModelName,
     environment: EnvironmentName,
@@ -22,14 +21,18 @@ def deploy(
     revalidate: bool = Field(
         False, description="run the load validation also where this release, load and objectives are proven"
     ),
-) -> ReleaseRecord:
+    measure_from: Measured = "cluster",
+) -> Deployed:
     """Provision, stage, warm, roll out and prove a model."""
     choice = read_choice(model, environment)
-    if choice.environment.promote_from:
-        raise InputError(
-            f"only what was proven in {choice.environment.promote_from} may come into {environment}",
-            next_command=f"slipway promote {model} -e {environment}",
-        )
-    check_load(choice.model)
+    check_comes_in(choice)
+    check_load(choice.model, measure_from)
     inspection = inspect_model(choice.model, revision)
-    return take_through(choice.model, choice.environment, inspection, may_destroy, revalidate=revalidate)
+    return take_through(
+        choice.model,
+        choice.environment,
+        inspection,
+        may_destroy,
+        revalidate=revalidate,
+        measure_from=measure_from,
+    )

@@ -9,7 +9,7 @@ from tasks.records.catalogue import load_environment
 from tasks.task import show_table
 
 
-@runbook(name="drift", run_name="drift of {environment}")
+@runbook(name="slipway-drift", run_name="drift of {environment}")
 def drift(environment: EnvironmentName) -> list[dict[str, str]]:
     """Show what terraform would change in an environment now."""
     found = find_drift(load_environment(environment))

@@ -1,24 +1,30 @@
-"""Preflight: whether a deploy could succeed, and why. Reads the hub and AWS, changes nothing; not a flow."""
+"""Preflight: whether a deploy could succeed, and why. Reads the hub and AWS, changes nothing."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from flows.run.choices import EnvironmentName, ModelName, Revision, read_choice
+from flows.run.conclude import here
+from flows.run.runbook import runbook
 from flows.run.stages import manifests
 from tasks.preflight.task import judge_feasible
 from tasks.records.results import Feasibility
 from tasks.staging.task import inspect_model
 
 
+@runbook(name="slipway-preflight", run_name="can {model} be deployed to {environment}")
 def preflight(
     model: ModelName,
     environment: EnvironmentName,
     revision: Revision = None,
     explain: bool = Field(False, description="show the GPU memory sum, line by line"),
+    as_reader: bool = Field(
+        False, description="a worker elsewhere deploys: leave out the rights and the network of who asks"
+    ),
 ) -> Feasibility:
     """Judge whether a deploy can succeed; touch nothing."""
     choice = read_choice(model, environment)
-    inspection = inspect_model.fn(choice.model, revision)
+    inspection = here(inspect_model)(choice.model, revision)
     documents = manifests(choice.environment, choice.model, inspection)
-    return judge_feasible.fn(choice.environment, choice.model, inspection, documents)
+    return here(judge_feasible)(choice.environment, choice.model, inspection, documents, as_reader=as_reader)

@@ -6,6 +6,7 @@ from typing import Any
 
 from flows.run.choices import EnvironmentName, ModelName, Revision, read_choice
 from flows.run.stages import manifests
+from tasks.records.names import VALIDATION
 from tasks.staging.task import inspect_model
 
 
@@ -16,8 +17,11 @@ def render(
 ) -> list[dict[str, Any]]:
     """Print the completed manifests of a model; touch nothing.
 
-    They are what a deploy would apply, as YAML on stdout. Only the hub is read.
+    They are what a deploy would apply, as YAML on stdout. Only the hub is read, so the gateway has this model's route
+    only, and where replicas clone a snapshot its name stands as `taken-by-warming`.
     """
     choice = read_choice(model, environment)
     inspection = inspect_model.fn(choice.model, revision)
-    return manifests(choice.environment, choice.model, inspection)
+    documents = manifests(choice.environment, choice.model, inspection)
+    # the gate's Job is made for the moment it asks, with instructions of that moment
+    return [each for each in documents if each["metadata"].get("labels", {}).get("app") != VALIDATION]

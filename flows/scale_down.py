@@ -10,7 +10,7 @@ from tasks.infra.task import no_gpu_nodes, read_infrastructure
 from tasks.records.results import IdleDecision
 
 
-@runbook(name="scale-down", run_name="is {model} idle in {environment}")
+@runbook(name="slipway-scale-down", run_name="is {model} idle in {environment}")
 def scale_down(model: ModelName, environment: EnvironmentName) -> IdleDecision:
     """Take the GPUs away from a model nobody uses.
 

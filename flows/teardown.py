@@ -7,11 +7,13 @@ from typing import Literal
 from prefect import get_run_logger
 from pydantic import Field
 
-from flows.run.choices import EnvironmentName
+from flows.run.approval import approved, check_said
+from flows.run.choices import ApprovedBy, EnvironmentName, Reason
+from flows.run.proposal import Proposal, of_teardown
 from flows.run.runbook import runbook
 from flows.run.turn import turn
 from tasks.addons.task import read_addons, uninstall_addons
-from tasks.cache.task import remove_claims
+from tasks.cache.task import leave_cluster, remove_claims
 from tasks.infra.task import (
     delete_volumes,
     destroy_cluster,
@@ -25,11 +27,12 @@ from tasks.infra.task import (
 from tasks.records.catalogue import load_environment
 from tasks.records.environment import Environment
 from tasks.records.errors import InputError, TeardownIncomplete
+from tasks.records.progress import SHOWN
 from tasks.records.record import Record
+from tasks.releases.records import Approval
 from tasks.rollout.task import remove_serving
 
 Keep = Literal["keep", "delete"]
-SAID = {"slipway": True}  # shown on the terminal too
 
 
 class TornDown(Record):
@@ -38,27 +41,39 @@ class TornDown(Record):
     removed: list[str]
     remaining: list[str]
     costs: list[str] = Field([], description="what each kept volume and snapshot costs a month")
+    approval: Approval | None = None
 
 
-@runbook(name="teardown", run_name="tear {environment} down")
+@runbook(name="slipway-teardown", run_name="tear {environment} down")
 def teardown(
     environment: EnvironmentName,
     models: Keep = Field("keep", description="the model bucket with everything staged, and the states"),
     volumes: Keep = Field("keep", description="cache volumes and their snapshots: they outlive the cluster"),
     confirm: str = Field("", description="the environment's name, where it is protected"),
+    approved_by: ApprovedBy = "",
+    reason: Reason = "",
 ) -> TornDown:
-    """Remove an environment in order and prove what remains."""
+    """Remove an environment in order and prove what remains.
+
+    A protected one waits for an approval, with what is there in front of whoever gives it.
+    """
     chosen = load_environment(environment)
     check_confirmed(chosen, confirm)
+    check_said(approved_by, reason)
     log = get_run_logger()
+    approval = None
+    if chosen.protected:
+        approval = approved(lambda: propose(chosen, models, volumes), chosen, approved_by, reason)
     with turn(chosen):
         before = list_inventory(chosen)
-        log.info("teardown: %d things are there", len(before), extra=SAID)
+        log.info("teardown: %d things are there", len(before), extra=SHOWN)
         storage, site = read_remains(chosen)
         if site:
             remove_serving(site)
             remove_claims(site)
             uninstall_addons(site, read_addons())
+            if chosen.existing.cluster:
+                leave_cluster(site)
         left = destroy_cluster(chosen, storage) if storage else []
         if volumes == "delete":
             delete_volumes(chosen)
@@ -69,7 +84,7 @@ def teardown(
         remaining = list_inventory(chosen)
         costs = price_storage(chosen) if any(is_storage(line) for line in remaining) else []
         for line in [*remaining, *costs] or ["nothing is left"]:
-            log.info("teardown: %s", line, extra=SAID)
+            log.info("teardown: %s", line, extra=SHOWN)
         unexpected = left + [line for line in remaining if not may_stay(line, models, volumes)]
         if unexpected:
             raise TeardownIncomplete(
@@ -79,7 +94,14 @@ def teardown(
                 "adopts it",
             )
         removed = [line for line in before if line not in remaining]
-        return TornDown(removed=removed, remaining=remaining, costs=costs)
+        return TornDown(removed=removed, remaining=remaining, costs=costs, approval=approval)
+
+
+def propose(environment: Environment, models: Keep, volumes: Keep) -> Proposal:
+    """What a person approves, with everything that is there now."""
+    there = list_inventory(environment)
+    costs = price_storage(environment) if any(is_storage(line) for line in there) else []
+    return of_teardown(environment.name, there, goes={"models": models, "volumes": volumes}, costs=costs)
 
 
 def check_confirmed(environment: Environment, confirm: str) -> None:

@@ -8,7 +8,7 @@ whose first token comes truly after 50 ms and the others every 10 ms; then 64 ca
 from PyPI into .bench/, each into an environment of its own.
 
 A run that fails or takes longer than its patience is said, counted (`failed_runs`) and left out; the others go on. The figures so far
-are written after every round. Five rounds of all three take about a quarter of an hour. Exit code 1 where a tool lacks a figure.
+are written after every round. `--only slipway-job` measures ours as the Job in the cluster runs it (a plain Python image). Five rounds of all three take about a quarter of an hour. Exit code 1 where a tool lacks a figure.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ EVERYBODYS = (
     "seconds_beyond_window",
 )
 OURS = ("concurrency_error_pct", "arrivals_ks")
+GENERATORS = ("slipway", "slipway-job")  # from here, and as the Job in the cluster runs it
 
 QUIET = 0.5  # load average of a machine that does nothing else
 
@@ -83,7 +84,7 @@ class Bench:
             loads = [
                 self.open_loop,
                 self.closed_loop,
-                *([self.many_callers] if tool.name == "slipway" else []),
+                *([self.many_callers] if tool.name in GENERATORS else []),
             ]
             for load in loads:
                 what = f"round {number + 1} of {of}: {tool.name}, {load.__name__.replace('_', ' ')}"
@@ -100,7 +101,7 @@ class Bench:
     def open_loop(self, tool: Tool, mine: dict[str, list[float]], number: int) -> None:
         told, truth = self._one(tool, f"open{number}", FIRST_MS, GAP_MS, rate=RATE)
         note_open(mine, told, truth, self._seconds)
-        if tool.name == "slipway":
+        if tool.name in GENERATORS:
             distance, bound = kolmogorov_smirnov([served.arrival for served in truth.requests])
             mine["arrivals_ks"].append(distance)
             mine["arrivals_ks_bound"].append(bound)
@@ -169,7 +170,7 @@ def main() -> None:
     parser.add_argument(
         "--patience", type=float, default=PATIENCE, help="seconds a run may take beyond its load"
     )
-    parser.add_argument("--only", default=",".join(TOOLS), help="tools, by name")
+    parser.add_argument("--only", default="slipway,aiperf,guidellm", help=f"of {', '.join(TOOLS)}")
     parser.add_argument("--json", type=Path, help="write the figures here")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-load-") as folder:
@@ -196,7 +197,7 @@ def missing(found: dict[str, Any]) -> list[str]:
     return [
         f"{tool} {name}"
         for tool, entry in found.items()
-        for name in (*EVERYBODYS, *(OURS if tool == "slipway" else ()))
+        for name in (*EVERYBODYS, *(OURS if tool in GENERATORS else ()))
         if name not in entry
     ]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.programs import STOPPED, wait
+from tasks.cloud.programs import files_of
 from tasks.records.model import Load
 from tasks.records.objectives import EachRequest
 from tasks.validation.proof import instructions_for
@@ -131,6 +132,20 @@ class Slipway(Tool):
         return measured["ttft"]["p50"], measured["ttft"]["p99"], measured["tpot"]["p50"]
 
 
+class SlipwayJob(Slipway):
+    """As the Job in the cluster runs it: the files of its ConfigMap, in a Python with the standard library alone."""
+
+    name = "slipway-job"
+
+    def command(self, ask: Ask, folder: Path) -> list[str]:
+        words = super().command(ask, folder)
+        for path, text in files_of("tasks.validation.load").items():
+            file = folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        return [words[0], "-S", *words[1:]]
+
+
 class Peer(Tool):
     """One from PyPI."""
 
@@ -204,4 +219,4 @@ class GuideLLM(Peer):
         return first["percentiles"]["p50"], first["percentiles"]["p99"], gap["percentiles"]["p50"]
 
 
-TOOLS: dict[str, type[Tool]] = {tool.name: tool for tool in (Slipway, AIPerf, GuideLLM)}
+TOOLS: dict[str, type[Tool]] = {tool.name: tool for tool in (Slipway, SlipwayJob, AIPerf, GuideLLM)}

@@ -6,9 +6,11 @@ from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
-from tasks.records.catalogue import load_environment, load_model
+from tasks.records.catalogue import load_environment, load_model, names, project_root
 from tasks.records.environment import Environment
+from tasks.records.errors import InputError
 from tasks.records.model import Model
+from tasks.records.reports import MeasureFrom
 
 MODEL_NAME = r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$"
 ENVIRONMENT_NAME = r"^[a-z]([-a-z0-9]{0,30}[a-z0-9])?$"
@@ -24,6 +26,25 @@ Revision = Annotated[
     str | None, Field(description="branch, tag or commit instead of the one in the model's file")
 ]
 
+SomeModel = Annotated[
+    str | None,
+    Field(pattern=MODEL_NAME, title="Model", description="a file of models/; default: every one that serves"),
+]
+
+Measured = Annotated[
+    MeasureFrom,
+    Field(description="where the gateway is asked from: a Job in the cluster, or here, where this run is"),
+]
+
+ApprovedBy = Annotated[
+    str,
+    Field(
+        max_length=200,
+        description="for CI with a protection of its own: who approved it there; else a person is asked",
+    ),
+]
+Reason = Annotated[str, Field(max_length=2000, description="why it is approved, for the ledger")]
+
 
 class Choice(NamedTuple):
     """The records that a flow's two names stand for."""
@@ -35,3 +56,19 @@ class Choice(NamedTuple):
 def read_choice(model: str, environment: str) -> Choice:
     """Read both files. Raises UnknownName or InvalidDocument, with nothing touched."""
     return Choice(load_model(model), load_environment(environment))
+
+
+def read_models(model: str | None) -> list[Model]:
+    """That model; every one of models/ without a name. Raises UnknownName, InvalidDocument."""
+    root = project_root()
+    return [load_model(name, root) for name in ([model] if model else names("models", root))]
+
+
+def check_comes_in(choice: Choice) -> None:
+    """Refuse what does not come by a promotion where only promotions may come in. Raises InputError."""
+    model, environment = choice.model.name, choice.environment
+    if environment.promote_from:
+        raise InputError(
+            f"only what was proven in {environment.promote_from} may come into {environment.name}",
+            next_command=f"slipway promote {model} -e {environment.name}",
+        )

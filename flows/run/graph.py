@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
+import inspect
+import string
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Task
+from prefect.exceptions import TerminationSignal
 from prefect.futures import PrefectFuture
 from prefect.utilities.annotations import quote
 
+from tasks.records.stop import STOP
+from tasks.task import tell_step
+
 P = ParamSpec("P")
 R = TypeVar("R")
-
-# after a failure or Ctrl-C each task is waited for so long
-SETTLE_SECONDS = 60.0
 
 
 def result_of(future: PrefectFuture[R]) -> R:
@@ -26,7 +29,11 @@ def result_of(future: PrefectFuture[R]) -> R:
 class Graph:
     """The futures of one run, in the order they were submitted."""
 
-    futures: list[PrefectFuture[Any]] = field(default_factory=list)
+    named: list[tuple[str, PrefectFuture[Any]]] = field(default_factory=list)
+
+    @property
+    def futures(self) -> list[PrefectFuture[Any]]:
+        return [future for _, future in self.named]
 
     def submit(self, task: Task[P, R], *arguments: P.args, **named: P.kwargs) -> PrefectFuture[R]:
         """Start `task` once the futures among its arguments have results: `task.submit`, with checked types."""
@@ -46,11 +53,23 @@ class Graph:
         for future in self.futures:
             future.result()
 
-    def settle(self, patience: float = SETTLE_SECONDS) -> None:
-        """Wait for what still runs after a failure, up to `patience` seconds for each task. Raises nothing."""
+    def settle(self) -> None:
+        """Wait until nothing runs any more, also when a signal comes meanwhile. Raises nothing."""
         for future in self.futures:
-            with contextlib.suppress(TimeoutError):
-                future.wait(timeout=patience)
+            settled = False
+            while not settled:
+                try:
+                    future.wait()
+                    settled = True
+                except (TerminationSignal, KeyboardInterrupt):
+                    STOP.ask("interrupted")
+                # its own failure, or a pause that Prefect raises once it has ended
+                except BaseException:  # noqa: BLE001
+                    settled = True
+
+    def stopped(self) -> list[str]:
+        """The tasks that did not complete, by name: what a stopped run left undone."""
+        return [name for name, future in self.named if not future.state.is_completed()]
 
 
 @dataclass(frozen=True)
@@ -68,8 +87,25 @@ class After:
             return_state=False,
             wait_for=list(self.futures),
         )
-        self.graph.futures.append(future)
+        self.graph.named.append((task.name, future))
+        tell_step(future.task_run_id, waiting_name(task, arguments, named), "waiting")
         return future
+
+
+def waiting_name(task: Task[..., Any], arguments: Sequence[Any], named: Mapping[str, Any]) -> str:
+    """The name its run will have, as far as it is known before its inputs are there: `GPU nodes of …`."""
+    template = task.task_run_name
+    if not isinstance(template, str):
+        return task.name
+    given = inspect.signature(task.fn).bind(*arguments, **named).arguments
+    text = ""
+    for before, what, _, _ in string.Formatter().parse(template):
+        text += before
+        root = (what or "").partition(".")[0]
+        if root:
+            known = not isinstance(given.get(root), PrefectFuture)
+            text += f"{{{what}}}".format(**given) if known else "…"
+    return text
 
 
 def _quoted(argument: Any) -> Any:

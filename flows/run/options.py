@@ -10,8 +10,15 @@ import annotated_types
 import click
 from pydantic.fields import FieldInfo
 
-# words that Python keeps for itself
-NAMES = {"source": "--from"}
+# `from` is a word that Python keeps for itself; where two parameters want an option, the first has it
+# `approved_by` is whoever is at the terminal: no option
+NAMES: dict[str, tuple[str, ...]] = {
+    "source": ("--from",),
+    "measure_from": ("--from", "--measure-from"),
+    "reason": ("--approve",),
+    "approved_by": (),
+}
+METAVARS = {"reason": "REASON"}
 SHORT = {"environment": "-e"}
 POSITIONAL = "model"
 
@@ -19,24 +26,29 @@ POSITIONAL = "model"
 def parameters_of(function: Callable[..., Any]) -> list[click.Parameter]:
     """`model` is the argument, everything else an option; `Field` gives default, range and help."""
     hints = get_type_hints(function, include_extras=True)
-    return [
-        _parameter(name, hints[name], given.default)
-        for name, given in inspect.signature(function).parameters.items()
-    ]
+    taken: set[str] = set()
+    found = []
+    for name, given in inspect.signature(function).parameters.items():
+        options = NAMES.get(name, (f"--{name.replace('_', '-')}",))
+        free = [option for option in options if option not in taken]
+        taken |= set(free)
+        if not free and name != POSITIONAL:
+            continue
+        found.append(_parameter(name, hints[name], given.default, free))
+    return found
 
 
-def _parameter(name: str, hint: Any, default: Any) -> click.Parameter:
+def _parameter(name: str, hint: Any, default: Any, options: list[str]) -> click.Parameter:
     if name == POSITIONAL:
-        return click.Argument([name])
+        return click.Argument([name], required=default is inspect.Parameter.empty)
     field = default if isinstance(default, FieldInfo) else _field_of(hint)
     required = default is inspect.Parameter.empty
     value = field.default if isinstance(default, FieldInfo) else default
     # click takes even a default of None for a value that was given
     given: dict[str, Any] = {} if required or value in (None, []) else {"default": value}
     kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    option = NAMES.get(name, f"--{name.replace('_', '-')}")
     return click.Option(
-        [name, *([SHORT[name]] if name in SHORT else []), option],
+        [name, *([SHORT[name]] if name in SHORT else []), *options],
         required=required,
         **given,
         show_default=bool(given.get("default")),
@@ -44,6 +56,7 @@ def _parameter(name: str, hint: Any, default: Any) -> click.Parameter:
         is_flag=kind is bool,
         multiple=get_origin(kind) is list,
         type=None if kind is bool else _type_of(kind, field),
+        metavar=METAVARS.get(name),
     )
 
 

@@ -9,28 +9,40 @@ import yaml
 
 from tasks.records.errors import PreflightFailed, ValidationFailed
 from tasks.records.reports import LoadReport, Sweep
-from tasks.records.results import Feasibility, IdleDecision
-from tasks.releases.records import ReleaseRecord
+from tasks.records.results import Feasibility, IdleDecision, Served
+from tasks.releases.records import Deployed
 
 DRIFTED = 5
 Given = Mapping[str, Any]
 
 
 class Outcome(NamedTuple):
-    """Lines for the terminal."""
+    """Lines for the terminal, and what a person may do next."""
 
     lines: Sequence[str]
     exit_code: int = 0
+    next_command: str = ""
 
 
 def _at(given: Given) -> str:
     return f"{given['model']} in {given['environment']}"
 
 
-def proven(record: ReleaseRecord, given: Given) -> Outcome:
-    """Of deploy and promote."""
-    report = verdict(record.report) if record.report else []
-    return Outcome([*report, f"{_at(given)}: release {record.release.id} is proven"])
+def _with(given: Given, command: str) -> str:
+    return f"slipway {command} {given['model']} -e {given['environment']}"
+
+
+def proven(deployed: Deployed, given: Given) -> Outcome:
+    """Of deploy and promote: figures, cost, page, endpoint, and the release before and after."""
+    record = deployed.record
+    lines = verdict(record.report) if record.report else []
+    rows = [("cost", deployed.cost), ("page", deployed.page)]
+    if record.rollout:
+        rows.append(("endpoint", record.rollout.endpoint.base_url))
+        rows.append(("release", f"{record.rollout.previous_release_id or 'nothing'} → {record.release.id}"))
+    lines += [f"  {name:<15}{value}" for name, value in rows if value]
+    told = f"{_at(given)}: release {record.release.id} is proven"
+    return Outcome([*lines, told], next_command=_with(given, "endpoint"))
 
 
 def verdict(report: LoadReport) -> list[str]:
@@ -47,7 +59,14 @@ def verdict(report: LoadReport) -> list[str]:
 def rolled_back(release: str | None, given: Given) -> Outcome:
     if given["unfinished"] and not release:
         return Outcome([f"{_at(given)}: nothing was put back"])
-    return Outcome([f"{_at(given)}: {release or 'nothing'} serves"])
+    return Outcome(
+        [f"{_at(given)}: {release or 'nothing'} serves"],
+        next_command=f"slipway status -e {given['environment']}",
+    )
+
+
+def recovered(lines: Sequence[str], given: Given) -> Outcome:
+    return Outcome(lines or ["no rollout is unfinished"])
 
 
 def swept(sweep: Sweep, given: Given) -> Outcome:
@@ -63,17 +82,21 @@ def swept(sweep: Sweep, given: Given) -> Outcome:
             f"{_at(given)}: objectives hold up to {sweep.knee:.3g} requests a second",
             f"  scaling.requests_per_replica: {sweep.requests_per_replica}",
             f"  engine.max_num_seqs: {sweep.max_num_seqs}",
-        ]
+        ],
+        next_command=f"write both into models/{given['model']}.yaml, then {_with(given, 'deploy')}",
     )
 
 
 def scaled_down(decision: IdleDecision, given: Given) -> Outcome:
-    done = "scaled to zero" if decision.act else "left"
-    return Outcome([f"{_at(given)}: {done}: {decision.reason}"])
+    if decision.act:
+        return Outcome(
+            [f"{_at(given)}: scaled to zero: {decision.reason}"], next_command=_with(given, "wake")
+        )
+    return Outcome([f"{_at(given)}: left: {decision.reason}"])
 
 
 def woken(answer: str, given: Given) -> Outcome:
-    return Outcome([f"{_at(given)} answers: {answer!r}"])
+    return Outcome([f"{_at(given)} answers: {answer!r}"], next_command=_with(given, "endpoint"))
 
 
 def torn_down(result: Any, given: Given) -> Outcome:
@@ -140,10 +163,49 @@ def judged(found: Feasibility, given: Given) -> Outcome:
     return Outcome(lines, PreflightFailed.exit_code if failed else 0)
 
 
+def staged(result: Any, given: Given) -> Outcome:
+    there = " (it was there)" if result.reused else ""
+    return Outcome([f"{_at(given)}: staged{there}: {result.uri}"], next_command=_with(given, "deploy"))
+
+
+def proven_again(reports: Mapping[str, LoadReport], given: Given) -> Outcome:
+    """Of validate: the load of each model that serves."""
+    lines: list[str] = []
+    for model, report in reports.items():
+        lines += [f"{model} in {given['environment']} is proven again", *verdict(report)]
+    return Outcome(lines or [f"{given['environment']}: no model has a replica: nothing was proven"])
+
+
+def judged_idle(decisions: Mapping[str, IdleDecision], given: Given) -> Outcome:
+    """Of idle: what was decided on each model that serves."""
+    lines = [
+        f"{model} in {given['environment']}: {'scaled to zero' if one.act else 'left'}: {one.reason}"
+        for model, one in decisions.items()
+    ]
+    return Outcome(lines or [f"{given['environment']}: nothing to judge"])
+
+
+def served(found: Sequence[Served], given: Given) -> Outcome:
+    """Of status: a line for each model that has a release, and one for each number it scales by."""
+    lines: list[str] = []
+    for one in found:
+        commit = f"  from commit {one.made_from}" if one.made_from else ""
+        rolling = f"  {one.rolling} is being rolled out" if one.rolling else ""
+        lines.append(f"{one.model:<24} {one.release}  {one.replicas} ready  {proof(one)}{commit}{rolling}")
+        lines += [f"  {number}" for number in one.tuned]
+    return Outcome(lines or [f"{given['environment']}: no model has a release"])
+
+
+def proof(one: Served) -> str:
+    """Since when a release is proven."""
+    return f"proven {one.proven_at:%Y-%m-%d %H:%M} UTC" if one.proven_at else "not proven"
+
+
 OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "deploy": proven,
     "promote": proven,
     "rollback": rolled_back,
+    "recover": recovered,
     "sweep": swept,
     "scale_down": scaled_down,
     "wake": woken,
@@ -152,4 +214,9 @@ OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "endpoint": reachable,
     "render": rendered,
     "preflight": judged,
+    "stage": staged,
+    "validate": proven_again,
+    "idle": judged_idle,
+    "status": served,
+    "evidence": lambda page, given: Outcome([page]),
 }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from prefect.exceptions import Pause, TerminationSignal
 from prefect.futures import PrefectFuture
 
 from flows.run.graph import Graph, result_of
@@ -15,21 +16,24 @@ from flows.run.turn import turn
 from tasks.addons.task import install_addon, read_addons
 from tasks.cache.task import end_fast_restores, warm_cache
 from tasks.cache.task import preview as preview_of_warming
+from tasks.evidence.task import sign_evidence
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes
 from tasks.preflight.task import check_feasible
 from tasks.records.environment import Environment
-from tasks.records.errors import RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
+from tasks.records.errors import Inconclusive, RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
 from tasks.records.model import Model
-from tasks.records.reports import LoadReport, Sweep
-from tasks.records.results import HubInspection, StagedModel, WarmCache
+from tasks.records.reports import LoadReport, MeasureFrom, Sweep
+from tasks.records.results import Feasibility, HubInspection, Promoted, StagedModel, WarmCache
 from tasks.records.stop import STOP
-from tasks.releases.records import ReleaseRecord
+from tasks.releases.records import Approval, Deployed, ReleaseRecord
 from tasks.releases.task import keep_evidence, keep_page, last_proven, last_swept, mark_proven, needed_commits
 from tasks.rollout.task import prepare_namespace, roll_out, undo
 from tasks.rollout.task import preview as preview_of_rollout
 from tasks.site import Site
-from tasks.staging.task import copy_model, stage_model
+from tasks.staging.task import copy_model, stage_model, staged_manifest
 from tasks.validation.task import draw_page, validate
+
+Approve = Callable[[Feasibility], Approval | None]
 
 
 def take_through(
@@ -40,12 +44,20 @@ def take_through(
     *,
     proven: StagedModel | None = None,
     revalidate: bool = False,
-) -> ReleaseRecord:
-    """Check that it can succeed, then provision and prove. `proven`: copy this inside S3 instead of asking the hub."""
-    check_feasible(environment, model, inspection, manifests(environment, model, inspection))
+    measure_from: MeasureFrom = "cluster",
+    promoted: Promoted | None = None,
+    approve: Approve = lambda judged: None,
+) -> Deployed:
+    """Check that it can succeed, then provision and prove.
+
+    `proven`: copy this inside S3 instead of asking the hub. `approve`: asks a person before the turn is taken.
+    """
+    judged = check_feasible(environment, model, inspection, manifests(environment, model, inspection))
+    approval = approve(judged)
     with turn(environment), tell_timeline(), tasks_of_this_run() as graph:
         ready = provision(graph, model, environment, inspection, may_destroy, proven)
-        return prove(graph, model, inspection, ready, revalidate)
+        record, page = prove(graph, model, inspection, ready, revalidate, measure_from, promoted, approval)
+        return Deployed(record=record, page=page, cost=judged.cost)
 
 
 def manifests(environment: Environment, model: Model, inspection: HubInspection) -> list[dict[str, Any]]:
@@ -84,12 +96,14 @@ def provision(
         staged = graph.submit(stage_model, environment, result_of(storage), inspection)
     cluster = graph.submit(apply_cluster, environment, result_of(storage), may_destroy)
     site = result_of(cluster)
-    nodes = graph.submit(gpu_nodes, site)
+    nodes = graph.submit(gpu_nodes, site, model)
     namespace = graph.submit(prepare_namespace, site)
     addons: dict[str, PrefectFuture[str]] = {}
     for addon in read_addons():
-        needs = [addons[need] for need in addon.needs]
-        addons[addon.name] = graph.wait_for(nodes, *needs).submit(install_addon, site, addon)
+        needs: list[PrefectFuture[Any]] = [addons[need] for need in addon.needs]
+        if addon.gpu_nodes:
+            needs.append(nodes)
+        addons[addon.name] = graph.wait_for(*needs).submit(install_addon, site, addon)
     needed = result_of(graph.submit(needed_commits, site, model))
     before = graph.submit(last_proven, site, model)
     swept = graph.submit(last_swept, site, model)
@@ -102,14 +116,26 @@ def provision(
 
 
 def prove(
-    graph: Graph, model: Model, inspection: HubInspection, ready: Ready, revalidate: bool
-) -> ReleaseRecord:
-    """Roll out, load, and write that it is proven, one after the other. A failure puts back what served before."""
+    graph: Graph,
+    model: Model,
+    inspection: HubInspection,
+    ready: Ready,
+    revalidate: bool,
+    measure_from: MeasureFrom,
+    promoted: Promoted | None = None,
+    approval: Approval | None = None,
+) -> tuple[ReleaseRecord, str]:
+    """Roll out, load, and write that it is proven, one after the other; the release, and the address of its page.
+
+    A failure puts back what served before.
+    """
     site, cache = ready.site, result_of(ready.cache)
     with undone_on_failure(graph, site, model):
-        rolled = graph.wait_for(*ready.addons).submit(roll_out, site, model, cache, inspection)
+        rolled = graph.wait_for(*ready.addons).submit(roll_out, site, model, cache, inspection, measure_from)
         release = result_of(rolled)
-        validated = graph.submit(validate, site, model, release, result_of(ready.before), revalidate)
+        validated = graph.submit(
+            validate, site, model, release, result_of(ready.before), revalidate, measure_from
+        )
         report = result_of(validated)
         page = graph.submit(draw_page, model, release, report, result_of(ready.swept))
         kept = graph.submit(keep_page, site, model, release, result_of(page), "load-report")
@@ -117,32 +143,49 @@ def prove(
         if validated.result().verdict != "PASS":
             graph.wait_for(kept).submit(keep_evidence, site, model, release, report).result()
             raise verdict_error(model.name, validated.result())
-    marked = graph.wait_for(kept).submit(mark_proven, site, model, release, report)
+    marked = graph.wait_for(kept).submit(mark_proven, site, model, release, report, approval)
+    listed = graph.submit(staged_manifest, site, marked.result().release)
+    graph.submit(sign_evidence, site, model, result_of(marked), result_of(listed), promoted)
     graph.wait_for(marked).submit(end_fast_restores, site, model, cache)
     graph.wait()
-    return marked.result()
+    return marked.result(), kept.result()
 
 
 @contextmanager
 def tasks_of_this_run() -> Iterator[Graph]:
-    """A graph whose tasks have all ended when the block ends, also when it fails."""
+    """A graph whose tasks have all ended when the block ends, also when it fails; a signal stops them.
+
+    A pause does not: Prefect raises it where a task would begin, and what runs ends by itself.
+    """
     graph = Graph()
     try:
         yield graph
-    finally:
+    except BaseException as ended:
+        if isinstance(ended, TerminationSignal):
+            STOP.ask("interrupted")
         graph.settle()
+        for name in graph.stopped():
+            ended.add_note(name)
+        raise
+    graph.settle()
 
 
 @contextmanager
 def undone_on_failure(graph: Graph, site: Site, model: Model) -> Iterator[None]:
-    """Put back what served before when the block fails or is interrupted, once nothing of it runs any more."""
+    """Put back what served before when the block fails or is interrupted, once nothing of it runs any more.
+
+    Not where the turn was lost, or a worker ends this process: then another run does it (prefect.yaml).
+    """
     try:
         yield
-    except (Exception, KeyboardInterrupt) as failure:
+    except (Exception, KeyboardInterrupt, Pause) as failure:
         graph.settle()
+        if STOP.reason == "lost":
+            raise
         STOP.clear()
         try:
-            undo(site, model)
+            # Prefect lets no task of a paused run begin
+            (undo.fn if isinstance(failure, Pause) else undo)(site, model)
         except SlipwayError as second:
             raise both(failure, second) from failure
         raise
@@ -158,10 +201,12 @@ def both(failure: BaseException, second: SlipwayError) -> SlipwayError:
     )
 
 
-def verdict_error(model: str, report: LoadReport) -> ValidationFailed:
+def verdict_error(model: str, report: LoadReport, *, undone: bool = True) -> ValidationFailed:
     """FAIL: the objectives did not hold. INCONCLUSIVE: the generator could not tell, which proves nothing."""
-    return ValidationFailed(
+    kind = Inconclusive if report.verdict == "INCONCLUSIVE" else ValidationFailed
+    then = "; what served before was put back" if undone else ""
+    return kind(
         f"load validation of {model}: {report.verdict}: {report.reasons[0] if report.reasons else ''}",
         evidence=report.reasons[1:],
-        next_command="look at the load report's table in the run; what served before was put back",
+        next_command=f"look at the load report's table in the run{then}",
     )

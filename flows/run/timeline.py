@@ -9,16 +9,19 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from prefect import get_run_logger
-from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.runtime import flow_run
 
 from tasks.records.quantities import human_seconds
+from tasks.task import show_table
 
 # a step that begins later than this after its last input ended had something else to wait for
 MOMENT_SECONDS = 0.25
+
+# of a run: what a step takes at least that is named of the critical path
+LONG_SHARE = 0.02
 
 # labels of a run that waited for other runs on its cluster: when it began to, and for how many seconds
 ASKED_LABEL, WAITED_LABEL = "slipway.asked", "slipway.waited"
@@ -83,15 +86,25 @@ def rows(steps: Sequence[Step], path: Sequence[Step]) -> list[dict[str, str]]:
     ]
 
 
-def lines(steps: Sequence[Step], wall: float) -> list[str]:
-    """The timeline as text, with the cost of orchestration; no line for a run that ended before its first step."""
+def lines(steps: Sequence[Step], wall: float, *, whole: bool = True) -> list[str]:
+    """The timeline as text, with the cost of orchestration; no line for a run that ended before its first step.
+
+    `whole`: every step; else, where a terminal has shown them, the long ones of the critical path.
+    """
     if not steps:
         return []
     path = critical_path(steps)
+    if not whole:
+        long = [f"{step.name} {human_seconds(step.took)}" for step in path if step.took >= LONG_SHARE * wall]
+        return [f"critical path: {', '.join(long)}", _in_all(path, wall)]
     width = max(len(step.name) for step in steps)
     table = [f"{r['stage']:<{width}} {r['began']:>9} {r['took']:>9}  {r['']}" for r in rows(steps, path)]
+    return [*table, _in_all(path, wall)]
+
+
+def _in_all(path: Sequence[Step], wall: float) -> str:
     cost = human_seconds(overhead_seconds(path, wall))
-    return [*table, f"{human_seconds(wall)} in all, of which {cost} orchestration"]
+    return f"{human_seconds(wall)} in all, of which {cost} orchestration"
 
 
 @contextmanager
@@ -110,16 +123,14 @@ def tell(run_id: UUID) -> None:
     steps, wall = read_steps(run_id)
     if not steps:
         return
-    create_table_artifact(
-        rows(steps, critical_path(steps)), key="timeline", description="Timeline of this run"
-    )
+    show_table("timeline", rows(steps, critical_path(steps)), "Timeline of this run")
     for line in lines(steps, wall):
         get_run_logger().info("timeline: %s", line)
 
 
-def lines_of(run_id: UUID) -> list[str]:
+def lines_of(run_id: UUID, *, whole: bool = True) -> list[str]:
     """The timeline of an ended run, as text."""
-    return lines(*read_steps(run_id))
+    return lines(*read_steps(run_id), whole=whole)
 
 
 def read_steps(run_id: UUID) -> tuple[list[Step], float]:

@@ -29,8 +29,16 @@ def sandbox() -> None:
     """A region on this machine: AWS, hub, Kubernetes, GPU nodes, metrics."""
 
 
+IAM = click.option(
+    "--iam",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="a folder of IAM policies, NAME.json each: every AWS call is refused that they do not allow",
+)
+
+
 @sandbox.command("up")
 @ROOT
+@IAM
 @click.option("--detach", is_flag=True, help="return when it is ready, and leave it running")
 @click.option("--port", type=int, help="port of the Prefect server; default: a free one")
 @click.option("--no-prefect", is_flag=True, help="without a Prefect server")
@@ -39,10 +47,12 @@ def sandbox() -> None:
     type=click.Path(path_type=Path),
     help="a control plane without kubelets, used instead of the embedded one",
 )
-def up_command(root: Path, detach: bool, port: int | None, no_prefect: bool, kubeconfig: Path | None) -> None:
+def up_command(
+    root: Path, iam: Path | None, detach: bool, port: int | None, no_prefect: bool, kubeconfig: Path | None
+) -> None:
     """Start a sandbox and write FOLDER/env."""
     try:
-        seconds = up(root, prefect=not no_prefect, prefect_port=port, kubeconfig=kubeconfig)
+        seconds = up(root, prefect=not no_prefect, prefect_port=port, kubeconfig=kubeconfig, policies=iam)
     except SandboxError as error:
         _fail(error)
     click.echo(
@@ -63,6 +73,7 @@ def up_command(root: Path, detach: bool, port: int | None, no_prefect: bool, kub
 
 @sandbox.command("demo")
 @ROOT
+@IAM
 @click.option("--keep", is_flag=True, help="stop after the deployment and leave everything up")
 @click.option("--model", default="tiny-llama", show_default=True)
 @click.option(
@@ -70,10 +81,10 @@ def up_command(root: Path, detach: bool, port: int | None, no_prefect: bool, kub
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="a control plane without kubelets, used instead of the embedded one",
 )
-def demo_command(root: Path, keep: bool, model: str, kubeconfig: Path | None) -> None:
+def demo_command(root: Path, iam: Path | None, keep: bool, model: str, kubeconfig: Path | None) -> None:
     """Run the whole lifecycle: deploy, scale-down, wake, teardown."""
     try:
-        demo(root, model, keep=keep, kubeconfig=kubeconfig)
+        demo(root, model, keep=keep, kubeconfig=kubeconfig, policies=iam)
     except SandboxError as error:
         _fail(error)
     except CommandFailed as error:
@@ -96,14 +107,14 @@ def down_command(root: Path) -> None:
 
 @sandbox.command("serve")
 @ROOT
-@click.option("--project", type=click.Path(path_type=Path), default=Path(), help="the folder of prefect.yaml")
+@click.option("--project", type=click.Path(path_type=Path), default=Path(), help="the project's folder")
 def serve_command(root: Path, project: Path) -> None:
-    """Serve the deployments of a prefect.yaml in the sandbox's Prefect."""
+    """Serve the deployments of environment `sandbox` in the sandbox's Prefect."""
     try:
         pid = serve(root.resolve(), project)
     except SandboxError as error:
         _fail(error)
-    click.echo(f"every deployment of prefect.yaml is served by worker {pid}")
+    click.echo(f"every deployment of sandbox is served by worker {pid}")
 
 
 @sandbox.command("status")

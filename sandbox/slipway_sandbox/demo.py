@@ -8,18 +8,21 @@ import os
 import sys
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
-from slipway_sandbox.serving import serve
+from slipway_sandbox.serving import start_worker
 from slipway_sandbox.supervisor import SandboxError, down, read_environment, status, up
 
 ENVIRONMENT = "sandbox"
 # the model is idle once its `idle_after` has passed without a request; scale-down is asked again until then
-IDLE_LOOK_SECONDS = 2.0
+IDLE_LOOK_SECONDS = 1.0
 IDLE_SECONDS = 180.0
+ENV_LOOK_SECONDS = 0.05
+SEND_SECONDS = 10.0
 
 
 class CommandFailed(Exception):
@@ -30,7 +33,7 @@ class CommandFailed(Exception):
         self.code = code
 
 
-def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None) -> None:
+def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None, policies: Path | None) -> None:
     """Start a sandbox, deploy, scale down, wake, tear down, end it; with `keep` stop after deploy and leave all up.
 
     A sandbox that runs at `root` already is used. Raises SandboxError, CommandFailed; the sandbox then stays up.
@@ -38,13 +41,13 @@ def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None) -> None
     began = time.monotonic()
     root = root.resolve()
     heading("sandbox")
-    start(root, kubeconfig)
-    run = Commands(read_environment(root))
+    run = start(root, kubeconfig, policies)
     heading(f"deploy {model}")
     run("deploy", model, "-e", ENVIRONMENT)
     if keep:
         heading("serve")
-        click.echo(f"every deployment of prefect.yaml is served by worker {serve(root, Path())}")
+        run("prefect", "apply", "-e", ENVIRONMENT)
+        click.echo(f"every deployment of sandbox is served by worker {start_worker(root, Path())}")
         heading("up, until `slipway sandbox down`")
         say_addresses(root, model)
         run("endpoint", model, "-e", ENVIRONMENT)
@@ -55,6 +58,7 @@ def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None) -> None
     run("wake", model, "-e", ENVIRONMENT)
     heading("tear down")
     run("teardown", "-e", ENVIRONMENT, "--models", "delete", "--volumes", "delete")
+    send_what_waits()
     down(root)
     click.echo("sandbox ended")
     heading("what happened")
@@ -63,13 +67,33 @@ def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None) -> None
     click.echo(f"  {time.monotonic() - began:.1f} s in all")
 
 
-def start(root: Path, kubeconfig: Path | None) -> None:
+def start(root: Path, kubeconfig: Path | None, policies: Path | None) -> Commands:
+    """Bring a sandbox up, and meanwhile load the product's commands, which takes seconds: they need its variables only."""
     if status(root).pid:
         click.echo(f"a sandbox runs already: going on in {root}")
+        run = Commands(read_environment(root))
     else:
-        seconds = up(root, kubeconfig=kubeconfig)
+        # of an earlier sandbox that was killed: its addresses would be read
+        (root / "env").unlink(missing_ok=True)
+        with ThreadPoolExecutor(1) as aside:
+            starting = aside.submit(up, root, kubeconfig=kubeconfig, policies=policies)
+            while not (root / "env").exists() and not starting.done():
+                time.sleep(ENV_LOOK_SECONDS)
+            if (root / "env").exists():
+                run = Commands(read_environment(root))
+            seconds = starting.result()
         click.echo(f"AWS, hub, Kubernetes and Prefect on loopback, ready in {seconds:.1f} s")
     click.echo(f"Prefect's UI: {ui(root)}")
+    return run
+
+
+def send_what_waits() -> None:
+    """Send the log lines and events Prefect's client still holds; the server they are for ends before this process."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=SEND_SECONDS)
 
 
 def scale_down(run: Commands, model: str) -> None:
@@ -88,7 +112,11 @@ class Commands:
         # before the command line is loaded: Prefect and the hub's client read them when they are imported
         os.environ.update(variables)
         (script,) = importlib.metadata.entry_points(group="console_scripts", name="slipway")
-        self._main: click.Command = script.load()
+        self._main: click.Group = script.load()
+        # a command loads its flow, and Prefect with it, when it is asked for its options
+        context = click.Context(self._main)
+        if deploy := self._main.get_command(context, "deploy"):
+            deploy.get_params(context)
         self.took: list[tuple[tuple[str, ...], float]] = []
 
     def __call__(self, *words: str) -> str:
@@ -133,7 +161,8 @@ def ui(root: Path) -> str:
 
 
 def say_addresses(root: Path, model: str) -> None:
-    parameters = f'{{"model": "{model}", "environment": "{ENVIRONMENT}"}}'
     click.echo(f"  Prefect's UI   {ui(root)}")
     click.echo(f"  other clients  . {root}/env")
-    click.echo(f"  a run          prefect deployment run deploy/deploy --watch --params '{parameters}'")
+    click.echo(
+        f"  a run          prefect deployment run slipway-deploy/{ENVIRONMENT} --watch --param model={model}"
+    )

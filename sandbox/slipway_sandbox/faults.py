@@ -11,6 +11,7 @@ import dataclasses
 import fcntl
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ CATALOGUE: dict[str, str] = {
     "capacity": "EC2 has no capacity for the instance type (InsufficientInstanceCapacity); nodes never come",
     "quota-zero": "the GPU vCPU quota is 0",
     "eks-throttled": "EKS answers ThrottlingException",
+    "aws-slow": "S3 and EKS wait value seconds before they act, or until it is cleared; target is service, operation and (for S3) bucket and key, e.g. s3 GetObject models/*",
     "s3-denied": "S3 answers AccessDenied; target is the operation, e.g. PutObject",
     "s3-503": "S3 answers SlowDown; target is the operation",
     "s3-disconnect": "S3 drops the connection in the middle of the body",
@@ -45,7 +47,7 @@ CATALOGUE: dict[str, str] = {
     "pod-oom-killed": "the container is killed for memory; target is the pod",
     "path-cut": "packets that open connections to a Service are dropped, as by a network policy; target is its full name",
     "engine-oom": "vLLM runs out of GPU memory while loading",
-    "engine-slow-load": "loading takes value seconds more",
+    "engine-slow-load": "loading takes value seconds more, or until it is cleared",
     "engine-crash": "vLLM dies while loading, with a traceback",
     "engine-wrong-name": "vLLM serves another name than was asked",
     "engine-stall": "a stream stops in the middle and never ends",
@@ -125,6 +127,17 @@ class Faults:
                     faults[index : index + 1] = [left] if left.count else []
                 return fault
         return None
+
+    def lasts(self, fault: Fault) -> bool:
+        """Whether a fault that makes something wait is still on. One with a count was used up as it struck: it lasts its time."""
+        return fault.count is not None or fault in self.active()
+
+    def wait(self, name: str, target: str = "") -> None:
+        """Where the fault strikes now, wait its value in seconds, or until it is cleared."""
+        fault = self.hit(name, target)
+        end = time.monotonic() + (fault.value or 0.0) if fault else 0.0
+        while fault and time.monotonic() < end and self.lasts(fault):
+            time.sleep(0.05)
 
     @contextmanager
     def _locked(self) -> Iterator[list[Fault]]:

@@ -61,7 +61,12 @@ def _hold_any(*first: str) -> tuple[str, socket.socket]:
 
 
 def plan_settings(
-    root: Path, *, prefect_port: int | None = None, kubeconfig: Path | None = None, **speeds: Any
+    root: Path,
+    *,
+    prefect_port: int | None = None,
+    kubeconfig: Path | None = None,
+    policies: Path | None = None,
+    **speeds: Any,
 ) -> Settings:
     """Settings of a new sandbox on free ports; `speeds` are fields of Settings.
 
@@ -80,6 +85,7 @@ def plan_settings(
         metrics_port=ports[4],
         prefect_port=prefect_port or ports[5],
         kubeconfig=str(kubeconfig) if kubeconfig else None,
+        policies=str(policies.resolve()) if policies else None,
         **speeds,
     )
 

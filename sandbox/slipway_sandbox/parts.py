@@ -20,6 +20,7 @@ from pathlib import Path
 from slipway_sandbox.loopback import hold_network
 from slipway_sandbox.prefect_store import lay_out
 from slipway_sandbox.settings import SandboxError, Settings
+from slipway_sandbox.terraform.activation import Activation
 from slipway_sandbox.terraform.install import install
 
 # In the order they are started: Prefect takes longest, and needs nothing of the others. The region has a hub of its own.
@@ -44,6 +45,7 @@ class Parts:
         self.variables: dict[str, str] = {}
         self._more = dict(environment or {})
         self._network_lock: socket.socket | None = None
+        self._provider: Activation | None = None
 
     def start(self) -> None:
         """Start every process; they are not ready yet. Raises SandboxError."""
@@ -60,6 +62,8 @@ class Parts:
         if "prefect" in self.names:
             self._start("prefect")
         self.variables |= install(root)
+        if (root / "terraform" / "mirror").exists():
+            self._provider = Activation(root / "terraform", {**os.environ, **ALLOCATOR}, _follower())
         for name in self.names:
             if name not in self.children:
                 self._start(name)
@@ -95,6 +99,8 @@ class Parts:
                 except subprocess.TimeoutExpired:
                     os.killpg(child.pid, signal.SIGKILL)
                     child.wait(5)
+        if self._provider:
+            self._provider.close()
         if self._network_lock:
             self._network_lock.close()
 
@@ -116,7 +122,7 @@ class Parts:
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **ALLOCATOR, **variables},
                 start_new_session=True,
-                preexec_fn=_follow_parent() if sys.platform == "linux" else None,
+                preexec_fn=_follower(),
             )
 
     def _prefect(self) -> tuple[list[str], dict[str, str]]:
@@ -156,7 +162,9 @@ def environment_of(settings: Settings, tools: Mapping[str, str]) -> dict[str, st
     """Variables that make any AWS, hub, kubectl or Prefect client use the sandbox; `tools` is what `install` returned."""
     return {
         **settings.aws_environment(),
+        "AWS_ACCESS_KEY_ID": settings.user_key,
         "HF_ENDPOINT": settings.hub_url,
+        "SLIPWAY_REGISTRY_ENDPOINT": settings.hub_url,
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "KUBECONFIG": str(settings.root / "kubeconfig"),
@@ -169,8 +177,10 @@ def environment_of(settings: Settings, tools: Mapping[str, str]) -> dict[str, st
     }
 
 
-def _follow_parent() -> Callable[[], None]:
-    """What a child runs before exec, so that it does not outlive its parent."""
+def _follower() -> Callable[[], None] | None:
+    """What a child runs before exec, so that it does not outlive its parent; None where the kernel has nothing for it."""
+    if sys.platform != "linux":
+        return None
     parent = os.getpid()
     prctl = ctypes.CDLL(None).prctl  # before the fork: the child of a process with threads may take no lock
 

@@ -1,4 +1,4 @@
-"""A Prefect work pool, the deployments of a prefect.yaml and a worker that runs them, beside a sandbox."""
+"""The deployments of the environment `sandbox` and a worker that runs them, beside a sandbox."""
 
 from __future__ import annotations
 
@@ -10,37 +10,40 @@ from pathlib import Path
 
 from slipway_sandbox.supervisor import SandboxError, began, read_environment
 
-POOL = "slipway"
+ENVIRONMENT = "sandbox"
+POOL = f"slipway-{ENVIRONMENT}"
 STEP_SECONDS = 120.0
 
 
 def serve(root: Path, project: Path) -> int:
-    """Deploy every deployment of `project`/prefect.yaml and start a worker; the worker's process id.
+    """Register the deployments of environment `sandbox` of `project` and start a worker; the worker's process id. Raises SandboxError."""
+    slipway = Path(sys.executable).with_name("slipway")
+    done = subprocess.run(
+        [slipway, "prefect", "apply", "--environment", ENVIRONMENT],
+        cwd=project,
+        env=variables(root, project),
+        capture_output=True,
+        text=True,
+        timeout=STEP_SECONDS,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    if done.returncode:
+        raise SandboxError(f"slipway prefect apply failed:\n{(done.stdout + done.stderr)[-2000:]}")
+    return start_worker(root, project)
 
-    The worker is written into processes.json, so that `down` ends it. Raises SandboxError.
-    """
-    values = {**os.environ, **read_environment(root), "SLIPWAY_HOME": str(project.resolve())}
-    for words in (
-        ["work-pool", "create", POOL, "--type", "process", "--overwrite"],
-        ["--no-prompt", "deploy", "--all"],
-    ):
-        done = subprocess.run(
-            [sys.executable, "-m", "prefect", *words],
-            cwd=project,
-            env=values,
-            capture_output=True,
-            text=True,
-            timeout=STEP_SECONDS,
-            stdin=subprocess.DEVNULL,
-            check=False,
-        )
-        if done.returncode:
-            raise SandboxError(f"prefect {' '.join(words)} failed:\n{(done.stdout + done.stderr)[-2000:]}")
+
+def variables(root: Path, project: Path) -> dict[str, str]:
+    return {**os.environ, **read_environment(root), "SLIPWAY_HOME": str(project.resolve())}
+
+
+def start_worker(root: Path, project: Path) -> int:
+    """Start a worker of the pool `slipway-sandbox`; its process id. `down` ends it: it is written into processes.json."""
     with (root / "logs" / "worker.log").open("wb") as log:
         worker = subprocess.Popen(
             [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL, "--name", "sandbox"],
             cwd=project,
-            env=values,
+            env=variables(root, project),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

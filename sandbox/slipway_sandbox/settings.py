@@ -10,6 +10,7 @@ from pathlib import Path
 
 ACCOUNT_ID = "123456789012"  # moto's own default account
 ACCESS_KEY = "AKIASLIPWAYSANDBOX00"
+DEPLOYER_KEY = "AKIASLIPWAYDEPLOYER0"  # of who uses a sandbox with --iam
 SECRET_KEY = "slipway-sandbox-only-not-a-secret"
 DEFAULT_REGION = "us-east-1"
 
@@ -45,11 +46,14 @@ class Settings:
     metrics_port: int
     prefect_port: int
     region: str = DEFAULT_REGION
+    policies: str | None = (
+        None  # a folder of IAM policies, NAME.json each: who uses the sandbox has these and no others
+    )
     kubeconfig: str | None = None  # a control plane of somebody else's, instead of the embedded one
-    cluster_boot_seconds: float = 3.0
-    nodegroup_boot_seconds: float = 1.0
+    cluster_boot_seconds: float = 0.5
+    nodegroup_boot_seconds: float = 0.3
     node_boot_seconds: float = 1.5
-    addon_seconds: float = 0.5
+    addon_seconds: float = 0.1
     snapshot_seconds: float = 1.0  # an EBS snapshot's: minutes and more on EC2, by what was written
     scrape_seconds: float = 0.5
     crash_backoff_seconds: float = 1.0  # 10 in a real kubelet; image pulls and mounts wait in proportion
@@ -83,8 +87,13 @@ class Settings:
     def faults_file(self) -> Path:
         return self.root / "faults.json"
 
+    @property
+    def user_key(self) -> str:
+        """The access key of who uses this sandbox."""
+        return DEPLOYER_KEY if self.policies else ACCESS_KEY
+
     def aws_environment(self) -> dict[str, str]:
-        """What any AWS SDK or terraform needs to reach this sandbox."""
+        """What any AWS SDK or terraform needs to reach this sandbox as its operator, who may do everything."""
         return {
             "AWS_ENDPOINT_URL": self.aws_url,
             "AWS_ACCESS_KEY_ID": ACCESS_KEY,

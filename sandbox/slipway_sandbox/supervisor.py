@@ -128,6 +128,7 @@ def up(
     prefect: bool = True,
     prefect_port: int | None = None,
     kubeconfig: Path | None = None,
+    policies: Path | None = None,
 ) -> float:
     """Start a sandbox in the background and wait until it is ready; the seconds that took.
 
@@ -149,7 +150,7 @@ def up(
         start = time.monotonic()
         for stale in ("failed", "ready"):
             (root / stale).unlink(missing_ok=True)
-        plan_settings(root, prefect_port=prefect_port, kubeconfig=kubeconfig).save()
+        plan_settings(root, prefect_port=prefect_port, kubeconfig=kubeconfig, policies=policies).save()
         command = [sys.executable, "-m", "slipway_sandbox.supervisor", "--root", str(root)]
         with (root / "supervisor.log").open("wb") as log:
             child = subprocess.Popen(

@@ -113,6 +113,11 @@ class Sandbox:
     def faults(self) -> Faults:
         return Faults(self._settings.faults_file)
 
+    def decisions(self) -> list[dict[str, Any]]:
+        """What IAM was asked so far, where policies are enforced: who, action, resource, allowed_by (POLICY/SID each)."""
+        file = self.root / "iam.jsonl"
+        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
     def session(self, region: str | None = None) -> SandboxSession:
         """A boto3 session whose clients all speak to this sandbox."""
         from slipway_sandbox.clients import SandboxSession
@@ -155,8 +160,11 @@ class Sandbox:
             trust_env=False,
         )
 
-    def make_cluster(self, name: str) -> EksCluster:
-        """An EKS cluster of that name in a VPC of its own, with a subnet in two zones and no node; waits until it is ACTIVE."""
+    def make_cluster(self, name: str, **more: Any) -> EksCluster:
+        """An EKS cluster of that name in a VPC of its own, with a subnet in two zones and no node; waits until it is ACTIVE.
+
+        `more` as EKS takes it (accessConfig).
+        """
         ec2, eks = self.client("ec2"), self.client("eks")
         role = self.client("iam").create_role(RoleName=name, AssumeRolePolicyDocument="{}")["Role"]["Arn"]
         vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -164,7 +172,7 @@ class Sandbox:
         for number, zone in enumerate("ab"):
             place = {"CidrBlock": f"10.0.{number}.0/24", "AvailabilityZone": f"{self.region}{zone}"}
             subnets.append(ec2.create_subnet(VpcId=vpc, **place)["Subnet"]["SubnetId"])
-        eks.create_cluster(name=name, roleArn=role, resourcesVpcConfig={"subnetIds": subnets})
+        eks.create_cluster(name=name, roleArn=role, resourcesVpcConfig={"subnetIds": subnets}, **more)
         eks.get_waiter("cluster_active").wait(name=name, WaiterConfig={"Delay": 1, "MaxAttempts": 90})
         return EksCluster(self, name, role, tuple(subnets))
 
@@ -224,6 +232,7 @@ def start(
     models: Mapping[str, Path] | None = None,
     speeds: Mapping[str, Any] | None = None,
     kubeconfig: Path | None = None,
+    policies: Path | None = None,
 ) -> Iterator[Sandbox]:
     """Run a sandbox in the folder `root` for as long as the block lasts.
 
@@ -233,6 +242,7 @@ def start(
         models: folders to publish on the hub, by repository.
         speeds: fields of Settings that are to be other than in SPEEDS, e.g. {"cluster_boot_seconds": 1.0}.
         kubeconfig: a control plane of somebody else's, to be used instead of the sandbox's own.
+        policies: a folder of IAM policies, NAME.json each; `environment` has credentials with these and no others.
 
     Raises:
         SandboxError: a part ended or did not get ready; the text has the end of its log.
@@ -240,7 +250,7 @@ def start(
     from slipway_sandbox.loopback import plan_settings
     from slipway_sandbox.parts import Parts
 
-    settings = plan_settings(root, kubeconfig=kubeconfig, **{**SPEEDS, **(speeds or {})})
+    settings = plan_settings(root, kubeconfig=kubeconfig, policies=policies, **{**SPEEDS, **(speeds or {})})
     published = ",".join(f"{repo}={folder}" for repo, folder in (models or {}).items())
     running = Parts(settings, parts, {"SLIPWAY_SANDBOX_HUB_MODELS": published})
     try:

@@ -28,6 +28,9 @@ class Addon(Record):
     repo: str | None = Field(None, pattern=r"^https://")
     version: str | None = Field(None, description="pinned: a chart never changes under a release")
     needs: tuple[str, ...] = Field((), description="add-ons that must have been verified before")
+    image: str | None = Field(
+        None, description="of its program, without registry and tag: tells one that somebody else installed"
+    )
     gpu_nodes: bool = Field(False, description="runs on GPU nodes: gets their label and taint as values")
     proof: Proof
 
@@ -82,7 +85,12 @@ def values_files(addon: Addon, environment: Environment, root: Path) -> list[Pat
     return [file for folder in folders if (file := folder / f"{addon.name}.yaml").exists()]
 
 
-def placement_values(environment: Environment) -> dict[str, object]:
-    """nodeSelector and tolerations of a chart whose pods run on the GPU nodes."""
-    gpu = environment.cluster.gpu
-    return {"nodeSelector": gpu.node_selector, "tolerations": [gpu.taint.toleration]}
+def own_values(addon: Addon, environment: Environment) -> dict[str, object]:
+    """What only the environment knows: where the GPU nodes are, and by which labels Prometheus finds a monitor."""
+    values: dict[str, object] = {}
+    if addon.gpu_nodes:
+        gpu = environment.cluster.gpu
+        values |= {"nodeSelector": gpu.node_selector, "tolerations": [gpu.taint.toleration]}
+    if addon.proof == "gpu-metrics" and environment.existing.prometheus:
+        values["serviceMonitor"] = {"additionalLabels": environment.prometheus.monitor_labels}
+    return values

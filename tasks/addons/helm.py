@@ -14,6 +14,9 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.processes import TOOLS, Finished, executable, run
 from tasks.records.errors import ToolFailed
 
+# how the description of each of Slipway's revisions begins
+DESCRIPTION = "slipway bundle"
+
 
 @dataclass(frozen=True)
 class Repair:
@@ -51,7 +54,7 @@ def bundle_description(chart: Sequence[str], values: Sequence[Path]) -> str:
         if file.is_file():
             digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
     digest.update("\0".join(word for word in chart if not Path(word).is_dir()).encode())
-    return f"slipway bundle {digest.hexdigest()[:16]}"
+    return f"{DESCRIPTION} {digest.hexdigest()[:16]}"
 
 
 class Helm:

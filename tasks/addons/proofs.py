@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from tasks.addons import probe
 from tasks.addons.catalogue import Addon, Proof
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
@@ -22,19 +20,26 @@ from tasks.records.errors import AddonNotReady, MetricsUnavailable
 from tasks.records.names import GPU
 from tasks.records.progress import Reporter
 
-PROBE_CLAIM = "slipway-verify-ebs"
+# what KEDA's metrics API server answers, through kube-apiserver
+METRICS_API = "v1beta1.external.metrics.k8s.io"
 # what EKS's snapshot-controller add-on defines
 SNAPSHOT_KINDS = ("volumesnapshots", "volumesnapshotclasses", "volumesnapshotcontents")
 
 
 @dataclass(frozen=True)
 class Installed:
-    """An add-on in the cluster where it must prove itself. `root`: the project's folder."""
+    """An add-on in the cluster where it must prove itself. `root`: the project's folder; `elsewhere`: the namespace of
+    one that somebody else installed."""
 
     addon: Addon
     cluster: Cluster
     environment: Environment
     root: Path
+    elsewhere: str = ""
+
+    @property
+    def namespace(self) -> str:
+        return self.elsewhere or self.addon.namespace
 
 
 def prove(installed: Installed, reporter: Reporter, *, time: Time = REAL) -> None:
@@ -50,16 +55,16 @@ def prove(installed: Installed, reporter: Reporter, *, time: Time = REAL) -> Non
 
     def late(missing: Sequence[str]) -> AddonNotReady:
         return AddonNotReady(
-            f"{addon.name} is installed but does not bring what it must: {missing[0]}",
+            f"{addon.name} is there but does not bring what it must: {missing[0]}",
             evidence=[*missing[1:], *_pods(installed)],
-            next_command=f"kubectl -n {addon.namespace} get pods,events"
+            next_command=f"kubectl -n {installed.namespace} get pods,events"
             if addon.chart
             else f"aws eks describe-addon --cluster-name {cluster.name} --addon-name {addon.name}",
         )
 
     until_none(look, installed.environment.deadlines.addon, late, time)
     if addon.proof == "claim-binds":
-        _remove_probe(installed)
+        probe.remove(cluster, installed.environment, addon.namespace, installed.root)
     reporter.say(f"{addon.name}: proven ({addon.proof})")
 
 
@@ -76,7 +81,9 @@ def gpus_missing(installed: Installed) -> list[str]:
 
 
 def queries_missing(installed: Installed) -> list[str]:
-    """Prometheus must answer a query."""
+    """Prometheus must answer a query, and its operator's kinds be there, by which it finds the pods."""
+    if not _is_established(installed.cluster, "podmonitors.monitoring.coreos.com"):
+        return ["the PodMonitor definition is not established yet"]
     return _unanswered(installed, "vector(1)")
 
 
@@ -86,27 +93,32 @@ def gpu_metrics_missing(installed: Installed) -> list[str]:
 
 
 def scaling_missing(installed: Installed) -> list[str]:
-    """KEDA's definition must be established and its operator available."""
+    """KEDA's definition must be established, its operator available, and its metrics served: the autoscaler reads them."""
     cluster = installed.cluster
     if not _is_established(cluster, "scaledobjects.keda.sh"):
         return ["the ScaledObject definition is not established yet"]
-    operator = cluster.get("apps/v1", "Deployment", "keda-operator", installed.addon.namespace)
+    operator = cluster.get("apps/v1", "Deployment", "keda-operator", installed.namespace)
     if not objects.status(operator).get("availableReplicas"):
         return ["keda-operator is not available yet"]
+    served = cluster.get("apiregistration.k8s.io/v1", "APIService", METRICS_API)
+    if not objects.holds(served, "Available"):
+        said = str(objects.condition(served, "Available").get("message") or "it is not registered")
+        return [f"the API {METRICS_API} is not available yet: {said}"]
     return []
 
 
 def claim_missing(installed: Installed) -> list[str]:
     """A small claim must bind: that proves driver, identity, class and quota together."""
     cluster, namespace = installed.cluster, installed.addon.namespace
-    claim = cluster.get("v1", "PersistentVolumeClaim", PROBE_CLAIM, namespace)
+    name = probe.probe_name(installed.environment)
+    claim = cluster.get("v1", "PersistentVolumeClaim", name, namespace)
     if claim is None:
-        for document in _probe_documents(installed):
+        for document in probe.documents(installed.environment, namespace, installed.root):
             cluster.apply(document)
         return ["a probe claim was made"]
     if objects.status(claim).get("phase") == "Bound":
         return []
-    return ["the probe claim is not bound yet", *cluster.events(namespace, PROBE_CLAIM)[-3:]]
+    return ["the probe claim is not bound yet", *cluster.events(namespace, name)[-3:]]
 
 
 def snapshots_missing(installed: Installed) -> list[str]:
@@ -142,23 +154,6 @@ def _is_established(cluster: Cluster, name: str) -> bool:
     return objects.holds(definition, "Established")
 
 
-def _probe_documents(installed: Installed) -> list[dict[str, Any]]:
-    text = (installed.root / "k8s/addons/verify/ebs-claim.yaml").read_text()
-    documents: list[dict[str, Any]] = list(yaml.safe_load_all(text))
-    for document in documents:
-        if document["kind"] != "StorageClass":
-            document["metadata"]["namespace"] = installed.addon.namespace
-    return documents
-
-
-def _remove_probe(installed: Installed) -> None:
-    for document in reversed(_probe_documents(installed)):
-        metadata = document["metadata"]
-        installed.cluster.delete(
-            document["apiVersion"], document["kind"], metadata["name"], metadata.get("namespace")
-        )
-
-
 def _pods(installed: Installed) -> list[str]:
-    pods = installed.cluster.list("v1", "Pod", installed.addon.namespace)
+    pods = installed.cluster.list("v1", "Pod", installed.namespace)
     return [f"pod {objects.name(pod)}: {objects.status(pod).get('phase')}" for pod in pods][:10]

@@ -7,14 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
-from prefect import task
 
-from tasks.addons.catalogue import Addon, chart_source, load_addons, placement_values, values_files
+from tasks.addons import probe
+from tasks.addons.catalogue import Addon, chart_source, load_addons, own_values, values_files
 from tasks.addons.helm import Helm, bundle_description, is_deployed
+from tasks.addons.owners import make_namespace, mark, owner_of, remove_namespaces, unmark
 from tasks.addons.proofs import PROOFS, Installed, prove
 from tasks.records.catalogue import project_root
+from tasks.records.errors import AddonNotReady, ClusterError
+from tasks.records.progress import Reporter
 from tasks.site import Site
-from tasks.task import SETTINGS, RunReporter, transient
+from tasks.task import SETTINGS, RunReporter, task, transient
 
 
 def read_addons() -> list[Addon]:
@@ -32,23 +35,41 @@ def read_addons() -> list[Addon]:
 def install_addon(site: Site, addon: Addon) -> str:
     """Install or upgrade one add-on and wait until it is proven; its name.
 
-    One that is deployed from this very chart and values and proves itself at the first look is left alone.
+    One that is deployed from this very chart and values and proves itself at the first look is left alone. One that
+    somebody else installed is taken as it is: proven in the same way, never upgraded.
     """
     reporter, root, cluster = RunReporter("add-ons"), project_root(), site.cluster()
     environment = site.environment
     installed = Installed(addon, cluster, environment, root)
     if addon.chart:
         helm = Helm(cluster, deadline=environment.deadlines.addon, on_line=reporter.say)
+        history = helm.history(addon)
+        owner = owner_of(addon, environment, cluster, history)
+        if owner.whose == "theirs":
+            reporter.say(f"{addon.name}: {owner.told}: taken as it is")
+            theirs = Installed(addon, cluster, environment, root, owner.namespace)
+            if (
+                addon.proof == "metrics-answer"
+                and not environment.existing.prometheus
+                and PROOFS[addon.proof](theirs)
+            ):
+                raise AddonNotReady(
+                    f"there is a Prometheus operator already, a second one would fight it: {owner.told}",
+                    next_command="name its Prometheus in existing.prometheus of the environment's file: kubectl get prometheus -A",
+                )
+            prove(theirs, reporter)
+            return addon.name
         chart = chart_source(addon, environment, root)
         with tempfile.TemporaryDirectory(prefix="slipway-values-") as folder:
             placement = Path(folder) / "placement.yaml"
-            placement.write_text(yaml.safe_dump(placement_values(environment) if addon.gpu_nodes else {}))
+            placement.write_text(yaml.safe_dump(own_values(addon, environment)))
             values = [*values_files(addon, environment, root), placement]
-            history = helm.history(addon)
             if is_deployed(history, bundle_description(chart, values)) and not PROOFS[addon.proof](installed):
                 reporter.say(f"{addon.name} {addon.version}: deployed already, proven ({addon.proof})")
                 return addon.name
             reporter.say(f"{addon.name} {addon.version}: helm upgrade --install")
+            mark(addon, environment, cluster)
+            make_namespace(addon, environment, cluster)
             helm.install(addon, chart, values, history)
     prove(installed, reporter)
     return addon.name
@@ -56,12 +77,42 @@ def install_addon(site: Site, addon: Addon) -> str:
 
 @task(task_run_name="add-ons of {site.name} go", **SETTINGS)
 def uninstall_addons(site: Site, addons: Sequence[Addon]) -> list[str]:
-    """Uninstall add-ons, the last first; the names of those that were installed."""
-    reporter = RunReporter("teardown")
-    helm = Helm(site.cluster(), deadline=site.environment.deadlines.addon, on_line=reporter.say)
+    """Uninstall this environment's add-ons, the last first; the names of those that were installed."""
+    reporter, cluster = RunReporter("teardown"), site.cluster()
+    helm = Helm(cluster, deadline=site.environment.deadlines.addon, on_line=reporter.say)
     removed = []
     for addon in reversed(addons):
-        if addon.chart and helm.uninstall(addon):
+        if addon.proof == "claim-binds":
+            remove_probe(site, addon.namespace, reporter)
+        if not addon.chart:
+            continue
+        owner = owner_of(addon, site.environment, cluster, helm.history(addon))
+        if owner.whose == "theirs":
+            reporter.say(f"{addon.name} stays: {owner.told}")
+        elif helm.uninstall(addon):
             reporter.say(f"uninstalled {addon.name}")
             removed.append(addon.name)
+        if owner.whose == "ours":
+            unmark(addon, cluster)
+    # in a cluster of our own they go with it
+    if site.environment.existing.cluster:
+        for name in remove_namespaces(addons, site.environment, cluster):
+            reporter.say(f"removed Namespace {name}")
     return removed
+
+
+def remove_probe(site: Site, namespace: str, reporter: Reporter) -> None:
+    """Remove what a deploy left of the claim that proves the EBS CSI driver, its volume before the driver goes.
+
+    Raises ClusterError in an existing cluster, where it would stay.
+    """
+    cluster, environment = site.cluster(), site.environment
+    probe.remove(cluster, environment, namespace, project_root())
+    try:
+        probe.await_removal(cluster, environment, namespace)
+    except ClusterError as error:
+        if environment.existing.cluster:
+            raise
+        # a cluster of ours goes all the same: the inventory lists the volume that it leaves in EC2
+        for line in (error.cause, *error.evidence):
+            reporter.say(line)

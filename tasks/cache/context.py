@@ -21,7 +21,8 @@ MANIFEST = "slipway.dev/manifest"
 
 @dataclass(frozen=True)
 class Context:
-    """One model in one environment. `needed`: commits that serve or may serve again."""
+    """One model in one environment. `needed`: commits that serve or may serve again; `more_for_pull`: seconds a pod may take
+    to start beyond `deadlines.pod_start`, for its image's size."""
 
     cluster: Cluster
     environment: Environment
@@ -31,6 +32,7 @@ class Context:
     needed: frozenset[str]
     reporter: Reporter
     time: Time = REAL
+    more_for_pull: float = 0.0
 
     @property
     def namespace(self) -> str:

@@ -116,7 +116,7 @@ def lost(context: Context) -> WarmingFailed:
 
 def no_snapshots(context: Context, missing: Sequence[str]) -> WarmingFailed:
     """A cluster without snapshots: their definitions come with EKS's snapshot-controller add-on."""
-    cluster = context.environment.cluster.name
+    cluster = context.environment.eks_cluster
     return WarmingFailed(
         "the cluster knows no VolumeSnapshot: its snapshot-controller add-on is not there",
         evidence=[f"no CustomResourceDefinition {name}" for name in missing],
@@ -151,6 +151,6 @@ def _driver_identity(context: Context) -> str:
 def _pod_identity(context: Context, namespace: str, account: str) -> str:
     """The command that lists the role of a service account."""
     return (
-        f"aws eks list-pod-identity-associations --cluster-name {context.environment.cluster.name} "
+        f"aws eks list-pod-identity-associations --cluster-name {context.environment.eks_cluster} "
         f"--namespace {namespace} --service-account {account}"
     )

@@ -190,9 +190,10 @@ def job(
     pod["nodeSelector"] = gpu.node_selector | ({"kubernetes.io/hostname": node} if node else {})
     pod["tolerations"] = [gpu.taint.toleration]
     [container] = pod["containers"]
-    container["image"] = model.engine.image
+    container["image"] = environment.pulled_as(model.engine.image)
     container["args"] = [
         f"--bucket={staged.bucket}",
+        f"--bucket-owner={staged.account}",
         f"--prefix={staged.prefix}",
         f"--repo={staged.repo}",
         f"--commit={staged.commit}",

@@ -193,17 +193,19 @@ def other_zones(zone: str, nodes: Sequence[Object]) -> list[str]:
 
 @dataclass(frozen=True)
 class JobLog:
-    """The job's own lines: the newest progress (bytes done, of), its error, its end, and what people may read."""
+    """The job's own lines: the newest progress (bytes done, of), its error, its end, each file, and other notes."""
 
     progress: tuple[int, int] | None = None
     error: Object | None = None
     done: Object | None = None
+    files: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def read_log(log: str) -> JobLog:
     """Parse the `SLIPWAY {...}` lines that k8s/cache/warmer/report.py prints; a line cut off in the middle is skipped."""
     newest: dict[str, Object] = {}
+    files: list[str] = []
     notes: list[str] = []
     for text in _LINE.findall(log):
         try:
@@ -212,7 +214,7 @@ def read_log(log: str) -> JobLog:
             continue
         newest[line.get("event")] = line
         if line.get("event") == "file":
-            notes.append(
+            files.append(
                 f"{line['path']}: {line['size']} bytes, written {line['written']}, proven by {line['proof']}"
             )
         elif line.get("event") == "note":
@@ -222,6 +224,7 @@ def read_log(log: str) -> JobLog:
         progress=(progress["done"], progress["total"]) if progress else None,
         error=newest.get("error"),
         done=newest.get("done"),
+        files=tuple(files),
         notes=tuple(notes),
     )
 

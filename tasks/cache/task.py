@@ -5,23 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from prefect import task
-
-from tasks.cache import manifests, snapshots
+from tasks.cache import leaving, manifests, snapshots
 from tasks.cache.context import Context
 from tasks.cache.fast_restore import FastRestore
 from tasks.cache.volume import volume_for
 from tasks.cache.warming import limits, warm
-from tasks.cloud import objects
 from tasks.cloud.ebs import Ebs, EbsPrices
-from tasks.cloud.waiting import until_none
+from tasks.cloud.image_pull import more_for_pull
 from tasks.records.environment import Environment
-from tasks.records.errors import ClusterError
 from tasks.records.model import Model
 from tasks.records.names import staged_prefix
 from tasks.records.results import HubInspection, StagedModel, WarmCache
 from tasks.site import Site
-from tasks.task import SETTINGS, RunReporter
+from tasks.task import SETTINGS, RunReporter, task
 
 
 @task(task_run_name="warm the cache of {model.name}", **SETTINGS)
@@ -39,6 +35,7 @@ def warm_cache(site: Site, model: Model, staged: StagedModel, needed: Sequence[s
             ebs=Ebs.of(site.aws(), site.environment.cluster.gpu.instance_type),
             needed=frozenset(needed),
             reporter=RunReporter("warming"),
+            more_for_pull=more_for_pull(model.engine.image, site.environment),
         )
     )
 
@@ -63,7 +60,9 @@ def preview(environment: Environment, model: Model, inspection: HubInspection) -
         repo=hub.repo,
         commit=hub.commit,
         total_bytes=hub.total_bytes,
-        manifest_sha256="",  # staging writes it
+        # staging writes the one and asks for the other
+        manifest_sha256="",
+        account=environment.account or "",
     )
     volume = volume_for(hub.total_bytes, model.cache, budget_mib_s=environment.deadlines.cold_read_mib_s)
     seconds = sum(limits(staged, volume.throughput, environment).values())
@@ -72,21 +71,13 @@ def preview(environment: Environment, model: Model, inspection: HubInspection) -
     return [*manifests.for_namespace(environment), *claim, job]
 
 
+@task(task_run_name="{site.name} leaves {site.infrastructure.cluster_name}", **SETTINGS)
+def leave_cluster(site: Site) -> list[str]:
+    """Remove this environment's namespace and classes from a cluster of somebody else's; what was removed."""
+    return leaving.leave(site.cluster(), site.environment, RunReporter("teardown"))
+
+
 @task(task_run_name="claims of {site.namespace} go", **SETTINGS)
 def remove_claims(site: Site) -> list[str]:
-    """Delete the claims and wait until they are gone; their volumes are retained. The claims' names."""
-    cluster, namespace = site.cluster(), site.namespace
-    kind = ("v1", "PersistentVolumeClaim")
-    names = [objects.name(claim) for claim in cluster.list(*kind, namespace)]
-    for name in names:
-        cluster.delete(*kind, name, namespace)
-
-    def late(left: Sequence[dict[str, Any]]) -> ClusterError:
-        return ClusterError(
-            "cache claims did not go away",
-            evidence=[objects.name(claim) for claim in left],
-            next_command=f"kubectl -n {namespace} describe pvc",
-        )
-
-    until_none(lambda: cluster.list(*kind, namespace), site.environment.deadlines.drain, late)
-    return names
+    """Delete the claims and wait for their volumes; those of warmed caches are retained. The claims' names."""
+    return leaving.remove_claims(site.cluster(), site.environment, RunReporter("teardown"))

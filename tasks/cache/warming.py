@@ -31,7 +31,9 @@ CLAIM, JOB = ("v1", "PersistentVolumeClaim"), ("batch/v1", "Job")
 Limits = Mapping[Phase, float]
 
 
-def limits(staged: StagedModel, throughput: float, environment: Environment) -> Limits:
+def limits(
+    staged: StagedModel, throughput: float, environment: Environment, more_for_pull: float = 0.0
+) -> Limits:
     """Seconds each phase of a warm job may take; the whole may take their sum. `throughput`: the volume's, in MiB/s."""
     waits = environment.deadlines
     slowest = min(throughput, waits.cold_read_mib_s)
@@ -42,7 +44,7 @@ def limits(staged: StagedModel, throughput: float, environment: Environment) -> 
         "volume": waits.volume_bind,
         "binding": waits.volume_bind,
         "growing": waits.volume_bind,
-        "starting": waits.pod_start,
+        "starting": waits.pod_start + more_for_pull,
         "lost": waits.node_boot,
         "running": transfer_seconds(staged.total_bytes, slowest),
     }
@@ -51,7 +53,7 @@ def limits(staged: StagedModel, throughput: float, environment: Environment) -> 
 @dataclass
 class Progress:
     """How far this run is. `since`: when the phase began, by the context's clock; `watched`: uids of the jobs it started
-    or saw running; `reported`: notes of the job that were passed on; `copied`: bytes, once the job of this run succeeded."""
+    or saw running; `reported`: lines of the job that were passed on; `copied`: bytes, once the job of this run succeeded."""
 
     limits: Limits
     since: float
@@ -71,7 +73,8 @@ def warm(context: Context) -> WarmCache:
     context = replace(context, needed=context.needed | _served(context))
     adoption.take_up(context)
     began = context.time.clock()
-    allowed = limits(context.staged, claims.wanted_volume(context).throughput, context.environment)
+    throughput = claims.wanted_volume(context).throughput
+    allowed = limits(context.staged, throughput, context.environment, context.more_for_pull)
     progress = Progress(allowed, began)
     seen = observe.look(context)
     while context.time.clock() < began + sum(allowed.values()):
@@ -250,10 +253,11 @@ def _logs(context: Context, pod: Object) -> str:
 def _tell(context: Context, progress: Progress, log: JobLog) -> None:
     if log.progress:
         context.reporter.progress(*log.progress)
-    for note in log.notes:
-        if note not in progress.reported:
-            progress.reported.add(note)
-            context.say(note)
+    for lines, tell in ((log.files, context.reporter.detail), (log.notes, context.say)):
+        for line in lines:
+            if line not in progress.reported:
+                progress.reported.add(line)
+                tell(line)
 
 
 def _enter(context: Context, progress: Progress, phase: Phase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 import threading
 import time
@@ -22,6 +23,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.signers import RequestSigner
 
+from tasks.cloud.policies import give_right
 from tasks.records.errors import (
     AccessDenied,
     CapacityUnavailable,
@@ -55,6 +57,11 @@ _SLOW_DOWN = {
 _CAPACITY = {"InsufficientInstanceCapacity", "InsufficientCapacity"}
 _QUOTA = {"VcpuLimitExceeded", "LimitExceeded", "ResourceLimitExceeded", "ServiceQuotaExceededException"}
 
+# https://docs.aws.amazon.com/IAM/latest/UserGuide/troubleshoot_access-denied.html#access-denied-identity-based-policy-examples
+_NOT_AUTHORIZED = re.compile(r"not authorized to perform: ([\w-]+:\w+) on resource: \"?([^\s\"]+)")
+# EKS, of a service-linked role: https://github.com/terraform-aws-modules/terraform-aws-eks/issues/823
+_NO_LOOK = re.compile(r"missing permissions for '([\w-]+:\w+)'")
+
 # one line for the retries that several threads meet within this time
 SAID_AGAIN_SECONDS = 1.0
 # botocore's own count, in the header amz-sdk-request
@@ -71,23 +78,45 @@ class Aws:
         self.region = region
         with aws_errors("reading the AWS configuration"):
             self.session: Any = boto3.session.Session(region_name=region, profile_name=profile)
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, str], Any] = {}
+
+    @functools.cached_property
+    def account(self) -> str:
+        """The account of the credentials. Raises AccessDenied, CloudUnavailable."""
+        with aws_errors("asking AWS who we are"):
+            return str(self.client("sts").get_caller_identity()["Account"])
 
     def client(self, service: str) -> Any:
-        """A boto3 client: 10 s to connect, 60 s to read, 5 more attempts with the standard back-off."""
-        if service not in self._clients:
-            config = Config(
-                connect_timeout=10,
-                read_timeout=60,
-                retries={"mode": "standard", "max_attempts": 5},
-                max_pool_connections=64,
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                # every part carries its CRC64NVME; hashing the payload for the signature too would halve the rate
-                s3={"payload_signing_enabled": False},
-            )
-            self._clients[service] = self.session.client(service, config=config)
-        return self._clients[service]
+        """A boto3 client: 10 s to connect, 60 s to read, 5 more attempts with the standard back-off.
+
+        S3 is told with every call that the bucket must belong to this account.
+        """
+        if service == "s3":
+            return self.s3_of("")
+        if (service, "") not in self._clients:
+            self._clients[service, ""] = self._make(service)
+        return self._clients[service, ""]
+
+    def s3_of(self, account: str) -> Any:
+        """An S3 client for buckets of `account` alone ("": of the credentials' own): S3 answers 403 for any other."""
+        if ("s3", account) not in self._clients:
+            s3 = self._make("s3")
+            expect_owner(s3, lambda: account or self.account)
+            self._clients["s3", account] = s3
+        return self._clients["s3", account]
+
+    def _make(self, service: str) -> Any:
+        config = Config(
+            connect_timeout=10,
+            read_timeout=60,
+            retries={"mode": "standard", "max_attempts": 5},
+            max_pool_connections=64,
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            # every part carries its CRC64NVME; hashing the payload for the signature too would halve the rate
+            s3={"payload_signing_enabled": False},
+        )
+        return self.session.client(service, config=config)
 
     def eks_token(self, cluster: str) -> str:
         """A bearer token for an EKS cluster: a presigned STS GetCallerIdentity URL that names the cluster.
@@ -116,6 +145,20 @@ class Aws:
             operation_name="",
         )
         return "k8s-aws-v1." + base64.urlsafe_b64encode(url.encode()).decode().rstrip("=")
+
+
+def expect_owner(s3: Any, account: Callable[[], str]) -> None:
+    """Name the bucket's owner in every call of an S3 client; CreateBucket and ListBuckets have no such parameter.
+
+    S3 answers 403 for a bucket of another account, even where it may be read or written:
+    https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucket-owner-condition.html
+    """
+
+    def name_owner(params: dict[str, Any], model: Any, **_: Any) -> None:
+        if "ExpectedBucketOwner" in model.input_shape.members:
+            params.setdefault("ExpectedBucketOwner", account())
+
+    s3.meta.events.register("before-parameter-build.s3", name_owner)
 
 
 @contextmanager
@@ -191,11 +234,24 @@ def _why_again(response: Any, problem: BaseException | None) -> str | None:
     return f"{status} {code}".rstrip() if status >= 500 or status == 429 or code in _SLOW_DOWN else None
 
 
+def missing_right(words: str) -> str | None:
+    """The action that AWS names as not allowed, first, and on what; None where `words` tell of no denial."""
+    if found := _NOT_AUTHORIZED.search(words):
+        return f"{found[1]} is not allowed on {found[2]}"
+    if found := _NO_LOOK.search(words):
+        return f"{found[1]} is not allowed, which EKS needs of its caller"
+    return None
+
+
 def from_client_error(doing: str, error: ClientError) -> CloudError:
     """Choose the error for AWS's code: AccessDenied, QuotaExceeded, CapacityUnavailable or CloudError."""
     code = str(error.response.get("Error", {}).get("Code", ""))
     message = str(error.response.get("Error", {}).get("Message", ""))
     evidence = [f"{error.operation_name}: {code}: {message}"]
+    if missing := missing_right(message):
+        return AccessDenied(
+            f"{doing}: {missing}", evidence=evidence, next_command=give_right(missing.split()[0])
+        )
     if code in _DENIED:
         return AccessDenied(
             f"{doing}: AWS denies {error.operation_name}",
@@ -219,6 +275,16 @@ def from_client_error(doing: str, error: ClientError) -> CloudError:
             next_command="the same command again in a few minutes: it goes on from what is there",
         )
     return CloudError(f"{doing}: {code}", evidence=evidence)
+
+
+def is_denial(error: ClientError) -> bool:
+    """Whether AWS refuses the caller: no right, or no valid credentials."""
+    return error_code(error) in _DENIED or missing_right(str(error)) is not None
+
+
+def is_slow_down(error: ClientError) -> bool:
+    """Whether AWS asks to be asked more slowly."""
+    return error_code(error) in _SLOW_DOWN
 
 
 def error_code(error: ClientError) -> str:

@@ -1,28 +1,22 @@
 """EBS prices of a region, read throughput of an instance type, and fast snapshot restore.
 
-Prices come from the Price List Query API, which is served in few regions (us-east-1 has all prices):
-https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
 gp3 is billed by GiB, by IOPS above 3,000 and by MiB/s above 125: https://aws.amazon.com/ebs/pricing/
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.cloud.aws import Aws, aws_errors
+from tasks.cloud.prices import price_of, pricing, products
 from tasks.records.errors import CloudError
 
-PRICING_REGION = "us-east-1"
 FREE_IOPS, FREE_MIB_S = 3000, 125
 HOURS_A_MONTH = 730
-# of 100 products at most; a product family has some tens a region
-PAGES = 5
 
 # Each price's product family and the end of its usage type, which begins with the region.
 _SOLD_AS = {
@@ -67,12 +61,11 @@ class EbsPrices:
 
 def ebs_prices(aws: Aws) -> EbsPrices:
     """Today's list prices in the region of `aws`. Never raises: an unknown price carries its reason."""
-    config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 2})
     found: dict[str, float] = {}
     try:
-        client = aws.session.client("pricing", region_name=PRICING_REGION, config=config)
+        client = pricing(aws)
         for name, (family, usage) in _SOLD_AS.items():
-            for product in _products(client, family, aws.region):
+            for product in products(client, "AmazonEC2", productFamily=family, regionCode=aws.region):
                 if str(product["product"]["attributes"].get("usagetype", "")).endswith(usage):
                     found[name] = price_of(product)
     except (ClientError, BotoCoreError) as error:
@@ -81,28 +74,6 @@ def ebs_prices(aws: Aws) -> EbsPrices:
         return EbsPrices(**found, unknown=f"the Pricing API's answer was not understood ({error!r})")
     missing = [name for name in _SOLD_AS if name not in found]
     return EbsPrices(**found, unknown=f"the Pricing API lists no {', '.join(missing)} in {aws.region}")
-
-
-def _products(client: Any, family: str, region: str) -> Iterator[dict[str, Any]]:
-    filters = [
-        {"Type": "TERM_MATCH", "Field": field, "Value": value}
-        for field, value in (("productFamily", family), ("regionCode", region))
-    ]
-    pages = client.get_paginator("get_products").paginate(
-        ServiceCode="AmazonEC2", Filters=filters, PaginationConfig={"MaxItems": PAGES * 100}
-    )
-    for page in pages:
-        yield from (json.loads(product) for product in page["PriceList"])
-
-
-def price_of(product: dict[str, Any]) -> float:
-    """USD for one unit of a price list's product; GiB/s are converted to MiB/s. Raises KeyError, ValueError."""
-    for term in product["terms"]["OnDemand"].values():
-        for dimension in term["priceDimensions"].values():
-            usd = float(dimension["pricePerUnit"]["USD"])
-            if usd:
-                return usd / 1024 if str(dimension["unit"]).lower().startswith("gibps") else usd
-    raise ValueError(f"{product['product'].get('sku')} has no price in USD")
 
 
 def read_ceiling(aws: Aws, instance_type: str) -> float | None:

@@ -12,10 +12,6 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.records.environment import Environment
 from tasks.records.errors import ClusterError, MetricsUnavailable
 
-MONITORING_NAMESPACE = "monitoring"
-PROMETHEUS_SERVICE = "kube-prometheus-stack-prometheus"
-PROMETHEUS_PORT = 9090
-
 
 @dataclass(frozen=True)
 class TimeSeries:
@@ -28,9 +24,12 @@ class TimeSeries:
 class Prometheus:
     """Query through `get(path, params) -> JSON`; `where` names the server in errors."""
 
-    def __init__(self, get: Callable[[str, Mapping[str, str]], Any], where: str) -> None:
+    def __init__(
+        self, get: Callable[[str, Mapping[str, str]], Any], where: str, namespace: str = "monitoring"
+    ) -> None:
         self._get = get
         self.where = where
+        self._namespace = namespace
 
     def series(self, selector: str, window_seconds: float) -> list[TimeSeries]:
         """Raw samples of the last `window_seconds`, as `selector[window]`. Raises MetricsUnavailable."""
@@ -47,7 +46,7 @@ class Prometheus:
             raise MetricsUnavailable(
                 "Prometheus does not answer",
                 evidence=[self.where, query, str(error)],
-                next_command=f"kubectl -n {MONITORING_NAMESPACE} get pods",
+                next_command=f"kubectl -n {self._namespace} get pods",
             ) from error
         if answer.get("status") != "success":
             raise MetricsUnavailable("Prometheus refused a query", evidence=[query, str(answer.get("error"))])
@@ -68,17 +67,19 @@ class Prometheus:
 
 def prometheus_of(environment: Environment, cluster: Cluster) -> Prometheus:
     """Reach the environment's Prometheus by its URL where one is set, else through the API server's proxy."""
-    if environment.prometheus_url:
-        base = environment.prometheus_url.rstrip("/")
+    server = environment.prometheus
+    if url := environment.prometheus_url or server.url:
+        base = url.rstrip("/")
 
         def direct(path: str, params: Mapping[str, str]) -> Any:
             answer = httpx.get(f"{base}/{path}", params=dict(params), timeout=30)
             answer.raise_for_status()
             return answer.json()
 
-        return Prometheus(direct, base)
+        return Prometheus(direct, base, server.namespace)
 
     def proxied(path: str, params: Mapping[str, str]) -> Any:
-        return cluster.service_proxy(MONITORING_NAMESPACE, PROMETHEUS_SERVICE, PROMETHEUS_PORT, path, params)
+        return cluster.service_proxy(server.namespace, str(server.service), server.port, path, params)
 
-    return Prometheus(proxied, f"service {MONITORING_NAMESPACE}/{PROMETHEUS_SERVICE} of {cluster.name}")
+    where = f"service {server.namespace}/{server.service} of {cluster.name}"
+    return Prometheus(proxied, where, server.namespace)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import time
 
-from prefect import task
-
 from tasks.cloud.prometheus import prometheus_of
 from tasks.idle import scale
 from tasks.idle.decide import decide
@@ -14,7 +12,7 @@ from tasks.records.errors import MetricsUnavailable
 from tasks.records.model import Model
 from tasks.records.results import IdleDecision
 from tasks.site import Site
-from tasks.task import SETTINGS, RunReporter, show_table
+from tasks.task import SETTINGS, RunReporter, show_table, task
 
 
 @task(task_run_name="is {model.name} idle", **SETTINGS)
@@ -34,6 +32,7 @@ def judge_idle(site: Site, model: Model) -> IdleDecision:
         f"idle-{model.name}",
         [{"evidence": line} for line in decision.evidence],
         f"{'Idle' if decision.act else 'Not idle'}: {decision.reason}",
+        nothing="no evidence",
     )
     return decision
 

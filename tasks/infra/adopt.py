@@ -13,7 +13,7 @@ from typing import Any
 from botocore.exceptions import ClientError, WaiterError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
-from tasks.infra.ownership import check_adoptable
+from tasks.infra.ownership import bucket_exists, check_adoptable
 from tasks.infra.plan import Change
 from tasks.records.errors import CloudError
 from tasks.records.names import ENVIRONMENT_TAG
@@ -112,8 +112,8 @@ def _by_name_tag(operation: str, collection: str, identity: str, states: tuple[s
 
 
 def _bucket(aws: Aws, planned: Planned) -> str | None:
-    aws.client("s3").head_bucket(Bucket=planned["bucket"])
-    return str(planned["bucket"])
+    bucket = str(planned["bucket"])
+    return bucket if bucket_exists(aws.client("s3"), bucket, "storage.model_bucket") else None
 
 
 def _kms_key(aws: Aws, planned: Planned) -> str | None:
@@ -212,6 +212,11 @@ def _security_group(aws: Aws, planned: Planned) -> str | None:
     return str(groups[0]["GroupId"]) if groups else None
 
 
+def _flow_log(aws: Aws, planned: Planned) -> str | None:
+    found = aws.client("ec2").describe_flow_logs(Filter=_named(planned))["FlowLogs"]
+    return str(found[0]["FlowLogId"]) if found else None
+
+
 def _launch_template(aws: Aws, planned: Planned) -> str | None:
     found = aws.client("ec2").describe_launch_templates(LaunchTemplateNames=[planned["name"]])
     templates = found["LaunchTemplates"]
@@ -273,6 +278,7 @@ FINDERS: dict[str, Finder] = {
     "aws_eks_cluster": _cluster,
     "aws_eks_node_group": _node_group,
     "aws_eks_pod_identity_association": _pod_identity,
+    "aws_flow_log": _flow_log,
     "aws_iam_role": _role,
     "aws_iam_role_policy": _role_policy,
     "aws_iam_role_policy_attachment": _attachment,

@@ -11,8 +11,11 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.ebs import FREE_IOPS, FREE_MIB_S, EbsPrices, fast_restores, set_fast_restore
 from tasks.records.environment import Environment
-from tasks.records.names import COMMIT_TAG, ENVIRONMENT_TAG, REPO_TAG
+from tasks.records.names import COMMIT_TAG, ENVIRONMENT_TAG, GATEWAY, REPO_TAG
 
+# The EBS CSI driver's tag of what it made. Nodes' root volumes carry the environment's tag too, and go with their nodes:
+# https://github.com/kubernetes-sigs/aws-ebs-csi-driver/blob/v1.64.0/pkg/cloud/cloud.go VolumeNameTagKey
+CLAIMED = "CSIVolumeName"
 GONE = {"terminated", "shutting-down", "deleted", "deleting", "PendingDeletion"}
 
 
@@ -33,6 +36,7 @@ def inventory(environment: Environment, aws: Aws) -> list[Leftover]:
         found = {*_tagged(environment, aws), *_instances(environment, aws), *volumes(environment, aws)}
         found |= set(snapshots(environment, aws))
         found |= set(_clusters(environment, aws))
+        found |= set(_log_groups(environment, aws))
     return sorted(found, key=str)
 
 
@@ -97,7 +101,8 @@ def storage_costs(environment: Environment, aws: Aws, prices: EbsPrices) -> list
 
 def _volumes(environment: Environment, aws: Aws) -> list[dict[str, Any]]:
     pages = aws.client("ec2").get_paginator("describe_volumes").paginate(Filters=_ours(environment))
-    return [volume for page in pages for volume in page["Volumes"] if volume["State"] not in GONE]
+    living = [volume for page in pages for volume in page["Volumes"] if volume["State"] not in GONE]
+    return [volume for volume in living if any(tag["Key"] == CLAIMED for tag in volume.get("Tags") or ())]
 
 
 def _snapshots(environment: Environment, aws: Aws) -> list[dict[str, Any]]:
@@ -125,7 +130,11 @@ def _instances(environment: Environment, aws: Aws) -> Iterable[Leftover]:
     pages = (
         aws.client("ec2")
         .get_paginator("describe_instances")
-        .paginate(Filters=[{"Name": "tag:eks:cluster-name", "Values": [environment.cluster.name]}])
+        .paginate(
+            Filters=[{"Name": "tag:eks:cluster-name", "Values": [environment.eks_cluster]}]
+            # in a cluster that exists only our own nodes carry the environment's tag
+            + (_ours(environment) if environment.existing.cluster else [])
+        )
     )
     for page in pages:
         for reservation in page["Reservations"]:
@@ -135,8 +144,17 @@ def _instances(environment: Environment, aws: Aws) -> Iterable[Leftover]:
 
 
 def _clusters(environment: Environment, aws: Aws) -> Iterable[Leftover]:
+    if environment.existing.cluster:
+        return
     if environment.cluster.name in aws.client("eks").list_clusters()["clusters"]:
         yield Leftover("cluster", environment.cluster.name)
+
+
+def _log_groups(environment: Environment, aws: Aws) -> Iterable[Leftover]:
+    """The control plane's log group, which EKS makes anew, without tags, where it writes once more after its end."""
+    name = f"/aws/eks/{environment.cluster.name}/cluster"
+    groups = aws.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    return [Leftover("logs", f"log-group:{name}") for group in groups if group["logGroupName"] == name]
 
 
 def _tagged(environment: Environment, aws: Aws) -> Iterable[Leftover]:
@@ -145,11 +163,14 @@ def _tagged(environment: Environment, aws: Aws) -> Iterable[Leftover]:
     By two tags: ours, and the cluster's, which Kubernetes puts on the load balancers it creates.
     """
     tagging = aws.client("resourcegroupstaggingapi").get_paginator("get_resources")
-    filters = [
-        {"Key": ENVIRONMENT_TAG, "Values": [environment.name]},
-        {"Key": f"kubernetes.io/cluster/{environment.cluster.name}", "Values": ["owned"]},
-    ]
-    for page in (page for tag in filters for page in tagging.paginate(TagFilters=[tag])):
+    of_cluster = [{"Key": f"kubernetes.io/cluster/{environment.eks_cluster}", "Values": ["owned"]}]
+    if environment.existing.cluster:
+        # its other load balancers are somebody else's
+        of_cluster.append(
+            {"Key": "kubernetes.io/service-name", "Values": [f"{environment.namespace}/{GATEWAY}"]}
+        )
+    filters = [[{"Key": ENVIRONMENT_TAG, "Values": [environment.name]}], of_cluster]
+    for page in (page for tags in filters for page in tagging.paginate(TagFilters=tags)):
         for resource in page["ResourceTagMappingList"]:
             arn = str(resource["ResourceARN"])
             service, path = arn.split(":")[2], arn.split(":", 5)[5]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from botocore.exceptions import ClientError
 
 from tasks.cloud import node_group, objects
 from tasks.cloud.aws import Aws, aws_errors, error_code
-from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.kubernetes import Cluster, Object
 from tasks.cloud.waiting import REAL, Time, changes, until
+from tasks.records import names
 from tasks.records.environment import Environment
-from tasks.records.errors import CapacityUnavailable, CloudError
+from tasks.records.errors import CapacityUnavailable, CloudError, InputError
+from tasks.records.model import Model
+from tasks.records.node_count import nodes_for, replicas_a_node
 from tasks.records.progress import Reporter
 from tasks.records.results import Infrastructure
 
@@ -21,6 +26,51 @@ def decide_size(desired: int, *, at_least: int, at_most: int) -> int | None:
     """The size to ask for; None where the present one will do. Never shrinks: only scale-down does."""
     wanted = min(at_least, at_most)
     return wanted if wanted > desired else None
+
+
+def gpus_of(aws: Aws, instance_type: str) -> int:
+    """GPUs of one instance of that type. Raises CloudError."""
+    with aws_errors("describing the GPU instance type"):
+        found = aws.client("ec2").describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"][0]
+    return sum(int(gpu["Count"]) for gpu in (found.get("GpuInfo") or {}).get("Gpus") or ())
+
+
+def count(environment: Environment, model: Model, cluster: Cluster, gpus_a_node: int) -> int:
+    """The GPU nodes that the model needs now, beside what other pods hold.
+
+    For as many replicas as run or are asked for, `scaling.min_replicas` at least, as far as `cluster.gpu.max` lets them.
+    Raises InputError where that is too small for `min_replicas`.
+    """
+    gpu, fewest, each = environment.cluster.gpu, model.scaling.min_replicas, model.resources.gpu
+    if not replicas_a_node(each, gpus_a_node):
+        raise InputError(
+            f"a replica of {model.name} asks for {each} GPUs, and {gpu.instance_type} has {gpus_a_node}",
+            next_command="set cluster.gpu.instance_type in the environment's file, or resources.gpu in the model's",
+        )
+    workload = cluster.get("apps/v1", "Deployment", names.workload(model), environment.namespace)
+    replicas = max(fewest, int(objects.spec(workload).get("replicas", 0)))
+    held = gpus_held(ready_nodes(cluster, environment), cluster.list("v1", "Pod"), model)
+    needed = nodes_for(fewest, each, gpus_a_node, held)
+    if needed > gpu.max:
+        raise InputError(
+            f"{model.name} needs {needed} GPU nodes for {fewest} replica{'s' if fewest > 1 else ''}, and cluster.gpu.max is "
+            f"{gpu.max}",
+            evidence=[f"{sum(held)} GPUs of {len(held)} nodes are held by other pods"],
+            next_command=f"raise cluster.gpu.max in environments/{environment.name}.yaml, or lower scaling.min_replicas in "
+            f"models/{model.name}.yaml",
+        )
+    return min(gpu.max, nodes_for(replicas, each, gpus_a_node, held))
+
+
+def gpus_held(nodes: Sequence[str], pods: Sequence[Object], model: Model) -> list[int]:
+    """GPUs that pods which are not the model's ask for, on each of the nodes. Pure."""
+    held = dict.fromkeys(nodes, 0)
+    mine = names.model_labels(model)
+    for pod in objects.living(pods):
+        node = objects.node_of(pod)
+        if node in held and objects.labels(pod).get(names.MODEL_LABEL) not in mine:
+            held[node] += objects.gpus_requested(pod)
+    return [held[node] for node in nodes]
 
 
 def scale_up(
@@ -41,7 +91,9 @@ def scale_up(
     size = decide_size(
         int(group["scalingConfig"]["desiredSize"]), at_least=at_least, at_most=environment.cluster.gpu.max
     )
-    if size is not None:
+    if size is not None and environment.existing.node_group:
+        reporter.say(f"{infrastructure.gpu_node_group} has fewer nodes than {size}: its size is its owner's")
+    elif size is not None:
         reporter.say(f"GPU node group {infrastructure.gpu_node_group}: asking for {size}")
         set_size(infrastructure, aws, size)
     boot = environment.deadlines.node_boot
@@ -87,7 +139,13 @@ def scale_to_zero(
     *,
     time: Time = REAL,
 ) -> None:
-    """Shrink to as few GPU nodes as the environment allows, none by default. Raises CloudError at the deadline."""
+    """Shrink to as few GPU nodes as the environment allows, none by default. Raises CloudError at the deadline.
+
+    A node group that exists, of somebody else's, keeps its size.
+    """
+    if environment.existing.node_group:
+        reporter.say(f"{infrastructure.gpu_node_group} keeps its nodes: its size is its owner's")
+        return
     fewest = environment.cluster.gpu.min
     set_size(infrastructure, aws, fewest)
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from tasks.cloud.aws import Aws, error_code
-from tasks.records.errors import NotOurs
+from tasks.cloud.aws import Aws, aws_errors, error_code
+from tasks.records.errors import AccessDenied, InputError, NotOurs
 from tasks.records.names import ENVIRONMENT_TAG
 
 Planned = Mapping[str, Any]
@@ -38,6 +38,36 @@ def check_bucket_is_ours(s3: Any, bucket: str, environment: str, setting: str) -
     }:
         return
     check_is_ours(f"the bucket {bucket}", tags, environment, setting)
+
+
+def bucket_exists(s3: Any, bucket: str, setting: str) -> bool:
+    """Whether this account has the bucket.
+
+    Raises AccessDenied for another account's; `setting` is the key of environments/*.yaml to change.
+    """
+    try:
+        s3.head_bucket(Bucket=bucket)
+    except ClientError as error:
+        if error_code(error) == "404":
+            return False
+        if error_code(error) == "403":
+            raise AccessDenied(
+                f"the bucket {bucket} belongs to another account, or these credentials lack s3:ListBucket on it",
+                next_command=f"choose another {setting}: bucket names are global in AWS",
+            ) from error
+        raise
+    return True
+
+
+def require_bucket(aws: Aws, bucket: str, setting: str) -> None:
+    """Raises InputError for a bucket that is to exist and does not, AccessDenied for another account's."""
+    with aws_errors(f"looking for the bucket {bucket}"):
+        if bucket_exists(aws.client("s3"), bucket, setting):
+            return
+    raise InputError(
+        f"there is no bucket {bucket}, and existing says that it exists",
+        next_command=f"aws s3 mb s3://{bucket}; or leave existing.{setting.split('.')[1]} out: it is made then",
+    )
 
 
 def bucket_tags(s3: Any, bucket: str) -> Tags:

@@ -39,10 +39,14 @@ class Change:
 
 @dataclass(frozen=True)
 class Plan:
-    """A saved terraform plan: its file and its changes, no-ops left out."""
+    """A saved terraform plan: its file and its changes, no-ops left out.
+
+    `differs`: whether there is anything to apply; outputs may change where no resource does.
+    """
 
     file: Path
     changes: tuple[Change, ...]
+    differs: bool
 
     @property
     def counts(self) -> dict[str, int]:
@@ -67,7 +71,7 @@ def read_plan(document: Mapping[str, Any], file: Path) -> Plan:
                     entry.get("action_reason", ""),
                 )
             )
-    return Plan(file, tuple(changes))
+    return Plan(file, tuple(changes), differs=True)
 
 
 def _action(change: Mapping[str, Any]) -> str | None:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from tasks.cloud.aws import Aws
 from tasks.infra.adopt import import_blocks, imports, is_whole
+from tasks.infra.folders import WorkFolder
 from tasks.infra.locks import StateLock
 from tasks.infra.plan import Plan, check_plan
-from tasks.infra.state import backend, state_key
+from tasks.infra.state import backend, read_outputs, read_resources, state_key
 from tasks.infra.terraform import TerraformRoot
 from tasks.records.environment import Environment
 from tasks.records.progress import Reporter
@@ -22,7 +23,7 @@ ADOPTION_ROUNDS = 8
 
 
 class Stack:
-    """One terraform root and its state. Works in ROOT/.slipway/terraform/ENVIRONMENT/NAME, `root` being the project."""
+    """One terraform root and its state. Works in a folder of its own below ROOT/.slipway/terraform/ENVIRONMENT/NAME."""
 
     def __init__(
         self,
@@ -39,9 +40,10 @@ class Stack:
         self._aws, self._reporter, self._patience = aws, reporter, lock_patience
         settings = backend(environment, name)
         self._lock = StateLock(aws.client("s3"), settings["bucket"], state_key(environment, name))
+        self._folder = WorkFolder.take(root / ".slipway" / "terraform" / environment.name / name)
         self._terraform = TerraformRoot(
             root / "infra" / "terraform" / name,
-            root / ".slipway" / "terraform" / environment.name / name,
+            self._folder.path,
             backend=settings,
             variables=variables,
             deadline=environment.deadlines.terraform,
@@ -67,9 +69,9 @@ class Stack:
             show(plan)
             self._reporter.say(f"plan: {plan}")
             check_plan(plan, may_destroy)
-            if plan.changes:
+            if plan.differs:
                 self._terraform.apply(plan)
-            return self._terraform.outputs()
+            return read_outputs(self._environment, self.name, self._aws)
 
     def destroy(self, show: Callable[[Plan], None] = lambda plan: None) -> list[str]:
         """Destroy everything by a saved plan; the addresses left in the state, none where it succeeded."""
@@ -78,18 +80,9 @@ class Stack:
             plan = self._terraform.plan(destroy=True)
             show(plan)
             self._reporter.say(f"plan: {plan}")
-            if plan.changes:
+            if plan.differs:
                 self._terraform.apply(plan)
-            return self._terraform.resources()
-
-    def outputs(self) -> dict[str, Any]:
-        """Read the outputs without a change; empty where nothing was applied."""
-        self._terraform.init()
-        return self._terraform.outputs()
-
-    def resources(self) -> list[str]:
-        self._terraform.init()
-        return self._terraform.resources()
+            return read_resources(self._environment, self.name, self._aws)
 
     def plan(self) -> Plan:
         """Plan without applying, to show drift."""

@@ -6,21 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect import task
-
 from tasks.cloud.aws import aws_errors
 from tasks.cloud.ebs import ebs_prices
 from tasks.infra import inventory, nodes
+from tasks.infra.existing import bucket_key, existing_variables, located, staying
+from tasks.infra.minimum import raise_to_minimum
 from tasks.infra.plan import Plan, plan_table
 from tasks.infra.stacks import Stack, StackName
-from tasks.infra.state import ensure_state_bucket, remove_state_bucket, state_exists
+from tasks.infra.state import ensure_state_bucket, read_outputs, remove_state_bucket, state_exists
 from tasks.infra.variables import cluster_variables, infrastructure, storage_outputs, storage_variables
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
-from tasks.records.errors import AccessDenied, InputError
+from tasks.records.errors import AccessDenied, NothingDeployed
+from tasks.records.model import Model
 from tasks.records.results import StorageOutputs
 from tasks.site import Site, aws_of
-from tasks.task import SETTINGS, RunReporter, show_table
+from tasks.task import SETTINGS, RunReporter, show_table, task
 
 
 def _show(name: StackName, environment: Environment, plan: Plan) -> None:
@@ -47,30 +48,37 @@ def check_account(environment: Environment) -> None:
 
 
 def storage_stack(environment: Environment, root: Path | None = None) -> Stack:
+    aws = aws_of(environment)
     return Stack(
         "storage",
         environment,
-        aws_of(environment),
+        aws,
         root or project_root(),
         RunReporter("storage"),
-        storage_variables(environment),
+        storage_variables(environment) | bucket_key(environment, aws),
     )
 
 
 def cluster_stack(environment: Environment, storage: StorageOutputs, root: Path | None = None) -> Stack:
+    aws = aws_of(environment)
     return Stack(
         "cluster",
         environment,
-        aws_of(environment),
+        aws,
         root or project_root(),
         RunReporter("cluster"),
-        cluster_variables(environment, storage, _caller(environment)["Arn"]),
+        cluster_variables(environment, storage, _caller(environment)["Arn"])
+        | existing_variables(environment, aws),
     )
 
 
 def site_of(environment: Environment, storage: StorageOutputs, outputs: dict[str, Any]) -> Site:
     """The site that the cluster stack's `outputs` describe."""
-    return Site(environment=environment, storage=storage, infrastructure=infrastructure(outputs, environment))
+    return Site(
+        environment=located(environment, outputs),
+        storage=storage,
+        infrastructure=infrastructure(outputs, environment),
+    )
 
 
 @task(task_run_name="terraform storage of {environment.name}", **SETTINGS)
@@ -86,6 +94,7 @@ def apply_storage(environment: Environment, may_destroy: Sequence[str] = ()) -> 
 @task(task_run_name="terraform cluster of {environment.name}", **SETTINGS)
 def apply_cluster(environment: Environment, storage: StorageOutputs, may_destroy: Sequence[str] = ()) -> Site:
     """Network, EKS, node groups, EKS add-ons, identities."""
+    raise_to_minimum(environment, aws_of(environment), RunReporter("cluster"))
     outputs = cluster_stack(environment, storage).converge(
         may_destroy=may_destroy, show=lambda plan: _show("cluster", environment, plan)
     )
@@ -93,15 +102,18 @@ def apply_cluster(environment: Environment, storage: StorageOutputs, may_destroy
 
 
 @task(task_run_name="GPU nodes of {site.name}", **SETTINGS)
-def gpu_nodes(site: Site) -> list[str]:
-    """`cluster.gpu.desired` GPU nodes, at least one, Ready; their names."""
+def gpu_nodes(site: Site, model: Model) -> list[str]:
+    """The GPU nodes that the model's replicas need, `cluster.gpu.desired` at least, Ready; their names."""
+    environment, aws, cluster = site.environment, site.aws(), site.cluster()
+    gpu = environment.cluster.gpu
+    needed = nodes.count(environment, model, cluster, nodes.gpus_of(aws, gpu.instance_type))
     return nodes.scale_up(
         site.infrastructure,
-        site.environment,
-        site.aws(),
-        site.cluster(),
+        environment,
+        aws,
+        cluster,
         RunReporter("gpu nodes"),
-        at_least=max(1, site.environment.cluster.gpu.desired),
+        at_least=max(1, gpu.desired, needed),
     )
 
 
@@ -115,19 +127,19 @@ def no_gpu_nodes(site: Site) -> None:
 
 @task(task_run_name="what {environment.name} is made of", **SETTINGS)
 def read_infrastructure(environment: Environment) -> Site:
-    """The outputs of both states, nothing changed. Raises InputError where nothing is deployed."""
+    """The outputs of both states, nothing changed. Raises NothingDeployed where nothing is deployed."""
     check_account(environment)
-    missing = InputError(
+    missing = NothingDeployed(
         f"nothing is deployed in {environment.name}",
         next_command=f"slipway deploy MODEL -e {environment.name}",
     )
     if not state_exists(environment, aws_of(environment)):
         raise missing
-    storage = storage_stack(environment).outputs()
+    storage = read_outputs(environment, "storage", aws_of(environment))
     if not storage:
         raise missing
     outputs = storage_outputs(storage)
-    cluster = cluster_stack(environment, outputs).outputs()
+    cluster = read_outputs(environment, "cluster", aws_of(environment))
     if not cluster:
         raise missing
     return site_of(environment, outputs, cluster)
@@ -146,12 +158,12 @@ def read_remains(environment: Environment) -> tuple[StorageOutputs | None, Site 
     check_account(environment)
     if not state_exists(environment, aws_of(environment)):
         return None, None
-    found = storage_stack(environment).outputs()
+    found = read_outputs(environment, "storage", aws_of(environment))
     if not found:
         return None, None
     storage = storage_outputs(found)
-    outputs = cluster_stack(environment, storage).outputs()
-    if not outputs or not nodes.cluster_exists(environment.cluster.name, aws_of(environment)):
+    outputs = read_outputs(environment, "cluster", aws_of(environment))
+    if not outputs or not nodes.cluster_exists(environment.eks_cluster, aws_of(environment)):
         return storage, None
     return storage, site_of(environment, storage, outputs)
 
@@ -164,6 +176,15 @@ def find_drift(environment: Environment) -> list[dict[str, str]]:
     for stack in (storage_stack(environment), cluster_stack(environment, site.storage)):
         rows += [{"stack": stack.name, **row} for row in plan_table(stack.plan())]
     return rows
+
+
+@task(task_run_name="what would change in {environment.name}", **SETTINGS)
+def preview_changes(environment: Environment) -> list[dict[str, str]]:
+    """What an apply would change in either stack; one row where nothing is deployed yet. It changes nothing."""
+    try:
+        return find_drift.fn(environment)
+    except NothingDeployed:
+        return [{"stack": "both", "action": "create", "resource": "all of it: nothing is deployed yet"}]
 
 
 @task(task_run_name="inventory of {environment.name}", **SETTINGS)
@@ -201,15 +222,19 @@ def price_storage(environment: Environment) -> list[str]:
 @task(task_run_name="destroy cluster of {environment.name}", **SETTINGS)
 def destroy_cluster(environment: Environment, storage: StorageOutputs) -> list[str]:
     """The addresses left in the state, which should be none."""
-    return cluster_stack(environment, storage).destroy(lambda plan: _show("cluster", environment, plan))
+    left = cluster_stack(environment, storage).destroy(lambda plan: _show("cluster", environment, plan))
+    for line in staying(environment, "cluster"):
+        RunReporter("teardown").say(line)
+    return left
 
 
 @task(task_run_name="destroy storage of {environment.name}", **SETTINGS)
 def destroy_storage(environment: Environment) -> list[str]:
     """Model bucket, key and secret, then the state bucket. The addresses left, which should be none."""
     left = storage_stack(environment).destroy(lambda plan: _show("storage", environment, plan))
-    if not left:
-        reporter = RunReporter("teardown")
-        if remove_state_bucket(environment, aws_of(environment), reporter):
-            reporter.say(f"removed the state bucket {environment.storage.state_bucket}")
+    reporter = RunReporter("teardown")
+    for line in staying(environment, "storage"):
+        reporter.say(line)
+    if not left and remove_state_bucket(environment, aws_of(environment), reporter):
+        reporter.say(f"removed the state bucket {environment.storage.state_bucket}")
     return left

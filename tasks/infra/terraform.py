@@ -1,4 +1,4 @@
-"""Run terraform for one root in a work directory of its own: init, plan, apply, outputs.
+"""Run terraform for one root in a work directory of its own: init, plan, apply.
 
 python-terraform composes the command lines. tasks/cloud/processes.py runs them, because the library neither streams
 output nor has a deadline (docs/decisions.md).
@@ -10,19 +10,25 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from python_terraform import IsFlagged
 from python_terraform import Terraform as CommandLines
 
+from tasks.cloud.aws import missing_right
+from tasks.cloud.policies import give_right
 from tasks.cloud.processes import TOOLS, Finished, executable, run
 from tasks.infra.plan import Plan, read_plan
-from tasks.records.errors import CapacityUnavailable, ToolFailed
+from tasks.records.errors import AccessDenied, CapacityUnavailable, ToolFailed
 from tasks.records.progress import Reporter
 
 # its debug lines hold sensitive outputs
 logging.getLogger("python_terraform").setLevel(logging.WARNING)
+
+# apply_complete events of each action: https://developer.hashicorp.com/terraform/internals/machine-readable-ui
+OPERATIONS = {"create": 1, "update": 1, "delete": 1, "replace": 2, "import": 0, "forget": 0}
 
 # of terraform plan -detailed-exitcode
 NO_CHANGES, CHANGES = 0, 2
@@ -99,7 +105,7 @@ class TerraformRoot:
     def plan(self, *, destroy: bool = False, lock: bool = True) -> Plan:
         """Save a plan and read it back, without the state's lock where it is not applied. Raises ToolFailed."""
         file = self.work / "slipway.tfplan"
-        self._terraform(
+        planned = self._terraform(
             "plan",
             accept=(NO_CHANGES, CHANGES),
             json=IsFlagged,
@@ -110,26 +116,23 @@ class TerraformRoot:
             destroy=IsFlagged if destroy else None,
             out=file,
         )
+        if planned.code == NO_CHANGES:
+            return Plan(file, (), differs=False)
         shown = self._terraform("show", str(file), quiet=True, json=IsFlagged)
         return read_plan(json.loads(shown.stdout), file)
 
     def apply(self, plan: Plan) -> None:
         """Apply the saved plan. Raises ToolFailed; what was created until then is in the state."""
+        operations = sum(OPERATIONS[change.action] for change in plan.changes)
         self._terraform(
-            "apply", str(plan.file), json=IsFlagged, input=False, lock_timeout="30s", auto_approve=IsFlagged
+            "apply",
+            str(plan.file),
+            operations=operations,
+            json=IsFlagged,
+            input=False,
+            lock_timeout="30s",
+            auto_approve=IsFlagged,
         )
-
-    def outputs(self) -> dict[str, Any]:
-        """All outputs by name; empty where nothing was applied."""
-        shown = self._terraform("output", quiet=True, json=IsFlagged)
-        return {name: output["value"] for name, output in json.loads(shown.stdout).items()}
-
-    def resources(self) -> list[str]:
-        """The addresses in the state; empty where there is no state."""
-        shown = self._terraform("state list", quiet=True, accept=(0, 1))
-        if shown.code and not any("No state file" in line for line in shown.tail):
-            raise ToolFailed(f"terraform state list failed for {self.name}", evidence=shown.tail)
-        return shown.stdout.split()
 
     def untaint(self, address: str) -> None:
         """Keep a resource that a stopped apply marked for replacement."""
@@ -140,16 +143,32 @@ class TerraformRoot:
         self._terraform("force-unlock", lock_id, force=IsFlagged)
 
     def _terraform(
-        self, verb: str, *arguments: str, quiet: bool = False, accept: tuple[int, ...] = (0,), **flags: Any
+        self,
+        verb: str,
+        *arguments: str,
+        quiet: bool = False,
+        accept: tuple[int, ...] = (0,),
+        operations: int = 0,
+        **flags: Any,
     ) -> Finished:
+        """Run one command. `operations`: how many resources an apply creates, changes and destroys."""
         # flags first: terraform ends them at the first argument
         argv = self._lines.generate_cmd_string(verb, *arguments, **flags)
         diagnostics: list[str] = []
+        done = 0
 
         def hear(line: str) -> None:
+            nonlocal done
             said = _message(line, diagnostics)
-            if said and not quiet:
-                self._reporter.say(said)
+            if quiet or not said.text:
+                return
+            if said.of_many:
+                self._reporter.detail(said.text)
+            else:
+                self._reporter.say(said.text)
+            if said.resource and operations:
+                done = min(done + said.complete, operations)
+                self._reporter.progress(done, operations, "resources", f"| {said.resource}")
 
         try:
             return run(
@@ -168,6 +187,12 @@ class TerraformRoot:
                     evidence=diagnostics,
                     next_command="run the same command again later, or choose another cluster.gpu.instance_type",
                 ) from failed
+            if missing := next(filter(None, map(missing_right, diagnostics)), None):
+                raise AccessDenied(
+                    f"terraform {verb} of {self.name}: {missing}",
+                    evidence=diagnostics,
+                    next_command=give_right(missing.split()[0]),
+                ) from failed
             if diagnostics:
                 raise type(failed)(
                     f"terraform {verb} failed for {self.name}: {diagnostics[0]}",
@@ -177,28 +202,37 @@ class TerraformRoot:
             raise
 
 
-def _message(line: str, diagnostics: list[str]) -> str:
-    """The part of an output line that people read; errors are appended to `diagnostics`."""
+@dataclass(frozen=True)
+class _Said:
+    """What people read of an output line. `of_many`: one of a line for each resource; `resource`: its address."""
+
+    text: str = ""
+    of_many: bool = False
+    resource: str = ""
+    complete: bool = False
+
+
+def _message(line: str, diagnostics: list[str]) -> _Said:
+    """Parse an output line; errors are appended to `diagnostics`."""
     if not line.startswith("{"):
-        return line.strip()
+        return _Said(line.strip())
     try:
         event = json.loads(line)
     except json.JSONDecodeError:
-        return line.strip()
+        return _Said(line.strip())
     kind = event.get("type")
-    if (event.get("hook") or {}).get("resource", {}).get("addr", "").startswith("data."):
-        return ""
+    resource = str((event.get("hook") or {}).get("resource", {}).get("addr", ""))
+    if resource.startswith("data."):
+        return _Said()
     if kind == "diagnostic" and event.get("@level") == "error":
         diagnostic = event["diagnostic"]
         where = diagnostic.get("range") or {}
         place = f" ({where['filename']}:{where['start']['line']})" if where else ""
         diagnostics.append(f"{diagnostic['summary']}{place} {diagnostic.get('detail', '')}".strip())
-    if kind in {
-        "apply_complete",
-        "apply_errored",
-        "apply_progress",
-        "change_summary",
-        "diagnostic",
-    }:
-        return str(event.get("@message", "")).strip()
-    return ""
+    text = str(event.get("@message", "")).strip()
+    if kind in {"apply_complete", "apply_progress"}:
+        return _Said(text, of_many=True, resource=resource, complete=kind == "apply_complete")
+    if kind == "change_summary":
+        # a plan is told as a whole once it is read (stacks.py)
+        return _Said(text, of_many=(event.get("changes") or {}).get("operation") == "plan")
+    return _Said(text if kind in {"apply_errored", "diagnostic"} else "")

@@ -10,13 +10,25 @@ from tasks.records.results import Infrastructure, StorageOutputs
 
 
 def storage_variables(environment: Environment) -> dict[str, Any]:
+    """The variables of infra/terraform/storage."""
+    cache = environment.storage.image_cache
     return {
         "region": environment.region,
         "name": environment.cluster.name,
         "environment": environment.name,
+        "tags": dict(environment.tags),
         "bucket_name": environment.storage.model_bucket,
+        "existing_bucket": environment.existing.model_bucket,
+        "existing_kms_key_arn": environment.existing.kms_key,
         "bucket_force_destroy": environment.storage.force_destroy,
         "reader_arns": list(environment.storage.reader_arns),
+        "access_log_bucket": environment.storage.access_log_bucket or "",
+        "image_cache": cache
+        and {
+            "prefix": cache.prefix,
+            "upstream": cache.upstream,
+            "credential_arn": cache.credential_arn,
+        },
         "kms_deletion_window_days": environment.storage.key_deletion_days,
         "secret_recovery_window_days": environment.storage.secret_recovery_days,
     }
@@ -45,10 +57,17 @@ def cluster_variables(environment: Environment, storage: StorageOutputs, caller:
         "region": environment.region,
         "name": cluster.name,
         "environment": environment.name,
+        "tags": dict(environment.tags),
+        "iam_path": environment.iam.path,
+        "permissions_boundary_arn": environment.iam.permissions_boundary,
         "kubernetes_version": cluster.kubernetes_version,
         "vpc_cidr": cluster.vpc_cidr,
         "nat_gateways": cluster.nat,
         "interface_endpoints": cluster.interface_endpoints,
+        "flow_logs": {"rejected": "REJECT", "all": "ALL", "off": "OFF"}[cluster.flow_logs],
+        "image_cache_prefix": environment.storage.image_cache.prefix
+        if environment.storage.image_cache
+        else "",
         "endpoint_public_access": bool(cluster.public_access_cidrs),
         "admin_principal_arns": sorted(cluster.admin_principal_arns),
         # EKS refuses a second access entry for the creator: bootstrapped, or listed, never both
@@ -83,6 +102,7 @@ def storage_outputs(outputs: dict[str, Any]) -> StorageOutputs:
         bucket_arn=outputs["bucket_arn"],
         kms_key_arn=outputs["kms_key_arn"],
         hub_token_secret_arn=outputs["hub_token_secret_arn"],
+        evidence_key_arn=outputs.get("evidence_key_arn", ""),  # states of before there was one
     )
 
 

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from tasks.cloud.reachability import wrong_paths
+from tasks.preflight.account_rows import account_rows
 from tasks.preflight.engine import Engine
 from tasks.preflight.facts import NOT_FOR_EKS, Facts
 from tasks.preflight.manifests import disagreements
 from tasks.preflight.nodes import InstanceType, allocatable, shortages
 from tasks.preflight.paths import needed_paths
+from tasks.preflight.rights import judge_rights
 from tasks.preflight.rows import Status
 from tasks.records.environment import Environment
 from tasks.records.errors import PreflightFailed
 from tasks.records.model import Model
+from tasks.records.node_count import nodes_for, replicas_a_node
 from tasks.records.results import HubInspection
 
 
@@ -39,7 +42,13 @@ def judge(
     """The whole table, in the order things would fail."""
     return [
         _account(environment, facts),
+        Check("rights", *judge_rights(facts.denied)),
+        _buckets(facts),
+        *(Check(name, *row) for name, row in facts.existing.items()),
+        _kubernetes(environment, facts),
+        *(Check(name, *row) for name, row in account_rows(environment, model.engine.image, facts)),
         *judge_model(model, inspection, facts.instance, documents),
+        *_gpu_nodes(model, environment, facts),
         *judge_environment(environment, facts, documents),
         _reachability(environment, documents),
     ]
@@ -85,6 +94,30 @@ def _account(environment: Environment, facts: Facts) -> Check:
     return Check("account", "ok", f"{facts.account} in {environment.region}")
 
 
+def _buckets(facts: Facts) -> Check:
+    if facts.foreign_buckets:
+        return Check(
+            "buckets",
+            "fail",
+            "; ".join(f"{bucket} is {why}" for bucket, why in facts.foreign_buckets.items()),
+            "choose other names of storage in the environment's file: bucket names are global in AWS",
+        )
+    return Check("buckets", "ok", "the names are free, or this environment's")
+
+
+def _kubernetes(environment: Environment, facts: Facts) -> Check:
+    if environment.existing.cluster:
+        return Check("kubernetes", "ok", f"{environment.existing.cluster}'s own")
+    version, support = environment.cluster.kubernetes_version, facts.support
+    upgrade = "set cluster.kubernetes_version in the environment's file: aws eks describe-cluster-versions"
+    if support is None or support.status == "UNSUPPORTED":
+        return Check("kubernetes", "fail", f"EKS makes no clusters of Kubernetes {version}", upgrade)
+    if support.status == "EXTENDED_SUPPORT":
+        detail = f"{version} is in extended support since {support.standard_until}, which EKS charges a higher price an hour for"
+        return Check("kubernetes", "warn", detail, upgrade)
+    return Check("kubernetes", "ok", f"{version} is in standard support until {support.standard_until}")
+
+
 def _room(model: Model, instance: InstanceType) -> Check:
     short = shortages(model.resources, allocatable(instance))
     return Check(
@@ -93,6 +126,30 @@ def _room(model: Model, instance: InstanceType) -> Check:
         "; ".join(short) or f"{model.resources.cpu} CPU, {model.resources.memory} fit {instance.name}",
         "lower resources in the model's file, or take a larger instance type" if short else "",
     )
+
+
+def _gpu_nodes(model: Model, environment: Environment, facts: Facts) -> list[Check]:
+    """The nodes that `min_replicas` and `max_replicas` need, against `cluster.gpu.max` and the vCPU quota.
+
+    No row where a node has too few GPUs for a replica: "node room" says that.
+    """
+    scaling, gpu, instance = model.scaling, environment.cluster.gpu, facts.instance
+    if not replicas_a_node(model.resources.gpu, instance.gpus):
+        return []
+    fewest, most = (
+        nodes_for(replicas, model.resources.gpu, instance.gpus)
+        for replicas in (scaling.min_replicas, scaling.max_replicas)
+    )
+    detail = f"{fewest} to {most} of {gpu.max}" if most > fewest else f"{fewest} of {gpu.max}"
+    detail += f" {instance.name} for {scaling.min_replicas} to {scaling.max_replicas} replicas"
+    file = f"environments/{environment.name}.yaml"
+    if most > gpu.max:
+        remedy = f"raise cluster.gpu.max in {file}, or lower scaling.max_replicas in models/{model.name}.yaml"
+        return [Check("GPU nodes", "fail", f"{detail}: replicas without a node stay Pending", remedy)]
+    if facts.quota and facts.quota.enough and (allowed := facts.quota.nodes(instance.vcpus)) < most:
+        remedy = f"request {most * instance.vcpus} vCPUs of {facts.quota.code}, or lower scaling.max_replicas"
+        return [Check("GPU nodes", "warn", f"{detail}; the vCPU quota allows {allowed}", remedy)]
+    return [Check("GPU nodes", "ok", detail)]
 
 
 def _zones(environment: Environment, facts: Facts) -> Check:

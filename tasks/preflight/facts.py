@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
+from tasks.cloud.image_pull import read_once
+from tasks.cloud.registry import Image
+from tasks.preflight.cost import Prices, hourly_prices
+from tasks.preflight.driver import recommended_release
+from tasks.preflight.existing import existing_rows
+from tasks.preflight.network_quota import Need, network_needs
 from tasks.preflight.nodes import MIB, InstanceType
-from tasks.preflight.quota import QuotaNeed, quota_code
+from tasks.preflight.quota import QuotaNeed, limit_of, quota_code
+from tasks.preflight.rights import Probe, lacking
+from tasks.preflight.rows import Row
+from tasks.preflight.volume_key import AWS_MANAGED, default_volume_key
 from tasks.records.environment import Environment
 from tasks.records.errors import PreflightFailed
+from tasks.records.model import Model
+from tasks.records.names import ENVIRONMENT_TAG
+from tasks.records.node_count import nodes_for, replicas_a_node
 
 # Zones EKS makes no control plane in; infra/terraform/cluster/network.tf leaves them out.
 # https://docs.aws.amazon.com/eks/latest/userguide/network-reqs.html#network-requirements-subnets
@@ -20,9 +32,21 @@ NOT_FOR_EKS = frozenset(("use1-az3", "usw1-az2", "cac1-az3"))
 
 
 @dataclass(frozen=True)
+class Support:
+    """EKS's support of a Kubernetes version: STANDARD_SUPPORT, EXTENDED_SUPPORT or UNSUPPORTED; the day standard support ends."""
+
+    status: str
+    standard_until: str
+
+
+@dataclass(frozen=True)
 class Facts:
     """What AWS says. `zones` offer the instance type, `zone` is where its nodes will be; `zone_ids`: zone -> its id, which
-    is the same in every account; `quota` is None where no quota covers it."""
+    is the same in every account; `quota` is None where no quota covers it; `support` is None for a Kubernetes version EKS
+    does not know; `foreign_buckets`: bucket -> why it is somebody else's; `network`: the quotas of a VPC; `prices`: of what a
+    deploy makes; `volume_key`: the account's default key of volumes; `node_release`: of EKS's GPU
+    image; `image`: what the registry says of the engine's; `existing`: the rows of what exists already; `denied`: rights
+    that terraform lacks, None where they were not asked for."""
 
     account: str
     instance: InstanceType
@@ -30,13 +54,24 @@ class Facts:
     zone: str
     quota: QuotaNeed | None
     zone_ids: Mapping[str, str] = field(default_factory=dict)
+    support: Support | None = None
+    foreign_buckets: Mapping[str, str] = field(default_factory=dict)
+    network: Sequence[Need] = ()
+    prices: Prices = field(default_factory=lambda: Prices({}, "not asked"))
+    volume_key: str = AWS_MANAGED
+    node_release: str = ""
+    image: Image = field(default_factory=lambda: Image(unknown="not asked"))
+    existing: Mapping[str, Row] = field(default_factory=dict)
+    denied: Sequence[Probe] | None = ()
 
 
-def observe(environment: Environment, aws: Aws) -> Facts:
-    """Read account, instance type, zones and quota. Raises AccessDenied, CloudError."""
+def observe(environment: Environment, aws: Aws, model: Model, *, as_reader: bool = False) -> Facts:
+    """Read account, buckets, Kubernetes version, instance type, zones, quotas, prices, node and engine image.
+
+    `as_reader`: who asks does not deploy, and its rights are not asked for. Raises AccessDenied, CloudError.
+    """
     gpu = environment.cluster.gpu
-    with aws_errors("asking AWS who we are"):
-        account = str(aws.client("sts").get_caller_identity()["Account"])
+    account = aws.account
     instance = instance_type(aws, gpu.instance_type)
     with aws_errors("asking where the instance type is offered"):
         offered = aws.client("ec2").describe_instance_type_offerings(
@@ -45,8 +80,56 @@ def observe(environment: Environment, aws: Aws) -> Facts:
         )
     zones = tuple(sorted(offer["Location"] for offer in offered["InstanceTypeOfferings"]))
     ids = zone_ids(aws)
-    zone = gpu_zone(environment, ids)
-    return Facts(account, instance, zones, zone, quota_need(environment, aws, instance), ids)
+    rows, network = existing_rows(environment, aws)
+    zone = gpu_zone(environment, ids, network.zones if network else ())
+    return Facts(
+        account=account,
+        instance=instance,
+        zones=zones,
+        zone=zone,
+        quota=quota_need(environment, aws, instance, first_nodes(model, instance)),
+        zone_ids=ids,
+        support=support_of(environment.cluster.kubernetes_version, aws),
+        foreign_buckets=foreign_buckets(environment, aws),
+        network=network_needs(environment, aws),
+        prices=hourly_prices(environment, aws),
+        volume_key=default_volume_key(aws),
+        node_release=recommended_release(aws, environment.cluster.kubernetes_version),
+        image=read_once(model.engine.image),
+        existing=rows,
+        denied=None if as_reader else lacking(environment, aws),
+    )
+
+
+def support_of(version: str, aws: Aws) -> Support | None:
+    """EKS's support of a Kubernetes version; None for one it does not know."""
+    with aws_errors("asking EKS which Kubernetes versions it supports"):
+        found = aws.client("eks").describe_cluster_versions(clusterVersions=[version], includeAll=True)
+    for row in found["clusterVersions"]:
+        return Support(str(row["versionStatus"]), f"{row['endOfStandardSupportDate']:%Y-%m-%d}")
+    return None
+
+
+def foreign_buckets(environment: Environment, aws: Aws) -> dict[str, str]:
+    """Those of the environment's buckets that exist and are somebody else's, each with what says so."""
+    found = {}
+    storage, existing = environment.storage, environment.existing
+    ours = {storage.state_bucket: not existing.state_bucket, storage.model_bucket: not existing.model_bucket}
+    for bucket in (name for name, made in ours.items() if made):
+        with aws_errors(f"looking at the bucket {bucket}"):
+            try:
+                answer = aws.client("s3").get_bucket_tagging(Bucket=bucket)
+            except ClientError as error:
+                if error_code(error) == "AccessDenied":
+                    found[bucket] = "another account's, or s3:GetBucketTagging is not allowed"
+                elif error_code(error) not in ("NoSuchBucket", "NoSuchTagSet"):
+                    raise
+                continue
+        tags = {str(tag["Key"]): str(tag["Value"]) for tag in answer["TagSet"]}
+        if tags.get(ENVIRONMENT_TAG) != environment.name:
+            said = ", ".join(f"{key}={value}" for key, value in sorted(tags.items()))
+            found[bucket] = f"tagged {said}, not {ENVIRONMENT_TAG}={environment.name}"
+    return found
 
 
 def zone_ids(aws: Aws) -> dict[str, str]:
@@ -61,9 +144,11 @@ def zone_ids(aws: Aws) -> dict[str, str]:
     return {str(zone["ZoneName"]): str(zone.get("ZoneId", "")) for zone in found}
 
 
-def gpu_zone(environment: Environment, ids: Mapping[str, str]) -> str:
-    """The zone the GPU nodes will be in, as infra/terraform/cluster/network.tf chooses it."""
+def gpu_zone(environment: Environment, ids: Mapping[str, str], existing: Sequence[str] = ()) -> str:
+    """The zone the GPU nodes will be in, as infra/terraform/cluster chooses it; `existing`: of subnets that exist."""
     cluster = environment.cluster
+    if existing:
+        return cluster.gpu.zone or existing[0]
     if cluster.gpu.zone or cluster.zones:
         return cluster.gpu.zone or cluster.zones[0]
     return min((name for name, zone in ids.items() if zone not in NOT_FOR_EKS), default="")
@@ -101,15 +186,22 @@ def described(found: Mapping[str, Any]) -> InstanceType:
     )
 
 
-def quota_need(environment: Environment, aws: Aws, instance: InstanceType) -> QuotaNeed | None:
-    """The vCPU quota the GPU nodes fall under, against what runs already."""
+def first_nodes(model: Model, instance: InstanceType) -> int:
+    """Nodes that the model's fewest replicas need; one where none of that type will do, which another row says."""
+    each = model.resources.gpu
+    if not replicas_a_node(each, instance.gpus):
+        return 1
+    return nodes_for(model.scaling.min_replicas, each, instance.gpus)
+
+
+def quota_need(environment: Environment, aws: Aws, instance: InstanceType, nodes: int) -> QuotaNeed | None:
+    """The vCPU quota the GPU nodes fall under, against what runs already. `nodes`: those the model starts with."""
     gpu = environment.cluster.gpu
     code = quota_code(instance.name, gpu.capacity_type)
     if code is None:
         return None
-    with aws_errors("reading the GPU vCPU quota"):
-        answer = aws.client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=code)
-        limit = float(answer["Quota"]["Value"])
+    limit = limit_of(aws, "ec2", code)
+    with aws_errors("counting the instances that run"):
         pages = (
             aws.client("ec2")
             .get_paginator("describe_instances")
@@ -117,13 +209,15 @@ def quota_need(environment: Environment, aws: Aws, instance: InstanceType) -> Qu
         )
         running = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
     counted = [i for i in running if quota_code(i["InstanceType"], _capacity(i)) == code]
-    ours = [i for i in counted if _tag(i, "eks:cluster-name") == environment.cluster.name]
-    wanted = max(1, gpu.desired) * instance.vcpus
+    ours = [i for i in counted if _tag(i, "eks:cluster-name") == environment.eks_cluster]
+    wanted = max(nodes, gpu.desired) * instance.vcpus
+    running_here = sum(_vcpus(i) for i in ours)
     return QuotaNeed(
         code=code,
         limit=limit,
         used=sum(_vcpus(i) for i in counted),
-        needed=max(0.0, wanted - sum(_vcpus(i) for i in ours)),
+        needed=max(0.0, wanted - running_here),
+        ours=running_here,
     )
 
 

@@ -15,24 +15,26 @@ POD_IDENTITY_AGENT = Address("the Pod Identity agent", "169.254.170.23")
 INSTANCE_METADATA = Address("the instance's metadata", "169.254.169.254")
 INTERNET = Address("the internet", "203.0.113.9")  # RFC 5737: an address for documentation
 DNS = Pod("DNS", "kube-system", {"k8s-app": "kube-dns"})
-# the label that the Prometheus operator gives the pods it makes
-PROMETHEUS = Pod("Prometheus", "monitoring", {"app.kubernetes.io/name": "prometheus"})
-VLLM, GATEWAY, WARMING = "vllm", "llm-gateway", "model-cache"
+VLLM, GATEWAY, WARMING, ASKING = "vllm", "llm-gateway", "model-cache", "slipway-validation"
 
 
 def needed_paths(documents: Sequence[Document], environment: Environment) -> list[Path]:
     """Every path there is an opinion on. Pods are taken from the documents: a label mistyped there is seen here."""
-    inside = environment.cluster.vpc_cidr.split("/")[0].rsplit(".", 1)[0] + ".77"  # any pod of the VPC
+    inside = environment.address_ranges[0].split("/")[0].rsplit(".", 1)[0] + ".77"  # any pod of the VPC
+    prometheus = Pod("Prometheus", environment.prometheus.namespace, environment.prometheus.pod_labels)
     strangers = [
         Pod("another pod of the namespace", environment.namespace, {"app": "stranger"}, address=inside),
         Pod("a pod of another namespace", "default", {"app": "stranger"}, address=inside),
-        Pod("Grafana", PROMETHEUS.namespace, {"app.kubernetes.io/name": "grafana"}, address=inside),
+        Pod("Grafana", prometheus.namespace, {"app.kubernetes.io/name": "grafana"}, address=inside),
     ]
     balancer = Address("the load balancer", inside)
     outsiders: list[End] = [*strangers, balancer, INTERNET]
     gateways = [pod for pod in pods_of(documents) if pod.name.endswith(GATEWAY)]
     found: list[Path] = []
     for pod in pods_of(documents):
+        if pod.labels.get("app") == ASKING:
+            found += _of_the_gate(pod, gateways, strangers)
+            continue
         found += _names(pod)
         if pod.name.endswith(GATEWAY):
             found.append(Path(balancer, pod, _port(pod), True, "clients come in through it"))
@@ -45,7 +47,7 @@ def needed_paths(documents: Sequence[Document], environment: Environment) -> lis
         else:
             port = _port(pod)
             found += [Path(gateway, pod, port, True, "requests come this way") for gateway in gateways]
-            found.append(Path(PROMETHEUS, pod, port, True, "it scrapes /metrics, which scaling needs"))
+            found.append(Path(prometheus, pod, port, True, "it scrapes /metrics, which scaling needs"))
             found += [
                 Path(one, pod, port, False, "only the gateway and Prometheus may ask vLLM")
                 for one in outsiders
@@ -57,6 +59,19 @@ def needed_paths(documents: Sequence[Document], environment: Environment) -> lis
                 for address, number in outside
             ]
     return found
+
+
+def _of_the_gate(pod: Pod, gateways: Sequence[Pod], strangers: Sequence[Pod]) -> Iterator[Path]:
+    """Gate and load ask the gateway by its address: they hold the API key, and have no other way out."""
+    for gateway in gateways:
+        yield Path(pod, gateway, _port(gateway), True, "gate and load ask the gateway")
+    yield Path(pod, INTERNET, 443, False, "gate and load ask the gateway only")
+    yield Path(pod, POD_IDENTITY_AGENT, 80, False, "gate and load have no AWS identity")
+    yield Path(
+        pod, Pod("vLLM", pod.namespace, {"app": VLLM}), 8000, False, "gate and load ask the gateway only"
+    )
+    for stranger in strangers:
+        yield Path(stranger, pod, 8000, False, "nothing asks the gate")
 
 
 def pods_of(documents: Sequence[Document]) -> Iterator[Pod]:

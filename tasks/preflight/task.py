@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect import task
-
+from tasks.cloud.aws import aws_errors
 from tasks.cloud.processes import TOOLS, executable
-from tasks.preflight.checks import judge, require, table
+from tasks.preflight import api_access
+from tasks.preflight.checks import Check, judge, require, table
 from tasks.preflight.config import Unsaid
+from tasks.preflight.cost import hourly_prices, items, told
 from tasks.preflight.engine import Engine
 from tasks.preflight.explained import explained, rendered
-from tasks.preflight.facts import observe
+from tasks.preflight.facts import observe, support_of
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.results import Feasibility, HubInspection, PreflightRow
 from tasks.site import aws_of
-from tasks.task import SETTINGS, RunReporter, show_table
+from tasks.task import SETTINGS, RunReporter, show_table, task
 
 
 @task(task_run_name="preflight {model.name} on {environment.name}", **SETTINGS)
@@ -26,18 +27,29 @@ def check_feasible(
     model: Model,
     inspection: HubInspection,
     documents: Sequence[Mapping[str, Any]],
-) -> HubInspection:
+) -> Feasibility:
     """Judge everything that can be known before anything is touched. Raises PreflightFailed where it cannot succeed."""
     reporter = RunReporter("preflight")
     for tool, hint in TOOLS.items():
         executable(tool, install_hint=hint)
-    checks = judge(model, environment, inspection, observe(environment, aws_of(environment)), documents)
+    facts = observe(environment, aws_of(environment), model)
+    checks = [*judge(model, environment, inspection, facts, documents), check_api(environment)]
     for check in checks:
         mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[check.status]
-        reporter.say(f"{mark} {check.name:<12} {check.detail}")
+        tell = reporter.detail if check.status == "ok" else reporter.warn
+        tell(f"{mark} {check.name:<12} {check.detail}")
+    passed = sum(check.status == "ok" for check in checks)
+    reporter.say(f"{passed} of {len(checks)} checks hold")
     show_table(f"preflight-{model.name}", table(checks), f"Preflight: {model.name} on {environment.name}")
     require(checks)
-    return inspection
+    return Feasibility(rows=rows_of(checks))
+
+
+def check_api(environment: Environment) -> Check:
+    """Whether the Kubernetes API can be reached from here."""
+    return Check(
+        "API access", *api_access.judge(environment, api_access.observe(environment, aws_of(environment)))
+    )
 
 
 @task(task_run_name="feasibility of {model.name} on {environment.name}", **SETTINGS)
@@ -46,17 +58,38 @@ def judge_feasible(
     model: Model,
     inspection: HubInspection,
     documents: Sequence[Mapping[str, Any]],
+    *,
+    as_reader: bool = False,
 ) -> Feasibility:
-    """The same judgement as a table to print, with the memory sum line by line; a failed row is no error."""
-    facts = observe(environment, aws_of(environment))
+    """The same judgement as a table to print, with the memory sum line by line; a failed row is no error.
+
+    `as_reader`: rights and network of who asks are left out: a worker elsewhere deploys.
+    """
+    facts = observe(environment, aws_of(environment), model, as_reader=as_reader)
     checks = judge(model, environment, inspection, facts, documents)
-    rows = tuple(
-        PreflightRow(check=c.name, status=c.status, detail=c.detail, next_command=c.next_command)
-        for c in checks
-    )
+    if not as_reader:
+        checks.append(check_api(environment))
     engine = Engine(model, inspection, facts.instance, documents)
     try:
         explanation = rendered(explained(engine.plan()))
     except Unsaid:
         explanation = ""
-    return Feasibility(rows=rows, explanation=explanation)
+    return Feasibility(rows=rows_of(checks), explanation=explanation)
+
+
+def rows_of(checks: Sequence[Check]) -> tuple[PreflightRow, ...]:
+    return tuple(
+        PreflightRow(check=c.name, status=c.status, detail=c.detail, next_command=c.next_command)
+        for c in checks
+    )
+
+
+def first_cost(environment: Environment) -> str | None:
+    """What the environment would cost an hour; None where its cluster is there already. Raises CloudError."""
+    aws, cluster = aws_of(environment), environment.cluster
+    with aws_errors("asking EKS for its clusters"):
+        if environment.eks_cluster in aws.client("eks").list_clusters()["clusters"]:
+            return None
+    support = support_of(cluster.kubernetes_version, aws)
+    extended = support is not None and support.status == "EXTENDED_SUPPORT"
+    return told(items(environment, hourly_prices(environment, aws), extended=extended))

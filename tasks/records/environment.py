@@ -8,8 +8,10 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from tasks.records.errors import InputError
+from tasks.records.existing import OWN_PROMETHEUS, Existing, IamSettings, PrometheusServer
 from tasks.records.quantities import Seconds
 from tasks.records.record import Record
+from tasks.records.work_pool import WorkPool
 
 
 class Taint(Record):
@@ -90,6 +92,10 @@ class ClusterSettings(Record):
     admin_principal_arns: tuple[PrincipalArn, ...] = Field(
         (), description="IAM principals that administer the cluster"
     )
+    flow_logs: Literal["rejected", "all", "off"] = Field(
+        "rejected",
+        description="connections that the VPC's flow logs record; all of them cost by the gigabyte",
+    )
     zones: tuple[str, ...] = Field((), description="two availability zones; default: the region's first two")
     gpu: GpuNodes = GpuNodes()
     system: SystemNodes = SystemNodes()
@@ -99,8 +105,29 @@ class ClusterSettings(Record):
         """As infra/terraform/cluster/variables.tf wants them: known before anything is made."""
         if len(self.zones) not in (0, 2):
             raise ValueError("zones must name two availability zones, or none")
-        if self.gpu.zone and self.gpu.zone not in self.zones:
-            raise ValueError("gpu.zone must be one of zones")
+        return self
+
+
+class ImageCache(Record):
+    """ECR's pull-through cache of one registry, which every image of that registry then comes from.
+
+    https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache.html
+    """
+
+    prefix: str = Field("slipway", pattern=r"^[a-z0-9][a-z0-9_/-]{1,29}$", description="of its repositories")
+    upstream: str = Field("registry-1.docker.io", description="the registry behind it")
+    credential_arn: str | None = Field(
+        None,
+        pattern=r"^arn:[^:]+:secretsmanager:[^:]+:\d{12}:secret:ecr-pullthroughcache/",
+        description="secret with the registry's user and token: ECR asks for one for Docker Hub",
+    )
+
+    @model_validator(mode="after")
+    def _credential_where_ecr_asks(self) -> Self:
+        if self.upstream == "registry-1.docker.io" and not self.credential_arn:
+            raise ValueError(
+                "credential_arn is needed for Docker Hub: a secret ecr-pullthroughcache/NAME with username and accessToken"
+            )
         return self
 
 
@@ -112,6 +139,13 @@ class Storage(Record):
     force_destroy: bool = Field(False, description="teardown may delete staged models with the bucket")
     reader_arns: tuple[str, ...] = Field(
         (), description="IAM roles of other accounts that promote from here: they may read staged models"
+    )
+    access_log_bucket: str | None = Field(
+        None,
+        description="a bucket that takes the model bucket's access logs; it lets logging.s3.amazonaws.com in",
+    )
+    image_cache: ImageCache | None = Field(
+        None, description="pull images through a cache in ECR; default: from their own registry"
     )
     key_deletion_days: int = Field(30, ge=7, le=30, description="KMS keeps a destroyed key this long")
     secret_recovery_days: int = Field(7, ge=0, le=30, description="0: the hub token's secret goes at once")
@@ -143,6 +177,28 @@ class Gateway(Record):
         5.0, description="preStop: how long load balancing may take to forget a gateway pod"
     )
     scheme: Literal["internal", "internet-facing"] = "internal"
+    clients: tuple[str, ...] = Field(
+        (),
+        description="networks that may ask it; none: the VPC, and for an internet-facing one it must be said",
+    )
+
+    @model_validator(mode="after")
+    def _clients_are_said(self) -> Self:
+        if self.scheme == "internet-facing" and not self.clients:
+            raise ValueError("clients must name the networks that may ask an internet-facing gateway")
+        return self
+
+
+class Validation(Record):
+    """The Jobs that ask the gateway from inside the cluster: readiness gate, downtime poll, load."""
+
+    image: str = Field(
+        "public.ecr.aws/docker/library/python:3.11-slim-bookworm",
+        description="Python 3.11 or later; faster with uvloop, httptools and pydantic_core in it",
+    )
+    cpu: str = Field(
+        "500m", pattern=r"^\d+m?$", description="requested for the load generator, which uses one core"
+    )
 
 
 class Deadlines(Record):
@@ -152,9 +208,20 @@ class Deadlines(Record):
     node_boot: Seconds = 900.0
     addon: Seconds = 600.0
     volume_bind: Seconds = 300.0
-    pod_start: Seconds = 300.0
+    pod_start: Seconds = Field(
+        900.0,
+        description="until a pod's containers run: an engine's image is 10 GB and more, and pulled on each new node",
+    )
     drain: Seconds = 300.0
     gateway: Seconds = 600.0
+    approval: Seconds = Field(
+        86400.0, description="until somebody approves what would be done to a protected environment"
+    )
+    image_pull_mib_s: float = Field(
+        20.0,
+        gt=0,
+        description="slowest pull of an image, in compressed bytes; a larger one has longer than pod_start",
+    )
     cold_read_mib_s: float = Field(
         100.0, gt=0, description="slowest read of weights the start-up budget allows"
     )
@@ -179,16 +246,89 @@ class Environment(Record):
     )
     cluster: ClusterSettings
     storage: Storage
+    existing: Existing = Existing()
+    iam: IamSettings = IamSettings()
+    tags: dict[str, str] = Field({}, description="of everything that is made, besides Slipway's own")
     namespace: str = "llm"
     addons: Addons = Addons()
     gateway: Gateway = Gateway()
+    validation: Validation = Validation()
     prometheus_url: str | None = Field(
         None, description="default: the cluster's own Prometheus through the Kubernetes API's service proxy"
     )
     scrape_interval: Seconds = Field(15.0, description="how often Prometheus reads vLLM's metrics")
     deadlines: Deadlines = Deadlines()
-    protected: bool = Field(False, description="teardown needs the environment's name typed as confirmation")
+    work_pool: WorkPool = WorkPool()
+    protected: bool = Field(
+        False,
+        description="a person approves promotions and teardown; teardown needs the environment's name typed too",
+    )
     promote_from: str | None = Field(None, description="only what was proven in this environment may come in")
+
+    @model_validator(mode="after")
+    def _cache_in_a_known_account(self) -> Self:
+        if self.storage.image_cache and not self.account:
+            raise ValueError("storage.image_cache needs account: the images' names contain it")
+        return self
+
+    def pulled_as(self, image: str) -> str:
+        """The name nodes pull `image` by: through the image cache where there is one for its registry."""
+        cache = self.storage.image_cache
+        head, slash, rest = image.partition("/")
+        named = bool(slash) and ("." in head or ":" in head)
+        registry, name = (head, rest) if named else ("registry-1.docker.io", image)
+        if registry in ("docker.io", "index.docker.io"):
+            registry = "registry-1.docker.io"
+        if cache is None or registry != cache.upstream:
+            return image
+        if registry == "registry-1.docker.io" and "/" not in name:
+            name = f"library/{name}"
+        return f"{self.account}.dkr.ecr.{self.region}.amazonaws.com/{cache.prefix}/{name}"
+
+    @field_validator("tags")
+    @classmethod
+    def _tags_that_are_free(cls, tags: dict[str, str]) -> dict[str, str]:
+        taken = [key for key in tags if key == "Project" or key.startswith(("aws:", "slipway:"))]
+        if taken:
+            raise ValueError(f"{taken[0]} is AWS's or Slipway's own tag")
+        return tags
+
+    @model_validator(mode="after")
+    def _settings_that_act(self) -> Self:
+        """Refuse a setting of what is made where that is not made: it would do nothing."""
+        cluster = self.cluster
+        if cluster.gpu.zone and not self.existing.network and cluster.gpu.zone not in cluster.zones:
+            raise ValueError("cluster.gpu.zone must be one of cluster.zones")
+        of_network = ("zones", "nat", "interface_endpoints", "vpc_cidr", "flow_logs")
+        of_cluster = ("public_access_cidrs", "admin_principal_arns", "kubernetes_version", "system")
+        idle = (of_network if self.existing.network else ()) + (of_cluster if self.existing.cluster else ())
+        given = [name for name in idle if name in cluster.model_fields_set]
+        of_bucket = ("force_destroy", "reader_arns", "access_log_bucket")
+        told = [name for name in of_bucket if name in self.storage.model_fields_set]
+        if told and self.existing.model_bucket:
+            raise ValueError(
+                f"storage.{told[0]} is of a bucket that Slipway makes, and existing has one: leave it out"
+            )
+        if given:
+            raise ValueError(
+                f"cluster.{given[0]} is of what Slipway makes, and existing names another: leave it out"
+            )
+        return self
+
+    @property
+    def prometheus(self) -> PrometheusServer:
+        """The one that scrapes vLLM and that KEDA asks."""
+        return self.existing.prometheus or OWN_PROMETHEUS
+
+    @property
+    def eks_cluster(self) -> str:
+        """The name of the EKS cluster: `cluster.name`, which prefixes every other name too, unless one exists."""
+        return self.existing.cluster or self.cluster.name
+
+    @property
+    def address_ranges(self) -> tuple[str, ...]:
+        """The VPC's. Of a VPC that exists they are known once its site is read."""
+        return self.existing.address_ranges or (self.cluster.vpc_cidr,)
 
     def check_variables(self, variables: Mapping[str, str]) -> None:
         """Raises InputError where a variable of `requires` is not set: asking AWS without it would ask another."""

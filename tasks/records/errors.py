@@ -3,7 +3,8 @@
 SlipwayError                     cause, evidence lines, the next command
 ├── InputError                   the request cannot be read, or names what is not there; nothing was touched
 │   ├── UnknownName              no model, environment or release of that name
-│   └── InvalidDocument          a YAML file with a wrong type or an unknown key
+│   ├── InvalidDocument          a YAML file with a wrong type or an unknown key
+│   └── NothingDeployed          the environment has no cluster, or the model no release there
 ├── PreflightFailed              the run cannot succeed; nothing was touched
 ├── ToolMissing                  an executable (terraform, helm) is not installed
 ├── ToolFailed                   an executable ended with a failure
@@ -16,7 +17,8 @@ SlipwayError                     cause, evidence lines, the next command
 ├── ClusterError                 the Kubernetes API refused or cannot be reached
 ├── PlanRefused                  a terraform plan would destroy what holds data
 ├── NotOurs                      what exists under this name was not made by this environment; nothing was touched
-├── StateLocked                  another run holds the terraform state
+├── StateLocked                  another run holds the terraform state, or took the cluster's turn
+│   └── ClusterBusy              another run works on the cluster
 ├── AddonNotReady                an add-on is installed but not ready
 ├── HubError                     the hub refused
 │   ├── RepoNotFound
@@ -30,6 +32,8 @@ SlipwayError                     cause, evidence lines, the next command
 ├── WarmingFailed                the cache volume could not be filled
 ├── RolloutFailed                the readiness gate was not passed
 ├── ValidationFailed             the objectives did not hold under load
+│   └── Inconclusive             the load generator could not tell
+├── EvidenceRefused              a bundle of evidence is unsigned, broken, stale or of something else
 ├── MetricsUnavailable           no answer from Prometheus, or no series: never read as "idle"
 ├── TeardownIncomplete           something is left; the evidence lists it
 └── Interrupted                  Ctrl-C or a cancelled run
@@ -86,6 +90,10 @@ class InvalidDocument(InputError):
     pass
 
 
+class NothingDeployed(InputError):
+    pass
+
+
 class PreflightFailed(SlipwayError):
     exit_code = 3
 
@@ -131,6 +139,10 @@ class PlanRefused(SlipwayError):
 
 
 class StateLocked(SlipwayError):
+    pass
+
+
+class ClusterBusy(StateLocked):
     pass
 
 
@@ -184,6 +196,14 @@ class RolloutFailed(SlipwayError):
 
 class ValidationFailed(SlipwayError):
     exit_code = 4
+
+
+class Inconclusive(ValidationFailed):
+    pass
+
+
+class EvidenceRefused(SlipwayError):
+    exit_code = 3
 
 
 class MetricsUnavailable(SlipwayError):

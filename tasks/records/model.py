@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import available_timezones
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasks.records.objectives import Objectives
 from tasks.records.quantities import Quantity, Seconds, parse_duration
@@ -208,21 +209,89 @@ class Load(Record):
         return f"{self.arrivals} arrivals at {self.rate:g}/s"
 
 
+class WakeTime(Record):
+    """When a sleeping model is woken, before its users come."""
+
+    cron: str = Field(
+        pattern=r"^\S+( \S+){4}$", description="minute, hour, day, month, weekday: 30 7 * * mon-fri"
+    )
+    timezone: str = Field("UTC", description="of the tz database: Europe/Berlin")
+
+    @field_validator("timezone")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"there is no timezone {name}")
+        return name
+
+
+class Steps(Record):
+    """A scaling policy of the HPA: at most so many replicas more, or fewer, in a period.
+
+    Limits of period and windows: kubernetes release-1.27, pkg/apis/autoscaling/validation (1800 s and 3600 s).
+    """
+
+    replicas: int = Field(ge=1, le=100, description="changed within `every` at most")
+    every: Seconds = Field(ge=1, le=1800, description="the policy's period")
+
+
+class ScaleUp(Steps):
+    """How fast replicas are added. The defaults add four in 15 s, at once."""
+
+    replicas: int = Field(4, ge=1, le=100, description="added within `every` at most")
+    every: Seconds = Field(15.0, ge=1, le=1800, description="the policy's period")
+    window: Seconds = Field(
+        0.0, le=3600, description="demand must stay above the target for so long before replicas are added"
+    )
+
+
 class Scaling(Record):
-    """Bounds of KEDA's scaling, and when a model counts as idle."""
+    """Bounds of KEDA's scaling, how demand is counted, and when a model counts as idle."""
 
     min_replicas: int = Field(
         1, ge=1, description="zero is left to the idle flow: without replicas vLLM has no metrics for KEDA"
     )
     max_replicas: int = Field(1, ge=1)
     requests_per_replica: int = Field(
-        16, ge=1, description="KEDA's target: waiting and running requests a replica"
+        16, ge=1, description="KEDA's target: demand a replica; one running request counts `running_weight`"
     )
-    cooldown: Seconds = 300.0
+    running_weight: float = Field(1.0, ge=0, le=1000, description="demand of a running request")
+    waiting_weight: float = Field(
+        10.0, ge=0, le=1000, description="demand of a waiting request: a queue means that replicas lack"
+    )
+    activation: float = Field(
+        0.0, ge=0, description="KEDA calls the model active above this demand; it does not change the count"
+    )
+    polling: Seconds | None = Field(
+        None,
+        ge=1,
+        le=300,
+        description="KEDA asks Prometheus so often and the HPA reads the last answer; default: at each look of the HPA",
+    )
+    scale_up: ScaleUp = ScaleUp()
+    scale_down: Steps = Field(
+        Steps(replicas=1, every=60.0), description="how fast replicas are removed once `cooldown` is over"
+    )
+    cooldown: Seconds = Field(
+        300.0,
+        le=3600,
+        description="replicas stay for so long after the load is gone: the HPA's scale-down window",
+    )
     idle_after: Seconds = Field(1200.0, description="idle after so long without requests, queue and GPU use")
+    wake: WakeTime | None = Field(
+        None, description="when every environment that has the model wakes it; default: by hand"
+    )
     idle_gpu_utilization: float = Field(
         5.0, ge=0, le=100, description="percent: GPU use below it counts as none"
     )
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> Self:
+        if self.min_replicas > self.max_replicas:
+            raise ValueError(f"min_replicas {self.min_replicas} is above max_replicas {self.max_replicas}")
+        if not self.running_weight and not self.waiting_weight:
+            raise ValueError("running_weight and waiting_weight are both 0: no demand would ever be counted")
+        return self
 
 
 class HowToRollOut(Record):
@@ -250,12 +319,18 @@ class Model(Record):
     source: Source
     engine: Engine = Engine()
     resources: Resources = Resources()
-    replicas: int = Field(1, ge=1)
     cache: Cache = Cache()
     objectives: Objectives = Objectives()
     load: Load
     scaling: Scaling = Scaling()
     rollout: HowToRollOut = HowToRollOut()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _replicas_are_of_the_scaling(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "replicas" in given:
+            raise ValueError("replicas: the counts are scaling.min_replicas and scaling.max_replicas")
+        return given
 
     @model_validator(mode="after")
     def _restores_what_is_cloned(self) -> Self:
@@ -273,5 +348,5 @@ class Model(Record):
     def wants_snapshot(self) -> bool:
         """Whether the warmed volume is snapshotted. Each of several replicas starts on a clone of the snapshot."""
         if self.cache.snapshot == "auto":
-            return max(self.replicas, self.scaling.max_replicas) > 1
+            return self.scaling.max_replicas > 1
         return self.cache.snapshot == "always"

@@ -12,9 +12,11 @@ GPU = "nvidia.com/gpu"  # the extended resource of NVIDIA's device plugin
 VLLM = "vllm"  # `app` label of serving pods, and the name of their container
 VLLM_PORT = 8000
 GATEWAY = "llm-gateway"  # Deployment, Service and `app` label of the gateway
+VALIDATION = "slipway-validation"  # `app` label of the Jobs that ask the gateway, and their NetworkPolicy
 CACHE = "model-cache"  # `app` label of everything warming makes, and its ServiceAccount
 
 MODEL_LABEL = "slipway.dev/model"
+RUN_LABEL = "slipway.dev/run"  # of what a run makes for itself and removes
 RELEASE_ANNOTATION = "slipway.dev/release"
 REPO_KEY = "slipway.dev/repo"
 COMMIT_KEY = "slipway.dev/commit"
@@ -22,11 +24,16 @@ COMMIT_KEY = "slipway.dev/commit"
 KEY_SECRET = "slipway-api-key"  # noqa: S105  the name of a Secret
 KEY_ENTRY = "api-key"  # of that Secret's data
 
+MANAGED_BY = "app.kubernetes.io/managed-by"  # "slipway" on the namespace
+
 ENVIRONMENT_TAG = "slipway:environment"
 MODEL_TAG = "slipway:model"
 REPO_TAG = "slipway:repo"
 COMMIT_TAG = "slipway:commit"
 MANIFEST_TAG = "slipway:manifest"
+
+# before the commit of the project's files, in a tag of a run in Prefect
+RUN_COMMIT_TAG = "commit:"
 
 
 def workload(model: Model) -> str:
@@ -37,6 +44,16 @@ def workload(model: Model) -> str:
 def serving_selector(model: Model) -> str:
     """The label selector of a model's serving pods."""
     return f"{MODEL_LABEL}={model.name}"
+
+
+def green_label(model: Model) -> str:
+    """The model label of blue-green's second set of pods. No model has that name: names have no dot."""
+    return f"{model.name}.green"
+
+
+def model_labels(model: Model) -> tuple[str, str]:
+    """The values of the model label that its serving pods carry."""
+    return model.name, green_label(model)
 
 
 def cache_claim(model: Model) -> str:

@@ -4,9 +4,37 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from tasks.records.quantities import human_bytes, human_seconds
+
+# units that take about as long each: of others a rate and a time left would mislead
+EVEN_UNITS = ("bytes", "requests")
+
+StepState = Literal["waiting", "begun", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What became of one task run: its id and name."""
+
+    id: str
+    name: str
+    state: StepState
+
+
+@dataclass(frozen=True)
+class Saying:
+    """Marks a log record for the terminal. `detail`: only where all is asked for; `share`: of a progress, 0 to 100."""
+
+    stage: str = ""
+    detail: bool = False
+    share: float | None = None
+
+
+# `extra` of a log record that a terminal shows
+SHOWN: dict[str, Any] = {"slipway": Saying()}
 
 
 class Reporter(Protocol):
@@ -14,6 +42,12 @@ class Reporter(Protocol):
 
     def say(self, line: str) -> None:
         """Report something that happened, in one line."""
+
+    def detail(self, line: str) -> None:
+        """Report one of many alike, as each resource of terraform: a terminal shows it only where asked to."""
+
+    def warn(self, line: str) -> None:
+        """Report what a person should see although the run goes on."""
 
     def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None:
         """Report progress: `done` of `total`. Call freely; the implementation throttles."""
@@ -23,6 +57,12 @@ class Silent:
     """Ignores everything: for callers that only want the result."""
 
     def say(self, line: str) -> None:
+        pass
+
+    def detail(self, line: str) -> None:
+        pass
+
+    def warn(self, line: str) -> None:
         pass
 
     def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None:
@@ -47,7 +87,7 @@ class Pace:
         share = f" ({100 * done / total:.0f} %)" if total else ""
         text = f"{amount(done)} of {amount(total)}{'' if unit == 'bytes' else f' {unit}'}{share}"
         moved = done - self._first_done
-        if elapsed > 0 and moved > 0:
+        if elapsed > 0 and moved > 0 and unit in EVEN_UNITS:
             rate = moved / elapsed
             text += f", {amount(rate) if unit == 'bytes' else f'{rate:.1f} {unit}'}/s"
             if done < total:

@@ -6,11 +6,14 @@ Quantity format: https://kubernetes.io/docs/reference/kubernetes-api/common-defi
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, PlainSerializer
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 _SUFFIXES = {
     "": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15,
@@ -58,14 +61,37 @@ def _checked_quantity(text: str) -> str:
     return text
 
 
+@dataclass(frozen=True)
+class Written:
+    """The JSON Schema of a value as files write it, where its record keeps it in another type."""
+
+    pattern: str
+    number: bool = True
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        text = {"type": "string", "pattern": self.pattern}
+        if not self.number:
+            return text
+        bounds = {"minimum": 0, **handler(schema), "type": "number"}
+        return {"anyOf": [bounds, text]}
+
+
 Quantity = Annotated[
     str,
     BeforeValidator(lambda v: str(v) if isinstance(v, int | float) else v),
     AfterValidator(_checked_quantity),
+    Written(_QUANTITY.pattern),
 ]
 """A Kubernetes quantity, kept as it was written."""
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    Field(ge=0, allow_inf_nan=False),
+    Written(_DURATION.pattern),
+]
 """A duration in seconds, written as "90s" or "20m" in files."""
 
 Latency = Annotated[
@@ -73,6 +99,7 @@ Latency = Annotated[
     BeforeValidator(parse_latency),
     Field(gt=0, allow_inf_nan=False),
     PlainSerializer(write_duration, return_type=str),
+    Written(_DURATION.pattern, number=False),
 ]
 """A latency in seconds, written as "500ms" or "2s" in files and in JSON."""
 

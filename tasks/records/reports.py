@@ -19,6 +19,8 @@ from tasks.records.objectives import (
 from tasks.records.record import Record
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
+# Where the gateway is asked from: a Job in the cluster, or the process of the run.
+MeasureFrom = Literal["cluster", "here"]
 FigureName = LatencyName | Literal["errors", "goodput", "output_tokens_per_second", "requests_per_second"]
 
 
@@ -173,6 +175,7 @@ class LoadReport(Measured):
         description="digest of the load's settings, its files and the definitions: only equals are compared",
     )
     comparison: Comparison | None = None
+    measured_from: MeasureFrom = Field("here", description="reports of earlier versions have none: from here")
 
 
 def _latency(figures: Record, name: LatencyName) -> Distribution:

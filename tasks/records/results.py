@@ -96,6 +96,11 @@ class Feasibility(Record):
     rows: tuple[PreflightRow, ...]
     explanation: str = Field("", description="empty where config.json does not say enough for a sum")
 
+    @property
+    def cost(self) -> str:
+        """What the environment costs an hour by today's list prices; empty where no row says so."""
+        return next((row.detail for row in self.rows if row.check == "cost"), "")
+
 
 class StorageOutputs(Record):
     """Outputs of infra/terraform/storage."""
@@ -104,6 +109,7 @@ class StorageOutputs(Record):
     bucket_arn: str
     kms_key_arn: str
     hub_token_secret_arn: str
+    evidence_key_arn: str = Field("", description="signs evidence; empty until terraform has made it")
 
 
 class Infrastructure(Record):
@@ -152,6 +158,7 @@ class StagedModel(Record):
     commit: str
     total_bytes: int
     manifest_sha256: str
+    account: str = Field(description="the AWS account that owns the bucket")
     reused: bool = Field(False, description="it was there before")
 
     @property
@@ -203,6 +210,15 @@ class Release(Record):
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
 
 
+class Promoted(Record):
+    """The evidence in another environment by which a release came in."""
+
+    environment: str
+    evidence_sha256: str
+    sequence: int
+    key_id: str = Field(description="of the key that signed it: another key begins another chain")
+
+
 class Endpoint(Record):
     """The model's address at the gateway. The API key is given as the name of a Secret, never as its value."""
 
@@ -236,6 +252,39 @@ class Rollout(Record):
                 name: value for name, value in document.items() if name not in ("phases", "phases_before")
             }
         return document
+
+
+class Tuned(Record):
+    """A number that a release scales by, and whether a sweep measured it."""
+
+    name: str = Field(description="as in the model's file")
+    value: int
+    origin: Literal["measured", "default", "given"] = Field(
+        description="proposed by a sweep; the default; or another number of the model's file"
+    )
+    measured_by: str | None = Field(None, description="the release that was swept")
+
+    def __str__(self) -> str:
+        how = f"measured by the sweep of {self.measured_by}" if self.measured_by else self.origin
+        return f"{self.name} {self.value}: {how}"
+
+
+class Served(Record):
+    """A model that has a release in an environment, and what runs of it now."""
+
+    model: str
+    release: str
+    rolling: str | None = Field(None, description="a release whose rollout has not been proven or undone")
+    replicas: int = Field(description="ready ones; 0 where it sleeps")
+    proven_at: datetime | None = Field(None, description="the last load validation it passed")
+    made_from: str | None = Field(None, description="the commit of the project's files it was made from")
+    base_url: str = ""
+    tuned: tuple[Tuned, ...] = Field((), description="the numbers it scales by, and where they come from")
+
+    @property
+    def awake(self) -> bool:
+        """Whether it answers, and no rollout of it is unfinished."""
+        return self.replicas > 0 and self.rolling is None
 
 
 class IdleDecision(Record):

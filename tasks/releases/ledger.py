@@ -19,6 +19,9 @@ from tasks.records.record import Record
 from tasks.records.reports import LoadPage, LoadReport, Sweep
 from tasks.releases.records import ReleaseRecord
 
+# of a release that is rolled out again: its last proof, its knee, and who approved it
+KEPT = ("proven_by", "sweep", "approval")
+
 
 class Serving(Record):
     """The ids of the release that serves, of the one before, and of one that has not passed its gates yet.
@@ -33,12 +36,15 @@ class Serving(Record):
 
 
 class Ledger:
-    """The releases of one model in one environment's model bucket."""
+    """The releases of one model in one environment's model bucket. `made_from`: the commit of the project's files now."""
 
-    def __init__(self, s3: Any, bucket: str, environment: str, model: str) -> None:
+    def __init__(
+        self, s3: Any, bucket: str, environment: str, model: str, made_from: str | None = None
+    ) -> None:
         self._s3, self._bucket = s3, bucket
         self._folder = f"releases/{environment}/{model}"
         self.model = model
+        self._made_from = made_from
 
     def serving(self) -> Serving:
         document = self._read(f"{self._folder}/serving.json")
@@ -64,8 +70,8 @@ class Ledger:
         return sorted({self.record(release_id).release.commit for release_id in ids})
 
     def begin(self, record: ReleaseRecord) -> Serving:
-        """Write the release, and that it is being rolled out. Idempotent."""
-        self._write_record(record)
+        """Write the release with the commit it is made from, and that it is being rolled out. Idempotent."""
+        self._write_record(record.model_copy(update={"made_from": self._made_from}), KEPT)
         return self._write_serving(self.serving().model_copy(update={"rolling": record.release.id}))
 
     def proven(self, record: ReleaseRecord) -> Serving:
@@ -119,13 +125,13 @@ class Ledger:
         """Write that `release_id` serves again (None: nothing does). `asked_for`: a person named it."""
         return self._write_serving(after_return(self.serving(), release_id, asked_for=asked_for))
 
-    def _write_record(self, record: ReleaseRecord) -> None:
-        """Write a release; its last proof and its knee are kept when it is written again."""
+    def _write_record(self, record: ReleaseRecord, keep: tuple[str, ...] = (*KEPT, "made_from")) -> None:
+        """Write a release; what of `keep` it does not say stays as it was."""
         key = f"{self._folder}/{record.release.id}.json"
         known = self._read(key)
         if known:
             before = ReleaseRecord.model_validate(known)
-            kept = {name: getattr(record, name) or getattr(before, name) for name in ("proven_by", "sweep")}
+            kept = {name: getattr(record, name) or getattr(before, name) for name in keep}
             record = record.model_copy(update=kept)
         self._write(key, record)
 

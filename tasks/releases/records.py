@@ -39,6 +39,18 @@ class Failure(Record):
         return cls(cause=error.cause, evidence=error.evidence, next_command=error.next_command)
 
 
+class Approval(Record):
+    """Who let a run do something to a protected environment, why, and where it was said."""
+
+    approver: str = Field(min_length=1)
+    reason: str = Field(min_length=1)
+    at: datetime
+    how: str = Field(description="in Prefect, at the terminal, or said when the run was started")
+
+    def __str__(self) -> str:
+        return f"by {self.approver}, {self.how}, {self.at:%Y-%m-%d %H:%M} UTC: {self.reason}"
+
+
 class ReleaseRecord(Record):
     """One release as it was applied. Documents hold no secret: they name Secrets."""
 
@@ -51,12 +63,22 @@ class ReleaseRecord(Record):
         None, description="the last load validation it passed; kept when it is rolled out again"
     )
     sweep: Sweep | None = Field(None, description="its knee; kept likewise")
+    made_from: str | None = Field(
+        None,
+        description="the commit of the project's files that its last rollout was made from, where that is known",
+    )
+    approval: Approval | None = Field(None, description="who let it into a protected environment")
     starts: tuple[Start, ...] = Field((), description="how long its starts took, oldest first")
 
     def with_start(self, start: Start) -> ReleaseRecord:
         """Add a start; the same start (of the same pod) is kept once."""
         others = [one for one in self.starts if one.at != start.at]
         return self.model_copy(update={"starts": (*others, start)[-MOST_STARTS:]})
+
+    @property
+    def evidence(self) -> LoadReport | None:
+        """Its last load validation; the last one it passed, where a newer one was interrupted."""
+        return self.report or self.proven_by
 
     @property
     def endpoint(self) -> Endpoint:
@@ -68,3 +90,11 @@ class ReleaseRecord(Record):
     def last_start(self, cause: str) -> Start | None:
         """The newest start that had this cause."""
         return max((one for one in self.starts if one.cause == cause), key=lambda one: one.at, default=None)
+
+
+class Deployed(Record):
+    """What a deploy or promotion ended with: the proven release, its page in S3, and what the environment costs an hour."""
+
+    record: ReleaseRecord
+    page: str = ""
+    cost: str = ""

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from prefect import task
+from prefect.runtime import flow_run
 
-from tasks.records.errors import InputError
+from tasks.records.errors import InputError, NothingDeployed
 from tasks.records.model import Model
+from tasks.records.names import RUN_COMMIT_TAG
 from tasks.records.reports import LoadPage, LoadReport, Sweep
 from tasks.records.results import Release
 from tasks.releases.ledger import Ledger
-from tasks.releases.records import Failure, ReleaseRecord
+from tasks.releases.records import Approval, Failure, ReleaseRecord
 from tasks.site import Site
-from tasks.task import SETTINGS, RunReporter, show_markdown
+from tasks.task import SETTINGS, RunReporter, show_link, task
 
 
 def ledger_of(site: Site, model: Model) -> Ledger:
     """The releases of one model at this site."""
-    return Ledger(site.aws().client("s3"), site.storage.bucket, site.name, model.name)
+    return Ledger(site.aws().client("s3"), site.storage.bucket, site.name, model.name, _commit_of_the_run())
+
+
+def _commit_of_the_run() -> str | None:
+    """The commit in the run's tags: flows/run/label.py puts it there where it is known."""
+    found = (tag for tag in flow_run.get_tags() if tag.startswith(RUN_COMMIT_TAG))
+    return next((tag.removeprefix(RUN_COMMIT_TAG) for tag in found), None)
 
 
 @task(task_run_name="releases of {model.name} that may serve again", **SETTINGS)
@@ -33,13 +41,20 @@ def is_unfinished(site: Site, model: Model) -> bool:
     return ledger_of(site, model).serving().rolling is not None
 
 
+@task(task_run_name="unfinished rollouts in {site.name}", **SETTINGS)
+def unfinished_models(site: Site, models: Sequence[str]) -> list[str]:
+    """Those of `models` of which a run began a rollout and neither proved nor undid it."""
+    s3 = site.aws().client("s3")
+    return [name for name in models if Ledger(s3, site.storage.bucket, site.name, name).serving().rolling]
+
+
 @task(task_run_name="what serves {model.name}", **SETTINGS)
 def serving_release(site: Site, model: Model) -> ReleaseRecord:
-    """Read the release that serves. Raises InputError where none does."""
+    """Read the release that serves. Raises NothingDeployed where none does."""
     ledger = ledger_of(site, model)
     known = ledger.serving()
     if known.rolling or known.serving is None:
-        raise InputError(
+        raise NothingDeployed(
             f"no release of {model.name} serves in {site.name}"
             + (f": {known.rolling} is being rolled out" if known.rolling else ""),
             next_command=f"slipway deploy {model.name} -e {site.name}",
@@ -56,7 +71,7 @@ def proven_release(site: Site, model: Model) -> Release:
     ledger = ledger_of(site, model)
     serving_now = ledger.serving().serving
     record = ledger.record(serving_now) if serving_now else None
-    if record is None or record.report is None or record.report.verdict != "PASS":
+    if record is None or record.evidence is None or record.evidence.verdict != "PASS":
         raise InputError(
             f"no release of {model.name} is proven in {site.name}",
             next_command=f"slipway deploy {model.name} -e {site.name}",
@@ -82,9 +97,11 @@ def last_swept(site: Site, model: Model) -> tuple[str, Sweep] | None:
 
 
 @task(task_run_name="release of {model.name} is proven", **SETTINGS)
-def mark_proven(site: Site, model: Model, record: ReleaseRecord, report: LoadReport) -> ReleaseRecord:
-    """Write into the ledger that this release serves, with the report that proves it."""
-    proven = record.model_copy(update={"report": report})
+def mark_proven(
+    site: Site, model: Model, record: ReleaseRecord, report: LoadReport, approval: Approval | None = None
+) -> ReleaseRecord:
+    """Write into the ledger that this release serves, with the report that proves it and who approved it."""
+    proven = record.model_copy(update={"report": report, "approval": approval or record.approval})
     ledger_of(site, model).proven(proven)
     return proven
 
@@ -111,10 +128,10 @@ def keep_page(site: Site, model: Model, record: ReleaseRecord, page: LoadPage, n
     address = ledger_of(site, model).keep_page(record.release.id, at, page)
     bucket, _, key = address.removeprefix("s3://").partition("/")
     console = f"https://{site.environment.region}.console.aws.amazon.com/s3/object/{bucket}?prefix={key}"
-    show_markdown(
+    show_link(
         f"{name}-page-{model.name}",
-        f"[{address}]({console})\n\n```\naws s3 cp {address} {name}.html\n```\n\nBeside it, for machines: `{at}.json`.",
-        f"{name} of {model.name}, release {record.release.id}: one page",
+        console,
+        f"{name} of {model.name}, release {record.release.id}: `aws s3 cp {address} {name}.html`; beside it {at}.json",
     )
     RunReporter(name).say(f"the page is at {address}")
     return address

@@ -14,10 +14,9 @@ from collections.abc import Sequence
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Object
 from tasks.records.model import Model
-from tasks.records.names import MODEL_LABEL, workload
+from tasks.records.names import MODEL_LABEL, green_label, workload
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.strategy import rolling_update
-from tasks.rollout.weights import green_label
 
 
 def green_name(model: Model) -> str:

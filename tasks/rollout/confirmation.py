@@ -6,8 +6,8 @@ from tasks.cloud import objects
 from tasks.records import names
 from tasks.records.model import Model
 from tasks.rollout import gateway
+from tasks.rollout.asking import ask_endpoint
 from tasks.rollout.context import RolloutContext
-from tasks.rollout.endpoint_check import check_endpoint
 from tasks.rollout.gate import wait_for_pods
 from tasks.rollout.start_report import remember
 
@@ -28,9 +28,7 @@ def confirm(context: RolloutContext, model: Model, cause: str) -> str:
     pods = wait_for_pods(context, workload, release, seconds)
     left = max(0.0, deadline - context.time.clock())
     endpoint = gateway.endpoint_of(cluster, environment, model, seconds=left, time=context.time)
-    key = objects.read_key(cluster, context.namespace, names.KEY_SECRET)
-    patience = environment.deadlines.gateway
-    answer = check_endpoint(endpoint.base_url, key, model.name, patience=patience, time=context.time)
+    answer = ask_endpoint(context, endpoint, workload)
     context.reporter.say(f"a completion through the gateway came back: {answer!r:.60}")
     remember(context, release, pods, cause)
     return answer

@@ -12,6 +12,7 @@ from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.environment import Environment
 from tasks.records.errors import RolloutFailed
 from tasks.records.progress import Reporter
+from tasks.records.reports import MeasureFrom
 from tasks.releases.ledger import Ledger
 
 
@@ -27,6 +28,8 @@ class RolloutContext:
         root: the project's folder.
         show: makes a table of the run from key, rows, title.
         group_issues: what EKS says is wrong with the GPU node group, as lines.
+        measure_from: where the gateway is asked from: a Job in the cluster, or this process.
+        more_for_pull: seconds a pod may take to start beyond `deadlines.pod_start`, for its image's size.
     """
 
     root: Path
@@ -37,6 +40,8 @@ class RolloutContext:
     time: Time = REAL
     show: Callable[[str, Sequence[Mapping[str, Any]], str], None] = show_nothing
     group_issues: Callable[[], tuple[str, ...]] = tuple
+    measure_from: MeasureFrom = "cluster"
+    more_for_pull: float = 0.0
 
     @property
     def namespace(self) -> str:

@@ -2,19 +2,25 @@
 
 Only a completion tells: a vLLM that drains still answers `/health` and `/v1/models`, and a terminating pod is still sent
 requests while no other is ready (kube-proxy falls back on it).
+
+    SLIPWAY_API_KEY=… python -m tasks.rollout.downtime INSTRUCTIONS.json
+
+As a program, in a Job in the cluster, it polls until it is ended and prints {"at": …, "seconds": …} after each poll.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
-import httpx
-
-from tasks.records.results import Endpoint
+from tasks.cloud.plain_http import UNREACHABLE, ask
 
 EVERY_SECONDS = 0.25
 # long, because an answer that queues is an answer: only what the gateway refuses counts
@@ -49,41 +55,65 @@ class Downtime:
         return self.seconds + (now - self._last if self._failing else 0.0)
 
 
-class Poll:
-    """Poll one endpoint four times a second, in a thread, until `stop`."""
+def poll(
+    base_url: str,
+    key: str,
+    served_name: str,
+    ended: threading.Event,
+    seen: Callable[[float | None], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> None:
+    """Ask for one token four times a second until `ended`; `seen` gets the seconds without an answer after each."""
+    url, headers = f"{base_url}/completions", {"Authorization": f"Bearer {key}"}
+    question = {"model": served_name, "prompt": "Hello", "max_tokens": 1}
+    downtime = Downtime()
+    while not ended.is_set():
+        began, ok = clock(), False
+        with contextlib.suppress(*UNREACHABLE):  # no answer: that is what is counted
+            ok = ask(url, headers, question, seconds=TIMEOUT_SECONDS).status == 200
+        downtime.saw(began, clock(), ok=ok)
+        seen(downtime.until(clock()))
+        ended.wait(EVERY_SECONDS)
 
-    def __init__(
-        self, base_url: str, key: str, served_name: str, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._url, self._headers = f"{base_url}/completions", {"Authorization": f"Bearer {key}"}
-        self._question = {"model": served_name, "prompt": "Hello", "max_tokens": 1}
-        self._downtime, self._clock = Downtime(), clock
+
+class Poll:
+    """Poll one endpoint from this process, in a thread, until `stop`."""
+
+    def __init__(self, base_url: str, key: str, served_name: str) -> None:
+        self._seconds: float | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._ask, name="downtime", daemon=True)
+        self._thread = threading.Thread(
+            target=poll,
+            args=(base_url, key, served_name, self._ended, self._saw),
+            name="downtime",
+            daemon=True,
+        )
         self._thread.start()
 
-    def _ask(self) -> None:
-        with httpx.Client(timeout=TIMEOUT_SECONDS, headers=self._headers) as http:
-            while not self._ended.is_set():
-                began, ok = self._clock(), False
-                with contextlib.suppress(httpx.HTTPError):  # no answer: that is what is counted
-                    ok = http.post(self._url, json=self._question).status_code == 200
-                self._downtime.saw(began, self._clock(), ok=ok)
-                self._ended.wait(EVERY_SECONDS)
+    def _saw(self, seconds: float | None) -> None:
+        self._seconds = seconds
 
     def stop(self) -> float | None:
         """End the polling; seconds without an answer, None where nothing ever answered."""
         self._ended.set()
         self._thread.join(TIMEOUT_SECONDS + 5.0)
-        return self._downtime.until(self._clock())
+        return self._seconds
 
 
-@contextlib.contextmanager
-def polling(endpoint: Endpoint | None, key: str) -> Iterator[Poll | None]:
-    """Poll during the block; None where there is no endpoint yet."""
-    poll = Poll(endpoint.base_url, key, endpoint.served_name) if endpoint else None
-    try:
-        yield poll
-    finally:
-        if poll:
-            poll.stop()
+def main() -> None:
+    given = json.loads(Path(sys.argv[1]).read_text())
+
+    def tell(seconds: float | None) -> None:
+        print(json.dumps({"at": time.time(), "seconds": seconds}), flush=True)
+
+    poll(given["base_url"], os.environ["SLIPWAY_API_KEY"], given["served_name"], threading.Event(), tell)
+
+
+def read_seconds(line: str) -> float | None:
+    """The seconds without an answer in a line that `main` printed. Raises ValueError."""
+    seconds = json.loads(line)["seconds"]
+    return None if seconds is None else float(seconds)
+
+
+if __name__ == "__main__":
+    main()

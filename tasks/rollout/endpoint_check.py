@@ -1,20 +1,37 @@
-"""Check a model's endpoint as a user meets it: closed without a key, the served name listed, a completion answered."""
+"""Check a model's endpoint as a user meets it: closed without a key, the served name listed, a completion answered.
+
+    SLIPWAY_API_KEY=… python -m tasks.rollout.endpoint_check INSTRUCTIONS.json
+
+As a program it prints one line: {"answer": …}, or {"failed": {…}}. It runs in a plain Python image, in a Job in the cluster:
+it imports the standard library and little of Slipway.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
+from pathlib import Path
 from typing import Any
 
-import httpx
-
+from tasks.cloud.plain_http import UNREACHABLE, Answer, ask
 from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.errors import RolloutFailed
-from tasks.records.names import KEY_SECRET
 
 ASK_AGAIN_SECONDS = 0.3
+CONNECT_SECONDS = 10.0  # a policy that drops packets must not take up the patience
+ANSWER_SECONDS = 30.0
 
 
 class GatewayCutOff(RolloutFailed):
     """The gateway answers 502, 503 or 504: it does not reach vLLM."""
+
+
+class GatewayUnreached(RolloutFailed):
+    """Nobody answers at the gateway's address."""
+
+
+KINDS = {kind.__name__: kind for kind in (GatewayCutOff, GatewayUnreached, RolloutFailed)}
 
 
 class _Final(RolloutFailed):
@@ -27,66 +44,65 @@ def check_endpoint(base_url: str, key: str, served_name: str, *, patience: float
     Routing may trail readiness by up to `patience` seconds: a new load balancer's name, its targets' health.
     """
     headers = {"Authorization": f"Bearer {key}"}
-    last: RolloutFailed | httpx.HTTPError | None = None
+    last: RolloutFailed | None = None
 
-    def ask() -> str | None:
+    def look() -> str | None:
         nonlocal last
         try:
-            return _ask(http, base_url, headers, served_name)
+            return _ask(base_url, headers, served_name)
         except _Final:
             raise
-        except (RolloutFailed, httpx.HTTPError) as error:
+        except RolloutFailed as error:
             last = error
-            return None
+        except UNREACHABLE as error:
+            last = GatewayUnreached(
+                "the gateway does not answer",
+                evidence=[f"{base_url}: {type(error).__name__}: {error}"],
+                next_command=f"curl -i {base_url}/models",
+            )
+        return None
 
     def late() -> RolloutFailed:
-        if isinstance(last, RolloutFailed):
-            return last
-        return RolloutFailed(
-            "the gateway does not answer",
-            evidence=[f"{base_url}: {type(last).__name__}: {last}"],
-            next_command=f"curl -i {base_url}/models",
-        )
+        return last or RolloutFailed("the gateway was not asked")
 
-    with httpx.Client(timeout=httpx.Timeout(30.0, connect=10.0)) as http:
-        return until(ask, patience, late, time, every=ASK_AGAIN_SECONDS)
+    return until(look, patience, late, time, every=ASK_AGAIN_SECONDS)
 
 
-def _ask(http: httpx.Client, base_url: str, headers: dict[str, str], served_name: str) -> str:
-    _without_key(http, base_url)
-    _served_name(http.get(f"{base_url}/models", headers=headers), base_url, served_name)
+def _ask(base_url: str, headers: dict[str, str], served_name: str) -> str:
+    _without_key(base_url)
+    _served_name(ask(f"{base_url}/models", headers, seconds=ANSWER_SECONDS), base_url, served_name)
     question = {
         "model": served_name,
         "messages": [{"role": "user", "content": "Say one word."}],
         "max_tokens": 8,
         "temperature": 0,
     }
-    return _completion(http.post(f"{base_url}/chat/completions", headers=headers, json=question))
+    return _completion(ask(f"{base_url}/chat/completions", headers, question, seconds=ANSWER_SECONDS))
 
 
-def _without_key(http: httpx.Client, base_url: str) -> None:
-    answer = http.get(f"{base_url}/models")
-    if answer.status_code not in (401, 403):
-        kind = _Final if answer.status_code == 200 else RolloutFailed
+def _without_key(base_url: str) -> None:
+    answer = ask(f"{base_url}/models", seconds=CONNECT_SECONDS)
+    if answer.status not in (401, 403):
+        kind = _Final if answer.status == 200 else RolloutFailed
         raise kind(
-            f"the gateway answers {answer.status_code} to a request without a key, not 401",
+            f"the gateway answers {answer.status} to a request without a key, not 401",
             next_command=f"curl -i {base_url}/models",
         )
 
 
-def _served_name(answer: httpx.Response, base_url: str, served_name: str) -> None:
-    if answer.status_code in (502, 503, 504):
+def _served_name(answer: Answer, base_url: str, served_name: str) -> None:
+    if answer.status in (502, 503, 504):
         raise GatewayCutOff(
-            f"the gateway does not reach vLLM: it answers {answer.status_code}",
+            f"the gateway does not reach vLLM: it answers {answer.status}",
             evidence=[answer.text[:300]],
             next_command=f"curl -i {base_url}/models",
         )
-    if answer.status_code != 200:
+    if answer.status != 200:
         raise RolloutFailed(
-            f"/v1/models answers {answer.status_code}"
-            + (": the gateway or vLLM does not take the API key" if answer.status_code == 401 else ""),
+            f"/v1/models answers {answer.status}"
+            + (": the gateway or vLLM does not take the API key" if answer.status == 401 else ""),
             evidence=[answer.text[:300]],
-            next_command=f"kubectl get secret {KEY_SECRET}; the gateway and vLLM must have the same one",
+            next_command="kubectl get secret slipway-api-key; the gateway and vLLM must have the same one",
         )
     names = [entry["id"] for entry in _entries(answer, "data", "/v1/models")]
     if served_name not in names:
@@ -97,16 +113,16 @@ def _served_name(answer: httpx.Response, base_url: str, served_name: str) -> Non
         )
 
 
-def _completion(answer: httpx.Response) -> str:
-    if answer.status_code != 200:
-        raise RolloutFailed(f"a chat completion answers {answer.status_code}", evidence=[answer.text[:300]])
+def _completion(answer: Answer) -> str:
+    if answer.status != 200:
+        raise RolloutFailed(f"a chat completion answers {answer.status}", evidence=[answer.text[:300]])
     choice = _entries(answer, "choices", "a chat completion")[0]
     if not choice.get("finish_reason"):
         raise RolloutFailed("a chat completion came back unfinished", evidence=[answer.text[:300]])
     return str(choice["message"]["content"])
 
 
-def _entries(answer: httpx.Response, key: str, what: str) -> list[dict[str, Any]]:
+def _entries(answer: Answer, key: str, what: str) -> list[dict[str, Any]]:
     """The list under `key` of a JSON answer, never empty. Raises RolloutFailed for an answer without it."""
     try:
         found: list[dict[str, Any]] = answer.json()[key]
@@ -115,3 +131,37 @@ def _entries(answer: httpx.Response, key: str, what: str) -> list[dict[str, Any]
     if not found:
         raise RolloutFailed(f"{what} answers 200 without {key}", evidence=[answer.text[:300]])
     return found
+
+
+def main() -> None:
+    given = json.loads(Path(sys.argv[1]).read_text())
+    key = os.environ["SLIPWAY_API_KEY"]
+    try:
+        answer = check_endpoint(given["base_url"], key, given["served_name"], patience=given["patience"])
+        said: dict[str, Any] = {"answer": answer}
+    except RolloutFailed as error:
+        kind = next(name for name in KINDS if isinstance(error, KINDS[name]))
+        said = {
+            "failed": {
+                "kind": kind,
+                "cause": error.cause,
+                "evidence": error.evidence,
+                "next_command": error.next_command,
+            }
+        }
+    # a server may repeat what it was asked with
+    print(json.dumps(said).replace(key, "…"), flush=True)
+
+
+def read_answer(line: str) -> str:
+    """The text of the completion in a line that `main` printed. Raises the failure it tells of, ValueError."""
+    said = json.loads(line)
+    if failed := said.get("failed"):
+        raise KINDS[failed["kind"]](
+            failed["cause"], evidence=failed["evidence"], next_command=failed["next_command"]
+        )
+    return str(said["answer"])
+
+
+if __name__ == "__main__":
+    main()

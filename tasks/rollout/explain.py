@@ -147,6 +147,21 @@ MATCHERS: tuple[Matcher, ...] = (
         "lower deadlines.cold_read_mib_s in the environment's file: the budget is bytes over that rate",
     ),
     Matcher(
+        "ends-again",
+        "state",
+        r"CrashLoopBackOff after exit 0",
+        "vLLM ends by itself with exit code 0 at every start: no error, but nothing that serves",
+        "check engine.extra_args in the model's file for a flag that prints and ends, such as --help or --version",
+    ),
+    Matcher(
+        "ended-once",
+        "state",
+        r"Completed exit 0",
+        "vLLM ended by itself with exit code 0 and is started again",
+        "check engine.extra_args in the model's file for a flag that prints and ends, such as --help or --version",
+        final=False,
+    ),
+    Matcher(
         "crashed",
         "state",
         r"CrashLoopBackOff",
@@ -291,12 +306,14 @@ _SCHEDULERS = r"Warning FailedScheduling: (0/\d+ nodes|no nodes) "
 
 
 def container_states(pod: Mapping[str, Any]) -> list[str]:
-    """The containers' present and last states, as "REASON" or "REASON exit N"."""
+    """The containers' present and last states, as "REASON", "REASON after exit 0" or "REASON exit N"."""
     lines = []
     for status in objects.container_statuses(pod):
-        for state in (status.get("state") or {}, status.get("lastState") or {}):
+        last = status.get("lastState") or {}
+        without_error = (last.get("terminated") or {}).get("exitCode") == 0
+        for state in (status.get("state") or {}, last):
             if waiting := state.get("waiting"):
-                lines.append(str(waiting.get("reason", "")))
+                lines.append(f"{waiting.get('reason', '')}{' after exit 0' if without_error else ''}")
             if ended := state.get("terminated"):
                 lines.append(f"{ended.get('reason', '')} exit {ended.get('exitCode')}")
     return lines

@@ -26,7 +26,8 @@ def wait_for_pods(
     """Wait until the Deployment is complete with the release's pods, or `first` of them are Ready; those pods.
 
     Ends early where the evidence says that waiting cannot help, or where a cause that may pass (no free GPU yet) stood
-    for `deadlines.pod_start`. Raises RolloutFailed with the explanation.
+    for as long as a pod may take to start. `seconds` are longer by what a large image's pull needs. Raises RolloutFailed
+    with the explanation.
     """
     gate = _Gate(context, workload, release_id, first)
     say = changes(context.reporter.say)
@@ -37,7 +38,7 @@ def wait_for_pods(
             gate.judge(say)
         return passed
 
-    return until(look, seconds, gate.late, context.time)
+    return until(look, seconds + context.more_for_pull, gate.late, context.time)
 
 
 @dataclass
@@ -74,7 +75,8 @@ class _Gate:
         if found is None or self.found is None or found.cause != self.found.cause:
             self.since = now
         self.found = found
-        if found and (found.final or now - self.since > context.environment.deadlines.pod_start):
+        patience = context.environment.deadlines.pod_start + context.more_for_pull
+        if found and (found.final or now - self.since > patience):
             raise found.error()
 
     def late(self) -> RolloutFailed:

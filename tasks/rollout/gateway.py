@@ -34,6 +34,16 @@ def routes(root: Path, model: Model, environment: Environment) -> dict[str, str]
     return files
 
 
+def route(root: Path, model: Model, environment: Environment) -> dict[str, Any]:
+    """The ConfigMap of routes as far as it is this model's."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": ROUTES, "namespace": environment.namespace},
+        "data": routes(root, model, environment),
+    }
+
+
 def documents(root: Path, environment: Environment, all_routes: dict[str, str]) -> list[dict[str, Any]]:
     """The gateway's documents without routes and key, in the order they are applied. Pure."""
     namespace = environment.namespace
@@ -49,13 +59,22 @@ def documents(root: Path, environment: Environment, all_routes: dict[str, str]) 
     template = workload["spec"]["template"]
     template["metadata"]["annotations"] = {"slipway.dev/configuration": digest[:16]}
     container = template["spec"]["containers"][0]
-    container["image"] = environment.gateway.image
+    container["image"] = environment.pulled_as(environment.gateway.image)
     container["lifecycle"]["preStop"]["sleep"]["seconds"] = math.ceil(environment.gateway.drain)
     annotations = service["metadata"]["annotations"]
     annotations[f"{LOAD_BALANCER}-scheme"] = environment.gateway.scheme
     annotations[f"{LOAD_BALANCER}-internal"] = str(environment.gateway.scheme == "internal").lower()
     service["spec"]["ports"][0]["port"] = environment.gateway.port
-    policy["spec"]["ingress"][0]["from"][0]["ipBlock"]["cidr"] = environment.cluster.vpc_cidr
+    # else AWS opens the nodes' ports to everybody: cloud-provider-aws, pkg/providers/v1/aws.go
+    service["spec"]["loadBalancerSourceRanges"] = list(
+        environment.gateway.clients or environment.address_ranges
+    )
+    policy["spec"]["ingress"][0]["from"] = [
+        {"ipBlock": {"cidr": cidr}} for cidr in environment.address_ranges
+    ]
+    if environment.existing.subnets and environment.gateway.scheme == "internal":
+        # without it the cloud provider goes by tags, and subnets that exist are not tagged for it
+        annotations[f"{LOAD_BALANCER}-subnets"] = ",".join(environment.existing.subnets)
     return [configuration, policy, service, workload]
 
 
@@ -78,15 +97,7 @@ def ensure_key(cluster: Cluster, namespace: str) -> str:
 
 def apply_route(root: Path, cluster: Cluster, model: Model, environment: Environment) -> dict[str, str]:
     """Add this model's route to the others, each owned by its own field manager; all routes now."""
-    applied = cluster.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "ConfigMap",
-            "metadata": {"name": ROUTES, "namespace": environment.namespace},
-            "data": routes(root, model, environment),
-        },
-        field_manager=f"slipway-{model.name}",
-    )
+    applied = cluster.apply(route(root, model, environment), field_manager=f"slipway-{model.name}")
     return dict(applied.get("data") or {})
 
 

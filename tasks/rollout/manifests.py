@@ -12,9 +12,10 @@ from typing import Any
 
 import yaml
 
+from tasks.cloud.reachability import NAMESPACE_NAME
 from tasks.records import names
 from tasks.records.environment import Environment
-from tasks.records.model import Engine, Model
+from tasks.records.model import Engine, Model, Steps
 from tasks.records.quantities import parse_quantity
 from tasks.records.results import Release
 from tasks.rollout.strategy import rolling_update
@@ -94,7 +95,7 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     pod["nodeSelector"] = gpu.node_selector
     pod["tolerations"] = [gpu.taint.toleration]
     container = pod["containers"][0]
-    container["image"] = model.engine.image
+    container["image"] = environment.pulled_as(model.engine.image)
     container["args"] = engine_arguments(
         model.engine, model_path=f"/models/{weights.path}", served_name=model.name
     )
@@ -120,9 +121,43 @@ def shm_size(model: Model) -> str:
 
 
 def scaling_query(model: Model, namespace: str) -> str:
-    """The PromQL of KEDA's trigger: requests waiting and running, by vLLM's own metric names."""
+    """The PromQL of KEDA's trigger: requests running and waiting, each times its weight, by vLLM's own metric names."""
     labels = f'{{namespace="{namespace}",model_name="{model.name}"}}'
-    return f"sum(vllm:num_requests_waiting{labels}) + sum(vllm:num_requests_running{labels})"
+    running, waiting = model.scaling.running_weight, model.scaling.waiting_weight
+    return (
+        f"{running:g} * sum(vllm:num_requests_running{labels})"
+        f" + {waiting:g} * sum(vllm:num_requests_waiting{labels})"
+    )
+
+
+def scaled_object(root: Path, model: Model, environment: Environment) -> Document:
+    """The ScaledObject: bounds, trigger and the HPA's behaviour."""
+    scaling, name = model.scaling, names.workload(model)
+    document = load(root, "serving/scaledobject.yaml")
+    document["metadata"] |= {"name": name, "namespace": environment.namespace}
+    spec = document["spec"]
+    spec["scaleTargetRef"]["name"] = name
+    spec |= {"minReplicaCount": scaling.min_replicas, "maxReplicaCount": scaling.max_replicas}
+    behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    behavior["scaleUp"] = scaling_rules(scaling.scale_up, scaling.scale_up.window)
+    behavior["scaleDown"] = scaling_rules(scaling.scale_down, scaling.cooldown)
+    trigger = spec["triggers"][0]
+    trigger["metadata"] |= {
+        "serverAddress": environment.prometheus.address,
+        "query": scaling_query(model, environment.namespace),
+        "threshold": str(scaling.requests_per_replica),
+        "activationThreshold": f"{scaling.activation:g}",
+    }
+    if scaling.polling is not None:
+        spec["pollingInterval"] = math.ceil(scaling.polling)
+        trigger["useCachedMetrics"] = True
+    return document
+
+
+def scaling_rules(steps: Steps, window: float) -> Document:
+    """One direction of the HPA's behaviour; `window` is its stabilization, in seconds."""
+    policy = {"type": "Pods", "value": steps.replicas, "periodSeconds": math.ceil(steps.every)}
+    return {"stabilizationWindowSeconds": math.ceil(window), "selectPolicy": "Max", "policies": [policy]}
 
 
 def serving(root: Path, model: Model, environment: Environment, weights: Weights) -> list[Document]:
@@ -134,26 +169,19 @@ def serving(root: Path, model: Model, environment: Environment, weights: Weights
     )
     for document in (account, policy, monitor):
         document["metadata"]["namespace"] = namespace
+    prometheus = environment.prometheus
+    monitor["metadata"]["labels"] = dict(prometheus.monitor_labels)
+    scraper = policy["spec"]["ingress"][1]["from"][0]
+    scraper["namespaceSelector"]["matchLabels"] = {NAMESPACE_NAME: prometheus.namespace}
+    scraper["podSelector"]["matchLabels"] = dict(prometheus.pod_labels)
     endpoint = monitor["spec"]["podMetricsEndpoints"][0]
     endpoint["interval"] = f"{math.ceil(environment.scrape_interval)}s"
     service = load(root, "serving/service.yaml")
     service["metadata"] |= {"name": names.workload(model), "namespace": namespace}
     service["metadata"]["labels"][names.MODEL_LABEL] = model.name
     service["spec"]["selector"][names.MODEL_LABEL] = model.name
-    scaled = load(root, "serving/scaledobject.yaml")
-    scaled["metadata"] |= {"name": names.workload(model), "namespace": namespace}
-    scaled["spec"]["scaleTargetRef"]["name"] = names.workload(model)
-    scaled["spec"] |= {
-        "cooldownPeriod": math.ceil(model.scaling.cooldown),
-        "minReplicaCount": model.scaling.min_replicas,
-        "maxReplicaCount": model.scaling.max_replicas,
-    }
-    scaled["spec"]["triggers"][0]["metadata"] |= {
-        "query": scaling_query(model, namespace),
-        "threshold": str(model.scaling.requests_per_replica),
-    }
     workload = deployment(root, model, environment, weights)
-    return [account, policy, service, monitor, workload, scaled]
+    return [account, policy, service, monitor, workload, scaled_object(root, model, environment)]
 
 
 def release_of(model: Model, environment: Environment, commit: str, documents: Sequence[Document]) -> Release:

@@ -1,12 +1,15 @@
-"""Explain why the gateway does not reach vLLM: by the network policies in force, else by what NGINX logged."""
+"""Explain why the gateway does not reach vLLM, or is not reached: by the network policies in force, else by the logs."""
 
 from __future__ import annotations
 
 from tasks.cloud import objects
+from tasks.cloud.inside import GATEWAY_PORT
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.reachability import Path, Pod, shutters
+from tasks.records.environment import Environment
 from tasks.records.errors import RolloutFailed
-from tasks.records.names import GATEWAY, VLLM_PORT
+from tasks.records.names import GATEWAY, VALIDATION, VLLM_PORT
+from tasks.records.reports import MeasureFrom
 
 
 def explain(cluster: Cluster, namespace: str, workload: str, cut: RolloutFailed) -> RolloutFailed:
@@ -24,6 +27,34 @@ def explain(cluster: Cluster, namespace: str, workload: str, cut: RolloutFailed)
     return RolloutFailed(
         f"network policies cut the path from the gateway to vLLM: {' and '.join(shut)}",
         evidence=said,
+        next_command=f"kubectl -n {namespace} get networkpolicy -o yaml; slipway deploy applies k8s/*/networkpolicy.yaml",
+    )
+
+
+def explain_unreached(
+    cluster: Cluster, environment: Environment, measure_from: MeasureFrom, cut: RolloutFailed
+) -> RolloutFailed:
+    """The failure to reach the gateway with its cause: where it was asked from, and the policies that shut that way."""
+    namespace = environment.namespace
+    if measure_from == "here":
+        internal = environment.gateway.scheme == "internal"
+        return RolloutFailed(
+            f"{cut.cause} from here" + (": its load balancer is internal to the VPC" if internal else ""),
+            evidence=cut.evidence,
+            next_command="the same command without --from here: the gate then runs inside the cluster",
+        )
+    policies = cluster.list("networking.k8s.io/v1", "NetworkPolicy", namespace)
+    asking = Pod("the gate's job", namespace, {"app": VALIDATION})
+    shut = shutters(policies, Path(asking, _pods(cluster, namespace, GATEWAY), GATEWAY_PORT, True, ""))
+    if not shut:
+        return RolloutFailed(
+            f"{cut.cause} to a job inside the cluster",
+            evidence=[*cut.evidence, "the namespace's network policies leave the path open"],
+            next_command=f"kubectl -n {namespace} get endpointslices -l kubernetes.io/service-name={GATEWAY}",
+        )
+    return RolloutFailed(
+        f"network policies cut the path from the gate's job to the gateway: {' and '.join(shut)}",
+        evidence=cut.evidence,
         next_command=f"kubectl -n {namespace} get networkpolicy -o yaml; slipway deploy applies k8s/*/networkpolicy.yaml",
     )
 

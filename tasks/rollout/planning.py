@@ -25,7 +25,8 @@ def observe(context: RolloutContext, model: Model) -> Present:
     on = next((node for pod in pods if (node := objects.node_of(pod))), None)
     replicas = int(objects.spec(workload).get("replicas", 1)) if workload and on else 0
     shared = most_replicas(model) == 1
-    return Present(replicas, on if shared else None, free, model.resources.gpu)
+    more = max(0, model.scaling.min_replicas - replicas) if replicas else 0
+    return Present(replicas, on if shared else None, free, model.resources.gpu, more)
 
 
 def plan_rollout(

@@ -14,7 +14,8 @@ from tasks.records.results import Endpoint, Release, Rollout
 from tasks.records.strategy import Strategy
 from tasks.releases.ledger import Serving
 from tasks.releases.records import ReleaseRecord
-from tasks.rollout import bluegreen, downtime, gateway, restore, start_report
+from tasks.rollout import bluegreen, gateway, restore, start_report
+from tasks.rollout.asking import watching
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.gate import wait_for_pods
 from tasks.rollout.manifests import release_of, serving, stamped, start_budget_seconds
@@ -75,10 +76,15 @@ def prepare(
 
 
 def renewed(earlier: ReleaseRecord | None, release: Release, documents: Sequence[Object]) -> ReleaseRecord:
-    """The release's record for another rollout: it keeps proof, endpoint and starts, not the last failure. Pure."""
+    """The release's record for another rollout: it keeps proof, endpoint and starts, not failure and commit. Pure."""
     known = earlier or ReleaseRecord(release=release, documents=())
     return known.model_copy(
-        update={"documents": tuple(stamped(documents, release)), "failure": None, "report": None}
+        update={
+            "documents": tuple(stamped(documents, release)),
+            "failure": None,
+            "report": None,
+            "made_from": None,
+        }
     )
 
 
@@ -109,10 +115,12 @@ def carry_out(context: RolloutContext, takeover: Takeover) -> ReleaseRecord:
     """Take over, pass the gate, and report the downtime and the start. Raises RolloutFailed."""
     key = gateway.ensure_key(context.cluster, context.namespace)
     polled = takeover.last.rollout.endpoint if takeover.last and takeover.last.rollout else None
-    with downtime.polling(polled, key) as poll:
+    # a second start of blue-green, its gate and the last one are within it
+    longest = 2 * takeover.budget + 2 * context.environment.deadlines.gateway
+    with watching(context, polled, key, longest) as watch:
         take_over(context, takeover)
         endpoint, pods = pass_gate(context, takeover)
-        measured = poll.stop() if poll else None
+        measured = watch.stop()
     report_downtime(context, takeover.plan, measured)
     record = takeover.record
     if start := start_report.read_start(context, pods, "rollout"):

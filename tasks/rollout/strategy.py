@@ -64,12 +64,14 @@ class Present:
     Args:
         on: the node of the one cache claim; None where each replica has a claim of its own and may go anywhere.
         free: GPUs that no pod has requested, by node.
+        more: replicas that KEDA adds at once, where `min_replicas` was raised.
     """
 
     replicas: int
     on: str | None
     free: Mapping[str, int]
     gpus_each: int
+    more: int = 0
 
     @property
     def room(self) -> int:
@@ -147,15 +149,19 @@ def choose(
         needed = now.replicas * now.gpus_each
         return RolloutPlan(Strategy.BLUE_GREEN, f"asked for, and {needed} GPU free {now.where}")
     first = canary_size(how.canary, now.replicas)
-    if now.room:
-        first = min(first, now.room)
-        reason = f"{now.room * now.gpus_each} GPU free {now.where}"
-        return RolloutPlan(Strategy.SURGE, reason, surge=max(1, first), canary=first)
+    free = f"{now.room * now.gpus_each or 'no'} GPU free {now.where}"
+    if now.more:
+        free += f" for {now.more} more replica{'s' if now.more > 1 else ''}"
+    if (spare := now.room - now.more) > 0:
+        first = min(first, spare)
+        return RolloutPlan(Strategy.SURGE, free, surge=max(1, first), canary=first)
     if how.strategy is Strategy.SURGE:
-        raise unaffordable(how.strategy, now, 1, model)
-    if now.replicas > 1:
-        reason = f"no GPU free {now.where}: replicas make room for new ones, {max(1, first)} at a time"
-        return RolloutPlan(Strategy.ROLLING, reason, surge=0, unavailable=max(1, first), canary=first)
+        raise unaffordable(how.strategy, now, 1 + now.more, model)
+    if now.replicas > 1 or (now.more and now.room):
+        # replicas without a GPU count as unavailable: as many fewer may go before the new ones are there
+        going = max(1, first, 1 - spare)
+        reason = f"{free}: replicas make room for new ones, {going} at a time"
+        return RolloutPlan(Strategy.ROLLING, reason, surge=0, unavailable=going, canary=first)
     why = f"no GPU free {now.where}"
     if elsewhere := sum(max(0, gpus) // now.gpus_each for gpus in now.free.values()):
         why += f" ({elsewhere * now.gpus_each} free elsewhere cannot reach it)"

@@ -15,9 +15,9 @@ from tasks.records.results import Endpoint
 from tasks.records.strategy import Strategy
 from tasks.releases.ledger import Serving
 from tasks.releases.records import ReleaseRecord
-from tasks.rollout import bluegreen, gateway, network
+from tasks.rollout import bluegreen, gateway
+from tasks.rollout.asking import ask_endpoint
 from tasks.rollout.context import RolloutContext
-from tasks.rollout.endpoint_check import GatewayCutOff, check_endpoint
 from tasks.rollout.gate import wait_for_pods
 from tasks.rollout.strategy import RolloutPlan
 
@@ -141,16 +141,7 @@ def apply_gateway(context: RolloutContext, model: Model) -> None:
 
 def ask(context: RolloutContext, takeover: Takeover, workload: str) -> tuple[Endpoint, str]:
     """The gateway's endpoint, and the text of a completion through it. Raises RolloutFailed."""
-    environment, cluster = context.environment, context.cluster
     endpoint = gateway.endpoint_of(
-        cluster, environment, takeover.model, seconds=takeover.budget, time=context.time
+        context.cluster, context.environment, takeover.model, seconds=takeover.budget, time=context.time
     )
-    key = objects.read_key(cluster, context.namespace, names.KEY_SECRET)
-    patience = environment.deadlines.gateway
-    try:
-        answer = check_endpoint(
-            endpoint.base_url, key, takeover.model.name, patience=patience, time=context.time
-        )
-    except GatewayCutOff as cut_off:
-        raise network.explain(cluster, context.namespace, workload, cut_off) from cut_off
-    return endpoint, answer
+    return endpoint, ask_endpoint(context, endpoint, workload)

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from prefect import task
-
-from tasks.cloud import objects
+from tasks.cloud import inside, objects
+from tasks.cloud.image_pull import more_for_pull
 from tasks.records import names
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
 from tasks.records.errors import RolloutFailed
 from tasks.records.model import Model
-from tasks.records.results import HubInspection, WarmCache
+from tasks.records.reports import MeasureFrom
+from tasks.records.results import HubInspection, Served, WarmCache
+from tasks.releases.origins import origins_of
 from tasks.releases.records import ReleaseRecord
 from tasks.releases.task import ledger_of
-from tasks.rollout import confirmation, gateway, namespace, procedure, removal, restore
+from tasks.rollout import confirmation, gateway, namespace, procedure, removal, restore, scaler
 from tasks.rollout.context import RolloutContext
-from tasks.rollout.manifests import serving
+from tasks.rollout.manifests import release_of, serving, stamped
 from tasks.rollout.nodegroup import NodeGroupHealth
 from tasks.rollout.weights import Weights
 from tasks.site import Site
-from tasks.task import SETTINGS, RunReporter, show_table
+from tasks.task import SETTINGS, RunReporter, show_table, task
 
 
-def context_of(site: Site, model: Model) -> RolloutContext:
+def context_of(site: Site, model: Model, measure_from: MeasureFrom = "cluster") -> RolloutContext:
     """What a rollout of the model at this site works with."""
     return RolloutContext(
         root=project_root(),
@@ -34,16 +36,27 @@ def context_of(site: Site, model: Model) -> RolloutContext:
         reporter=RunReporter("rollout"),
         show=show_table,
         group_issues=NodeGroupHealth(site.aws(), site.infrastructure),
+        measure_from=measure_from,
+        more_for_pull=more_for_pull(model.engine.image, site.environment),
     )
 
 
 def preview(environment: Environment, model: Model, inspection: HubInspection) -> list[dict[str, Any]]:
-    """The documents a rollout will apply in the namespace: policies, gateway, serving. Raises InputError."""
+    """The documents a rollout will apply in the namespace: policies, serving, gateway. Raises InputError.
+
+    Without the cluster: its gateway has this model's route only, and a snapshot's name is not known.
+    """
     root = project_root()
+    weights = Weights.expected(model, inspection)
+    served = serving(root, model, environment, weights)
+    route = gateway.route(root, model, environment)
     return [
         *namespace.documents(root, environment),
-        *gateway.documents(root, environment, {}),
-        *serving(root, model, environment, Weights.expected(model, inspection)),
+        *stamped(served, release_of(model, environment, weights.commit, served)),
+        route,
+        *gateway.documents(root, environment, route["data"]),
+        inside.policy(environment),
+        inside.preview(environment, model.name),
     ]
 
 
@@ -55,10 +68,20 @@ def prepare_namespace(site: Site) -> str:
 
 
 @task(task_run_name="roll out {model.name}", **SETTINGS)
-def roll_out(site: Site, model: Model, cache: WarmCache, inspection: HubInspection) -> ReleaseRecord:
-    """Apply the release and pass the readiness gate; its record."""
+def roll_out(
+    site: Site,
+    model: Model,
+    cache: WarmCache,
+    inspection: HubInspection,
+    measure_from: MeasureFrom = "cluster",
+) -> ReleaseRecord:
+    """Apply the release and pass the readiness gate; its record. `measure_from`: where the gateway is asked from."""
     weights = Weights.of(cache, inspection.weight_bytes)
-    return procedure.roll_out(context_of(site, model), model, weights)
+    context = context_of(site, model, measure_from)
+    record = procedure.roll_out(context, model, weights)
+    with restore.keeping(context, record.release.id):
+        scaler.wait_until_scaling(context, model)
+    return record
 
 
 @task(task_run_name="put back what served before {model.name}", **SETTINGS)
@@ -87,10 +110,38 @@ def ready_replicas(site: Site, model: Model) -> int:
     return ready
 
 
+@task(task_run_name="what serves in {site.name}", **SETTINGS)
+def list_served(site: Site, models: Sequence[Model]) -> list[Served]:
+    """Those of `models` that have a release here, with their ready replicas and last proof."""
+    cluster, found = site.cluster(), []
+    for model in models:
+        ledger = ledger_of(site, model)
+        known = ledger.serving()
+        if known.serving is None:
+            continue
+        record = ledger.record(known.serving)
+        deployment = cluster.get("apps/v1", "Deployment", names.workload(model), site.namespace)
+        ready = int(objects.status(deployment).get("readyReplicas") or 0)
+        passed = record.proven_by or record.report
+        found.append(
+            Served(
+                model=model.name,
+                release=known.serving,
+                rolling=known.rolling,
+                replicas=ready,
+                proven_at=passed.started_at if passed and passed.verdict == "PASS" else None,
+                made_from=record.made_from,
+                base_url=record.rollout.endpoint.base_url if record.rollout else "",
+                tuned=origins_of(record, ledger.last_swept()),
+            )
+        )
+    return found
+
+
 @task(task_run_name="{model.name} answers", **SETTINGS)
-def confirm(site: Site, model: Model, cause: str) -> str:
+def confirm(site: Site, model: Model, cause: str, measure_from: MeasureFrom = "cluster") -> str:
     """Wait for the replicas and one completion through the gateway; its text. `cause`: what brought them back."""
-    return confirmation.confirm(context_of(site, model), model, cause)
+    return confirmation.confirm(context_of(site, model, measure_from), model, cause)
 
 
 @task(task_run_name="nothing served in {site.namespace}", **SETTINGS)

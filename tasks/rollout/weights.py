@@ -53,7 +53,7 @@ class Weights:
 
 
 def most_replicas(model: Model) -> int:
-    return max(model.replicas, model.scaling.max_replicas)
+    return model.scaling.max_replicas
 
 
 def check_replicas(model: Model, weights: Weights) -> None:
@@ -66,8 +66,7 @@ def check_replicas(model: Model, weights: Weights) -> None:
                 "an EBS volume is ReadWriteOnce: a second replica on another node cannot attach it",
                 "replicas take a clone each from a VolumeSnapshot of the warmed volume, and there is none",
             ],
-            next_command=f"set cache.snapshot: auto in models/{model.name}.yaml, or replicas: 1 and "
-            "scaling.max_replicas: 1",
+            next_command=f"set cache.snapshot: auto in models/{model.name}.yaml, or scaling.max_replicas: 1",
         )
 
 
@@ -100,11 +99,6 @@ def claim_affinity(model: Model) -> Object:
 
     The first pod may go anywhere: Kubernetes lets a pod that matches its own affinity through.
     """
-    mine = {"key": names.MODEL_LABEL, "operator": "In", "values": [model.name, green_label(model)]}
+    mine = {"key": names.MODEL_LABEL, "operator": "In", "values": [*names.model_labels(model)]}
     term = {"labelSelector": {"matchExpressions": [mine]}, "topologyKey": "kubernetes.io/hostname"}
     return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}
-
-
-def green_label(model: Model) -> str:
-    """The model label of blue-green's second set of pods. No model has that name: names have no dot."""
-    return f"{model.name}.green"

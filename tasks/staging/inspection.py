@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tasks.records.errors import StagingFailed
-from tasks.records.results import HubFile, HubInspection, HubModel, StagedModel
+from tasks.records.results import HubFile, HubInspection, HubModel, Manifest, StagedModel
 from tasks.records.weights import INDEXES, weight_files
 from tasks.staging import model_manifest
 from tasks.staging.folder import StagedFolder
@@ -143,3 +143,13 @@ def inspect_staged(bucket: Bucket, repo: str, commit: str) -> tuple[HubInspectio
     files = tuple(HubFile(path=f.path, size=f.size, sha256=f.sha256) for f in stored.manifest.files)
     model = HubModel(repo=repo, commit=commit, gated=False, files=files)
     return inspect(model, read), model_manifest.staged_model(folder, stored, reused=True)
+
+
+def read_manifest(bucket: Bucket, repo: str, commit: str) -> Manifest:
+    """The manifest of what is staged. Raises StagingFailed where there is none."""
+    folder = StagedFolder.of(bucket, repo, commit)
+    if stored := model_manifest.read(folder):
+        return stored.manifest
+    raise StagingFailed(
+        f"{folder.uri} has no manifest", next_command="deploy it again: what is missing is staged anew"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -78,10 +78,13 @@ class PartReader:
 
 
 class Bucket:
-    """`s3` is a boto3 client and safe to share. Raises AccessDenied or CloudError where AWS refuses."""
+    """`s3` is a boto3 client of `Aws`, which sends the owner `account` with every call, and safe to share.
 
-    def __init__(self, s3: Any, name: str, kms_key_arn: str | None = None) -> None:
-        self.s3, self.name = s3, name
+    Raises AccessDenied or CloudError where AWS refuses.
+    """
+
+    def __init__(self, s3: Any, name: str, account: str, kms_key_arn: str | None = None) -> None:
+        self.s3, self.name, self.account = s3, name, account
         self._encryption: dict[str, Any] = {}
         if kms_key_arn:
             self._encryption = {
@@ -197,29 +200,29 @@ class Bucket:
             )["ETag"]
             return etag
 
-    def copy_part(
-        self, key: str, upload: str, number: int, source: Mapping[str, str], offset: int, size: int
-    ) -> str:
-        """Have S3 make a part from a range of another object. Returns its ETag. Raises UploadGone."""
+    def copy_part(self, key: str, upload: str, number: int, source: Bucket, offset: int, size: int) -> str:
+        """Have S3 make a part from a range of the object of the same key in `source`. Returns its ETag. Raises UploadGone."""
         with self._errors(key):
             answer = self.s3.upload_part_copy(
                 Bucket=self.name,
                 Key=key,
                 UploadId=upload,
                 PartNumber=number,
-                CopySource=source,
+                CopySource={"Bucket": source.name, "Key": key},
+                ExpectedSourceBucketOwner=source.account,
                 CopySourceRange=f"bytes={offset}-{offset + size - 1}",
             )
             etag: str = answer["CopyPartResult"]["ETag"]
             return etag
 
-    def copy(self, key: str, source: Mapping[str, str]) -> str | None:
-        """Have S3 copy an object of at most 5 GiB. Returns the copy's CRC64NVME in base64."""
+    def copy(self, key: str, source: Bucket) -> str | None:
+        """Have S3 copy the object of that key, of at most 5 GiB, from `source`. Returns the copy's CRC64NVME in base64."""
         with self._errors(key):
             answer = self.s3.copy_object(
                 Bucket=self.name,
                 Key=key,
-                CopySource=source,
+                CopySource={"Bucket": source.name, "Key": key},
+                ExpectedSourceBucketOwner=source.account,
                 ChecksumAlgorithm="CRC64NVME",
                 MetadataDirective="COPY",
                 **self._encryption,

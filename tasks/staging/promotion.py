@@ -21,6 +21,7 @@ COPY_PART = 512 * MIB
 
 def promote_copy(
     staged: StagedModel,
+    origin: Bucket,
     bucket: Bucket,
     reporter: Reporter,
     *,
@@ -28,12 +29,14 @@ def promote_copy(
     one_call_at_most: int = ONE_CALL_AT_MOST,
     copy_part: int = COPY_PART,
 ) -> StagedModel:
-    """Copy `staged` into `bucket` under the same prefix, the manifest last and byte for byte the same. S3 reads the source.
+    """Copy `staged` from `origin` into `bucket` under the same prefix, the manifest last and byte for byte the same.
+
+    S3 reads `origin` with the credentials of `bucket`.
 
     Objects that are there with the manifest's checksum are left alone, so a run that was killed goes on.
     `one_call_at_most` and `copy_part` in bytes. Raises StagingFailed, ChecksumMismatch, AccessDenied, CloudError.
     """
-    source = StagedFolder(Bucket(bucket.s3, staged.bucket), staged.prefix)
+    source = StagedFolder(origin, staged.prefix)
     target = StagedFolder(bucket, staged.prefix)
     stored = _read_source(source, staged)
     if stored is None or stored.sha256 != staged.manifest_sha256:
@@ -95,7 +98,7 @@ class _Copier:
             yield file.size
             return
         if file.size <= self._one_call_at_most:
-            self._target.copy(key, self._from(key))
+            self._target.copy(key, self._source.bucket)
             yield file.size
         else:
             if head:
@@ -122,7 +125,7 @@ class _Copier:
             raise
 
     def _one_part(self, key: str, upload: str, part: Part) -> str:
-        return self._target.copy_part(key, upload, part.number, self._from(key), part.offset, part.size)
+        return self._target.copy_part(key, upload, part.number, self._source.bucket, part.offset, part.size)
 
     def _check(self, file: StagedFile, key: str) -> None:
         head = self._target.head(key)
@@ -133,6 +136,3 @@ class _Copier:
                 evidence=[f"proven: {file.size} bytes, CRC64NVME {file.crc64nvme}", f"there: {there}"],
                 next_command="run the same command again: files that are whole stay",
             )
-
-    def _from(self, key: str) -> dict[str, str]:
-        return {"Bucket": self._source.bucket.name, "Key": key}

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 
-from prefect import task
 from prefect.blocks.system import Secret
 
 from tasks.cloud.aws import told_retries
 from tasks.records.environment import Environment
 from tasks.records.model import Model
-from tasks.records.results import HubInspection, Release, StagedModel, StorageOutputs
+from tasks.records.results import HubInspection, Manifest, Release, StagedModel, StorageOutputs
 from tasks.site import Site, aws_of
 from tasks.staging.hub import read_head, resolve
 from tasks.staging.hub_to_s3 import stage
-from tasks.staging.inspection import inspect, inspect_staged
+from tasks.staging.inspection import inspect, inspect_staged, read_manifest
 from tasks.staging.link import Hub
 from tasks.staging.objects import Bucket
 from tasks.staging.promotion import promote_copy
-from tasks.task import SETTINGS, RunReporter, transient
+from tasks.task import SETTINGS, RunReporter, task, transient
 
 HUB_TOKEN_BLOCK = "hub-token"  # noqa: S105  the name of a Prefect Secret block
 
@@ -63,22 +62,32 @@ def inspect_model(model: Model, revision: str | None = None) -> HubInspection:
 )
 def stage_model(environment: Environment, storage: StorageOutputs, inspection: HubInspection) -> StagedModel:
     """Stage the model from the hub into S3, verified, manifest last. Sends nothing where it is there already."""
-    s3, reporter = aws_of(environment).client("s3"), RunReporter("staging")
+    aws, reporter = aws_of(environment), RunReporter("staging")
+    s3 = aws.client("s3")
     with told_retries(s3, reporter.say):
-        bucket = Bucket(s3, storage.bucket, storage.kms_key_arn)
+        bucket = Bucket(s3, storage.bucket, aws.account, storage.kms_key_arn)
         return stage(inspection.model, bucket, Hub(hub_token(), reporter=reporter))
 
 
 @task(task_run_name="inspect {release.repo} in {site.name}", **SETTINGS)
 def inspect_proven(site: Site, release: Release) -> tuple[HubInspection, StagedModel]:
     """Inspect what is staged for a proven release, in its own bucket: the hub is not asked."""
-    storage = site.storage
-    bucket = Bucket(site.aws().client("s3"), storage.bucket)
+    storage, aws = site.storage, site.aws()
+    bucket = Bucket(aws.client("s3"), storage.bucket, aws.account)
     inspected = inspect_staged(bucket, release.repo, release.commit)
     RunReporter("preflight").say(
         f"{release.repo} is commit {release.commit}, from s3://{storage.bucket}: the hub is not asked"
     )
     return inspected
+
+
+@task(task_run_name="manifest of {release.repo} in {site.name}", **SETTINGS)
+def staged_manifest(site: Site, release: Release) -> Manifest:
+    """Read the manifest of what is staged for a release. Raises StagingFailed where there is none."""
+    aws = site.aws()
+    return read_manifest(
+        Bucket(aws.client("s3"), site.storage.bucket, aws.account), release.repo, release.commit
+    )
 
 
 @task(
@@ -90,6 +99,9 @@ def inspect_proven(site: Site, release: Release) -> tuple[HubInspection, StagedM
 )
 def copy_model(environment: Environment, storage: StorageOutputs, staged: StagedModel) -> StagedModel:
     """Copy from the bucket it was proven in, by S3 itself, with the credentials of `environment`."""
-    s3, reporter = aws_of(environment).client("s3"), RunReporter("staging")
+    aws, reporter = aws_of(environment), RunReporter("staging")
+    s3 = aws.client("s3")
+    origin = Bucket(aws.s3_of(staged.account), staged.bucket, staged.account)
     with told_retries(s3, reporter.say):
-        return promote_copy(staged, Bucket(s3, storage.bucket, storage.kms_key_arn), reporter)
+        bucket = Bucket(s3, storage.bucket, aws.account, storage.kms_key_arn)
+        return promote_copy(staged, origin, bucket, reporter)

@@ -161,4 +161,4 @@ class Transfer:
             write_record(self._folder, record)
             with self._lock:
                 self.staged[record.path] = record
-            self._reporter.say(f"{record.path}: {record.size} bytes, sha256 {record.sha256[:12]}…")
+            self._reporter.detail(f"{record.path}: {record.size} bytes, sha256 {record.sha256[:12]}…")

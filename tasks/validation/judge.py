@@ -119,3 +119,8 @@ def amount(what: Named, value: float | None) -> str:
     if value is None:
         return "nothing measured"
     return f"{float(f'{value:.4g}'):,g}{' ms' if what.is_latency else ''}"
+
+
+def describe_place(report: LoadReport) -> str:
+    """Where the gateway was asked from, in words."""
+    return {"cluster": "from inside the cluster", "here": "from where the run was"}[report.measured_from]

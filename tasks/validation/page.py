@@ -18,7 +18,7 @@ from tasks.records.objectives import (
 from tasks.records.reports import LoadPage, LoadReport, Sweep, SweepStep
 from tasks.records.results import Release
 from tasks.validation.charts import Chart, Line, Mark, draw, number
-from tasks.validation.judge import describe_value
+from tasks.validation.judge import describe_place, describe_value
 
 TITLES: dict[LatencyName, str] = {
     "ttft": "Time to first token",
@@ -71,7 +71,7 @@ def _head(release: Release, report: LoadReport | None) -> str:
     verdict = f'<span class="verdict {report.verdict}">{report.verdict}</span>' if report else ""
     reasons = "".join(f"<li>{escape(reason)}</li>" for reason in report.reasons) if report else ""
     load = (
-        f'<p class="quiet">{escape(report.load)}, {report.window_seconds:g} s counted, {when}</p>'
+        f'<p class="quiet">{escape(report.load)}, {report.window_seconds:g} s counted, {when}, {describe_place(report)}</p>'
         if report
         else ""
     )

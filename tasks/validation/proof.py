@@ -1,4 +1,4 @@
-"""Prove an endpoint: run the load generator in a process of its own, read what it measured, judge it."""
+"""Prove an endpoint: tell the load generator what to do, run it here in a process of its own, judge what it measured."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import certifi
 
-from tasks.cloud.processes import Finished, run
+from tasks.cloud.processes import run
 from tasks.records.errors import ValidationFailed
 from tasks.records.model import LengthDistribution, Load, Model
 from tasks.records.objectives import EachRequest
 from tasks.records.progress import Reporter
 from tasks.records.redacted import redacted
-from tasks.records.reports import LoadReport, Measured
+from tasks.records.reports import LoadReport, Measured, MeasureFrom
 from tasks.records.results import Endpoint
 from tasks.validation.judge import judged
 from tasks.validation.load.instructions import Good, Instructions, Lengths, Segment, Trace
@@ -31,23 +32,45 @@ START_SECONDS = 60.0
 DEFINITIONS = 2
 
 
+Generator = Callable[[Instructions], Measured]
+
+
 def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter, *, root: Path) -> LoadReport:
-    """Put the load of the model's file on the endpoint and judge it. Files of the load are below `root`.
+    """Put the load of the model's file on the endpoint from here and judge it. Files of the load are below `root`.
 
     Raises ToolFailed, ValidationFailed, InvalidDocument.
     """
+
+    def generator(instructions: Instructions) -> Measured:
+        return measure(instructions, key, reporter)
+
+    return prove_by(generator, model, endpoint.base_url, reporter, root=root, measure_from="here")
+
+
+def prove_by(
+    generator: Generator,
+    model: Model,
+    base_url: str,
+    reporter: Reporter,
+    *,
+    root: Path,
+    measure_from: MeasureFrom,
+) -> LoadReport:
+    """Put the load of the model's file on `base_url` by `generator`, which runs at `measure_from`, and judge it."""
     load = model.load
     instructions = instructions_for(
         load,
-        endpoint.base_url,
-        endpoint.served_name,
+        base_url,
+        model.name,
         each=model.objectives.each,
         max_model_len=model.engine.max_model_len,
         root=root,
     )
     reporter.say(f"{load}: {load.warmup:g} s warm-up, {load.window:g} s counted")
-    measured = measure(instructions, key, reporter)
-    return judged(measured, load, model.objectives, profile=profile(model, root))
+    report = judged(
+        generator(instructions), load, model.objectives, profile=profile(model, root, measure_from)
+    )
+    return report.model_copy(update={"measured_from": measure_from})
 
 
 def instructions_for(
@@ -107,21 +130,32 @@ def _lengths(lengths: LengthDistribution) -> Lengths:
 def measure(instructions: Instructions, key: str, reporter: Reporter) -> Measured:
     """Run the generator here. Raises ToolFailed, ValidationFailed."""
 
-    def hear(line: str) -> None:
-        if line.startswith('{"progress"'):
-            progress = json.loads(line)
-            reporter.progress(progress["progress"], progress["of"], "requests")
-
     with tempfile.TemporaryDirectory(prefix="slipway-load-") as folder:
         file = Path(folder) / "instructions.json"
         file.write_text(instructions.write())
         finished = run(
             [sys.executable, "-m", "tasks.validation.load", str(file)],
-            timeout=instructions.warmup + instructions.window + instructions.drain + START_SECONDS,
-            on_line=hear,
+            timeout=longest(instructions),
+            on_line=progress_to(reporter),
             env={"SLIPWAY_API_KEY": key, **certificates()},
         )
-    return read_measured(finished, key)
+    return read_measured(finished.stdout.splitlines(), finished.tail, key)
+
+
+def longest(instructions: Instructions) -> float:
+    """Seconds after which the generator has ended, or something is wrong with it."""
+    return instructions.warmup + instructions.window + instructions.drain + START_SECONDS
+
+
+def progress_to(reporter: Reporter) -> Callable[[str], None]:
+    """Pass the generator's lines of progress on to `reporter`."""
+
+    def hear(line: str) -> None:
+        if line.startswith('{"progress"'):
+            progress = json.loads(line)
+            reporter.progress(progress["progress"], progress["of"], "requests")
+
+    return hear
 
 
 def certificates() -> dict[str, str]:
@@ -130,12 +164,15 @@ def certificates() -> dict[str, str]:
     return {} if given else {"SSL_CERT_FILE": certifi.where()}
 
 
-def read_measured(finished: Finished, key: str) -> Measured:
-    """The generator's last line, without secrets in a server's words. Raises ValidationFailed where there is none."""
-    last = finished.stdout.strip().splitlines()[-1:] or [""]
-    if not last[0].startswith('{"measured"'):
-        raise ValidationFailed("the load generator ended without figures", evidence=finished.tail)
-    document: dict[str, Any] = json.loads(last[0])["measured"]
+def read_measured(lines: Sequence[str], tail: Sequence[str], key: str) -> Measured:
+    """The figures in the generator's last line, without secrets in a server's words.
+
+    Raises ValidationFailed with `tail` as evidence where there are none.
+    """
+    try:
+        document: dict[str, Any] = json.loads(lines[-1])["measured"]
+    except (IndexError, ValueError, KeyError, TypeError):
+        raise ValidationFailed("the load generator ended without figures", evidence=tail) from None
     messages = {
         kind: redacted(message.replace(key, "…") if key else message)
         for kind, message in document["failure_messages"].items()
@@ -144,10 +181,10 @@ def read_measured(finished: Finished, key: str) -> Measured:
     return Measured.model_validate(document)
 
 
-def profile(model: Model, root: Path) -> str:
+def profile(model: Model, root: Path, measure_from: MeasureFrom = "here") -> str:
     """Twelve hexadecimal digits over what makes two runs comparable. Raises OSError.
 
-    It covers the load, its files, the context length, the bounds on each request and the definitions.
+    It covers the load, its files, the context length, the bounds on each request, the definitions and the way to the gateway.
     """
     load = model.load
     digest = hashlib.sha256(load.model_dump_json().encode())
@@ -156,6 +193,9 @@ def profile(model: Model, root: Path) -> str:
     # goodput counts by them
     digest.update(model.objectives.each.model_dump_json().encode())
     digest.update(f"definitions {DEFINITIONS}".encode())
+    # figures of earlier versions were measured from here, and their digests say nothing of it
+    if measure_from != "here":
+        digest.update(f"from {measure_from}".encode())
     for file in (load.trace.file if load.trace else None, load.prompts):
         if file:
             with (root / file).open("rb") as source:

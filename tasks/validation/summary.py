@@ -5,7 +5,7 @@ from __future__ import annotations
 from tasks.records.objectives import LATENCIES
 from tasks.records.progress import Reporter
 from tasks.records.reports import Distribution, LoadReport
-from tasks.validation.judge import describe, describe_failures, describe_value
+from tasks.validation.judge import describe, describe_failures, describe_place, describe_value
 
 
 def tell(report: LoadReport, reporter: Reporter) -> None:
@@ -29,6 +29,7 @@ def table(report: LoadReport) -> list[dict[str, str]]:
     ]
     rows += [_row(f"{name} (ms)", _percentiles(report.latency(name))) for name in LATENCIES]
     rows.append(_row("send lateness (ms)", _percentiles(report.send_lateness)))
+    rows.append(_row("measured", describe_place(report)))
     rows.append(_row("requests", f"{report.succeeded} of {report.requests} succeeded"))
     rows += [_row("failed", line) for line in describe_failures(report)]
     rows.append(_row("rate", _rate(report)))

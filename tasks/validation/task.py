@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from prefect import task
-
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.objects import read_key
 from tasks.records.catalogue import project_root
 from tasks.records.model import Load, Model
-from tasks.records.reports import LoadPage, LoadReport, Sweep
+from tasks.records.progress import Reporter
+from tasks.records.reports import LoadPage, LoadReport, MeasureFrom, Sweep
 from tasks.records.results import Endpoint
 from tasks.releases.records import ReleaseRecord
 from tasks.site import Site
-from tasks.task import SETTINGS, RunReporter, show_table
+from tasks.task import SETTINGS, RunReporter, show_table, task
 from tasks.validation.compare import compare, with_comparison
+from tasks.validation.in_cluster import check_size, prove_inside
 from tasks.validation.page import page
 from tasks.validation.proof import profile, prove, sources
 from tasks.validation.reuse import still_proven
@@ -22,9 +22,11 @@ from tasks.validation.sweep import conclude, rows, search, sweepable
 
 
 @task(task_run_name="load of {model.name} can be read", **SETTINGS)
-def check_load(model: Model) -> str:
-    """Read the load's files and describe the load. Raises InvalidDocument with file and line."""
+def check_load(model: Model, measure_from: MeasureFrom = "cluster") -> str:
+    """Read the load's files and describe the load. Raises InvalidDocument with file and line, InputError for large files."""
     trace, prompts = sources(model, project_root())
+    if measure_from == "cluster":
+        check_size(model, project_root())
     what = [f"{len(trace)} rows of a trace"] * bool(trace) + [f"{len(prompts)} prompts"] * bool(prompts)
     return ": ".join([str(model.load), *what])
 
@@ -41,6 +43,7 @@ def validate(
     release: ReleaseRecord,
     before: tuple[str, LoadReport] | None = None,
     again: bool = True,
+    measure_from: MeasureFrom = "cluster",
 ) -> LoadReport:
     """Run the model's load against the release, through the gateway; the report has a verdict.
 
@@ -50,18 +53,17 @@ def validate(
         release: What is measured.
         before: The release proven last and its report, which this one must not be worse than.
         again: False returns the last report where it is of this very release, load and objectives.
+        measure_from: Where the generator runs: in a Job in the cluster, or here.
     """
-    endpoint = release.endpoint
-    key = api_key(site.cluster(), endpoint)
     reporter = RunReporter("validation")
-    digest = profile(model, project_root())
+    digest = profile(model, project_root(), measure_from)
     if not again and before and still_proven(release.release.id, before, digest, model.objectives):
         reporter.say(
             f"release {before[0]} is proven under this load since {before[1].started_at:%Y-%m-%d %H:%M} UTC: "
             "not measured again (--revalidate does)"
         )
         return before[1]
-    measured = prove(model, endpoint, key, reporter, root=project_root())
+    measured = _measured(site, model, release, reporter, measure_from)
     before_id, last = before or (None, None)
     comparison = compare(measured, last, model.objectives.regression, before_id)
     report = with_comparison(measured, comparison)
@@ -86,14 +88,13 @@ def find_knee(
     replicas: int,
     budget: float,
     step_seconds: float,
+    measure_from: MeasureFrom = "cluster",
 ) -> Sweep:
     """Try one rate after another on what serves, through the gateway. Changes nothing."""
-    endpoint = release.endpoint
-    key = api_key(site.cluster(), endpoint)
 
     def measure(load: Load) -> LoadReport:
         one_rate = model.model_copy(update={"load": load})
-        return prove(one_rate, endpoint, key, RunReporter("sweep"), root=project_root())
+        return _measured(site, one_rate, release, RunReporter("sweep"), measure_from)
 
     return search(
         model, measure, RunReporter("sweep"), replicas=replicas, budget=budget, step_seconds=step_seconds
@@ -113,6 +114,17 @@ def read_knee(site: Site, model: Model, sweep: Sweep, replicas_after: int) -> Sw
         reporter.say(concluded.why)
     show_table(f"sweep-{model.name}", rows(concluded), f"{model.name} on {site.name}: {outcome}")
     return concluded
+
+
+def _measured(
+    site: Site, model: Model, release: ReleaseRecord, reporter: Reporter, measure_from: MeasureFrom
+) -> LoadReport:
+    """Put the model's load on the gateway from where it is asked to be, and judge it."""
+    endpoint, cluster = release.endpoint, site.cluster()
+    key = api_key(cluster, endpoint)
+    if measure_from == "here":
+        return prove(model, endpoint, key, reporter, root=project_root())
+    return prove_inside(cluster, site.environment, model, key, reporter, root=project_root())
 
 
 def api_key(cluster: Cluster, endpoint: Endpoint) -> str:

@@ -28,7 +28,7 @@ from tasks.records.results import StagedModel, WarmCache
 from tasks.staging.hashes import crc64nvme, encoded
 from tests.support.builders import ROOT
 from tests.support.clock import until
-from tests.support.clouds import aws_over
+from tests.support.clouds import ACCOUNT, aws_over
 from tests.support.heard import Heard
 
 MIB = 1 << 20
@@ -83,6 +83,7 @@ class Staged:
             commit=self.commit,
             total_bytes=total,
             manifest_sha256=self.sha256,
+            account=ACCOUNT,
         )
 
 
@@ -122,6 +123,7 @@ class Script:
             environment = {name: value for name, value in environment.items() if "KEY" not in name}
         arguments = [
             f"--bucket={self.staged.bucket}",
+            f"--bucket-owner={ACCOUNT}",
             f"--prefix={self.staged.prefix}",
             f"--repo={REPO}",
             f"--commit={self.staged.commit}",

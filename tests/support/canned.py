@@ -23,6 +23,7 @@ def a_staged(**over: Any) -> StagedModel:
         "commit": COMMIT,
         "total_bytes": 1 << 30,
         "manifest_sha256": MANIFEST,
+        "account": "111122223333",
     }
     return StagedModel.model_validate(base | over)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from slipway_sandbox.testing import EksCluster, Sandbox, start
 
@@ -13,6 +14,19 @@ from tasks.cloud.kubernetes import Cluster, connect
 from tasks.records.results import Infrastructure
 
 NAMESPACE = "llm"
+ACCOUNT = "123456789012"  # of every sandbox
+
+
+def client_of(sandbox: Sandbox, account: str, service: str) -> Any:
+    """A boto3 client with credentials of another account of the same AWS."""
+    role = f"arn:aws:iam::{account}:role/stranger"
+    keys = sandbox.client("sts").assume_role(RoleArn=role, RoleSessionName="test")["Credentials"]
+    return sandbox.session().client(
+        service,
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"],
+    )
 
 
 def aws_over(sandbox: Sandbox, region: str | None = None) -> Aws:

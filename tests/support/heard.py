@@ -16,6 +16,12 @@ class Heard:
     def say(self, line: str) -> None:
         self.lines.append(line)
 
+    def detail(self, line: str) -> None:
+        self.lines.append(line)
+
+    def warn(self, line: str) -> None:
+        self.lines.append(line)
+
     def progress(self, done: float, total: float, unit: str = "bytes", detail: str = "") -> None:
         self.steps.append((done, total))
         self.details.append(detail)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 import flows.run.stages
-from tasks.records.results import StagedModel, StorageOutputs
-from tasks.releases.records import ReleaseRecord
+from tasks.records.results import Feasibility, PreflightRow, StagedModel, StorageOutputs
+from tasks.releases.records import Deployed, ReleaseRecord
 from tasks.site import Site
-from tests.support.builders import COMMIT, INFRASTRUCTURE, a_cache, an_environment, an_inspection
+from tests.support.builders import COMMIT, INFRASTRUCTURE, a_cache, an_environment
 from tests.support.releases import a_record
 from tests.support.reports import a_run
 from tests.support.tasks import Recorded, StandIn
@@ -21,12 +21,21 @@ from tests.support.tasks import Recorded, StandIn
 STORAGE = StorageOutputs(bucket="acme-models", bucket_arn="", kms_key_arn="", hub_token_secret_arn="")
 SITE = Site(environment=an_environment(), storage=STORAGE, infrastructure=INFRASTRUCTURE)
 RECORD: ReleaseRecord = a_record(1)
+COST = "1.54 USD an hour"
+PAGE = "s3://acme-models/page.html"
+DEPLOYED = Deployed(record=RECORD, page=PAGE, cost=COST)
 BEFORE = ("0123456789ab", a_run(1))
 STAGED = StagedModel(
-    bucket="b", prefix="p", repo="org/llama", commit=COMMIT, total_bytes=1, manifest_sha256="aa"
+    bucket="b",
+    prefix="p",
+    repo="org/llama",
+    commit=COMMIT,
+    total_bytes=1,
+    manifest_sha256="aa",
+    account="111122223333",
 )
 RESULTS: dict[str, Any] = {
-    "check_feasible": an_inspection(),
+    "check_feasible": Feasibility(rows=(PreflightRow(check="cost", status="ok", detail=COST),)),
     "apply_storage": STORAGE,
     "apply_cluster": SITE,
     "stage_model": SimpleNamespace(name="staged"),
@@ -40,9 +49,11 @@ RESULTS: dict[str, Any] = {
     "roll_out": RECORD,
     "validate": a_run(2),
     "draw_page": SimpleNamespace(html=""),
-    "keep_page": "s3://acme-models/page.html",
+    "keep_page": PAGE,
     "keep_evidence": None,
     "mark_proven": RECORD,
+    "staged_manifest": None,
+    "sign_evidence": "s3://acme-models/evidence.json",
     "end_fast_restores": None,
     "undo": BEFORE[0],
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, PrefectTaskRunFuture
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
@@ -15,10 +16,11 @@ class NotReady(Exception):
     """An input of the task failed: it never ran."""
 
 
-class StandInFuture(PrefectFuture[Any]):
+class StandInFuture(PrefectTaskRunFuture[Any]):
     """What `submit` of a stand-in gives. It runs until somebody waits for it."""
 
     def __init__(self, name: str, value: Any, error: BaseException | None) -> None:
+        super().__init__(uuid4())
         self.name, self.running = name, True
         self._value, self.error = value, error
 
@@ -68,6 +70,7 @@ class StandIn:
     recorded: Recorded
     does: Callable[..., Any]
     label: Callable[..., str] | None = None
+    task_run_name: str | None = None
 
     @property
     def fn(self) -> Callable[..., Any]:

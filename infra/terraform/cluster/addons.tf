@@ -11,9 +11,9 @@ locals {
 }
 
 resource "aws_eks_addon" "before_nodes" {
-  for_each = local.addons_before_nodes
+  for_each = { for name, values in local.addons_before_nodes : name => values if local.makes_cluster == 1 }
 
-  cluster_name                = aws_eks_cluster.this.name
+  cluster_name                = local.cluster_name
   addon_name                  = each.key
   addon_version               = lookup(var.addon_versions, each.key, null)
   configuration_values        = each.value
@@ -25,9 +25,9 @@ resource "aws_eks_addon" "before_nodes" {
 }
 
 resource "aws_eks_addon" "after_nodes" {
-  for_each = local.addons_after_nodes
+  for_each = local.makes_cluster == 1 ? local.addons_after_nodes : []
 
-  cluster_name                = aws_eks_cluster.this.name
+  cluster_name                = local.cluster_name
   addon_name                  = each.key
   addon_version               = lookup(var.addon_versions, each.key, null)
   resolve_conflicts_on_create = "OVERWRITE"
@@ -41,7 +41,9 @@ resource "aws_eks_addon" "after_nodes" {
 
 # After the snapshot-controller: the driver's snapshotter needs the VolumeSnapshot kinds that it brings.
 resource "aws_eks_addon" "ebs_csi" {
-  cluster_name                = aws_eks_cluster.this.name
+  count = local.makes_cluster
+
+  cluster_name                = local.cluster_name
   addon_name                  = "aws-ebs-csi-driver"
   addon_version               = lookup(var.addon_versions, "aws-ebs-csi-driver", null)
   resolve_conflicts_on_create = "OVERWRITE"

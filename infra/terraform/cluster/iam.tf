@@ -19,15 +19,16 @@ locals {
   managed_policy = "arn:${local.partition}:iam::aws:policy"
 
   # kube-system pods with a role of their own, so that the nodes' role need not carry these rights for every pod on them
-  system_identities = {
+  all_system_identities = {
     vpc-cni = { service_account = "aws-node", policy = "${local.managed_policy}/AmazonEKS_CNI_Policy" }
     ebs-csi = { service_account = "ebs-csi-controller-sa", policy = "${local.managed_policy}/service-role/AmazonEBSCSIDriverPolicy" }
   }
+  system_identities = { for name, identity in local.all_system_identities : name => identity if local.makes_cluster == 1 }
 
-  # pods of the models: both only read. Who writes to the bucket stages models, and does that outside the cluster.
+  # The pods that warm caches read models. Who writes to the bucket stages models, and does that outside the cluster;
+  # the serving pods read their volume alone and have no role.
   model_identities = {
-    serving = var.serving_service_account
-    cache   = var.cache_service_account
+    cache = var.cache_service_account
   }
 }
 
@@ -36,31 +37,58 @@ locals {
 # ---------------------------------------------------------------------------------------------------------------------
 
 resource "aws_iam_role" "cluster" {
-  name               = "${var.name}-cluster"
-  description        = "EKS control plane of ${var.name}"
-  assume_role_policy = data.aws_iam_policy_document.trust["cluster"].json
+  count = local.makes_cluster
+
+  name                 = "${var.name}-cluster"
+  description          = "EKS control plane of ${var.name}"
+  assume_role_policy   = data.aws_iam_policy_document.trust["cluster"].json
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy_attachment" "cluster" {
-  role       = aws_iam_role.cluster.name
+  count = local.makes_cluster
+
+  role       = aws_iam_role.cluster[0].name
   policy_arn = "${local.managed_policy}/AmazonEKSClusterPolicy"
 }
 
 resource "aws_iam_role" "node" {
-  name               = "${var.name}-node"
-  description        = "Nodes of ${var.name}"
-  assume_role_policy = data.aws_iam_policy_document.trust["node"].json
+  count = local.makes_nodes
+
+  name                 = "${var.name}-node"
+  description          = "Nodes of ${var.name}"
+  assume_role_policy   = data.aws_iam_policy_document.trust["node"].json
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy_attachment" "node" {
-  for_each = toset([
+  for_each = local.makes_nodes == 0 ? toset([]) : toset([
     "AmazonEKSWorkerNodePolicy",
     "AmazonEC2ContainerRegistryPullOnly",
     "AmazonSSMManagedInstanceCore",
   ])
 
-  role       = aws_iam_role.node.name
+  role       = aws_iam_role.node[0].name
   policy_arn = "${local.managed_policy}/${each.key}"
+}
+
+# A node's first pull of an image through the cache makes its repository; EKS's managed policy lets it pull and no more.
+# https://docs.aws.amazon.com/AmazonECR/latest/userguide/pull-through-cache-iam.html
+data "aws_iam_policy_document" "image_cache" {
+  statement {
+    actions   = ["ecr:CreateRepository", "ecr:BatchImportUpstreamImage"]
+    resources = ["arn:${local.partition}:ecr:${var.region}:${local.account_id}:repository/${var.image_cache_prefix}/*"]
+  }
+}
+
+resource "aws_iam_role_policy" "image_cache" {
+  count = var.image_cache_prefix == "" ? 0 : local.makes_nodes
+
+  name   = "image-cache"
+  role   = aws_iam_role.node[0].name
+  policy = data.aws_iam_policy_document.image_cache.json
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -70,9 +98,11 @@ resource "aws_iam_role_policy_attachment" "node" {
 resource "aws_iam_role" "system" {
   for_each = local.system_identities
 
-  name               = "${var.name}-${each.key}"
-  description        = "${each.value.service_account} in kube-system of ${var.name}"
-  assume_role_policy = data.aws_iam_policy_document.trust["pods"].json
+  name                 = "${var.name}-${each.key}"
+  description          = "${each.value.service_account} in kube-system of ${var.name}"
+  assume_role_policy   = data.aws_iam_policy_document.trust["pods"].json
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy_attachment" "system" {
@@ -85,7 +115,7 @@ resource "aws_iam_role_policy_attachment" "system" {
 resource "aws_eks_pod_identity_association" "system" {
   for_each = local.system_identities
 
-  cluster_name    = aws_eks_cluster.this.name
+  cluster_name    = local.cluster_name
   namespace       = "kube-system"
   service_account = each.value.service_account
   role_arn        = aws_iam_role.system[each.key].arn
@@ -106,15 +136,18 @@ data "aws_iam_policy_document" "read_models" {
     resources = ["${var.model_bucket_arn}/*"]
   }
 
-  statement {
-    sid       = "Decrypt"
-    actions   = ["kms:Decrypt"]
-    resources = [var.model_kms_key_arn]
+  dynamic "statement" {
+    for_each = var.model_kms_key_arn == "" ? [] : [var.model_kms_key_arn]
+    content {
+      sid       = "Decrypt"
+      actions   = ["kms:Decrypt"]
+      resources = [statement.value]
 
-    condition {
-      test     = "StringEquals"
-      variable = "kms:ViaService"
-      values   = ["s3.${var.region}.amazonaws.com"]
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["s3.${var.region}.amazonaws.com"]
+      }
     }
   }
 }
@@ -122,9 +155,11 @@ data "aws_iam_policy_document" "read_models" {
 resource "aws_iam_role" "model" {
   for_each = local.model_identities
 
-  name               = "${var.name}-${each.key}"
-  description        = "${each.value} in ${var.namespace} of ${var.name}"
-  assume_role_policy = data.aws_iam_policy_document.trust["pods"].json
+  name                 = "${var.name}-${each.key}"
+  description          = "${each.value} in ${var.namespace} of ${var.name}"
+  assume_role_policy   = data.aws_iam_policy_document.trust["pods"].json
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
 }
 
 resource "aws_iam_role_policy" "model" {
@@ -138,7 +173,7 @@ resource "aws_iam_role_policy" "model" {
 resource "aws_eks_pod_identity_association" "model" {
   for_each = local.model_identities
 
-  cluster_name    = aws_eks_cluster.this.name
+  cluster_name    = local.cluster_name
   namespace       = var.namespace
   service_account = each.value
   role_arn        = aws_iam_role.model[each.key].arn

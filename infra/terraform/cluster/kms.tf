@@ -10,7 +10,7 @@ data "aws_iam_policy_document" "key" {
     }
   }
 
-  # CloudWatch Logs is a service principal: IAM cannot let it in, and only this log group may use the key
+  # CloudWatch Logs is a service principal: IAM cannot let it in, and only these log groups may use the key
   statement {
     sid       = "ControlPlaneLogs"
     actions   = ["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"]
@@ -24,12 +24,17 @@ data "aws_iam_policy_document" "key" {
     condition {
       test     = "ArnEquals"
       variable = "kms:EncryptionContext:aws:logs:arn"
-      values   = ["arn:${local.partition}:logs:${var.region}:${local.account_id}:log-group:${local.log_group}"]
+      values = [
+        for group in [local.log_group, local.flow_log_group] :
+        "arn:${local.partition}:logs:${var.region}:${local.account_id}:log-group:${group}"
+      ]
     }
   }
 }
 
 resource "aws_kms_key" "cluster" {
+  count = local.makes_cluster
+
   description             = "${var.name}: Kubernetes secrets and control plane logs"
   enable_key_rotation     = true
   deletion_window_in_days = var.kms_deletion_window_days
@@ -37,6 +42,8 @@ resource "aws_kms_key" "cluster" {
 }
 
 resource "aws_kms_alias" "cluster" {
+  count = local.makes_cluster
+
   name          = "alias/${var.name}-cluster"
-  target_key_id = aws_kms_key.cluster.key_id
+  target_key_id = aws_kms_key.cluster[0].key_id
 }

@@ -6,17 +6,24 @@ locals {
   account_id = data.aws_caller_identity.current.account_id
   partition  = data.aws_partition.current.partition
   log_group  = "/aws/eks/${var.name}/cluster" # where EKS writes; made here first, so that it is encrypted and ends
+
+  flow_log_group = "/aws/vpc/${var.name}/flow"
+  flow_logs      = var.flow_logs == "OFF" ? 0 : local.makes_network
 }
 
 resource "aws_cloudwatch_log_group" "cluster" {
+  count = local.makes_cluster
+
   name              = local.log_group
   retention_in_days = var.log_retention_days
-  kms_key_id        = aws_kms_key.cluster.arn
+  kms_key_id        = aws_kms_key.cluster[0].arn
 }
 
 resource "aws_eks_cluster" "this" {
+  count = local.makes_cluster
+
   name     = var.name
-  role_arn = aws_iam_role.cluster.arn
+  role_arn = aws_iam_role.cluster[0].arn
   version  = var.kubernetes_version
 
   enabled_cluster_log_types     = var.control_plane_log_types
@@ -28,17 +35,17 @@ resource "aws_eks_cluster" "this" {
   }
 
   vpc_config {
-    subnet_ids              = aws_subnet.private[*].id
+    subnet_ids              = local.subnet_ids
     endpoint_private_access = true
     endpoint_public_access  = var.endpoint_public_access
-    public_access_cidrs     = var.endpoint_public_access_cidrs
+    public_access_cidrs     = var.endpoint_public_access ? var.endpoint_public_access_cidrs : null
   }
 
   encryption_config {
     resources = ["secrets"]
 
     provider {
-      key_arn = aws_kms_key.cluster.arn
+      key_arn = aws_kms_key.cluster[0].arn
     }
   }
 
@@ -62,17 +69,17 @@ resource "aws_eks_cluster" "this" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 resource "aws_eks_access_entry" "admin" {
-  for_each = var.admin_principal_arns
+  for_each = local.makes_cluster == 0 ? toset([]) : var.admin_principal_arns
 
-  cluster_name  = aws_eks_cluster.this.name
+  cluster_name  = local.cluster_name
   principal_arn = each.key
   type          = "STANDARD"
 }
 
 resource "aws_eks_access_policy_association" "admin" {
-  for_each = var.admin_principal_arns
+  for_each = local.makes_cluster == 0 ? toset([]) : var.admin_principal_arns
 
-  cluster_name  = aws_eks_cluster.this.name
+  cluster_name  = local.cluster_name
   principal_arn = aws_eks_access_entry.admin[each.key].principal_arn
   policy_arn    = "arn:${local.partition}:eks::aws:cluster-access-policy/AmazonEKSClusterAdminPolicy"
 

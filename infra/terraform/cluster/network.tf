@@ -11,18 +11,19 @@ data "aws_availability_zones" "available" {
 }
 
 locals {
-  zones     = length(var.zones) == 2 ? var.zones : slice(data.aws_availability_zones.available.names, 0, 2)
-  gpu_zone  = var.gpu_zone == "" ? local.zones[0] : var.gpu_zone
-  nat_zones = var.nat_gateways == "per_zone" ? local.zones : slice(local.zones, 0, 1)
+  new_zones = length(var.zones) == 2 ? var.zones : slice(data.aws_availability_zones.available.names, 0, 2)
+  nat_zones = var.nat_gateways == "per_zone" ? local.new_zones : slice(local.new_zones, 0, 1)
 
   # a /16 gives two private /18 for nodes and pods, and two public /22 out of the third quarter for load balancers
   private_cidrs = [for index in range(2) : cidrsubnet(var.vpc_cidr, 2, index)]
   public_cidrs  = [for index in range(2) : cidrsubnet(cidrsubnet(var.vpc_cidr, 2, 2), 4, index)]
 
-  interface_services = var.interface_endpoints ? toset(["ecr.api", "ecr.dkr", "sts", "ec2", "logs", "eks-auth"]) : toset([])
+  interface_services = local.makes_network == 1 && var.interface_endpoints ? toset(["ecr.api", "ecr.dkr", "sts", "ec2", "logs", "eks-auth"]) : toset([])
 }
 
 resource "aws_vpc" "this" {
+  count = local.makes_network
+
   cidr_block           = var.vpc_cidr
   enable_dns_support   = true
   enable_dns_hostnames = true
@@ -31,27 +32,27 @@ resource "aws_vpc" "this" {
 }
 
 resource "aws_subnet" "private" {
-  count = 2
+  count = 2 * local.makes_network
 
-  vpc_id            = aws_vpc.this.id
+  vpc_id            = aws_vpc.this[0].id
   cidr_block        = local.private_cidrs[count.index]
-  availability_zone = local.zones[count.index]
+  availability_zone = local.new_zones[count.index]
 
   tags = {
-    Name                              = "${var.name}-private-${local.zones[count.index]}"
+    Name                              = "${var.name}-private-${local.new_zones[count.index]}"
     "kubernetes.io/role/internal-elb" = "1"
   }
 }
 
 resource "aws_subnet" "public" {
-  count = 2
+  count = 2 * local.makes_network
 
-  vpc_id            = aws_vpc.this.id
+  vpc_id            = aws_vpc.this[0].id
   cidr_block        = local.public_cidrs[count.index]
-  availability_zone = local.zones[count.index]
+  availability_zone = local.new_zones[count.index]
 
   tags = {
-    Name                     = "${var.name}-public-${local.zones[count.index]}"
+    Name                     = "${var.name}-public-${local.new_zones[count.index]}"
     "kubernetes.io/role/elb" = "1"
   }
 }
@@ -61,13 +62,15 @@ resource "aws_subnet" "public" {
 # ---------------------------------------------------------------------------------------------------------------------
 
 resource "aws_internet_gateway" "this" {
-  vpc_id = aws_vpc.this.id
+  count = local.makes_network
+
+  vpc_id = aws_vpc.this[0].id
 
   tags = { Name = var.name }
 }
 
 resource "aws_eip" "nat" {
-  count = length(local.nat_zones)
+  count = length(local.nat_zones) * local.makes_network
 
   domain = "vpc"
 
@@ -77,7 +80,7 @@ resource "aws_eip" "nat" {
 }
 
 resource "aws_nat_gateway" "this" {
-  count = length(local.nat_zones)
+  count = length(local.nat_zones) * local.makes_network
 
   subnet_id     = aws_subnet.public[count.index].id
   allocation_id = aws_eip.nat[count.index].id
@@ -88,34 +91,38 @@ resource "aws_nat_gateway" "this" {
 }
 
 resource "aws_route_table" "public" {
-  vpc_id = aws_vpc.this.id
+  count = local.makes_network
+
+  vpc_id = aws_vpc.this[0].id
 
   tags = { Name = "${var.name}-public" }
 }
 
 resource "aws_route" "public" {
-  route_table_id         = aws_route_table.public.id
+  count = local.makes_network
+
+  route_table_id         = aws_route_table.public[0].id
   destination_cidr_block = "0.0.0.0/0"
-  gateway_id             = aws_internet_gateway.this.id
+  gateway_id             = aws_internet_gateway.this[0].id
 }
 
 resource "aws_route_table_association" "public" {
-  count = 2
+  count = 2 * local.makes_network
 
-  route_table_id = aws_route_table.public.id
+  route_table_id = aws_route_table.public[0].id
   subnet_id      = aws_subnet.public[count.index].id
 }
 
 resource "aws_route_table" "private" {
-  count = 2
+  count = 2 * local.makes_network
 
-  vpc_id = aws_vpc.this.id
+  vpc_id = aws_vpc.this[0].id
 
-  tags = { Name = "${var.name}-private-${local.zones[count.index]}" }
+  tags = { Name = "${var.name}-private-${local.new_zones[count.index]}" }
 }
 
 resource "aws_route" "private" {
-  count = 2
+  count = 2 * local.makes_network
 
   route_table_id         = aws_route_table.private[count.index].id
   destination_cidr_block = "0.0.0.0/0"
@@ -123,7 +130,7 @@ resource "aws_route" "private" {
 }
 
 resource "aws_route_table_association" "private" {
-  count = 2
+  count = 2 * local.makes_network
 
   route_table_id = aws_route_table.private[count.index].id
   subnet_id      = aws_subnet.private[count.index].id
@@ -135,7 +142,9 @@ resource "aws_route_table_association" "private" {
 
 # Free, and the weights come through it: over NAT every cold start would be billed by the gigabyte.
 resource "aws_vpc_endpoint" "s3" {
-  vpc_id            = aws_vpc.this.id
+  count = local.makes_network
+
+  vpc_id            = aws_vpc.this[0].id
   service_name      = "com.amazonaws.${var.region}.s3"
   vpc_endpoint_type = "Gateway"
   route_table_ids   = aws_route_table.private[*].id
@@ -144,17 +153,17 @@ resource "aws_vpc_endpoint" "s3" {
 }
 
 resource "aws_security_group" "endpoints" {
-  count = var.interface_endpoints ? 1 : 0
+  count = local.makes_network == 1 && var.interface_endpoints ? 1 : 0
 
   name        = "${var.name}-endpoints"
   description = "Interface endpoints, reached from inside the VPC"
-  vpc_id      = aws_vpc.this.id
+  vpc_id      = aws_vpc.this[0].id
 
   tags = { Name = "${var.name}-endpoints" }
 }
 
 resource "aws_vpc_security_group_ingress_rule" "endpoints" {
-  count = var.interface_endpoints ? 1 : 0
+  count = local.makes_network == 1 && var.interface_endpoints ? 1 : 0
 
   security_group_id = aws_security_group.endpoints[0].id
   description       = "HTTPS from the VPC"
@@ -169,7 +178,7 @@ resource "aws_vpc_security_group_ingress_rule" "endpoints" {
 resource "aws_vpc_endpoint" "interface" {
   for_each = local.interface_services
 
-  vpc_id              = aws_vpc.this.id
+  vpc_id              = aws_vpc.this[0].id
   service_name        = "com.amazonaws.${var.region}.${each.key}"
   vpc_endpoint_type   = "Interface"
   subnet_ids          = aws_subnet.private[*].id

@@ -1,16 +1,40 @@
 locals {
-  volumes = {
+  # A part of a NodeConfig, which EKS merges with its own: github.com/awslabs/amazon-eks-ami 81fec2e, nodeadm/doc/examples.md.
+  # FastImagePull pulls and unpacks the layers of an image in parallel (default: one after the other), and wants 600 MiB/s.
+  # The label keeps load balancers from sending through GPU nodes, so that scaling them to zero cuts no stream. EKS refuses it
+  # as a label of the group ("Label cannot contain reserved prefixes"); a kubelet may give it to itself.
+  gpu_node_config = <<-MIME
+    MIME-Version: 1.0
+    Content-Type: multipart/mixed; boundary="//"
+
+    --//
+    Content-Type: application/node.eks.aws
+
+    apiVersion: node.eks.aws/v1alpha1
+    kind: NodeConfig
+    spec:
+      featureGates:
+        FastImagePull: true
+      kubelet:
+        flags:
+          - --node-labels=node.kubernetes.io/exclude-from-external-load-balancers=true
+    --//--
+  MIME
+  user_data       = { gpu = base64encode(local.gpu_node_config) }
+
+  all_volumes = {
     system = { gib = var.system_volume_gib, iops = 3000, throughput = 125 }
     gpu    = { gib = var.gpu_volume_gib, iops = var.gpu_volume_iops, throughput = var.gpu_volume_throughput }
   }
 }
 
 resource "aws_launch_template" "node" {
-  for_each = local.volumes
+  for_each = { for kind, volume in local.all_volumes : kind => volume if contains(local.made_nodes, kind) }
 
   name                   = "${var.name}-${each.key}"
   description            = "Volume and metadata settings of the ${each.key} nodes"
   update_default_version = true
+  user_data              = lookup(local.user_data, each.key, null)
 
   block_device_mappings {
     device_name = "/dev/xvda"
@@ -36,22 +60,24 @@ resource "aws_launch_template" "node" {
 
     content {
       resource_type = tag_specifications.value
-      tags = {
+      tags = merge(var.tags, {
         Name                  = "${var.name}-${each.key}"
         Project               = "slipway"
         "slipway:environment" = var.environment
-      }
+      })
     }
   }
 }
 
 resource "aws_eks_node_group" "system" {
-  cluster_name    = aws_eks_cluster.this.name
-  node_group_name = "system"
-  node_role_arn   = aws_iam_role.node.arn
-  subnet_ids      = aws_subnet.private[*].id
+  count = local.makes_cluster
 
-  version        = aws_eks_cluster.this.version
+  cluster_name    = local.cluster_name
+  node_group_name = "system"
+  node_role_arn   = aws_iam_role.node[0].arn
+  subnet_ids      = local.subnet_ids
+
+  version        = local.cluster_version
   ami_type       = "AL2023_x86_64_STANDARD"
   instance_types = var.system_instance_types
 
@@ -85,13 +111,15 @@ resource "aws_eks_node_group" "system" {
 }
 
 resource "aws_eks_node_group" "gpu" {
-  cluster_name    = aws_eks_cluster.this.name
-  node_group_name = "gpu"
-  node_role_arn   = aws_iam_role.node.arn
-  # one zone: a cache volume is in one, and a node elsewhere could never attach it
-  subnet_ids = [aws_subnet.private[index(local.zones, local.gpu_zone)].id]
+  count = local.makes_gpu_nodes
 
-  version        = aws_eks_cluster.this.version
+  cluster_name    = local.cluster_name
+  node_group_name = local.gpu_node_group
+  node_role_arn   = aws_iam_role.node[0].arn
+  # one zone: a cache volume is in one, and a node elsewhere could never attach it
+  subnet_ids = [local.subnet_ids[index(local.zones, local.gpu_zone)]]
+
+  version        = local.cluster_version
   ami_type       = "AL2023_x86_64_NVIDIA"
   instance_types = var.gpu_instance_types
   capacity_type  = var.gpu_capacity_type

@@ -1,31 +1,36 @@
 output "cluster_name" {
   description = "Name of the cluster."
-  value       = aws_eks_cluster.this.name
+  value       = local.cluster_name
 }
 
 output "cluster_endpoint" {
   description = "URL of the Kubernetes API."
-  value       = aws_eks_cluster.this.endpoint
+  value       = local.endpoint
 }
 
 output "cluster_ca" {
   description = "Certificate authority of the Kubernetes API, base64 of PEM."
-  value       = aws_eks_cluster.this.certificate_authority[0].data
+  value       = local.certificate_authority
 }
 
 output "cluster_version" {
   description = "Kubernetes minor version of the control plane."
-  value       = aws_eks_cluster.this.version
+  value       = local.cluster_version
 }
 
 output "vpc_id" {
   description = "ID of the VPC."
-  value       = aws_vpc.this.id
+  value       = local.vpc_id
+}
+
+output "vpc_cidrs" {
+  description = "Address ranges of the VPC."
+  value       = local.vpc_cidrs
 }
 
 output "private_subnet_ids" {
   description = "IDs of the nodes' subnets, in the order of zones."
-  value       = aws_subnet.private[*].id
+  value       = local.subnet_ids
 }
 
 output "public_subnet_ids" {
@@ -40,22 +45,17 @@ output "zones" {
 
 output "gpu_node_group" {
   description = "Name of the GPU node group."
-  value       = aws_eks_node_group.gpu.node_group_name
+  value       = local.makes_gpu_nodes == 1 ? aws_eks_node_group.gpu[0].node_group_name : var.existing_gpu_node_group
 }
 
 output "system_node_group" {
   description = "Name of the system node group."
-  value       = aws_eks_node_group.system.node_group_name
+  value       = one(aws_eks_node_group.system[*].node_group_name)
 }
 
 output "namespace" {
   description = "Kubernetes namespace the models' roles are bound to."
   value       = var.namespace
-}
-
-output "serving_role_arn" {
-  description = "Role of the serving pods' service account."
-  value       = aws_iam_role.model["serving"].arn
 }
 
 output "cache_role_arn" {
@@ -65,10 +65,10 @@ output "cache_role_arn" {
 
 output "ebs_csi_role_arn" {
   description = "Role of the EBS CSI driver's controller."
-  value       = aws_iam_role.system["ebs-csi"].arn
+  value       = try(aws_iam_role.system["ebs-csi"].arn, null)
 }
 
 output "node_role_arn" {
   description = "Role of the nodes."
-  value       = aws_iam_role.node.arn
+  value       = one(aws_iam_role.node[*].arn)
 }

@@ -40,17 +40,22 @@ variable "kubernetes_version" {
 variable "endpoint_public_access" {
   description = "Whether the Kubernetes API answers from outside the VPC. It always answers inside."
   type        = bool
-  default     = true
+  default     = false
 }
 
 variable "endpoint_public_access_cidrs" {
-  description = "Networks that may reach the public endpoint. Narrow it to where you deploy from."
+  description = "Networks that may reach the public endpoint: where you deploy from. Needed with endpoint_public_access."
   type        = list(string)
-  default     = ["0.0.0.0/0"]
+  default     = []
 
   validation {
-    condition     = length(var.endpoint_public_access_cidrs) > 0 && alltrue([for cidr in var.endpoint_public_access_cidrs : can(cidrnetmask(cidr))])
-    error_message = "endpoint_public_access_cidrs must name at least one IPv4 network, such as 203.0.113.0/24."
+    condition     = length(var.endpoint_public_access_cidrs) > 0 || !var.endpoint_public_access
+    error_message = "endpoint_public_access needs endpoint_public_access_cidrs."
+  }
+
+  validation {
+    condition     = alltrue([for cidr in var.endpoint_public_access_cidrs : can(cidrnetmask(cidr))])
+    error_message = "endpoint_public_access_cidrs must be IPv4 networks, such as 203.0.113.0/24."
   }
 }
 
@@ -74,7 +79,7 @@ variable "admin_principal_arns" {
 variable "control_plane_log_types" {
   description = "Control plane logs kept in CloudWatch."
   type        = set(string)
-  default     = ["api", "audit", "authenticator"]
+  default     = ["api", "audit", "authenticator", "controllerManager", "scheduler"]
 }
 
 variable "log_retention_days" {
@@ -141,6 +146,17 @@ variable "interface_endpoints" {
   description = "Whether ECR, STS, EC2, CloudWatch Logs and Pod Identity are reached inside the VPC (billed by hour and zone) instead of through NAT."
   type        = bool
   default     = false
+}
+
+variable "flow_logs" {
+  description = "What the VPC's flow logs record, in CloudWatch for log_retention_days: REJECT, ALL (by the gigabyte), or OFF."
+  type        = string
+  default     = "REJECT"
+
+  validation {
+    condition     = contains(["REJECT", "ALL", "OFF"], var.flow_logs)
+    error_message = "flow_logs must be REJECT, ALL or OFF."
+  }
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -241,9 +257,9 @@ variable "gpu_volume_iops" {
 }
 
 variable "gpu_volume_throughput" {
-  description = "Throughput of a GPU node's gp3 root volume in MiB/s (125 are free)."
+  description = "Throughput of a GPU node's gp3 root volume in MiB/s (125 are free). Parallel image pulls want 600 at least."
   type        = number
-  default     = 500
+  default     = 600
 
   validation {
     condition     = var.gpu_volume_throughput >= 125 && var.gpu_volume_throughput <= 1000
@@ -308,11 +324,11 @@ variable "model_bucket_arn" {
 }
 
 variable "model_kms_key_arn" {
-  description = "ARN of the key the models are encrypted with (storage: kms_key_arn)."
+  description = "ARN of the key the models are encrypted with (storage: kms_key_arn). Empty: S3's own."
   type        = string
 
   validation {
-    condition     = can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/", var.model_kms_key_arn))
+    condition     = var.model_kms_key_arn == "" || can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/", var.model_kms_key_arn))
     error_message = "model_kms_key_arn must be the ARN of a KMS key (not of an alias)."
   }
 }
@@ -323,14 +339,83 @@ variable "namespace" {
   default     = "llm"
 }
 
-variable "serving_service_account" {
-  description = "Service account of the serving pods."
-  type        = string
-  default     = "vllm"
-}
-
 variable "cache_service_account" {
   description = "Service account of the pods that warm caches."
   type        = string
   default     = "model-cache"
+}
+
+variable "image_cache_prefix" {
+  description = "Prefix of the pull-through cache's repositories (storage: image_cache_prefix): nodes may make them. Empty: none."
+  type        = string
+  default     = ""
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What exists already
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "existing_network" {
+  description = "Private subnets that exist, with the zone of each in the same order, and the VPC they are in with its address ranges. null: a VPC is made."
+  type = object({
+    vpc_id     = string
+    cidrs      = list(string)
+    subnet_ids = list(string)
+    zones      = list(string)
+  })
+  default = null
+
+  validation {
+    condition     = try(length(var.existing_network.subnet_ids) == length(var.existing_network.zones), true)
+    error_message = "existing_network needs the zone of each subnet."
+  }
+}
+
+variable "existing_cluster" {
+  description = "EKS cluster that exists, as EKS describes it; it is used and never changed. null: one is made."
+  type = object({
+    name                  = string
+    version               = string
+    endpoint              = string
+    certificate_authority = string
+  })
+  default = null
+}
+
+variable "existing_gpu_node_group" {
+  description = "GPU node group of the existing cluster; its size is its owner's. Empty: one is made."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.existing_gpu_node_group == "" || var.existing_cluster != null
+    error_message = "existing_gpu_node_group is one of existing_cluster's: name that too."
+  }
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What an organisation asks of everything that is made
+# ---------------------------------------------------------------------------------------------------------------------
+
+variable "iam_path" {
+  description = "Path of the IAM roles made here."
+  type        = string
+  default     = "/"
+
+  validation {
+    condition     = can(regex("^/([!-~]*/)?$", var.iam_path))
+    error_message = "iam_path must begin and end with a slash."
+  }
+}
+
+variable "permissions_boundary_arn" {
+  description = "Permissions boundary of the IAM roles made here. null: none."
+  type        = string
+  default     = null
+}
+
+variable "tags" {
+  description = "Tags of everything made here, besides Project and slipway:environment."
+  type        = map(string)
+  default     = {}
 }

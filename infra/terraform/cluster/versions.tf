@@ -19,9 +19,9 @@ provider "aws" {
   region = var.region
 
   default_tags {
-    tags = {
+    tags = merge(var.tags, {
       Project               = "slipway"
       "slipway:environment" = var.environment
-    }
+    })
   }
 }

@@ -17,7 +17,7 @@ data "aws_iam_policy_document" "key" {
     for_each = length(var.reader_arns) > 0 ? [1] : []
     content {
       sid       = "PromotionReads"
-      actions   = ["kms:Decrypt"]
+      actions   = ["kms:Decrypt", "kms:GetPublicKey"]
       resources = ["*"]
 
       principals {
@@ -29,6 +29,8 @@ data "aws_iam_policy_document" "key" {
 }
 
 resource "aws_kms_key" "models" {
+  count = local.makes_key
+
   description             = "${var.name}: models at rest and the hub's token"
   enable_key_rotation     = true
   deletion_window_in_days = var.kms_deletion_window_days
@@ -36,6 +38,22 @@ resource "aws_kms_key" "models" {
 }
 
 resource "aws_kms_alias" "models" {
+  count = local.makes_key
+
   name          = "alias/${var.name}-models"
-  target_key_id = aws_kms_key.models.key_id
+  target_key_id = aws_kms_key.models[0].key_id
+}
+
+# Signs the evidence of releases. KMS rotates no asymmetric key
+resource "aws_kms_key" "evidence" {
+  description              = "${var.name}: signs the evidence of releases"
+  customer_master_key_spec = "ECC_NIST_P256"
+  key_usage                = "SIGN_VERIFY"
+  deletion_window_in_days  = var.kms_deletion_window_days
+  policy                   = data.aws_iam_policy_document.key.json
+}
+
+resource "aws_kms_alias" "evidence" {
+  name          = "alias/${var.name}-evidence"
+  target_key_id = aws_kms_key.evidence.key_id
 }

@@ -1,6 +1,12 @@
 data "aws_caller_identity" "current" {}
 
 locals {
+  makes_bucket = var.existing_bucket ? 0 : 1
+  makes_key    = var.existing_bucket || var.existing_kms_key_arn != null ? 0 : 1
+  bucket_arn   = "arn:${data.aws_partition.current.partition}:s3:::${local.bucket_name}"
+  # null for a bucket that exists and is encrypted by S3 itself
+  kms_key_arn = local.makes_key == 1 ? aws_kms_key.models[0].arn : var.existing_kms_key_arn
+
   bucket_name = coalesce(var.bucket_name, "${var.name}-models-${data.aws_caller_identity.current.account_id}-${var.region}")
 }
 
@@ -9,12 +15,16 @@ locals {
 # ---------------------------------------------------------------------------------------------------------------------
 
 resource "aws_s3_bucket" "models" {
+  count = local.makes_bucket
+
   bucket        = local.bucket_name
   force_destroy = var.bucket_force_destroy
 }
 
 resource "aws_s3_bucket_ownership_controls" "models" {
-  bucket = aws_s3_bucket.models.id
+  count = local.makes_bucket
+
+  bucket = aws_s3_bucket.models[0].id
 
   rule {
     object_ownership = "BucketOwnerEnforced"
@@ -22,7 +32,9 @@ resource "aws_s3_bucket_ownership_controls" "models" {
 }
 
 resource "aws_s3_bucket_public_access_block" "models" {
-  bucket = aws_s3_bucket.models.id
+  count = local.makes_bucket
+
+  bucket = aws_s3_bucket.models[0].id
 
   block_public_acls       = true
   block_public_policy     = true
@@ -31,7 +43,9 @@ resource "aws_s3_bucket_public_access_block" "models" {
 }
 
 resource "aws_s3_bucket_versioning" "models" {
-  bucket = aws_s3_bucket.models.id
+  count = local.makes_bucket
+
+  bucket = aws_s3_bucket.models[0].id
 
   versioning_configuration {
     status = "Enabled"
@@ -39,7 +53,9 @@ resource "aws_s3_bucket_versioning" "models" {
 }
 
 resource "aws_s3_bucket_server_side_encryption_configuration" "models" {
-  bucket = aws_s3_bucket.models.id
+  count = local.makes_bucket
+
+  bucket = aws_s3_bucket.models[0].id
 
   rule {
     # one data key for many objects: without it every shard of a model is a request to KMS
@@ -47,13 +63,15 @@ resource "aws_s3_bucket_server_side_encryption_configuration" "models" {
 
     apply_server_side_encryption_by_default {
       sse_algorithm     = "aws:kms"
-      kms_master_key_id = aws_kms_key.models.arn
+      kms_master_key_id = local.kms_key_arn
     }
   }
 }
 
 resource "aws_s3_bucket_lifecycle_configuration" "models" {
-  bucket = aws_s3_bucket.models.id
+  count = local.makes_bucket
+
+  bucket = aws_s3_bucket.models[0].id
 
   rule {
     id     = "abort-incomplete-uploads"
@@ -90,7 +108,7 @@ data "aws_iam_policy_document" "bucket" {
     sid       = "TLSOnly"
     effect    = "Deny"
     actions   = ["s3:*"]
-    resources = [aws_s3_bucket.models.arn, "${aws_s3_bucket.models.arn}/*"]
+    resources = [local.bucket_arn, "${local.bucket_arn}/*"]
 
     principals {
       type        = "*"
@@ -110,7 +128,7 @@ data "aws_iam_policy_document" "bucket" {
     content {
       sid       = "PromotionReads"
       actions   = ["s3:GetObject"]
-      resources = ["${aws_s3_bucket.models.arn}/*"]
+      resources = ["${local.bucket_arn}/*"]
 
       principals {
         type        = "AWS"
@@ -121,11 +139,22 @@ data "aws_iam_policy_document" "bucket" {
 }
 
 resource "aws_s3_bucket_policy" "models" {
-  bucket = aws_s3_bucket.models.id
+  count = local.makes_bucket
+
+  bucket = aws_s3_bucket.models[0].id
   policy = data.aws_iam_policy_document.bucket.json
 
   # S3 refuses to change both at once
   depends_on = [aws_s3_bucket_public_access_block.models]
+}
+
+# Who read what: S3 writes it to a bucket that is there already, in this region and account, and lets logging.s3.amazonaws.com in
+resource "aws_s3_bucket_logging" "models" {
+  count = var.access_log_bucket == "" ? 0 : local.makes_bucket
+
+  bucket        = aws_s3_bucket.models[0].id
+  target_bucket = var.access_log_bucket
+  target_prefix = "${local.bucket_name}/"
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -135,7 +164,7 @@ resource "aws_s3_bucket_policy" "models" {
 resource "aws_secretsmanager_secret" "hub_token" {
   name                    = "${var.name}/hub-token"
   description             = "Hugging Face token that stages models. Its value is set outside Terraform."
-  kms_key_id              = aws_kms_key.models.arn
+  kms_key_id              = local.kms_key_arn
   recovery_window_in_days = var.secret_recovery_window_days
 }
 
@@ -149,4 +178,53 @@ resource "aws_ecr_pull_through_cache_rule" "images" {
   ecr_repository_prefix = var.image_cache.prefix
   upstream_registry_url = var.image_cache.upstream
   credential_arn        = var.image_cache.credential_arn
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
+# States of before 2026-11-28 have these without a count
+# ---------------------------------------------------------------------------------------------------------------------
+
+moved {
+  from = aws_kms_alias.models
+  to   = aws_kms_alias.models[0]
+}
+
+moved {
+  from = aws_kms_key.models
+  to   = aws_kms_key.models[0]
+}
+
+moved {
+  from = aws_s3_bucket.models
+  to   = aws_s3_bucket.models[0]
+}
+
+moved {
+  from = aws_s3_bucket_lifecycle_configuration.models
+  to   = aws_s3_bucket_lifecycle_configuration.models[0]
+}
+
+moved {
+  from = aws_s3_bucket_ownership_controls.models
+  to   = aws_s3_bucket_ownership_controls.models[0]
+}
+
+moved {
+  from = aws_s3_bucket_policy.models
+  to   = aws_s3_bucket_policy.models[0]
+}
+
+moved {
+  from = aws_s3_bucket_public_access_block.models
+  to   = aws_s3_bucket_public_access_block.models[0]
+}
+
+moved {
+  from = aws_s3_bucket_server_side_encryption_configuration.models
+  to   = aws_s3_bucket_server_side_encryption_configuration.models[0]
+}
+
+moved {
+  from = aws_s3_bucket_versioning.models
+  to   = aws_s3_bucket_versioning.models[0]
 }

@@ -1,16 +1,21 @@
 output "bucket" {
   description = "Name of the model bucket."
-  value       = aws_s3_bucket.models.id
+  value       = local.makes_bucket == 1 ? aws_s3_bucket.models[0].id : local.bucket_name
 }
 
 output "bucket_arn" {
   description = "ARN of the model bucket: the cluster's model_bucket_arn."
-  value       = aws_s3_bucket.models.arn
+  value       = local.bucket_arn
 }
 
 output "kms_key_arn" {
-  description = "ARN of the key the models are encrypted with: the cluster's model_kms_key_arn."
-  value       = aws_kms_key.models.arn
+  description = "ARN of the key the models are encrypted with, empty where S3's own encrypts them: the cluster's model_kms_key_arn."
+  value       = local.kms_key_arn == null ? "" : local.kms_key_arn
+}
+
+output "evidence_key_arn" {
+  description = "ARN of the key that signs the evidence of releases."
+  value       = aws_kms_key.evidence.arn
 }
 
 output "hub_token_secret_arn" {

@@ -51,6 +51,12 @@ variable "reader_arns" {
   }
 }
 
+variable "access_log_bucket" {
+  description = "Bucket that takes the model bucket's access logs; it must exist and let S3's logging in. Empty: none are kept."
+  type        = string
+  default     = ""
+}
+
 variable "abort_incomplete_upload_days" {
   description = "Days after which the parts of an upload nobody completed are deleted. They are billed and never listed."
   type        = number
@@ -103,4 +109,32 @@ variable "image_cache" {
     credential_arn = optional(string)
   })
   default = null
+}
+
+variable "tags" {
+  description = "Tags of everything made here, besides Project and slipway:environment."
+  type        = map(string)
+  default     = {}
+}
+
+variable "existing_bucket" {
+  description = "Whether the bucket named bucket_name exists: it is used with its own settings, and stays."
+  type        = bool
+  default     = false
+
+  validation {
+    condition     = !var.existing_bucket || var.bucket_name != ""
+    error_message = "existing_bucket needs bucket_name."
+  }
+}
+
+variable "existing_kms_key_arn" {
+  description = "ARN of a key that exists and encrypts the models and the hub's token. null: one is made, or, for a bucket that exists, S3's own."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.existing_kms_key_arn == null || can(regex("^arn:[^:]+:kms:[^:]+:[0-9]{12}:key/", var.existing_kms_key_arn))
+    error_message = "existing_kms_key_arn must be the ARN of a KMS key (not of an alias)."
+  }
 }

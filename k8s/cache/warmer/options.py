@@ -9,10 +9,12 @@ from pathlib import Path
 
 @dataclass
 class Options:
-    """`needed`: commits that are never evicted; `spare`: how many others stay while there is room; `chunk`: bytes, a
-    multiple of 4096; `grow_seconds`: how long to wait for the file system to grow."""
+    """`bucket_owner`: the AWS account the bucket must belong to; `needed`: commits that are never evicted; `spare`: how many
+    others stay while there is room; `chunk`: bytes, a multiple of 4096; `grow_seconds`: how long to wait for the file system
+    to grow."""
 
     bucket: str
+    bucket_owner: str
     prefix: str
     repo: str
     commit: str
@@ -33,7 +35,7 @@ class Options:
 
 def parsed(arguments: list[str]) -> Options:
     parser = argparse.ArgumentParser(description="Fill a volume with a staged model.")
-    for name in ("bucket", "prefix", "repo", "commit", "manifest-sha256"):
+    for name in ("bucket", "bucket-owner", "prefix", "repo", "commit", "manifest-sha256"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--root", type=Path, required=True, help="where the volume is mounted")
     parser.add_argument("--needed", default="", help="commits that are never removed, with commas between")

@@ -50,8 +50,8 @@ class Wire:
     boto3 copies a body three times under the interpreter's lock, which costs more than the hash.
     """
 
-    def __init__(self, s3: Any, bucket: str) -> None:
-        self._s3, self._bucket = s3, bucket
+    def __init__(self, s3: Any, bucket: str, owner: str) -> None:
+        self._s3, self._bucket, self._owner = s3, bucket, owner
         self._here = threading.local()
         self._trusted = ssl.create_default_context(cafile=get_cert_path(True))
 
@@ -60,13 +60,18 @@ class Wire:
 
         Raises Failure, ConnectionError where another try may help, and what sockets and botocore raise.
         """
-        parameters = {"Bucket": self._bucket, "Key": key}
+        parameters = {"Bucket": self._bucket, "Key": key, "ExpectedBucketOwner": self._owner}
         url = urlsplit(
             self._s3.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_SECONDS)
         )
         connection = self._connection(url.scheme, url.netloc)
-        span = {"Range": f"bytes={first}-{last}", "Accept-Encoding": "identity"}
-        connection.request("GET", f"{url.path}?{url.query}", headers=span)
+        headers = {
+            "Range": f"bytes={first}-{last}",
+            "Accept-Encoding": "identity",
+            # the URL's signature covers it: S3 refuses a request without it
+            "x-amz-expected-bucket-owner": self._owner,
+        }
+        connection.request("GET", f"{url.path}?{url.query}", headers=headers)
         answer = connection.getresponse()
         where = f"s3://{self._bucket}/{key}"
         if answer.status == 206:
@@ -109,7 +114,7 @@ class Source:
 
     def __init__(self, s3: Any, options: Options) -> None:
         self._s3, self._options = s3, options
-        self._wire = Wire(s3, options.bucket)
+        self._wire = Wire(s3, options.bucket, options.bucket_owner)
 
     def manifest(self) -> list[Wanted]:
         """The files to have on the volume. Raises Failure."""
@@ -162,7 +167,11 @@ class Source:
     def _get(self, path: str) -> Any:
         where = f"s3://{self._options.bucket}/{self._key(path)}"
         try:
-            return self._s3.get_object(Bucket=self._options.bucket, Key=self._key(path))
+            return self._s3.get_object(
+                Bucket=self._options.bucket,
+                Key=self._key(path),
+                ExpectedBucketOwner=self._options.bucket_owner,
+            )
         except NoCredentialsError as error:
             cause = f"no AWS credentials for {where}: no pod identity for this account"
             raise Failure(Exit.DENIED, cause) from error

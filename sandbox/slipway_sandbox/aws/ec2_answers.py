@@ -3,16 +3,19 @@
 - NatGateway.AvailabilityMode: since 6.24 the provider reads subnet and allocation only of a gateway that says `zonal`.
 - LaunchTemplateData.TagSpecifications: moto adds the template's own tags, which would be a change in every plan.
 - AvailabilityZone.OptInStatus, GroupName, NetworkBorderGroup.
+- GetEbsDefaultKmsKeyId: AWS's own key, which an account has until it chooses another.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from moto.core.responses import ActionResult
 from moto.ec2.exceptions import EC2ClientError
 from moto.ec2.models import EC2Backend
 from moto.ec2.models.availability_zones_and_regions import Zone
 from moto.ec2.models.nat_gateways import NatGateway
+from moto.ec2.responses import EC2Response
 
 
 class NatGatewayMissing(EC2ClientError):  # type: ignore[misc]  # moto has no types
@@ -25,6 +28,7 @@ def extend() -> None:
     _zones()
     _launch_templates()
     _nat_gateways()
+    EC2Response.get_ebs_default_kms_key_id = lambda _self: ActionResult({"KmsKeyId": "alias/aws/ebs"})
 
 
 def _zones() -> None:

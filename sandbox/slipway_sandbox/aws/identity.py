@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from moto.iam.models import AccessKey, iam_backends
+from moto.iam.models import AccessKey, get_account_id_from, iam_backends
 from moto.sts.models import sts_backends
 
-from slipway_sandbox.settings import ACCESS_KEY, ACCOUNT_ID, SECRET_KEY
+from slipway_sandbox.settings import ACCESS_KEY, ACCOUNT_ID, DEPLOYER_KEY, SECRET_KEY
 
 OPERATOR = "slipway-operator"  # the IAM user the sandbox's own keys belong to
+DEPLOYER = "slipway-deployer"
 
 
 @dataclass(frozen=True)
@@ -28,14 +31,27 @@ def _iam() -> Any:
 
 def add_operator(region: str) -> str:
     """Give the settings' access key an owner, so that GetCallerIdentity names a real principal. Its ARN."""
+    everything = {"Effect": "Allow", "Action": "*", "Resource": "*"}
+    user = _add_user(region, OPERATOR, ACCESS_KEY)
+    user.put_policy("everything", json.dumps({"Version": "2012-10-17", "Statement": [everything]}))
+    return str(user.arn)
+
+
+def add_deployer(region: str, policies: Path) -> None:
+    """A user with exactly the policies of a folder, NAME.json each: who a sandbox with --iam is used as."""
+    user = _add_user(region, DEPLOYER, DEPLOYER_KEY)
+    for file in sorted(policies.glob("*.json")):
+        user.put_policy(file.stem, file.read_text())
+
+
+def _add_user(region: str, name: str, access_key: str) -> Any:
     iam = _iam()
-    user = iam.create_user(region, OPERATOR)
-    key = AccessKey(OPERATOR, "AKIA", ACCOUNT_ID)
-    key.access_key_id, key.secret_access_key = ACCESS_KEY, SECRET_KEY
+    user = iam.create_user(region, name)
+    key = AccessKey(name, "AKIA", ACCOUNT_ID)
+    key.access_key_id, key.secret_access_key = access_key, SECRET_KEY
     user.access_keys.append(key)
-    iam.access_keys[ACCESS_KEY] = key
-    arn: str = user.arn
-    return arn
+    iam.access_keys[access_key] = key
+    return user
 
 
 def identify(access_key: str) -> Identity | None:
@@ -49,14 +65,33 @@ def identify(access_key: str) -> Identity | None:
     return Identity(user.arn, key.secret_access_key) if user else None
 
 
+def account_of(access_key: str) -> str:
+    """The account whose user or role a key belongs to; a role of another account is entered by AssumeRole."""
+    return str(get_account_id_from(access_key))
+
+
 def principal_exists(arn: str) -> bool:
-    """Whether IAM has the user or role (or it is the account's root)."""
-    iam = _iam()
-    if arn == f"arn:aws:iam::{ACCOUNT_ID}:root":
+    """Whether IAM of the ARN's account has the user or role (or it is the account's root)."""
+    account = arn.split(":")[4] if arn.startswith("arn:aws:iam::") else ""
+    if arn == f"arn:aws:iam::{account}:root":
         return True
+    iam = iam_backends[account or ACCOUNT_ID]["aws"]
     if ":role/" in arn:
         return any(role.arn == arn for role in iam.roles.values())
     return any(user.arn == arn for user in iam.users.values())
+
+
+def has_unknown_principal(policy: Any) -> bool:
+    """Whether a resource's policy names a user or role that does not exist, which S3 and KMS refuse."""
+    statements = policy["Statement"] if isinstance(policy["Statement"], list) else [policy["Statement"]]
+    named: list[str] = []
+    for statement in statements:
+        principal = statement.get("Principal")
+        listed = principal.get("AWS", []) if isinstance(principal, dict) else []
+        named += [listed] if isinstance(listed, str) else listed
+    return not all(
+        one == "*" or one.isdigit() or ":assumed-role/" in one or principal_exists(one) for one in named
+    )
 
 
 def principal_of(arn: str) -> str:

@@ -1,4 +1,4 @@
-"""The Price List Query API for EC2 instances and EBS, from a dated table of examples (prices.json)."""
+"""The Price List Query API for EKS, EC2 instances, NAT gateways and EBS, from a dated table of examples (prices.json)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from slipway_sandbox.aws.wire import AwsError, Caller, Document
 
 TABLE: Document = json.loads((Path(__file__).parent / "prices.json").read_text())
-SERVICE = "AmazonEC2"
 ON_DEMAND = "JRTCKXETXF"  # the offer term code of On-Demand
 PER_HOUR = "6YS6EN2CT7"  # the rate code of a price an hour
 
@@ -20,15 +19,18 @@ class Pricing:
 
     def get_products(self, parameters: Document, caller: Caller) -> Document:
         """`Filters` are all of type TERM_MATCH (or EQUALS); fields nobody knows match nothing."""
-        if parameters.get("ServiceCode") != SERVICE:
-            return {"FormatVersion": "aws_v1", "PriceList": []}
         filters = parameters.get("Filters") or []
         for each in filters:
             if each["Type"] not in ("TERM_MATCH", "EQUALS"):
                 raise AwsError(
                     "InvalidParameterException", f"the filter type {each['Type']} is not supported"
                 )
-        found = [product for product in _products() if all(_matches(product, each) for each in filters)]
+        found = [
+            product
+            for product in _products()
+            if product["serviceCode"] == parameters.get("ServiceCode")
+            and all(_matches(product, each) for each in filters)
+        ]
         start, size = int(parameters.get("NextToken") or 0), int(parameters.get("MaxResults") or 100)
         rest = start + size < len(found)
         return {
@@ -51,6 +53,12 @@ def _products() -> Iterator[Document]:
             what = f"On Demand Linux {name} Instance Hour"
             attributes = _attributes(region, location, name, instance)
             yield _product("Compute Instance", attributes, name, instance["usd"] * factor, "Hrs", what)
+        for sold in TABLE["hours"]:
+            prefix = TABLE["usage_prefixes"][region] or ("USE1-" if sold["service"] == "AmazonEKS" else "")
+            usage = prefix + sold["usage"]
+            attributes = _place(region, location, sold["service"]) | {"usagetype": usage}
+            price = sold["usd"] * (1.0 if sold["service"] == "AmazonEKS" else factor)
+            yield _product(sold["family"], attributes, usage, price, "Hrs", f"{usage} hour")
         for sold in TABLE["ebs"]:
             usage = TABLE["usage_prefixes"][region] + sold["usage"]
             attributes = _place(region, location) | {"usagetype": usage}
@@ -72,19 +80,19 @@ def _product(
     sku = hashlib.sha256(f"{attributes['regionCode']} {name}".encode()).hexdigest()[:16].upper()
     return {
         "product": {"productFamily": family, "sku": sku, "attributes": attributes},
-        "serviceCode": SERVICE,
+        "serviceCode": attributes["servicecode"],
         "terms": {"OnDemand": {f"{sku}.{ON_DEMAND}": _term(sku, f"{price:.10f}", unit, what)}},
         "version": TABLE["date"].replace("-", "") + "000000",
         "publicationDate": TABLE["date"] + "T00:00:00Z",
     }
 
 
-def _place(region: str, location: str) -> dict[str, str]:
+def _place(region: str, location: str, service: str = "AmazonEC2") -> dict[str, str]:
     return {
         "regionCode": region,
         "location": location,
         "locationType": "AWS Region",
-        "servicecode": SERVICE,
+        "servicecode": service,
     }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from slipway_sandbox.aws import (
@@ -12,13 +14,17 @@ from slipway_sandbox.aws import (
     ec2_snapshots,
     fleets,
     identity,
+    kms_policies,
+    kms_signing,
     managed_policies,
     tagging,
     vcpus,
 )
+from slipway_sandbox.aws.access import Access
 from slipway_sandbox.aws.ecr import PullThroughCache
 from slipway_sandbox.aws.eks import Eks
 from slipway_sandbox.aws.front import Front, Overlay
+from slipway_sandbox.aws.guard import Guard
 from slipway_sandbox.aws.http import Application, Server, make_server
 from slipway_sandbox.aws.pricing import Pricing
 from slipway_sandbox.aws.s3 import S3
@@ -35,9 +41,10 @@ def build(settings: Settings) -> Server:
     faults = Faults(settings.faults_file)
     moto = DomainDispatcherApplication(create_backend_app)
     eks, s3 = Eks(settings, faults), S3(settings, faults)
+    eks_api = JsonApi("eks", eks)
     services: dict[str, Application] = {
         "ecr": Overlay("ecr", PullThroughCache(), moto),
-        "eks": JsonApi("eks", eks),
+        "eks": eks_api,
         "pricing": JsonApi("pricing", Pricing()),
         "s3": s3,
         "servicequotas": JsonApi("service-quotas", ServiceQuotas(faults)),
@@ -45,6 +52,8 @@ def build(settings: Settings) -> Server:
         "sts": Sts(moto),
     }
     managed_policies.extend()
+    kms_policies.extend()
+    kms_signing.extend()
     identity.add_operator(settings.region)
     ec2.extend(ec2.FastSnapshotRestores(settings.addon_seconds))
     ec2_answers.extend()
@@ -54,4 +63,8 @@ def build(settings: Settings) -> Server:
     vcpus.extend(faults)  # around it: a quota refuses before capacity does
     fleets.extend()
     tagging.extend(eks, s3)
-    return make_server("127.0.0.1", settings.aws_port, Front(services, moto, eks))
+    front: Application = Front(services, moto, eks)
+    if settings.policies:
+        identity.add_deployer(settings.region, Path(settings.policies))
+        front = Guard(front, Access(settings.root), eks_api, s3)
+    return make_server("127.0.0.1", settings.aws_port, front)

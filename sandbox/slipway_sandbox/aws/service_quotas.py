@@ -28,6 +28,7 @@ class Quota:
 
 QUOTAS = [
     Quota("L-1216C47A", "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances", 5.0, False),
+    Quota("L-0263D0A3", "EC2-VPC Elastic IPs", 5.0, False),
     Quota("L-34B43A08", "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests", 5.0, False),
     Quota("L-DB2E81BA", "Running On-Demand G and VT instances", 0.0, True),
     Quota("L-3819A6DF", "All G and VT Spot Instance Requests", 0.0, True),

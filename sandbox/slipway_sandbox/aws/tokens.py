@@ -25,7 +25,7 @@ import aiohttp
 from yarl import URL
 
 from slipway_sandbox.kubernetes.errors import Unauthorized
-from slipway_sandbox.settings import ACCESS_KEY, SECRET_KEY, Settings
+from slipway_sandbox.settings import SECRET_KEY, Settings
 
 PREFIX = "k8s-aws-v1."
 CLUSTER_HEADER = "x-k8s-aws-id"
@@ -61,7 +61,7 @@ _verdicts: OrderedDict[tuple[str, str, str], tuple[str, datetime]] = OrderedDict
 
 
 def token_for(cluster: str, settings: Settings) -> str:
-    """A bearer token of the sandbox's own credentials for one cluster, good for 15 minutes."""
+    """A bearer token of the credentials the sandbox is used with for one cluster, good for 15 minutes."""
     # 9 MB that the region, which only checks tokens, does without.
     from botocore.auth import SigV4QueryAuth
     from botocore.awsrequest import AWSRequest
@@ -69,7 +69,9 @@ def token_for(cluster: str, settings: Settings) -> str:
 
     url = f"{settings.aws_url}/?Action=GetCallerIdentity&Version=2011-06-15"
     request = AWSRequest("GET", url, headers={CLUSTER_HEADER: cluster})
-    signer = SigV4QueryAuth(Credentials(ACCESS_KEY, SECRET_KEY), "sts", settings.region, expires=SIGN_SECONDS)
+    signer = SigV4QueryAuth(
+        Credentials(settings.user_key, SECRET_KEY), "sts", settings.region, expires=SIGN_SECONDS
+    )
     signer.add_auth(request)
     return PREFIX + base64.urlsafe_b64encode(str(request.url).encode()).decode().rstrip("=")
 

@@ -78,7 +78,7 @@ class JsonApi:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
-            operation, parameters = self._request(environ)
+            operation, parameters = self.request(environ)
             scope = scope_of(environ)
             if scope is None:
                 raise AwsError("MissingAuthenticationTokenException", "Missing Authentication Token", 403)
@@ -105,7 +105,8 @@ class JsonApi:
         )
         return [payload]
 
-    def _request(self, environ: Environ) -> tuple[OperationModel, Document]:
+    def request(self, environ: Environ) -> tuple[OperationModel, Document]:
+        """The operation that is asked for and its parameters. Raises AwsError."""
         body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
         try:
             document = json.loads(body) if body else {}

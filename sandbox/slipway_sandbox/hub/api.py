@@ -19,6 +19,7 @@ from slipway_sandbox.hub import answers
 from slipway_sandbox.hub.accounts import ACCOUNTS, ANONYMOUS, Account, Allowance, RateLimiter
 from slipway_sandbox.hub.blobs import Blob
 from slipway_sandbox.hub.cdn import Signer, object_path
+from slipway_sandbox.hub.registry import Registry
 from slipway_sandbox.hub.repos import Commit, NoSuchRevision, Repo
 from slipway_sandbox.hub.transfer import Unsatisfiable, requested_span, send
 from slipway_sandbox.hub.xet import STORE, Xet, headers_of
@@ -53,12 +54,16 @@ class HubApi:
         get("/{namespace}/{name}/resolve/{revision}/{path:.+}", self._resolve)
         get("/api/resolve-cache/models/{namespace}/{name}/{revision}/{path:.+}", self._cached)
         Xet(self._repos).add_to(app)
+        Registry().add_to(app)
         get("/{anything:.*}", self._nothing)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Token, quota and faults, in the order the hub would notice them; refusals become answers."""
+        if request.path.startswith("/v2/"):  # the registry's: no part of the hub
+            registry: web.StreamResponse = await handler(request)
+            return registry
         try:
             target = _target(request)
             account, caller = self._authenticate(request, target)

@@ -32,16 +32,19 @@ from slipway_sandbox.controllers.objects import (
     status_of,
     uid_of,
 )
-from slipway_sandbox.controllers.writes import Note, Patch
+from slipway_sandbox.controllers.writes import Create, Note, Patch
 from slipway_sandbox.images.hosts import HostsFile
+from slipway_sandbox.images.keda_hpa import AUTOSCALERS, hpa_name, hpa_of, hpa_status
 from slipway_sandbox.images.keda_scaling import Reading, ScalerState, decide_scaling, paused_at
 from slipway_sandbox.images.operator_pod import FORMAT, client_from_kubeconfig, health, until_told_to_end
 
 log = logging.getLogger("keda")
 SCALED_OBJECTS = Resource("keda.sh/v1alpha1", "scaledobjects", "ScaledObject")
+METRICS_API = "v1beta1.external.metrics.k8s.io"
 FINALIZER = "finalizer.keda.sh"
 _TIMEOUT = aiohttp.ClientTimeout(total=3)  # KEDA_HTTP_DEFAULT_TIMEOUT
 _WAIT_FOR_DEFINITION = 0.5
+_HPA_SYNC = 15.0  # --horizontal-pod-autoscaler-sync-period of kube-controller-manager, its default
 
 
 class TriggerError(Exception):
@@ -152,7 +155,7 @@ class Operator(Controller):
             item = await self.world.write(self.component, Patch(SCALED_OBJECTS, item, {"metadata": metadata}))
             assert item is not None
         await self._scale(item)
-        self.queue.add_after(key, float(item["spec"].get("pollingInterval") or 30))
+        self.queue.add_after(key, min(float(item["spec"].get("pollingInterval") or 30), _HPA_SYNC))
 
     async def _scale(self, item: Object) -> None:
         target = target_of(item)
@@ -170,7 +173,28 @@ class Operator(Controller):
             )
         for reason, message in verdict.events:
             self.world.recorder.note(self.component, Note(item, "ScaledObject", reason, message))
-        await self._write_status(item, self._basics(item, target, scale) | verdict.status)
+        hpa = await self._show_hpa(item, target, scale, readings)
+        await self._write_status(item, self._basics(item, target, scale) | hpa | verdict.status)
+
+    async def _show_hpa(self, item: Object, target: Target, scale: Object, readings: list[Reading]) -> Object:
+        """Keep the HPA of a ScaledObject, and the status the HPA's controller would write; a paused one has none."""
+        name = hpa_name(item)
+        path = ApiClient.path(AUTOSCALERS.api, AUTOSCALERS.plural, target.namespace, name)
+        found = await self.world.client.get(path)
+        if paused_at(item) is not None:
+            if found is not None:
+                await self.world.client.delete(path)
+            return {}
+        body = hpa_of(item, target.resource.api, target.resource.kind)
+        if found is None:
+            found = await self.world.write(self.component, Create(AUTOSCALERS, body))
+        elif any(found["spec"].get(key) != value for key, value in body["spec"].items()):
+            found = await self.world.write(self.component, Patch(AUTOSCALERS, found, {"spec": body["spec"]}))
+        if found is not None:
+            status = hpa_status(int(scale["spec"].get("replicas") or 0), readings)
+            if status_of(found) != status:
+                await self.world.write(self.component, Patch(AUTOSCALERS, found, {"status": status}, "status"))
+        return {"hpaName": name}
 
     async def _read_all(self, item: Object) -> list[Reading]:
         readings = []
@@ -299,6 +323,28 @@ async def run_operator(client: ApiClient, hosts: Path) -> None:
         await operator.run()
 
 
+async def serve_metrics_api(client: ApiClient) -> None:
+    """Say that the metrics API is available, as kube-apiserver does: here it has no program of its own."""
+    condition = {
+        "type": "Available",
+        "status": "True",
+        "reason": "Local",
+        "message": "Local APIServices are always available",
+        "lastTransitionTime": utc_now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+    path = client.path("apiregistration.k8s.io/v1", "apiservices", None, METRICS_API, "status")
+    while True:
+        try:
+            await client.patch(path, {"status": {"conditions": [condition]}})
+        except ApiError as error:
+            if error.code != 404:
+                raise
+            # helm makes it after the Deployment whose pod this is
+            await asyncio.sleep(_WAIT_FOR_DEFINITION)
+        else:
+            return
+
+
 def _health_port(arguments: list[str]) -> int:
     for argument in arguments:
         if argument.startswith("--health-probe-bind-address="):
@@ -309,8 +355,14 @@ def _health_port(arguments: list[str]) -> int:
 async def _main(arguments: list[str]) -> None:
     log.info("Starting manager")
     client = client_from_kubeconfig(Path(os.environ["KUBECONFIG"]))
-    async with health(os.environ["SLIPWAY_SANDBOX_POD_IP"], _health_port(arguments)), client:
+    async with (
+        health(os.environ["SLIPWAY_SANDBOX_POD_IP"], _health_port(arguments)),
+        client,
+        asyncio.TaskGroup() as group,
+    ):
+        serving = group.create_task(serve_metrics_api(client), name="metrics API")
         await until_told_to_end(run_operator(client, Path(os.environ["SLIPWAY_SANDBOX_HOSTS"])), log)
+        serving.cancel()
 
 
 if __name__ == "__main__":

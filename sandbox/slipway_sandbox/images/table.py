@@ -135,6 +135,15 @@ _IMAGES = {
             {"prometheus": _module("prometheus")},
             110_000_000,
         ),
+        Image(
+            "public.ecr.aws/docker/library/python",
+            ("python3",),
+            # the standard library alone, as in the image
+            programs=dict.fromkeys(_PYTHONS, (*_PYTHON, "-S")),
+            size_bytes=46_000_000,
+        ),
+        # the product's own, by the name it has in an ECR repository
+        Image("slipway", (), programs={"prefect": (*_PYTHON, "-m", "prefect"), **_PYTHONS, **_SHELLS}),
         Image("registry.k8s.io/pause", ("pause",), programs={"pause": _PAUSE}, size_bytes=320_000),
         Image(
             "public.ecr.aws/docker/library/busybox",
@@ -147,12 +156,17 @@ _IMAGES = {
 }
 
 
+# an image through ECR's pull-through cache of Docker Hub: ACCOUNT.dkr.ecr.REGION.amazonaws.com/PREFIX/
+_CACHED = re.compile(r"^\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com/[^/]+/")
+
+
 def repository(image: str) -> str:
     """Strip tag, digest and Docker Hub's prefixes from an image reference."""
     name = image.partition("@")[0]
     head, slash, last = name.rpartition("/")
     name = head + slash + last.partition(":")[0]
-    for prefix in ("docker.io/library/", "index.docker.io/", "docker.io/"):
+    name = _CACHED.sub("", name)
+    for prefix in ("library/", "docker.io/library/", "index.docker.io/", "docker.io/"):
         name = name.removeprefix(prefix)
     return name
 

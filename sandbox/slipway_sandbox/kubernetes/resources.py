@@ -28,6 +28,7 @@ apps/v1 | replicasets | ReplicaSet | rs | n | scale,status
 apps/v1 | statefulsets | StatefulSet | sts | n | scale,status
 apps/v1 | daemonsets | DaemonSet | ds | n | status
 apps/v1 | controllerrevisions | ControllerRevision | | n |
+autoscaling/v2 | horizontalpodautoscalers | HorizontalPodAutoscaler | hpa | n | status
 batch/v1 | jobs | Job | | n | status
 policy/v1 | poddisruptionbudgets | PodDisruptionBudget | pdb | n | status
 networking.k8s.io/v1 | networkpolicies | NetworkPolicy | netpol | n |
@@ -42,6 +43,7 @@ storage.k8s.io/v1 | volumeattachments | VolumeAttachment | | c | status
 scheduling.k8s.io/v1 | priorityclasses | PriorityClass | pc | c |
 coordination.k8s.io/v1 | leases | Lease | | n |
 discovery.k8s.io/v1 | endpointslices | EndpointSlice | | n |
+apiregistration.k8s.io/v1 | apiservices | APIService | | c | status
 apiextensions.k8s.io/v1 | customresourcedefinitions | CustomResourceDefinition | crd,crds | c | status
 """
 

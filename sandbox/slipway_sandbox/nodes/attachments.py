@@ -88,22 +88,24 @@ class Attachments:
                 f'Multi-Attach error for volume "{name}" Volume is already used by pod(s) {users}',
             )
         attachment = _Attachment(node, self._instance_of(node), self._device(node))
+        attachment.pods[metadata["uid"]] = metadata["name"]
+        attachment.record = attachment_name(handle, node)
+        # first: EC2 attaches also for a pod that is deleted meanwhile, whose release then detaches
+        self._held.setdefault(handle, []).append(attachment)
         try:
-            await self._aws.call(
+            await self._aws.finish(
                 self._aws.ec2.attach_volume,
                 VolumeId=handle,
                 InstanceId=attachment.instance,
                 Device=attachment.device,
             )
         except (ClientError, BotoCoreError) as error:
+            self._held[handle].remove(attachment)
             raise MountError(
                 "FailedAttachVolume",
                 f'AttachVolume.Attach failed for volume "{name}" : rpc error: code = Internal desc = '
                 f'Could not attach volume "{handle}" to node "{attachment.instance}": {error}',
             ) from error
-        attachment.pods[metadata["uid"]] = metadata["name"]
-        attachment.record = attachment_name(handle, node)
-        self._held.setdefault(handle, []).append(attachment)
         self._events.record(
             reference({"kind": "Pod", "apiVersion": "v1", **pod}),
             "Normal",

@@ -77,5 +77,14 @@ class Aws:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, partial(operation, *args, **kwargs))
 
+    async def finish(self, operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """As `call`, but a cancelled one ends only when AWS has answered: it is carried out all the same."""
+        task = asyncio.create_task(self.call(operation, *args, **kwargs))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            await asyncio.gather(task, return_exceptions=True)
+            raise
+
     def close(self) -> None:
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -34,8 +34,7 @@ class NodeConfig:
 
 def read_node_config(user_data: str) -> NodeConfig:
     """The NodeConfig of an instance's (decoded) user data. Raises NoNodeConfig."""
-    documents = [_load(text) for text in _parts(user_data)]
-    configs = [d for d in documents if isinstance(d, dict) and d.get("kind") == "NodeConfig"]
+    configs = _configs(user_data)
     if not configs:
         raise NoNodeConfig("the user data holds no NodeConfig")
     cluster, labels = "", dict[str, str]()
@@ -50,6 +49,18 @@ def read_node_config(user_data: str) -> NodeConfig:
     if not cluster:
         raise NoNodeConfig("the NodeConfig names no cluster")
     return NodeConfig(cluster, labels, tuple(taints))
+
+
+def kubelet_labels(user_data: str) -> dict[str, str]:
+    """The labels of the NodeConfigs that a node group's own user data has; EKS adds the cluster's part. Raises NoNodeConfig."""
+    specs = [config.get("spec") or {} for config in _configs(user_data)]
+    flags = [flag for spec in specs for flag in (spec.get("kubelet") or {}).get("flags") or []]
+    return {name: value for flag in flags for name, value in _labels(flag).items()}
+
+
+def _configs(user_data: str) -> list[Any]:
+    documents = [_load(text) for text in _parts(user_data)]
+    return [d for d in documents if isinstance(d, dict) and d.get("kind") == "NodeConfig"]
 
 
 def _parts(user_data: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 from collections import Counter
@@ -28,6 +29,7 @@ from slipway_sandbox.nodes.instances import (
 )
 from slipway_sandbox.nodes.machine import Machine
 from slipway_sandbox.nodes.membership import Member, Wanted, decide
+from slipway_sandbox.nodes.node_config import kubelet_labels
 from slipway_sandbox.nodes.platform import Platform
 
 log = logging.getLogger(__name__)
@@ -161,7 +163,7 @@ class NodeGroups:
             spec = node_spec(
                 described,
                 self._platform.settings.region,
-                labels=group.get("labels") or {},
+                labels={**(group.get("labels") or {}), **await self._kubelet_labels(group)},
                 taints=node_objects.kubernetes_taints(group),
                 group=group["nodegroupName"],
                 version=str(group.get("releaseVersion") or "").partition("-")[0],
@@ -225,13 +227,22 @@ class NodeGroups:
         """The group's types in the order they are tried, or its launch template's."""
         if types := group.get("instanceTypes"):
             return list(types)
-        aws, template = self._platform.aws, group["launchTemplate"]
+        return [(await self._template_data(group["launchTemplate"]))["InstanceType"]]
+
+    async def _kubelet_labels(self, group: Group) -> dict[str, str]:
+        """The labels that the user data of the group's launch template has the kubelet give to its node."""
+        template = group.get("launchTemplate")
+        encoded = (await self._template_data(template)).get("UserData") if template else None
+        return kubelet_labels(base64.b64decode(encoded).decode()) if encoded else {}
+
+    async def _template_data(self, template: Mapping[str, Any]) -> Mapping[str, Any]:
+        aws = self._platform.aws
         answer = await aws.call(
             aws.ec2.describe_launch_template_versions,
             LaunchTemplateId=template["id"],
             Versions=[str(template.get("version") or "$Default")],
         )
-        return [answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]["InstanceType"]]
+        return answer["LaunchTemplateVersions"][0]["LaunchTemplateData"]
 
     # --- going
 

@@ -139,9 +139,7 @@ def _install_provider(root: Path) -> Path:
     """The mirror, with this package's provider in it."""
     mirror = root / "terraform" / "mirror"
     folder = mirror / PROVIDER_ADDRESS / PROVIDER_VERSION / _target()
-    _write_launcher(
-        folder / f"terraform-provider-aws_v{PROVIDER_VERSION}", "slipway_sandbox.terraform.provider"
-    )
+    _write_starter(folder / f"terraform-provider-aws_v{PROVIDER_VERSION}", root / "terraform")
     return mirror
 
 
@@ -177,17 +175,68 @@ def _install_tool(binaries: Path, name: str, path: list[str], *, forced: bool) -
 
 def _write_launcher(path: Path, module: str) -> None:
     """An executable that runs the module with this very interpreter, from wherever it is called."""
+    _write_script(path, _run_module(module))
+
+
+def _write_starter(path: Path, folder: Path) -> None:
+    """The provider's executable: it asks the fork server that listens in `folder`, and is the provider itself where none does.
+
+    With options -I and -S Python is up in a few milliseconds: the script imports what is built in, and two small modules.
+    """
+    _write_script(
+        path,
+        _STARTER.format(folder=str(folder), alone=_run_module("slipway_sandbox.terraform.provider")),
+        "-IS",
+    )
+
+
+_STARTER = """\
+import os
+import signal
+import socket
+import sys
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is Terraform's, and it tells the provider
+parent, here = os.getppid(), os.getcwdb()
+server = socket.socket(socket.AF_UNIX)
+try:
+    os.chdir({folder!r})  # the whole path may be too long for a socket's address
+    server.connect("provider.sock")
+except OSError:
+    os.chdir(here)
+    os.execv(sys.executable, [sys.executable, "-c", {alone!r}])
+os.chdir(here)
+message = b"\\0".join([here, *(name + b"=" + value for name, value in os.environb.items())])
+socket.send_fds(server, [len(message).to_bytes(4, "big")], [0, 1, 2])
+server.sendall(message)
+server.settimeout(1.0)
+while os.getppid() == parent:  # else Terraform was killed
+    try:
+        server.recv(1)
+        break  # nothing is ever sent: the provider has ended
+    except TimeoutError:
+        continue
+    except OSError:
+        break
+"""
+
+
+def _run_module(module: str) -> str:
     source = Path(__file__).resolve().parents[2]
-    line = f"#!{sys.executable}\n"
-    if " " in sys.executable or len(line) > _SHEBANG_BYTES:
-        # a first line cannot hold such a path: to sh the next line is a command, to Python the start of a string
-        line = f"#!/bin/sh\n'''exec' \"{sys.executable}\" \"$0\" \"$@\"\n' '''\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(
-        f"{line}import runpy\nimport sys\n\n"
-        f"sys.path.insert(0, {str(source)!r})\n"
+    return (
+        f"import runpy\nimport sys\n\nsys.path.insert(0, {str(source)!r})\n"
         f'runpy.run_module({module!r}, run_name="__main__", alter_sys=True)\n'
     )
+
+
+def _write_script(path: Path, text: str, options: str = "") -> None:
+    """An executable Python script, for this very interpreter with these options."""
+    line = f"#!{sys.executable} {options}".rstrip() + "\n"
+    if " " in sys.executable or len(line) > _SHEBANG_BYTES:
+        # a first line cannot hold such a path: to sh the next line is a command, to Python the start of a string
+        line = f"#!/bin/sh\n'''exec' \"{sys.executable}\" {options} \"$0\" \"$@\"\n' '''\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(line + text)
     partial.chmod(0o755)
     partial.replace(path)

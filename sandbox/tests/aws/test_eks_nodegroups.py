@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from slipway_sandbox.aws.eks.nodegroups import DELETE_SECONDS
 from tests.aws.conftest import Aws, until
 
 TAINT = {"key": "nvidia.com/gpu", "value": "present", "effect": "NO_SCHEDULE"}
@@ -55,6 +57,11 @@ def test_what_was_asked_for_comes_back(make_group: Any, show: Any) -> None:
     assert shown["capacityType"] == "SPOT"
     assert shown["updateConfig"] == {"maxUnavailablePercentage": 50}
     assert shown["amiType"] == "AL2023_x86_64_NVIDIA"
+
+
+def test_a_label_of_kubernetes_own_is_refused(make_group: Any) -> None:
+    with pytest.raises(ClientError, match="Label cannot contain reserved prefixes"):
+        make_group(labels={"node.kubernetes.io/exclude-from-external-load-balancers": "true"})
 
 
 def test_a_launch_template_is_resolved_to_id_name_and_version(aws: Aws, make_group: Any, show: Any) -> None:
@@ -183,3 +190,24 @@ def test_the_node_role_gets_an_access_entry(eks: Any, cluster: str, make_group: 
     make_group()
     entry = eks.describe_access_entry(clusterName=cluster, principalArn=role)["accessEntry"]
     assert entry["type"] == "EC2_LINUX"
+
+
+def test_a_deleted_group_stays_until_its_last_instance_is_terminated(
+    aws: Aws, eks: Any, cluster: str, make_group: Any, show: Any, subnets: list[str]
+) -> None:
+    name, ec2 = make_group(), aws.client("ec2")
+    tags = [{"Key": "eks:cluster-name", "Value": cluster}, {"Key": "eks:nodegroup-name", "Value": name}]
+    launched = ec2.run_instances(
+        ImageId="ami-12c6146b",
+        MinCount=1,
+        MaxCount=1,
+        InstanceType="g6.xlarge",
+        SubnetId=subnets[0],
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+    )
+    active(show, name)
+    eks.delete_nodegroup(clusterName=cluster, nodegroupName=name)
+    time.sleep(2 * DELETE_SECONDS)
+    assert show(name)["status"] == "DELETING"
+    ec2.terminate_instances(InstanceIds=[launched["Instances"][0]["InstanceId"]])
+    until(lambda: name not in eks.list_nodegroups(clusterName=cluster)["nodegroups"])

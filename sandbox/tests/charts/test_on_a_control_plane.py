@@ -152,10 +152,41 @@ async def test_the_stacks_prometheus_scrapes_a_pod_until_it_goes(
         (waiting,) = await _query(url, "vllm:num_requests_waiting", 1)
         assert waiting["value"][1] == "3"
         assert waiting["metric"]["pod"] == "vllm-0" and waiting["metric"]["job"] == "llm/vllm"
-        await _query(url, "up == 1", 1)
+        await _query(url, "up", 1)
         await client.delete(ApiClient.path("v1", "pods", "llm", "vllm-0"), gracePeriodSeconds=0)
         await _query(url, "up", 0)
     finally:
         process.send_signal(signal.SIGTERM)
         await runner.cleanup()
     assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
+async def test_kedas_metrics_api_is_available_once_its_operator_runs(
+    kubeconfig: Path, client: ApiClient, tmp_path: Path
+) -> None:
+    await to_thread(install, kubeconfig, "keda")
+    path = ApiClient.path("apiregistration.k8s.io/v1", "apiservices", None, "v1beta1.external.metrics.k8s.io")
+    made = await client.get(path)
+    assert made is not None and not (made.get("status") or {}).get("conditions")
+    hosts = tmp_path / "hosts"
+    hosts.write_text("")
+    address = f"127.212.{secrets.randbelow(200) + 1}.{secrets.randbelow(200) + 1}"
+    variables = {
+        **os.environ,
+        "KUBECONFIG": str(kubeconfig),
+        "SLIPWAY_SANDBOX_POD_IP": address,
+        "SLIPWAY_SANDBOX_HOSTS": str(hosts),
+    }
+    operator = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "slipway_sandbox.images.keda", "operator", env=variables
+    )
+    try:
+        async with asyncio.timeout(15):
+            while not ((await client.get(path) or {}).get("status") or {}).get("conditions"):
+                assert operator.returncode is None
+                await asyncio.sleep(0.05)
+    finally:
+        operator.terminate()
+        assert await operator.wait() == 0
+    [condition] = (await client.get(path) or {})["status"]["conditions"]
+    assert (condition["type"], condition["status"]) == ("Available", "True")

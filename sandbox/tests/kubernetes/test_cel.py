@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from slipway_sandbox.kubernetes.cel import CelSyntaxError, Unsupported, parse
-from slipway_sandbox.kubernetes.cel_functions import CelError
+from slipway_sandbox.kubernetes.cel import CelError, CelSyntaxError, parse
 from tests.kubernetes.conftest import Answer, Cluster
 
 SELF: dict[str, Any] = {
@@ -16,45 +15,26 @@ SELF: dict[str, Any] = {
     "max": 3,
     "name": "abc",
     "items": ["a", "b"],
-    "pools": [{"name": "x", "size": 1}, {"name": "y", "size": 2}],
     "labels": {"team": "red"},
-    "with-dash": 1,
-    "memory": "2Gi",
+    "namespace": "n",
 }
 
 
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("self.min <= self.max", True),
-        ("self.min + 2 * self.max == 7 && -self.min == -1", True),
-        ("7 / 2 == 3 && -7 / 2 == -3 && -7 % 3 == -1", True),
-        ("1.5 + 1.5 == 3.0 && 1 == 1.0 && 2 > 1.5", True),
+        ("self.min <= self.max && self.max > 1 && self.name >= 'abc'", True),
         ("has(self.min) && !has(self.nope)", True),
         ("has(self.labels.team) ? self.labels.team : 'none'", "red"),
         ("self.items.all(i, i.size() == 1)", True),
-        ("self.pools.exists(p, p.name == 'y' && p.size > 1)", True),
-        ("self.pools.exists_one(p, p.size > 0)", False),
-        ("self.pools.map(p, p.name)", ["x", "y"]),
-        ("self.pools.filter(p, p.size > 1).map(p, p.name).join(',')", "y"),
-        ("self.pools.map(p, p.size).sum() == 3 && [3, 1].min() == 1", True),
-        ("'a' in self.items && 'team' in self.labels && !('c' in self.items)", True),
-        ("self.labels['team'] + \"!\"", "red!"),
-        ("self.items[1]", "b"),
-        ("self.name.startsWith('a') && self.name.endsWith('c') && self.name.contains('b')", True),
-        ("self.name.matches('^[a-c]+$') && !matches(self.name, '^x')", True),
-        ("self.__dash__ == 1 || true", True),
-        ("self.with__dash__dash == 1", True),
+        ("self.items.all(i, i == 'b' && i.nope == 1)", False),
+        ("has(self.__namespace__)", True),
         ("true || self.nope == 1", True),
         ("self.nope == 1 || true", True),
         ("false && self.nope == 1", False),
         ("'1' == 1 || null == false", False),
-        ("size(self.items) == 2 && self.name.upperAscii() == 'ABC'", True),
-        ("quantity(self.memory).isLessThan(quantity('3Gi')) && isQuantity('5m') && !isQuantity('x')", True),
-        ("int('5') == 5 && string(5) == '5' && type(5) == type(6)", True),
-        ("'a,b'.split(',') == ['a', 'b'] && 'abc'.substring(1) == 'bc' && 'abc'.indexOf('c') == 2", True),
-        ("{'a': 1}.a == 1", True),
-        (r"'it\'s' == \"it's\" && r'\d' == '\\d'".replace('\\"', '"'), True),
+        ("size(self.items) == 2 && size(self) > 0", True),
+        ("self == self && self != oldSelf", True),
     ],
 )
 def test_an_expression_has_its_value(text: str, value: Any) -> None:
@@ -65,13 +45,12 @@ def test_an_expression_has_its_value(text: str, value: Any) -> None:
     ("text", "error"),
     [
         ("self.nope", "no such key: nope"),
-        ("self.items[5]", "index out of bounds: 5"),
-        ("1 / 0 == 1", "division by zero"),
         ("self.min < self.name", "no such overload"),
         ("self.min && true", "no such overload"),
         ("self.nope == 1 && true", "no such key: nope"),
-        ("self.name.matches('(')", "error parsing regexp"),
         ("self.min.all(x, true)", "no such overload"),
+        ("self.min.size() == 1", "no such overload"),
+        ("self.items.all(i, i == 'a' || i.nope == 1)", "no such overload"),
     ],
 )
 def test_an_expression_without_a_value_says_why(text: str, error: str) -> None:
@@ -92,22 +71,13 @@ def test_an_expression_without_a_value_says_why(text: str, error: str) -> None:
         "1 2",
         "a ? b",
         "'open",
+        "ip(self.name).family() == 4",
+        "self.min + 1 == 2",
     ],
 )
-def test_what_is_no_expression_is_refused(text: str) -> None:
+def test_an_expression_that_is_broken_or_uses_more_is_refused(text: str) -> None:
     with pytest.raises(CelSyntaxError):
         parse(text)
-
-
-def test_a_deep_expression_is_refused_rather_than_followed() -> None:
-    for text in ("(" * 1000 + "1" + ")" * 1000, "!" * 1000 + "true", "-" * 1000 + "1"):
-        with pytest.raises(CelSyntaxError, match="recursion limit"):
-            parse(text)
-
-
-def test_what_kubernetes_knows_and_this_does_not_is_told_apart() -> None:
-    with pytest.raises(Unsupported):
-        parse("ip(self.name).family() == 4")
 
 
 RANGE = {
@@ -119,28 +89,11 @@ RANGE = {
             "type": "string",
             "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": "name is immutable"}],
         },
-        "ports": {
-            "type": "array",
-            "x-kubernetes-list-type": "map",
-            "x-kubernetes-list-map-keys": ["name"],
-            "items": {
-                "type": "object",
-                "required": ["name"],
-                "properties": {"name": {"type": "string"}, "number": {"type": "integer"}},
-                "x-kubernetes-validations": [
-                    {
-                        "rule": "self.number >= oldSelf.number",
-                        "messageExpression": "'port ' + self.name + ' may only rise'",
-                    }
-                ],
-            },
-        },
     },
     "x-kubernetes-validations": [
         {
             "rule": "!has(self.low) || self.low <= self.high",
             "message": "low is above high",
-            "fieldPath": ".low",
         }
     ],
 }
@@ -185,7 +138,7 @@ def test_a_rule_that_does_not_hold_refuses_the_object(cluster: Cluster, ranges: 
     answer = cluster.raw("POST", ranges, body)
     assert (answer.status, answer.json["reason"]) == (422, "Invalid")
     (cause,) = answer.json["details"]["causes"]
-    assert cause["field"] == "spec.low"
+    assert cause["field"] == "spec"
     assert cause["message"].endswith("low is above high")  # 1.36 no longer names the value's type
 
 
@@ -197,24 +150,18 @@ def test_an_error_of_a_rule_refuses_the_object_too(cluster: Cluster, ranges: str
 
 
 def test_a_transition_rule_holds_updates_and_not_creations(cluster: Cluster, ranges: str) -> None:
-    ports = [{"name": "a", "number": 5}]
-    spec = {"low": 1, "high": 2, "name": "n", "ports": ports}
+    spec = {"low": 1, "high": 2, "name": "n"}
     made = {"apiVersion": "cel.test/v1", "kind": "Ranges", "metadata": {"name": "kept"}, "spec": spec}
     assert cluster.raw("POST", ranges, made).status == 201
     merge: Any = {"content_type": "application/merge-patch+json"}
     renamed = cluster.raw("PATCH", f"{ranges}/kept", {"spec": {"name": "m"}}, **merge)
     assert renamed.status == 422 and "name is immutable" in renamed.json["message"]
-    lower = {"spec": {"ports": [{"name": "b", "number": 1}, {"name": "a", "number": 4}]}}
-    fallen = cluster.raw("PATCH", f"{ranges}/kept", lower, **merge)
-    assert fallen.status == 422 and "spec.ports[1]" in fallen.json["message"]
-    assert "port a may only rise" in fallen.json["message"]
     assert cluster.raw("PATCH", f"{ranges}/kept", {"spec": {"high": 9}}, **merge).status == 200
 
 
 @pytest.mark.parametrize(
     ("rule", "why"),
     [
-        ("self.nope > 1", "undefined field 'nope'"),
         ("self.low >", "Syntax error"),
         ("other > 1", "undeclared reference to 'other'"),
     ],

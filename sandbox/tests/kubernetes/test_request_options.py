@@ -65,10 +65,8 @@ def test_a_replacement_names_its_object(cluster: Cluster, namespace: str) -> Non
     "path",
     [
         "/apis/batch/v1/cronjobs",
-        "/apis/autoscaling/v2/horizontalpodautoscalers",
         "/apis/networking.k8s.io/v1/ingresses",
         "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
-        "/apis/apiregistration.k8s.io/v1/apiservices",
         "/api/v1/resourcequotas",
     ],
 )

@@ -7,7 +7,7 @@ import base64
 import pytest
 
 from slipway_sandbox.images.karpenter.claims import Cluster, user_data
-from slipway_sandbox.nodes.node_config import NoNodeConfig, read_node_config
+from slipway_sandbox.nodes.node_config import NoNodeConfig, kubelet_labels, read_node_config
 
 PLAIN = """
 apiVersion: node.eks.aws/v1alpha1
@@ -35,6 +35,11 @@ def test_what_karpenter_writes_is_read() -> None:
     )
     assert (config.cluster, config.labels) == ("mine", {"x": "y"})
     assert [taint["key"] for taint in config.taints] == ["karpenter.sh/unregistered", "gpu"]
+
+
+def test_a_node_groups_part_needs_no_cluster() -> None:
+    assert kubelet_labels(PLAIN.replace("  cluster: {name: mine}\n", "")) == {"a": "b", "c": "d"}
+    assert kubelet_labels("#!/bin/bash") == {}
 
 
 @pytest.mark.parametrize(

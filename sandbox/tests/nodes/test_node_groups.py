@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import time
 from typing import Any
 
@@ -92,6 +93,19 @@ async def test_allocatable_is_what_eks_leaves() -> None:
 async def test_an_unknown_instance_type_is_refused_by_name() -> None:
     with pytest.raises(UnknownInstanceType, match=r"x9\.mega"):
         instance_type("x9.mega")
+
+
+async def test_a_kubelet_gives_its_node_the_labels_of_the_launch_templates_user_data(region: Region) -> None:
+    config = (
+        "MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=x\n\n--x\nContent-Type: application/node.eks.aws\n\n"
+        "kind: NodeConfig\nspec:\n  kubelet:\n    flags: [--node-labels=node.kubernetes.io/mine=yes]\n--x--\n"
+    )
+    region.aws("ec2").create_launch_template(
+        LaunchTemplateName="labels",
+        LaunchTemplateData={"UserData": base64.b64encode(config.encode()).decode()},
+    )
+    [node] = await region.make_group("labelled", 1, "m6i.large", launchTemplate={"name": "labels"})
+    assert node["metadata"]["labels"]["node.kubernetes.io/mine"] == "yes"
 
 
 async def test_a_node_says_all_that_an_eks_node_says(region: Region) -> None:

@@ -66,7 +66,28 @@ async def test_a_process_needs_a_guard_that_lives(tmp_path: Path) -> None:
     guard.open()
     guard.close()
     with pytest.raises(BrokenPipeError):
-        await start(["/bin/true"], env={}, directory=tmp_path, log=ContainerLog(), guard=guard)
+        await start(["/bin/sleep", "60"], env={}, directory=tmp_path, log=ContainerLog(), guard=guard)
+
+
+async def test_a_container_ends_with_its_first_process_whatever_session_the_others_are_in(
+    tmp_path: Path,
+) -> None:
+    guard = ProcessGuard()
+    guard.open()
+    log = ContainerLog()
+    process = await start(
+        ["/bin/sh", "-c", "setsid sleep 300 & echo $!; wait"],
+        env={},
+        directory=tmp_path,
+        log=log,
+        guard=guard,
+    )
+    assert await until(lambda: bool(log.tail_text(100)))
+    child = int(log.tail_text(100))
+    process.signal(signal.SIGKILL)
+    await process.exited
+    assert await until(lambda: not alive(child))
+    guard.close()
 
 
 async def test_a_command_that_takes_too_long_is_ended(tmp_path: Path) -> None:

@@ -42,13 +42,13 @@ async def driver(shared: Region, storage_class: str) -> AsyncIterator[str]:
     yield storage_class
 
 
-async def make_class(region: Region) -> None:
+async def make_class(region: Region, name: str = "gp3", policy: str = "Delete") -> None:
     body = {
-        "metadata": {"name": "gp3"},
+        "metadata": {"name": name},
         "provisioner": "ebs.csi.aws.com",
         "volumeBindingMode": "WaitForFirstConsumer",
         "allowVolumeExpansion": True,
-        "reclaimPolicy": "Delete",
+        "reclaimPolicy": policy,
         "parameters": PARAMETERS,
     }
     with suppress(ApiError):  # another file made it
@@ -65,7 +65,13 @@ async def install_driver(region: Region) -> None:
     await region.add_on("aws-ebs-csi-driver")
 
 
-async def claim(region: Region, size: str = "1500Mi", node: str = "", source: Object | None = None) -> str:
+async def claim(
+    region: Region,
+    size: str = "1500Mi",
+    node: str = "",
+    source: Object | None = None,
+    its_class: str = "gp3",
+) -> str:
     name = f"claim-{secrets.token_hex(3)}"
     body = {
         "metadata": {
@@ -73,7 +79,7 @@ async def claim(region: Region, size: str = "1500Mi", node: str = "", source: Ob
             "annotations": {"volume.kubernetes.io/selected-node": node or region.node},
         },
         "spec": {
-            "storageClassName": "gp3",
+            "storageClassName": its_class,
             "accessModes": ["ReadWriteOnce"],
             "resources": {"requests": {"storage": size}},
             **({"dataSource": source} if source else {}),
@@ -285,3 +291,14 @@ async def test_a_released_volume_is_deleted_everywhere(region: Region, driver: s
     assert not folder.exists()
     states = region.aws("ec2").describe_volumes(Filters=[{"Name": "volume-id", "Values": [handle]}])
     assert states["Volumes"] == []
+
+
+async def test_a_retained_volume_outlives_its_object(region: Region, driver: str) -> None:
+    await make_class(region, "kept", "Retain")
+    client = region.client
+    volume = await volume_of(region, await claim(region, its_class="kept"))
+    path = client.path("v1", "persistentvolumes", None, volume["metadata"]["name"])
+    await client.patch(f"{path}/status", {"status": {"phase": "Released"}})
+    await client.delete(path)
+    await eventually(lambda: client.get(path), lambda found: found is None)
+    assert ec2_volume(region, volume)["State"] == "available"

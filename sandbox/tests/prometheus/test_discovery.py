@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from slipway_sandbox.images.prometheus.discovery import Cluster, Target, selects, targets
-from slipway_sandbox.images.prometheus.relabel import UnknownAction, relabel
+from slipway_sandbox.images.prometheus.discovery import Cluster, Target, rejection, selects, targets
 from tests.prometheus.conftest import cluster, pod, pod_monitor
 
 FASTEST = 0.5
@@ -29,6 +28,35 @@ def test_a_pod_monitors_labels_are_the_operators() -> None:
         "job": "llm/vllm",
         "instance": "127.9.1.1:8000",
     }
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "prometheus", "why"),
+    [
+        (
+            {"interval": "15s", "scrapeTimeout": "25s"},
+            {},
+            'scrapeTimeout "25s" greater than scrapeInterval "15s"',
+        ),
+        ({"scrapeTimeout": "20s"}, {"scrapeInterval": "15s"}, 'greater than scrapeInterval "15s"'),
+        ({"scrapeTimeout": "31s"}, {}, 'greater than scrapeInterval "30s"'),
+        ({"interval": "15s", "scrapeTimeout": "15s"}, {}, ""),
+        ({"interval": "5s"}, {"scrapeTimeout": "10s"}, ""),
+    ],
+)
+def test_the_operator_skips_a_timeout_above_its_interval(
+    endpoint: dict[str, str], prometheus: dict[str, str], why: str
+) -> None:
+    said = rejection([{}, endpoint], prometheus)
+    assert (why in said) if why else said == ""
+
+
+def test_a_monitor_with_one_wrong_endpoint_is_skipped_whole() -> None:
+    found = cluster(pod("vllm-0", "127.9.1.1:8000"))
+    endpoints = found.pod_monitors[0]["spec"]["podMetricsEndpoints"]
+    assert len(targets(found, FASTEST)) == 1
+    endpoints.append({"port": "other", "interval": "1s", "scrapeTimeout": "2s"})
+    assert targets(found, FASTEST) == []
 
 
 def test_a_service_monitors_labels_are_the_operators() -> None:
@@ -154,38 +182,8 @@ def test_match_expressions(operator: str, values: list[str], expected: bool) -> 
     assert selects({"matchExpressions": [rule]}, {"app": "a"}) is expected
 
 
-def test_relabelling_sees_what_was_discovered() -> None:
-    rules = [
-        {"sourceLabels": ["__meta_kubernetes_pod_node_name"], "targetLabel": "node"},
-        {"action": "replace", "targetLabel": "job", "replacement": "vllm"},
-    ]
-    target = only(cluster(pod("p", "127.9.1.1:80"), monitor=pod_monitor({"relabelings": rules})))
-    assert dict(target.labels)["node"] == "node-1"
-    assert dict(target.labels)["job"] == "vllm"
-
-
-@pytest.mark.parametrize(
-    ("rule", "expected"),
-    [
-        (
-            {"sourceLabels": ["a", "b"], "targetLabel": "c", "replacement": "${2}-$1", "regex": "(.);(.)"},
-            {"c": "2-1"},
-        ),
-        ({"action": "drop", "sourceLabels": ["a"], "regex": "1"}, None),
-        ({"action": "keep", "sourceLabels": ["a"], "regex": "2"}, None),
-        ({"action": "labeldrop", "regex": "a|b"}, {}),
-        ({"action": "labelmap", "regex": "(a)", "replacement": "new_$1"}, {"new_a": "1"}),
-    ],
-)
-def test_relabel_actions(rule: dict[str, Any], expected: dict[str, str] | None) -> None:
-    before = {"a": "1", "b": "2"}
-    after = relabel(before, [rule])
-    if expected is None:
-        assert after is None
-    else:
-        assert after == ({} if rule.get("action") == "labeldrop" else before) | expected
-
-
-def test_an_unknown_relabel_action_is_refused() -> None:
-    with pytest.raises(UnknownAction):
-        relabel({}, [{"action": "hashmod"}])
+@pytest.mark.parametrize("which", ["relabelings", "metricRelabelings"])
+def test_relabelling_is_refused(which: str) -> None:
+    rules = [{"action": "drop", "sourceLabels": ["a"], "regex": "1"}]
+    with pytest.raises(ValueError, match=f"{which} are not supported"):
+        targets(cluster(pod("p", "127.9.1.1:80"), monitor=pod_monitor({which: rules})), FASTEST)

@@ -11,7 +11,6 @@ import pytest
 
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.images.prometheus.http import Api, number
-from slipway_sandbox.images.prometheus.scrape import Scraper
 from slipway_sandbox.images.prometheus.storage import Storage
 from tests.prometheus.conftest import serve
 
@@ -24,7 +23,7 @@ async def url(session: aiohttp.ClientSession, faults: Faults) -> AsyncIterator[s
     for n in range(10):
         labels = (("__name__", "requests_total"), ("pod", "a"))
         storage.append(NOW - 9 + n + 0.1234, [(labels, 10.0 * n)])
-    api = Api(storage, Scraper(storage, session), faults, lambda: NOW + 1)
+    api = Api(storage, faults, lambda: NOW + 1)
     runner, port = await serve(api.application())
     yield f"http://127.0.0.1:{port}"
     await runner.cleanup()
@@ -62,82 +61,19 @@ async def test_a_form_by_post(session: aiohttp.ClientSession, url: str) -> None:
         assert (await answer.json())["data"]["result"][0]["value"][1] == "1"
 
 
-async def test_a_range_query(session: aiohttp.ClientSession, url: str) -> None:
-    _, body = await ask(
-        session,
-        url + "/api/v1/query_range",
-        query="requests_total * 2",
-        start=str(NOW - 4),
-        end=str(NOW),
-        step="2",
-    )
-    assert body["data"]["resultType"] == "matrix"
-    assert [value for _, value in body["data"]["result"][0]["values"]] == ["80", "120", "160"]
-
-
 @pytest.mark.parametrize(
-    ("path", "parameters", "status", "kind", "message"),
+    ("parameters", "message"),
     [
-        ("query", {"query": "sum("}, 400, "bad_data", 'invalid parameter "query": parse error'),
-        (
-            "query",
-            {"query": "up", "time": "soon"},
-            400,
-            "bad_data",
-            'cannot parse "soon" to a valid timestamp',
-        ),
-        (
-            "query_range",
-            {"query": "up", "start": "2", "end": "1", "step": "1"},
-            400,
-            "bad_data",
-            "must not be before",
-        ),
-        (
-            "query_range",
-            {"query": "up", "start": "1", "end": "2", "step": "0"},
-            400,
-            "bad_data",
-            "zero or negative",
-        ),
-        (
-            "query_range",
-            {"query": "up", "start": "1", "end": "99999", "step": "1"},
-            400,
-            "bad_data",
-            "11,000 points",
-        ),
-        (
-            "query_range",
-            {"query": "up[5m]", "start": "1", "end": "2", "step": "1"},
-            400,
-            "bad_data",
-            "range vector",
-        ),
-        ("series", {}, 400, "bad_data", "no match[] parameter provided"),
+        ({"query": "sum("}, 'invalid parameter "query": parse error'),
+        ({"query": "up", "time": "soon"}, 'cannot parse "soon" to a valid timestamp'),
     ],
 )
 async def test_bad_requests(
-    session: aiohttp.ClientSession, url: str, path: str, parameters: dict[str, str],
-    status: int, kind: str, message: str,
-) -> None:  # fmt: skip
-    answered, body = await ask(session, f"{url}/api/v1/{path}", **parameters)
-    assert (answered, body["status"], body["errorType"]) == (status, "error", kind)
+    session: aiohttp.ClientSession, url: str, parameters: dict[str, str], message: str
+) -> None:
+    status, body = await ask(session, url + "/api/v1/query", **parameters)
+    assert (status, body["status"], body["errorType"]) == (400, "error", "bad_data")
     assert message in body["error"]
-
-
-async def test_series_and_labels(session: aiohttp.ClientSession, url: str) -> None:
-    _, series = await ask(session, url + "/api/v1/series", **{"match[]": '{pod="a"}'})
-    assert series["data"] == [{"__name__": "requests_total", "pod": "a"}]
-    _, labels = await ask(session, url + "/api/v1/labels")
-    assert labels["data"] == ["__name__", "pod"]
-    _, values = await ask(session, url + "/api/v1/label/pod/values")
-    assert values["data"] == ["a"]
-
-
-async def test_a_time_in_rfc_3339(session: aiohttp.ClientSession, url: str) -> None:
-    _, body = await ask(session, url + "/api/v1/query", query="time()", time="2023-11-14T22:13:20Z")
-    assert body["data"]["result"] == [NOW, "1700000000"]
 
 
 async def test_fault_metrics_down(session: aiohttp.ClientSession, url: str, faults: Faults) -> None:
@@ -180,7 +116,7 @@ async def test_a_large_matrix_takes_little_time_to_answer(
     labels = [(("__name__", "m"), ("n", str(n))) for n in range(200)]
     for n in range(600):
         storage.append(NOW - 600 + n, [(each, float(n)) for each in labels])
-    api = Api(storage, Scraper(storage, session), faults, lambda: NOW)
+    api = Api(storage, faults, lambda: NOW)
     runner, port = await serve(api.application())
     try:
         began = time.process_time()

@@ -87,7 +87,6 @@ async def test_a_failing_page_is_down_and_its_series_end(
     await scraper.scrape(state)
     assert ask(storage, "vllm:num_requests_waiting", clock.now) == []
     assert [value for _, value in ask(storage, "up", clock.now)] == [0]
-    assert "500" in state.error
 
 
 async def test_a_series_the_page_no_longer_has_ends(
@@ -102,17 +101,12 @@ async def test_a_series_the_page_no_longer_has_ends(
     assert ask(storage, "vllm:num_requests_waiting", clock.now)
 
 
-async def test_a_page_that_is_no_metrics_page_is_down(page: Page, scraper: Scraper) -> None:
+async def test_a_page_that_is_no_metrics_page_is_down(
+    page: Page, scraper: Scraper, storage: Storage, clock: Clock
+) -> None:
     page.text = "<html>"
-    state = state_of(page)
-    await scraper.scrape(state)
-    assert state.health == "down"
-
-
-async def test_metric_relabelling_drops(page: Page, scraper: Scraper, storage: Storage, clock: Clock) -> None:
-    rules = [{"action": "drop", "sourceLabels": ["__name__"], "regex": "odd"}]
-    await scraper.scrape(state_of(page, metricRelabelings=rules))
-    assert ask(storage, "odd", clock.now) == []
+    await scraper.scrape(state_of(page))
+    assert [value for _, value in ask(storage, "up", clock.now)] == [0]
 
 
 async def test_the_path_and_parameters_are_asked_for(page: Page, scraper: Scraper) -> None:

@@ -159,6 +159,10 @@ def make_identities_and_keys(made: Made) -> None:
     )["Role"]["Arn"]  # fmt: skip
     iam.put_role_policy(RoleName="probe", PolicyName="read", PolicyDocument=ALLOW)
     iam.attach_role_policy(RoleName="probe", PolicyArn="arn:aws:iam::aws:policy/AmazonEKSClusterPolicy")
+    ids["oidc"] = iam.create_open_id_connect_provider(
+        Url="https://token.actions.githubusercontent.com", ClientIDList=["sts.amazonaws.com"],
+        Tags=[{"Key": "Name", "Value": "probe"}],
+    )["OpenIDConnectProviderArn"]  # fmt: skip
     ids["key"] = kms.create_key(
         BypassPolicyLockoutSafetyCheck=False, KeySpec="SYMMETRIC_DEFAULT", KeyUsage="ENCRYPT_DECRYPT",
         Description="d", MultiRegion=False, Policy=ALLOW, Tags=[{"TagKey": "Name", "TagValue": "probe"}],

@@ -141,6 +141,7 @@ ACCOUNT = [
     Read("aws_iam_role", "iam", "list_role_policies", {"RoleName": "probe"}, {"PolicyNames": ["read"], "IsTruncated": False}),
     Read("aws_iam_role", "iam", "list_attached_role_policies", {"RoleName": "probe"}, {"AttachedPolicies.0.PolicyName": "AmazonEKSClusterPolicy"}),
     Read("aws_iam_role", "iam", "list_instance_profiles_for_role", {"RoleName": "probe"}, {"InstanceProfiles": []}),
+    Read("aws_iam_openid_connect_provider", "iam", "get_open_id_connect_provider", {"OpenIDConnectProviderArn": "{oidc}"}, {"Url": ..., "ClientIDList": ["sts.amazonaws.com"], "Tags": [{"Key": "Name", "Value": "probe"}]}),
     Read("aws_iam_role_policy", "iam", "get_role_policy", {"RoleName": "probe", "PolicyName": "read"}, {"PolicyDocument": json.loads(ALLOW)}),
     Read("aws_kms_key", "kms", "describe_key", {"KeyId": "{key}"}, {"KeyMetadata.KeyState": "Enabled", "KeyMetadata.MultiRegion": False, "KeyMetadata.CustomerMasterKeySpec": "SYMMETRIC_DEFAULT", "KeyMetadata.Enabled": True, "KeyMetadata.Description": "d"}),
     Read("aws_kms_key", "kms", "get_key_policy", {"KeyId": "{key}", "PolicyName": "default"}, {"Policy": ALLOW}),

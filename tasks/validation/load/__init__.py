@@ -5,8 +5,8 @@
 Reads `Instructions` (instructions.py) and prints JSON lines: {"progress": n, "of": m} each second, {"measured": {…}}
 last. It measures only: objectives and verdict are judged by who started it (../judge.py).
 
-It needs Python 3.11, `uvloop`, `httptools`, this folder and tasks/records/errors.py: nothing else of Slipway and no other
-package, so that it runs in the serving image as well. `pydantic_core` reads events faster where it is installed.
+It needs Python 3.11, this folder and tasks/records/errors.py: nothing else of Slipway and no other package, so that it runs
+as a Job in a plain Python image. It is faster where `uvloop`, `httptools` and `pydantic_core` are installed.
 
     __main__        the process: its arguments, its lines, its exit code
     instructions    where the load goes, what it is, what makes one request good
@@ -17,7 +17,7 @@ package, so that it runs in the serving image as well. `pydantic_core` reads eve
     sending         sends every request when it is due, waits for the last
     alarm           wakes the event loop on time
     connections     sockets: opened beforehand, timed where they are read
-    http1           parses HTTP/1.1
+    http1           chooses a parser of HTTP/1.1: llhttp (httptools) or plain_http1 (standard library)
     wire            parses one answer into times, tokens or a failure
     tally           keeps a few numbers of each request
     figures         turns a tally into distributions

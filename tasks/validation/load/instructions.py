@@ -55,7 +55,10 @@ class Good:
 
 @dataclass(frozen=True, slots=True)
 class Instructions:
-    """One run. `base_url` ends in /v1; files are relative to `root`; `max_model_len` None: prompts are not cut."""
+    """One run. `base_url` ends in /v1; files are relative to `root`; `max_model_len` None: prompts are not cut.
+
+    `patience`: seconds in which connections may fail before anything is sent.
+    """
 
     base_url: str
     served_name: str
@@ -76,6 +79,7 @@ class Instructions:
     good: Good = Good()
     max_model_len: int | None = None
     root: str = "."
+    patience: float = 0.0
 
     @classmethod
     def read(cls, text: str) -> Instructions:

@@ -49,7 +49,7 @@ async def generate(instructions: Instructions, key: str, progress: Progress) -> 
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: wrong.append(context))
     pool = pool_of(instructions)
     try:
-        await greet(pool, builder.models(), instructions.base_url)
+        await greet(pool, builder.models(), instructions)
         await open_ready(pool, connections_for(instructions, schedule))
         started_at = datetime.now(UTC)
         # a collection in the window would be measured as latency
@@ -88,13 +88,21 @@ def pool_of(instructions: Instructions) -> Pool:
     return Pool(url.hostname or "", url.port or (443 if tls else 80), tls=tls, stall=instructions.stall)
 
 
-async def greet(pool: Pool, request: bytes, url: str) -> None:
-    """Ask once before the clock starts: DNS, TLS and a server's first answer are not the model's time. Raises OSError."""
-    ended: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
-    pool.send(request, Reading(time.perf_counter(), counted=False, streaming=False), ended.set_result)
-    reading = await ended
-    if reading.failure:
-        raise OSError(f"no answer from {url}: {reading.failure}")
+async def greet(pool: Pool, request: bytes, instructions: Instructions) -> None:
+    """Ask until answered before the clock starts: DNS, TLS and a server's first answer are not the model's time.
+
+    A network policy takes a moment to let a new pod in. Raises OSError once `patience` is over.
+    """
+    give_up = time.perf_counter() + instructions.patience
+    while True:
+        ended: asyncio.Future[Reading] = asyncio.get_running_loop().create_future()
+        pool.send(request, Reading(time.perf_counter(), counted=False, streaming=False), ended.set_result)
+        reading = await ended
+        if not reading.failure:
+            return
+        if time.perf_counter() >= give_up:
+            raise OSError(f"no answer from {instructions.base_url}: {reading.failure}")
+        await asyncio.sleep(PAUSE_SECONDS)
 
 
 def connections_for(instructions: Instructions, schedule: list[Arrival]) -> int:

@@ -8,12 +8,13 @@ optionally `max_tokens`.
 from __future__ import annotations
 
 import csv
+import gzip
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from tasks.records.errors import InvalidDocument
 from tasks.validation.load.instructions import Instructions
@@ -60,7 +61,7 @@ def read_sources(instructions: Instructions) -> tuple[tuple[TraceRow, ...], tupl
 
 def read_trace(file: str, root: Path) -> tuple[TraceRow, ...]:
     """Read a trace. Returns its rows in order of time. Raises InvalidDocument."""
-    with _opened(file, root).open(encoding="utf-8", newline="") as source:
+    with _opened(file, root, newline="") as source:
         reader = csv.reader(source)
         try:
             head = [name.strip().lstrip("\ufeff") for name in next(reader, [])]
@@ -101,7 +102,7 @@ def read_prompts(file: str, root: Path, *, chat: bool) -> tuple[GivenPrompt, ...
     """Read prompts, one a line, in the file's order. Raises InvalidDocument."""
     prompts = []
     try:
-        with _opened(file, root).open(encoding="utf-8") as source:
+        with _opened(file, root) as source:
             prompts = [_prompt(file, number, line, chat) for number, line in _lines(source)]
     except UnicodeDecodeError as error:
         raise _wrong(file, 1, f"not UTF-8: {error}") from None
@@ -151,7 +152,8 @@ def _are_messages(messages: Any) -> bool:
     )
 
 
-def _opened(file: str, root: Path) -> Path:
+def _opened(file: str, root: Path, newline: str | None = None) -> IO[str]:
+    """A text file, or one compressed by gzip where its name says so."""
     path = root / file
     if not path.is_file():
         raise InvalidDocument(f"{file}: there is no such file in {root}", next_command=f"ls {path.parent}")
@@ -160,7 +162,9 @@ def _opened(file: str, root: Path) -> Path:
             f"{file} has {size / 2**20:.0f} MiB; at most {LARGEST_FILE / 2**20:.0f} MiB are read",
             next_command=f"head -n 100000 {path} > shorter",
         )
-    return path
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8", newline=newline)
+    return path.open(encoding="utf-8", newline=newline)
 
 
 def _wrong(file: str, line: int, what: str) -> InvalidDocument:

@@ -17,11 +17,15 @@ needs_compiler = pytest.mark.skipif(
 )
 
 
+pytestmark = pytest.mark.long
+
+
 @needs_compiler
 @pytest.mark.timeout(300)
-def test_ours_alone_is_measured_against_the_servers_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tool", ["slipway", "slipway-job"])
+def test_ours_alone_is_measured_against_the_servers_log(tmp_path: Path, tool: str) -> None:
     file = tmp_path / "figures.json"
-    words = ["--only", "slipway", "--rounds", "1", "--seconds", "1", "--json", str(file)]
+    words = ["--only", tool, "--rounds", "1", "--seconds", "1", "--json", str(file)]
     done = subprocess.run(
         [sys.executable, "-m", "bench.load", *words],
         cwd=PROJECT,
@@ -31,7 +35,7 @@ def test_ours_alone_is_measured_against_the_servers_log(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    ours = json.loads(file.read_text())["slipway"]
+    ours = json.loads(file.read_text())[tool]
     assert set(ours["ttft_error_ms"]) == {"p50", "p99"}
     assert {"tpot_error_pct", "requests_per_second", "cpu_ms_per_request", "seconds_beyond_window"} < set(
         ours

@@ -17,9 +17,12 @@ from bench.programs import compiled
 from bench.staging.servers import MIB, PART, SMALL, SOURCE, THREADS, Servers, make_content, serving
 from bench.staging.ways import PROJECT, Ways
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("c++") or shutil.which("g++")), reason="the servers need a C++ compiler"
-)
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(
+        not (shutil.which("c++") or shutil.which("g++")), reason="the servers need a C++ compiler"
+    ),
+]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from slipway_sandbox.testing import Sandbox
 
 from tests.support.roots import COMMON, ROOTS, copied
 
-NAMES = ("storage", "cluster")
+NAMES = ("storage", "cluster", "ci")
 
 
 def written(name: str) -> str:
@@ -42,13 +43,24 @@ BAD_VALUES: dict[str, dict[str, tuple[object, str]]] = {
         "vpc_cidr": ("10.0.0.0/24", "/16 to /20"),
         "zones": (["us-east-1a"], "two availability zones, or none"),
         "admin_principal_arns": (["arn:aws:sts::123456789012:assumed-role/a/b"], "not of a session"),
-        "endpoint_public_access_cidrs": ([], "at least one IPv4 network"),
+        "endpoint_public_access_cidrs": (["here"], "must be IPv4 networks"),
+        "flow_logs": ("SOME", "flow_logs must be REJECT, ALL or OFF"),
         "gpu_capacity_type": ("SPOTTY", "gpu_capacity_type must be ON_DEMAND or SPOT"),
         "gpu_taint": ({"key": "k", "value": "v", "effect": "NoSchedule"}, "gpu_taint.effect must be"),
         "gpu_volume_throughput": (2000, "between 125 and 1000 MiB/s"),
         "metadata_hop_limit": (3, "must be 1 or 2"),
         "model_kms_key_arn": ("alias/models", "not of an alias"),
     },
+    "ci": {
+        "name": ("Slipway", "name must be 3 to 32 lower-case"),
+        "buckets": (["models"], "buckets must be the names of two buckets"),
+        "issuer": ("https://gitlab.com", "issuer must be a host, without https://"),
+        "subjects": (["repo:acme/*:environment:staging"], "a wildcard lets other repositories in"),
+    },
+}
+CI_VALUES: dict[str, object] = {
+    "buckets": ["acme-models", "acme-states"],
+    "subjects": ["repo:acme/serving:environment:staging-preflight"],
 }
 GOOD_VALUES = COMMON | {
     "kubernetes_version": "1.33",
@@ -73,7 +85,8 @@ def refused(
 ) -> tuple[str, str]:
     """(root, what terraform says to every bad value of it at once)"""
     name: str = request.param
-    values = (COMMON if name == "storage" else GOOD_VALUES) | {
+    good: dict[str, Mapping[str, object]] = {"storage": {}, "cluster": GOOD_VALUES, "ci": CI_VALUES}
+    values: dict[str, object] = {**COMMON, **good[name]} | {
         v: bad for v, (bad, _) in BAD_VALUES[name].items()
     }
     return name, refusal(name, tmp_path_factory.mktemp("refused") / name, infra_aws, values)

@@ -33,7 +33,9 @@ UNTOLD = {
 TYPES = sorted(
     set(
         re.findall(
-            r'^resource "(aws_\w+)"', "\n".join(f.read_text() for f in ROOTS.glob("*/*.tf")), re.MULTILINE
+            r'^resource "(aws_\w+)"',
+            "\n".join(f.read_text() for root in ("storage", "cluster") for f in ROOTS.glob(f"{root}/*.tf")),
+            re.MULTILINE,
         )
     )
 )
@@ -60,9 +62,15 @@ def imported(original: Workspace, copy: Workspace) -> list[State]:
 def changes(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[State]]:
     folder = tmp_path_factory.mktemp("imports")
     found: list[State] = []
-    cache = {"image_cache": {"prefix": "public", "upstream": "public.ecr.aws"}}
-    applied.storage.apply(**cache)
-    for name, original, more in (("storage", applied.storage, cache), ("cluster", applied.cluster, {})):
+    asked = {
+        "image_cache": {"prefix": "public", "upstream": "public.ecr.aws"},
+        "access_log_bucket": "our-logs",
+    }
+    # another file of this folder turns them off
+    flowing = {"flow_logs": "REJECT"}
+    applied.storage.apply(**asked)
+    applied.cluster.apply(**flowing)
+    for name, original, more in (("storage", applied.storage, asked), ("cluster", applied.cluster, flowing)):
         copy = copied(name, folder / name, original.environment, original.variables | more)
         found += imported(original, copy)
     yield found

@@ -1,30 +1,47 @@
 """One sandbox for the whole folder, and `slipway` run in it as a person runs it.
 
-The files have an order: first what is refused on an empty account, then the deploy that is killed in every stage,
-then what stands on it, and at last the teardown, killed too. Each file also holds alone, and beside the others with
-`pytest -n 2 --dist loadfile`: then each worker has its own sandbox. SLIPWAY_LIFECYCLE_LOG names a file that gets
-every command's output.
+Each test makes or repairs what it stands on: a file, or a test, holds alone and after any other. Their order only saves
+deployments: first the deploy that is stopped in every stage, then what stands on it, at last the teardown.
+With `pytest -n 2 --dist loadfile` each worker has its own sandbox. SLIPWAY_LIFECYCLE_LOG names a file that gets every
+command's output.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from slipway_sandbox.testing import Sandbox
+from slipway_sandbox.testing import Faults, Sandbox
 
 from tests.support.builders import ROOT
-from tests.support.commands import BUCKET, Region, copy_project
+from tests.support.commands import Command
+from tests.support.project import Project, copy_project
 
-ORDER = ["test_refused", "test_killed", "test_releases", "test_promoted", "test_idle", "test_torn_down"]
+ORDER = [
+    "test_refused",
+    "test_killed",
+    "test_terminal",
+    "test_releases",
+    "test_promoted",
+    "test_idle",
+    "test_replicas",
+    "test_scaler",
+    "test_torn_down",
+    "test_existing",
+]
+# A file's first test may wait for a whole deployment on a busy machine.
+TEST_SECONDS = 1200
+
+Start = Callable[..., Command]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = [item for item in items if Path(str(item.fspath)).parent == Path(__file__).parent]
     for item in here:
         item.add_marker(pytest.mark.lifecycle)
-        item.add_marker(pytest.mark.timeout(600))  # a file's first test waits for its whole deployment
+        item.add_marker(pytest.mark.timeout(TEST_SECONDS))
     places = [index for index, item in enumerate(items) if item in here]
     ordered = sorted(here, key=lambda item: ORDER.index(Path(str(item.fspath)).stem))
     for index, item in zip(places, ordered, strict=True):
@@ -32,8 +49,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def region(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Region:
-    """A project of its own in the sandbox, and a Prefect home beside it."""
+def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("lifecycle")
     home = folder / "project"
     copy_project(home)
@@ -43,12 +59,25 @@ def region(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Region
         PREFECT_HOME=str(folder / "prefect"),
         PYTHONUNBUFFERED="1",
     )
-    return Region(sandbox, home, variables)
+    return Project(sandbox, home, variables)
 
 
-@pytest.fixture(scope="module")  # another file may have torn it down
-def deployed(region: Region) -> None:
-    """tiny-llama serves; the tests of killed runs have seen to it already, where they ran."""
-    there = {bucket["Name"] for bucket in region.client("s3").list_buckets()["Buckets"]}
-    if BUCKET not in there or region.serving().serving is None:
-        region.deploy().succeeded()
+@pytest.fixture
+def serving(project: Project) -> str:
+    """tiny-llama serves; its release."""
+    return project.serve()
+
+
+@pytest.fixture
+def start(project: Project, faults: Faults) -> Iterator[Start]:
+    """`start("deploy", …)`: a command to be stopped. What still runs at the end is killed, and then the faults are cleared."""
+    started: list[Command] = []
+
+    def begin(*words: str) -> Command:
+        started.append(project.start(*words))
+        return started[-1]
+
+    yield begin
+    for command in started:
+        if command.process.poll() is None:
+            command.kill()

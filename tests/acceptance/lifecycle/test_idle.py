@@ -8,38 +8,47 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 from slipway_sandbox.testing import Faults
 
-from tests.support.commands import ENVIRONMENT, Region
+from tasks.idle.decide import REQUESTS
+from tests.support.clock import until
+from tests.support.project import ENVIRONMENT, Project
 
 IDLE = ("scale-down", "tiny-llama", "-e", ENVIRONMENT)
-IDLE_SECONDS = 7.0  # the model's idle_after, and the scrapes until the last request is seen
+# Seconds until a model that nobody asks has been idle for its window of 2 s, and Prometheus has seen it.
+IDLE_SECONDS = 120.0
 
-pytestmark = pytest.mark.usefixtures("deployed")
+pytestmark = pytest.mark.usefixtures("serving")
 
 
-def gpu_nodes(region: Region) -> int:
-    group = region.client("eks").describe_nodegroup(clusterName="slipway-sandbox", nodegroupName="gpu")
-    return int(group["nodegroup"]["scalingConfig"]["desiredSize"])
+def counted(project: Project) -> float:
+    """How many requests Prometheus knows of."""
+    url = f"{project.environment['PROMETHEUS_URL']}/api/v1/query"
+    answer = httpx.get(url, params={"query": f'{REQUESTS}{{model_name="tiny-llama"}}'}, trust_env=False)
+    return sum(float(series["value"][1]) for series in answer.raise_for_status().json()["data"]["result"])
 
 
 @contextmanager
-def traffic(region: Region) -> Iterator[None]:
-    """A request, and then the next."""
+def traffic(project: Project) -> Iterator[None]:
+    """A request, and then the next; Prometheus has seen some when the block begins."""
     stop = threading.Event()
 
     def ask() -> None:
         while not stop.is_set():
-            region.complete()
+            project.complete()
             stop.wait(0.1)
 
+    before = counted(project)
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    time.sleep(3)  # a scrape or two must see it
-    yield
-    stop.set()
-    asking.join(10)
+    try:
+        until(lambda: counted(project) > before, 60)
+        yield
+    finally:
+        stop.set()
+        asking.join(60)
 
 
 @pytest.mark.parametrize(
@@ -50,28 +59,29 @@ def traffic(region: Region) -> Iterator[None]:
     ],
 )
 def test_without_metrics_nothing_is_scaled_down(
-    region: Region, faults: Faults, fault: str, said: str
+    project: Project, faults: Faults, fault: str, said: str
 ) -> None:
     faults.set(fault)
-    done = region.run(*IDLE)
+    done = project.run(*IDLE)
     assert said in done.output
     assert "scaled to zero" not in done.output
     assert "Traceback" not in done.output
-    assert gpu_nodes(region) == 1
+    assert project.gpu_nodes() == 1
 
 
-def test_with_traffic_nothing_is_scaled_down(region: Region) -> None:
-    with traffic(region):
-        done = region.run(*IDLE).succeeded()
+def test_with_traffic_nothing_is_scaled_down(project: Project) -> None:
+    with traffic(project):
+        done = project.run(*IDLE).succeeded()
     assert ": left: " in done.output
-    assert gpu_nodes(region) == 1
+    assert project.gpu_nodes() == 1
 
 
-def test_an_idle_model_gives_its_gpus_away_and_a_wake_brings_them_back(region: Region) -> None:
-    time.sleep(IDLE_SECONDS)
-    assert "scaled to zero" in region.run(*IDLE).succeeded().output
-    assert gpu_nodes(region) == 0
-    woken = region.run("wake", "tiny-llama", "-e", ENVIRONMENT).succeeded().output
+def test_an_idle_model_gives_its_gpus_away_and_a_wake_brings_them_back(project: Project) -> None:
+    deadline = time.monotonic() + IDLE_SECONDS
+    while "scaled to zero" not in project.run(*IDLE).succeeded().output:
+        assert time.monotonic() < deadline, "nobody asked it, and it was not idle"
+    assert project.gpu_nodes() == 0
+    woken = project.run("wake", "tiny-llama", "-e", ENVIRONMENT).succeeded().output
     assert "answers" in woken
     assert re.search(r"cold start of release \w+: scheduled .* in all, last time", woken)
-    assert region.complete()
+    assert project.complete()

@@ -2,51 +2,58 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-import yaml
+from securesystemslib.signer import CryptoSigner
 from slipway_sandbox.testing import Faults
 
+from tasks.evidence.envelope import seal
+from tasks.evidence.statement import Statement
 from tasks.releases.ledger import Ledger
-from tests.support.commands import BUCKET, ENVIRONMENT, Region
+from tests.support.project import BUCKET, ENVIRONMENT, NEXT, Project, another_environment
 
 FAILED = 1
-NEXT, NEXT_BUCKET = "next", "slipway-next-models"
+NEXT_BUCKET = "slipway-next-models"
 PROMOTE = ("promote", "tiny-llama", "-e", NEXT, "--yes")
 
 
 @pytest.fixture(scope="module")
-def next_environment(deployed: None, region: Region) -> Iterator[str]:
+def next_environment(project: Project) -> Iterator[str]:
     """An environment of its own, which only takes what is proven in the first."""
-    document = yaml.safe_load((region.home / "environments" / f"{ENVIRONMENT}.yaml").read_text())
-    document |= {"name": NEXT, "namespace": "llm-next", "promote_from": ENVIRONMENT}
-    document["cluster"] |= {"name": "slipway-next", "vpc_cidr": "10.1.0.0/16"}
-    document["storage"] |= {"model_bucket": NEXT_BUCKET, "state_bucket": "slipway-next-state"}
-    document["gateway"]["port"] += 1  # both clusters of a sandbox answer on this machine
-    (region.home / "environments" / f"{NEXT}.yaml").write_text(yaml.safe_dump(document, sort_keys=False))
+    another_environment(project, NEXT, promote_from=ENVIRONMENT)
+    # other files roll back, and then the newest evidence is of another release than serves
+    project.serve()
+    project.run("validate", "tiny-llama", "-e", ENVIRONMENT).succeeded()
     yield NEXT
-    region.run("teardown", "-e", NEXT, "--models", "delete", "--volumes", "delete").succeeded()
+    project.run("teardown", "-e", NEXT, "--models", "delete", "--volumes", "delete").succeeded()
 
 
-def test_a_promotion_does_not_ask_the_hub(next_environment: str, region: Region, faults: Faults) -> None:
+def test_a_promotion_does_not_ask_the_hub(
+    next_environment: str, serving: str, project: Project, faults: Faults
+) -> None:
     faults.set("hub-5xx")
-    done = region.run(*PROMOTE).succeeded()
+    done = project.run(*PROMOTE, SLIPWAY_COMMIT="0123456789abcdef").succeeded()
     assert "the hub is not asked" in done.output
-    proven = region.serving().serving
-    s3 = region.client("s3")
+    status = project.run("status", "-e", NEXT).succeeded()
+    assert "  from commit 0123456789ab" in status.output
+    proven = project.serving().serving
+    s3 = project.client("s3")
     manifests = [
         s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         for bucket in (BUCKET, NEXT_BUCKET)
-        for key in [_manifest_key(region, bucket)]
+        for key in [_manifest_key(project, bucket)]
     ]
     assert proven
     assert manifests[0] == manifests[1]
 
 
-def _manifest_key(region: Region, bucket: str) -> str:
+def _manifest_key(project: Project, bucket: str) -> str:
     """Of what is proven in the first environment; other tests may have staged other commits there."""
-    s3, proven = region.client("s3"), region.serving().serving
+    s3, proven = project.client("s3"), project.serving().serving
     assert proven
     commit = Ledger(s3, BUCKET, ENVIRONMENT, "tiny-llama").record(proven).release.commit
     listed = s3.list_objects_v2(Bucket=bucket, Prefix=f"slipway/tiny-llama/{commit}/")["Contents"]
@@ -54,12 +61,53 @@ def _manifest_key(region: Region, bucket: str) -> str:
     return str(key)
 
 
-def test_what_lost_a_file_since_it_was_proven_is_not_promoted(next_environment: str, region: Region) -> None:
-    s3 = region.client("s3")
-    key = _manifest_key(region, BUCKET).replace(".slipway/manifest.json", "config.json")
+@pytest.mark.long
+def test_what_lost_a_file_since_it_was_proven_is_not_promoted(
+    next_environment: str, serving: str, project: Project
+) -> None:
+    s3 = project.client("s3")
+    key = _manifest_key(project, BUCKET).replace(".slipway/manifest.json", "config.json")
     body = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
     s3.delete_object(Bucket=BUCKET, Key=key)
     try:
-        region.run(*PROMOTE).refused(FAILED, "error: .* is not whole", "missing: config.json")
+        project.run(*PROMOTE).refused(FAILED, "error: .* is not whole", "missing: config.json")
     finally:
         s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+
+NEWEST = f"releases/{ENVIRONMENT}/tiny-llama/evidence.json"
+REFUSED = 3
+
+
+def test_evidence_is_fetched_explained_and_verified_offline(
+    serving: str, project: Project, tmp_path: Path
+) -> None:
+    said = project.run("evidence", "tiny-llama", "-e", ENVIRONMENT, "--out", str(tmp_path)).succeeded()
+    assert f"Evidence of tiny-llama in {ENVIRONMENT}" in said.output
+    key = ("--key", str(tmp_path / "public.pem"))
+    project.run("verify", str(tmp_path / "bundle.json"), *key).succeeded()
+
+
+def test_evidence_that_was_changed_stripped_or_is_of_something_else_is_not_promoted(
+    next_environment: str, serving: str, project: Project
+) -> None:
+    s3 = project.client("s3")
+    body = s3.get_object(Bucket=BUCKET, Key=NEWEST)["Body"].read()
+    envelope = json.loads(body)
+    statement = json.loads(base64.b64decode(envelope["payload"]))
+    found = Statement.model_validate(statement)
+    statement["predicate"]["report"]["achieved_rate"] = 1e6
+    edited = base64.b64encode(json.dumps(statement).encode()).decode()
+    forgeries = {
+        "broken signature": json.dumps(envelope | {"payload": edited}).encode(),
+        "unsigned: it has no signature": json.dumps(envelope | {"signatures": []}).encode(),
+        "wrong signer": seal(found, CryptoSigner.generate_ecdsa()),
+    }
+    try:
+        for reason, forgery in forgeries.items():
+            s3.put_object(Bucket=BUCKET, Key=NEWEST, Body=forgery)
+            project.run(*PROMOTE).refused(REFUSED, f"error: {reason}", "next: ")
+        s3.delete_object(Bucket=BUCKET, Key=NEWEST)
+        project.run(*PROMOTE).refused(REFUSED, "error: unsigned: there is no evidence", "slipway validate")
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=NEWEST, Body=body)

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from slipway_sandbox.testing import Faults
 
-from tests.support.commands import ENVIRONMENT, Done, Region, edit
+from tests.support.clouds import client_of
+from tests.support.commands import Done
+from tests.support.project import Project, another_environment, edit
 
 FAILED, ASKED_WRONGLY, PREFLIGHT = 1, 2, 3
+ENVIRONMENT = "refusing"
+AT_ONCE = 4  # commands; each starts a Python and a Prefect client
 
 
 @pytest.fixture(scope="module")
-def answers(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Done]:
-    """Every command of this file, all at the same time: each has to do with itself alone."""
-    a_type, a_key = broken(region, "max_model_len", "long"), broken(region, "max_model_length", 8)
-    a_flag = broken(region, "extra_args", ["--disable-log-requests"])
-    no_repo = choosing(region, "no-repo", repo="slipway/no-such-model")
-    no_files = choosing(region, "no-files", repo="slipway/tiny-llama", allow=["*.gguf"])
-    no_weights = choosing(region, "no-weights", repo="slipway/tiny-llama", allow=["*.json"])
-    pickles = choosing(region, "pickles", repo="slipway/pickle-llama", ignore=["*.safetensors"])
-    without_terraform = programs_but(region, "terraform", tmp_path_factory.mktemp("bin"))
+def answers(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Done]:
+    """What became of each command of this file, in an environment nothing was ever deployed in."""
+    another_environment(project, ENVIRONMENT)
+    a_type, a_key = broken(project, "max_model_len", "long"), broken(project, "max_model_length", 8)
+    a_flag = broken(project, "extra_args", ["--disable-log-requests"])
+    no_repo = choosing(project, "no-repo", repo="slipway/no-such-model")
+    no_files = choosing(project, "no-files", repo="slipway/tiny-llama", allow=["*.gguf"])
+    no_weights = choosing(project, "no-weights", repo="slipway/tiny-llama", allow=["*.json"])
+    pickles = choosing(project, "pickles", repo="slipway/pickle-llama", ignore=["*.safetensors"])
+    without_terraform = programs_but(project, "terraform", tmp_path_factory.mktemp("bin"))
     deploys: dict[str, tuple[str, str, tuple[str, ...], dict[str, str]]] = {
         "model": ("tiny-lama", ENVIRONMENT, (), {}),
         "environment": ("tiny-llama", "sandbx", (), {}),
@@ -41,36 +47,37 @@ def answers(region: Region, tmp_path_factory: pytest.TempPathFactory) -> Mapping
         "too big": ("huge-llama", ENVIRONMENT, (), {}),
         "no terraform": ("tiny-llama", ENVIRONMENT, (), {"PATH": without_terraform}),
     }
-    started = {
-        name: region.start("deploy", model, "-e", where, *words, **variables)
-        for name, (model, where, words, variables) in deploys.items()
-    }
-    started["scale-down"] = region.start("scale-down", "tiny-llama", "-e", ENVIRONMENT)
-    return {name: Done(command.end(), command.output) for name, command in started.items()}
+    with ThreadPoolExecutor(AT_ONCE) as several:
+        answered = {
+            name: several.submit(project.run, "deploy", model, "-e", where, *words, **variables)
+            for name, (model, where, words, variables) in deploys.items()
+        }
+        answered["scale-down"] = several.submit(project.run, "scale-down", "tiny-llama", "-e", ENVIRONMENT)
+    return {name: done.result() for name, done in answered.items()}
 
 
-def broken(region: Region, key: str, value: object) -> str:
+def broken(project: Project, key: str, value: object) -> str:
     """A model whose file says `value` for engine.`key`; its name."""
     name = f"broken-{key.replace('_', '-')}"
-    file = region.home / "models" / f"{name}.yaml"
-    original = (region.home / "models" / "tiny-llama.yaml").read_text()
+    file = project.home / "models" / f"{name}.yaml"
+    original = (project.home / "models" / "tiny-llama.yaml").read_text()
     file.write_text(original.replace("name: tiny-llama", f"name: {name}"))
     edit(file, {"engine": {key: value}})
     return name
 
 
-def choosing(region: Region, name: str, **source: object) -> str:
+def choosing(project: Project, name: str, **source: object) -> str:
     """A model whose file has this `source`; its name."""
-    file = region.home / "models" / f"{name}.yaml"
-    original = (region.home / "models" / "tiny-llama.yaml").read_text()
+    file = project.home / "models" / f"{name}.yaml"
+    original = (project.home / "models" / "tiny-llama.yaml").read_text()
     file.write_text(original.replace("name: tiny-llama", f"name: {name}"))
     edit(file, {"source": source})
     return name
 
 
-def programs_but(region: Region, left_out: str, folder: Path) -> str:
+def programs_but(project: Project, left_out: str, folder: Path) -> str:
     """A PATH of one folder, with every program of the usual one but `left_out`."""
-    for place in map(Path, region.environment["PATH"].split(os.pathsep)):
+    for place in map(Path, project.environment["PATH"].split(os.pathsep)):
         for program in place.iterdir() if place.is_dir() else ():
             if program.name != left_out and not (folder / program.name).is_symlink():
                 (folder / program.name).symlink_to(program)
@@ -107,7 +114,7 @@ def programs_but(region: Region, left_out: str, folder: Path) -> str:
         ("stranger", FAILED, r"next: accept the licence"),
         ("too big", PREFLIGHT, "error: .*GPU memory"),
         ("no terraform", FAILED, "error: terraform is not on PATH"),
-        ("scale-down", ASKED_WRONGLY, "error: nothing is deployed in sandbox"),
+        ("scale-down", ASKED_WRONGLY, "error: nothing is deployed in refusing"),
     ],
 )
 def test_it_is_refused_with_its_cause_and_a_next_command(
@@ -116,13 +123,47 @@ def test_it_is_refused_with_its_cause_and_a_next_command(
     answers[case].refused(code, said)
 
 
-def test_an_account_that_may_start_no_gpu_ends_in_preflight(region: Region, faults: Faults) -> None:
+def test_an_account_that_may_start_no_gpu_ends_in_preflight(
+    answers: Mapping[str, Done], project: Project, faults: Faults
+) -> None:
     faults.set("quota-zero")
-    region.deploy().refused(PREFLIGHT, "error: .*quota")
+    project.run("deploy", "tiny-llama", "-e", ENVIRONMENT).refused(PREFLIGHT, "error: .*quota")
 
 
-def test_nothing_was_made_by_any_of_them(answers: Mapping[str, Done], region: Region) -> None:
+def test_buckets_of_others_are_left_byte_and_tag_by_deploy_and_teardown(
+    answers: Mapping[str, Done], project: Project
+) -> None:
+    s3, bucket = project.client("s3"), "shared-by-others"
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_tagging(Bucket=bucket, Tagging={"TagSet": [{"Key": "Owner", "Value": "network"}]})
+    s3.put_object(Bucket=bucket, Key="slipway/theirs/storage.tfstate", Body=b"theirs")
+    strange = client_of(project.sandbox, "999988887777", "s3")
+    strange.create_bucket(Bucket="of-another-account")
+    strange.put_object(Bucket="of-another-account", Key="theirs", Body=b"theirs")
+    original = (project.home / "environments" / f"{ENVIRONMENT}.yaml").read_text()
+    file = project.home / "environments" / "theirs.yaml"
+    file.write_text(original.replace(f"name: {ENVIRONMENT}\n", "name: theirs\n"))
+    cases = {"of-another-account": "another account", bucket: "Owner=network"}
+    for name, why in cases.items():
+        edit(file, {"storage": {"state_bucket": name}})
+        project.run("deploy", "tiny-llama", "-e", "theirs").refused(PREFLIGHT, f"error: .*{name} is .*{why}")
+        teardown = ("teardown", "-e", "theirs", "--models", "delete", "--volumes", "delete")
+        assert project.run(*teardown).code != 0
+        edit(file, {"storage": {"state_bucket": "slipway-theirs-state", "model_bucket": name}})
+        project.run("deploy", "tiny-llama", "-e", "theirs").refused(PREFLIGHT, f"error: .*{name} is .*{why}")
+    file.unlink()
+    for client, name in ((s3, bucket), (strange, "of-another-account")):
+        [key] = [each["Key"] for each in client.list_objects_v2(Bucket=name)["Contents"]]
+        assert client.get_object(Bucket=name, Key=key)["Body"].read() == b"theirs"
+        client.delete_object(Bucket=name, Key=key)
+    assert s3.get_bucket_tagging(Bucket=bucket)["TagSet"] == [{"Key": "Owner", "Value": "network"}]
+    assert s3.get_bucket_versioning(Bucket=bucket).get("Status") is None
+    s3.delete_bucket(Bucket=bucket)
+
+
+def test_nothing_was_made_by_any_of_them(answers: Mapping[str, Done], project: Project) -> None:
     mine = [{"Name": "tag:slipway:environment", "Values": [ENVIRONMENT]}]
-    assert region.client("s3").list_buckets()["Buckets"] == []
-    assert region.client("eks").list_clusters()["clusters"] == []
-    assert region.client("ec2").describe_vpcs(Filters=mine)["Vpcs"] == []
+    buckets = [bucket["Name"] for bucket in project.client("s3").list_buckets()["Buckets"]]
+    assert [name for name in buckets if ENVIRONMENT in name] == []
+    assert f"slipway-{ENVIRONMENT}" not in project.client("eks").list_clusters()["clusters"]
+    assert project.client("ec2").describe_vpcs(Filters=mine)["Vpcs"] == []

@@ -4,130 +4,153 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from slipway_sandbox.testing import Faults
 
 from tasks.releases.ledger import Ledger
 from tasks.releases.records import ReleaseRecord
-from tests.support.commands import BUCKET, ENVIRONMENT, Done, Region, edit
+from tests.support.commands import Command, Done
+from tests.support.project import BUCKET, ENVIRONMENT, Project, edit
 
-FAILED, VALIDATION, INTERRUPTED = 1, 4, 130
+FAILED, VALIDATION = 1, 4
 SECOND = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revision", "v1")
+# Seconds a stage is held: longer than it takes to see it and to stop the run.
+HOLD = 300.0
 
+Start = Callable[..., Command]
 
-@pytest.fixture(scope="module")
-def first(deployed: None, region: Region) -> str:
-    """The release that serves, and shall serve after each of these."""
-    serving = region.serving().serving
-    assert serving
-    return serving
+# each takes a deployment or two; tests/acceptance/tasks and tests/unit have the same failures without one
+in_the_long_ring = pytest.mark.long
 
 
 @pytest.fixture(autouse=True)
-def the_first_serves_again(first: str, region: Region) -> Iterator[None]:
-    yield
-    serving = region.serving()
-    assert (serving.serving, serving.rolling) == (first, None)
-    assert region.complete()
+def first(serving: str, project: Project) -> Iterator[str]:
+    """The release that serves, and serves again after each of these."""
+    yield serving
+    now = project.serving()
+    assert (now.serving, now.rolling) == (serving, None)
+    assert project.complete()
 
 
-def test_s3_refuses_a_write_while_staging(region: Region, faults: Faults) -> None:
-    faults.set("hub-slow", value=1_000_000)
-    command = region.start(*SECOND)
+@in_the_long_ring
+def test_s3_refuses_a_write_while_staging(project: Project, start: Start, faults: Faults) -> None:
+    unstage(project)
+    faults.set(
+        "aws-slow", target=f"s3 [PU]* {BUCKET}/slipway/*.safetensors", value=HOLD
+    )  # PutObject, UploadPart
+    command = start(*SECOND)
     command.wait_for(r"staging: .* of 22\.9 MiB")
     faults.set("s3-denied", target="PutObject")
-    Done(command.end(), command.output).refused(FAILED, "error: .*AWS denies PutObject")
+    faults.clear("aws-slow")
+    Done(command.end(), command.output).refused(FAILED, "error: .*s3:PutObject is not allowed")
 
 
-def test_the_image_does_not_exist(region: Region, faults: Faults) -> None:
-    file = region.home / "models" / "tiny-llama.yaml"
+def unstage(project: Project) -> None:
+    """Take every commit but the one that serves out of the bucket."""
+    s3, kept = project.client("s3"), project.commit()
+    listed = s3.list_objects_v2(Bucket=BUCKET, Prefix="slipway/tiny-llama/").get("Contents", [])
+    for item in listed:
+        if f"/{kept}/" not in item["Key"]:
+            s3.delete_object(Bucket=BUCKET, Key=item["Key"])
+
+
+@in_the_long_ring
+def test_the_image_does_not_exist(project: Project, faults: Faults) -> None:
+    file = project.home / "models" / "tiny-llama.yaml"
     before = file.read_text()
     faults.set("image-not-found", target="*:v9.9.9")
     try:
         edit(file, {"engine": {"image": "vllm/vllm-openai:v9.9.9"}})
-        region.deploy().refused(FAILED, "error: .*image", "v9.9.9")
+        project.deploy().refused(FAILED, "error: .*image", "v9.9.9")
     finally:
         file.write_text(before)
 
 
-def test_the_engine_serves_another_name(region: Region, faults: Faults) -> None:
+@in_the_long_ring
+def test_the_engine_serves_another_name(project: Project, faults: Faults) -> None:
     faults.set("engine-wrong-name", count=1)
-    region.run(*SECOND).refused(FAILED, "error: .*name")
+    project.run(*SECOND).refused(FAILED, "error: .*name")
 
 
-def test_ctrl_c_while_it_loads(region: Region, faults: Faults) -> None:
-    faults.set("engine-slow-load", value=10, count=1)
-    command = region.start(*SECOND)
-    command.wait_for(r"rollout: pods of release \w+: loading")
-    assert command.interrupt() < 60
-    assert command.process.returncode == INTERRUPTED
-    assert "error: interrupted" in command.output
-    assert "Traceback" not in command.output
+def wait_for_load(command: Command, faults: Faults) -> None:
+    """Until the new pod's load has taken the one fault, which would else hold the pod that is put back."""
+    command.wait_until(lambda: not faults.active(), "a load that is held")
 
 
-def test_a_strategy_there_is_no_gpu_for_is_refused_with_nothing_moved(region: Region) -> None:
-    file = region.home / "models" / "tiny-llama.yaml"
+def test_ctrl_c_while_it_loads(project: Project, start: Start, faults: Faults) -> None:
+    faults.set("engine-slow-load", value=HOLD, count=1)
+    command = start(*SECOND)
+    wait_for_load(command, faults)
+    command.interrupt().was_interrupted()
+
+
+@in_the_long_ring
+def test_a_strategy_there_is_no_gpu_for_is_refused_with_nothing_moved(project: Project) -> None:
+    file = project.home / "models" / "tiny-llama.yaml"
     before = file.read_text()
     try:
         edit(file, {"rollout": {"strategy": "blue-green"}})
-        region.run(*SECOND).refused(FAILED, "error: .*blue-green needs 1 GPU free .*: nothing was moved")
+        project.run(*SECOND).refused(FAILED, "error: .*blue-green needs 1 GPU free .*: nothing was moved")
     finally:
         file.write_text(before)
 
 
-def kept(region: Region, output: str) -> ReleaseRecord:
+def kept(project: Project, output: str) -> ReleaseRecord:
     """What the ledger has of the release a deploy's output names."""
     found = re.search(r"release (\w+) \(bundle", output)
     assert found
-    return Ledger(region.client("s3"), BUCKET, ENVIRONMENT, "tiny-llama").record(found[1])
+    return Ledger(project.client("s3"), BUCKET, ENVIRONMENT, "tiny-llama").record(found[1])
 
 
-def test_a_rollout_that_was_killed_is_undone_by_rollback_and_a_second_one_changes_nothing(
-    region: Region, first: str, faults: Faults
+def test_a_rollout_that_was_killed_is_undone_by_recover_and_a_rollback_after_it_changes_nothing(
+    project: Project, first: str, start: Start, faults: Faults
 ) -> None:
-    faults.set("engine-slow-load", value=30, count=1)
-    command = region.start(*SECOND)
-    command.wait_for(r"rollout: pods of release \w+: loading")
+    faults.set("engine-slow-load", value=HOLD, count=1)
+    command = start(*SECOND)
+    wait_for_load(command, faults)
     command.kill()
-    assert region.serving().rolling
-    done = region.run("rollback", "tiny-llama", "-e", ENVIRONMENT).succeeded()
+    assert project.serving().rolling
+    # over every environment: the project has some that are not deployed
+    done = project.run("recover").succeeded()
     assert f"release {first} serves again" in done.output
-    failure = kept(region, command.output).failure
+    assert f"tiny-llama in {ENVIRONMENT}: {first} serves" in done.output
+    assert "no rollout is unfinished" in project.run("recover").succeeded().output
+    failure = kept(project, command.output).failure
     assert failure
     assert "the run that rolled it out ended before its gates" in failure.cause
-    again = region.run("rollback", "tiny-llama", "-e", ENVIRONMENT).succeeded()
+    again = project.run("rollback", "tiny-llama", "-e", ENVIRONMENT).succeeded()
     assert f"{first} was put back already, and nothing was proven since" in again.output
 
 
-def test_what_the_gate_said_is_kept_with_the_release(region: Region, faults: Faults) -> None:
+def test_what_the_gate_said_is_kept_with_the_release(project: Project, faults: Faults) -> None:
     faults.set("engine-oom", count=1)
-    done = region.run(*SECOND).refused(FAILED)
-    failure = kept(region, done.output).failure
+    done = project.run(*SECOND).refused(FAILED)
+    failure = kept(project, done.output).failure
     assert failure
     assert "too little memory" in failure.cause
     assert any("CUDA out of memory" in line for line in failure.evidence)
 
 
 def test_an_undo_for_the_dead_touches_nothing_where_no_rollout_is_unfinished(
-    region: Region, first: str
+    project: Project, first: str
 ) -> None:
-    before = region.serving()
-    done = region.run("rollback", "tiny-llama", "-e", ENVIRONMENT, "--unfinished").succeeded()
+    before = project.serving()
+    done = project.run("rollback", "tiny-llama", "-e", ENVIRONMENT, "--unfinished").succeeded()
     assert "nothing was put back" in done.output
-    assert region.serving() == before
+    assert project.serving() == before
 
 
-def test_a_load_validation_that_fails_keeps_its_evidence(region: Region, faults: Faults) -> None:
-    faults.set("engine-slow-token", value=4)
-    done = region.run(*SECOND).refused(VALIDATION, "error: load validation of tiny-llama: FAIL")
-    record = kept(region, done.output)
+def test_a_load_validation_that_fails_keeps_its_evidence(project: Project, faults: Faults) -> None:
+    faults.set("engine-slow-token", value=5)
+    done = project.run(*SECOND).refused(VALIDATION, "error: load validation of tiny-llama: FAIL")
+    record = kept(project, done.output)
     assert record.report
     assert record.report.verdict == "FAIL"
     assert record.failure
     assert record.failure.cause == "load validation: FAIL"
-    s3 = region.client("s3")
+    s3 = project.client("s3")
     folder = f"releases/{ENVIRONMENT}/tiny-llama/{record.release.id}/load-report-"
     beside = s3.list_objects_v2(Bucket=BUCKET, Prefix=folder)["Contents"]
     page = next(one["Key"] for one in beside if one["Key"].endswith(".html"))
@@ -135,15 +158,54 @@ def test_a_load_validation_that_fails_keeps_its_evidence(region: Region, faults:
     assert b'<span class="verdict FAIL">' in s3.get_object(Bucket=BUCKET, Key=page)["Body"].read()
 
 
-def test_a_sweep_writes_what_it_found_and_changes_nothing(region: Region, first: str) -> None:
+def test_a_sweep_writes_what_it_found_and_changes_nothing(project: Project, first: str) -> None:
     """Whether this machine tells a knee is its own affair; that what was tried is kept, and told, is not."""
-    done = region.run("sweep", "tiny-llama", "-e", ENVIRONMENT, "--step-seconds", "4", "--minutes", "1.5")
+    done = project.run("sweep", "tiny-llama", "-e", ENVIRONMENT, "--step-seconds", "2", "--minutes", "0.8")
     key = f"releases/{ENVIRONMENT}/tiny-llama/{first}.json"
-    found = json.loads(region.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
+    found = json.loads(project.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
     assert len(found["sweep"]["steps"]) > 1
+    assert "sweep: job load-tiny-llama: asking from inside the cluster" in done.output
+    assert project.asking_jobs() == []
     assert found["proven_by"]["verdict"] == "PASS"
     if found["sweep"]["knee"] is None:
         done.refused(VALIDATION, "error: the knee of tiny-llama in sandbox cannot be told: ")
         assert found["sweep"]["refused"] in done.output
     else:
         assert f"engine.max_num_seqs: {found['sweep']['max_num_seqs']}" in done.succeeded().output
+
+
+@in_the_long_ring
+def test_a_deploy_measures_from_inside_and_from_here_where_it_is_asked_to(project: Project) -> None:
+    inside = project.deploy("tiny-llama", "--revalidate").succeeded()
+    assert "rollout: job gate-tiny-llama: asking from inside the cluster" in inside.output
+    assert "validation: job load-tiny-llama: asking from inside the cluster" in inside.output
+    assert "downtime: every question was answered, measured at the gateway" in inside.output
+    assert project.asking_jobs() == []
+    here = project.deploy("tiny-llama", "--revalidate", "--from", "here").succeeded()
+    assert "from inside the cluster" not in here.output
+    assert "validation: PASS" in here.output
+
+
+@in_the_long_ring
+def test_ctrl_c_while_the_load_runs_in_the_cluster_leaves_nothing(project: Project, start: Start) -> None:
+    run = start("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revalidate")
+    run.wait_for(r"validation: \d+ of \d+ requests")
+    run.interrupt().was_interrupted()
+    assert project.asking_jobs() == []
+
+
+@in_the_long_ring
+def test_an_image_for_gate_and_load_that_does_not_exist_undoes_the_release(
+    project: Project, faults: Faults
+) -> None:
+    file = project.home / "environments" / "sandbox.yaml"
+    before = file.read_text()
+    faults.set("image-not-found", target="*:no-such")
+    try:
+        edit(file, {"validation": {"image": "registry.acme/python:no-such"}})
+        done = project.run(*SECOND).refused(FAILED, "error: .*registry.acme/python:no-such cannot be pulled")
+    finally:
+        file.write_text(before)
+    assert "downtime is not measured: the image registry.acme/python:no-such cannot be pulled" in done.output
+    assert "set validation.image in environments/sandbox.yaml" in done.output
+    assert project.asking_jobs() == []

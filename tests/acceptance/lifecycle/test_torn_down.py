@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
 
-from tests.support.commands import ENVIRONMENT, Region
+import pytest
+from slipway_sandbox.testing import Faults
+
+from tests.support.commands import Command
+from tests.support.project import CLUSTER, ENVIRONMENT, Project
 
 TEARDOWN = ("teardown", "-e", ENVIRONMENT, "--models", "delete", "--volumes", "delete")
+# Seconds a stage is held: longer than it takes to see it and to stop the run.
+HOLD = 300.0
 
-pytestmark = pytest.mark.usefixtures("deployed")
+Start = Callable[..., Command]
 
 
-def test_a_teardown_that_was_killed_is_completed_by_the_next(region: Region) -> None:
-    in_add_ons = region.start(*TEARDOWN)
+def test_a_teardown_that_was_killed_is_completed_by_the_next(
+    serving: str, project: Project, start: Start, faults: Faults
+) -> None:
+    faults.set("aws-slow", target="eks DeleteNodegroup", value=HOLD)
+    in_add_ons = start(*TEARDOWN)
     in_add_ons.wait_for(r"teardown: uninstalled")
     in_add_ons.kill()
-    in_terraform = region.start(*TEARDOWN)
-    in_terraform.wait_for(r"cluster: aws_eks_node_group\.\w+: Destruction complete")
+    faults.clear()
+    faults.set("aws-slow", target="eks DeleteCluster", value=HOLD)
+    in_terraform = start(*TEARDOWN, "-v")
+    in_terraform.wait_for(r"cluster: aws_eks_node_group\.\w+\[0\]: Destruction complete")
     in_terraform.kill()
-    assert "nothing is left" in region.run(*TEARDOWN).succeeded().output
+    assert project.client("eks").list_clusters()["clusters"] == [CLUSTER]
+    faults.clear()
+    assert "nothing is left" in project.run(*TEARDOWN).succeeded().output
 
 
-def test_the_account_is_empty_then(region: Region) -> None:
+@pytest.fixture
+def torn_down(project: Project) -> None:
+    """The test before has seen to it, where it succeeded."""
+    if project.is_made():
+        project.run(*TEARDOWN).succeeded()
+
+
+def test_the_account_is_empty_then(torn_down: None, project: Project) -> None:
     mine = [{"Name": "tag:slipway:environment", "Values": [ENVIRONMENT]}]
-    ec2 = region.client("ec2")
-    assert region.client("s3").list_buckets()["Buckets"] == []
-    assert region.client("eks").list_clusters()["clusters"] == []
+    ec2 = project.client("ec2")
+    assert project.client("s3").list_buckets()["Buckets"] == []
+    assert project.client("eks").list_clusters()["clusters"] == []
     assert ec2.describe_vpcs(Filters=mine)["Vpcs"] == []
     assert ec2.describe_volumes(Filters=mine)["Volumes"] == []
-    assert region.client("iam").list_roles()["Roles"] == []
+    assert project.client("iam").list_roles()["Roles"] == []
 
 
-def test_a_teardown_of_nothing_is_no_error(region: Region) -> None:
-    assert "nothing is left" in region.run(*TEARDOWN).succeeded().output
+def test_a_teardown_of_nothing_is_no_error(torn_down: None, project: Project) -> None:
+    assert "nothing is left" in project.run(*TEARDOWN).succeeded().output

@@ -6,7 +6,7 @@ import flows.deploy
 from flows.deploy import deploy
 from tasks.records.errors import InputError, UnknownName, ValidationFailed
 from tests.support.builders import an_inspection
-from tests.support.stage import RECORD, Stage
+from tests.support.stage import DEPLOYED, Stage
 
 
 @pytest.fixture
@@ -17,7 +17,7 @@ def deploying(stage: Stage) -> Stage:
 
 
 def test_the_load_and_the_hub_are_looked_at_first(deploying: Stage) -> None:
-    assert deploy.fn("tiny-llama", "staging", None, []) == RECORD
+    assert deploy.fn("tiny-llama", "staging", None, []) == DEPLOYED
     assert deploying.recorded.called[:3] == ["check_load", "inspect_model", "check_feasible"]
 
 

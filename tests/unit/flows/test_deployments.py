@@ -1,4 +1,4 @@
-"""prefect.yaml against the flows it names."""
+"""prefect.yaml against the catalogue it is rendered from and the flows it names."""
 
 from __future__ import annotations
 
@@ -8,28 +8,62 @@ from typing import Any
 import pytest
 import yaml
 from prefect.events import DeploymentEventTrigger
-from prefect.utilities.importtools import import_object
 
-from tasks.records.catalogue import project_root
+from flows.deployments import as_yaml, render
+from flows.registration import flow_of, rendered
+from flows.run.tags import tags_of
+from tests.support.builders import ROOT, an_environment
 
-DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((project_root() / "prefect.yaml").read_text())[
-    "deployments"
-]
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
 
-@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=[one["name"] for one in DEPLOYMENTS])
-def test_what_a_deployment_or_its_trigger_gives_the_flow_takes(deployment: dict[str, Any]) -> None:
-    taken = inspect.signature(
-        import_object(deployment["entrypoint"].replace("/", ".").replace(".py:", "."))
-    ).parameters
+def test_the_file_is_what_the_catalogue_renders() -> None:
+    assert (ROOT / "prefect.yaml").read_text() == as_yaml(rendered(ROOT)), (
+        "slipway prefect render > prefect.yaml"
+    )
+
+
+@pytest.mark.parametrize(
+    "deployment", DEPLOYMENTS, ids=[f"{one['entrypoint'].split(':')[1]}-{one['name']}" for one in DEPLOYMENTS]
+)
+def test_what_a_deployment_its_schedules_and_triggers_give_the_flow_takes(deployment: dict[str, Any]) -> None:
+    taken = inspect.signature(flow_of(deployment).fn).parameters
     given = {*deployment["parameters"]}
     for trigger in deployment.get("triggers", ()):
         given |= {*(DeploymentEventTrigger.model_validate(trigger).parameters or {})}
+    for schedule in deployment.get("schedules", ()):
+        given |= {*schedule.get("parameters", {})}
     assert given <= {*taken}
 
 
-def test_a_killed_rollout_is_undone_by_an_event_and_only_where_it_is_unfinished() -> None:
-    [rollback] = [one for one in DEPLOYMENTS if one["name"] == "rollback"]
+def test_names_are_unique_within_a_flow() -> None:
+    named = [(one["entrypoint"], one["name"]) for one in DEPLOYMENTS]
+    assert len(named) == len({*named})
+
+
+@pytest.mark.parametrize(("promote_from", "comes_in"), [(None, "deploy"), ("staging", "promote")])
+def test_an_environment_has_the_one_flow_by_which_a_model_may_come_in(
+    promote_from: str | None, comes_in: str
+) -> None:
+    document = render([an_environment(promote_from=promote_from)], [])
+    entrypoints = {one["entrypoint"] for one in document["deployments"]}
+    assert entrypoints & {"flows/deploy.py:deploy", "flows/promote.py:promote"} == {
+        f"flows/{comes_in}.py:{comes_in}"
+    }
+
+
+def test_a_stopped_rollout_is_undone_by_its_tags_and_only_where_it_is_unfinished() -> None:
+    [rollback] = [one for one in DEPLOYMENTS if "rollback" in one["entrypoint"] and one["name"] == "staging"]
     [trigger] = rollback["triggers"]
     assert trigger["parameters"]["unfinished"] is True
-    assert trigger["expect"] == ["prefect.flow-run.Crashed"]
+    assert trigger["expect"] == ["prefect.flow-run.Crashed", "prefect.flow-run.Cancelled"]
+    asked = {one["prefect.resource.id"].removeprefix("prefect.tag.") for one in trigger["match_related"]}
+    assert asked <= {*tags_of("deploy", {"model": "m", "environment": "staging"})}
+    assert not asked <= {*tags_of("deploy", {"model": "m", "environment": "production"})}
+    assert not asked <= {*tags_of("drift", {"environment": "staging"})}
+
+
+def test_only_what_runs_on_a_schedule_has_a_limit_that_cancels_the_late_ones() -> None:
+    for one in DEPLOYMENTS:
+        limit = {"limit": 1, "collision_strategy": "CANCEL_NEW"} if "schedules" in one else None
+        assert one.get("concurrency_limit") == limit

@@ -36,6 +36,7 @@ def test_all_a_deploy_would_apply_is_there(documents: list[dict[str, Any]]) -> N
         "StorageClass/gp3-retain-3000-125",
         "PersistentVolumeClaim/model-cache-tiny-llama",
         "Job/warm-tiny-llama-0123456789ab",
+        "ConfigMap/gateway-models",
         "Deployment/llm-gateway",
         "Deployment/vllm-tiny-llama",
         "Service/vllm-tiny-llama",
@@ -49,6 +50,25 @@ def test_a_namespace_comes_before_what_is_in_it(documents: list[dict[str, Any]])
     for document in documents:
         expected = None if document["kind"] in CLUSTER_SCOPED else "llm"
         assert document["metadata"].get("namespace") == expected, document["kind"]
+
+
+def test_a_job_that_lives_only_while_it_asks_is_left_out(documents: list[dict[str, Any]]) -> None:
+    assert [name for name in names(documents) if name.startswith("Job/gate-")] == []
+    assert "NetworkPolicy/slipway-validation" in names(documents)
+
+
+def test_the_gateway_routes_the_model(documents: list[dict[str, Any]]) -> None:
+    (routes,) = [each["data"] for each in documents if each["metadata"]["name"] == "gateway-models"]
+    assert {*routes} == {"tiny-llama.upstream", "tiny-llama.conf"}
+    assert "server vllm-tiny-llama.llm.svc.cluster.local:8000" in routes["tiny-llama.upstream"]
+
+
+def test_the_deployment_and_its_pods_carry_the_release(documents: list[dict[str, Any]]) -> None:
+    (workload,) = [each for each in documents if names([each]) == ["Deployment/vllm-tiny-llama"]]
+    of_pods = workload["spec"]["template"]["metadata"]["annotations"]
+    release = workload["metadata"]["annotations"]["slipway.dev/release"]
+    assert re.fullmatch(r"[0-9a-f]{12}", release)
+    assert of_pods["slipway.dev/release"] == release
 
 
 def test_no_document_is_there_twice(documents: list[dict[str, Any]]) -> None:

@@ -9,7 +9,7 @@ import pytest
 from tests.support.builders import ROOT
 
 ROOTS = ROOT / "infra" / "terraform"
-NAMES = ("storage", "cluster")
+NAMES = ("storage", "cluster", "ci")
 BLOCKS = re.compile(r'^(variable|output) "(\w+)" \{\n(.*?)^\}', re.MULTILINE | re.DOTALL)
 
 

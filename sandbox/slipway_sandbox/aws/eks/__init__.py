@@ -6,10 +6,12 @@ moto's own EKS makes every cluster ACTIVE at once and has no add-ons, access ent
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from botocore import xform_name
 
+from slipway_sandbox.aws.eks import network
 from slipway_sandbox.aws.eks.access import AccessEntries
 from slipway_sandbox.aws.eks.addons import Addons
 from slipway_sandbox.aws.eks.clusters import Clusters
@@ -28,7 +30,7 @@ Operation = Callable[[Document, Caller], Document]
 class Eks:
     """Every operation as `eks.create_cluster(parameters, caller)`; the caller's region chooses the state.
 
-    The fault `eks-throttled` strikes before an operation, its target the operation's name (DescribeCluster).
+    The faults `eks-throttled` and `aws-slow` strike before an operation; the target has its name (DescribeCluster).
     """
 
     def __init__(self, settings: Settings, faults: Faults, clock: Clock | None = None) -> None:
@@ -45,6 +47,7 @@ class Eks:
             raise AttributeError(name)
 
         def operation(parameters: Document, caller: Caller) -> Document:
+            self._faults.wait("aws-slow", f"eks {_operation_name(name)}")
             if self._faults.hit("eks-throttled", target=_operation_name(name)):
                 raise AwsError("ThrottlingException", "Rate exceeded", 429)
             for part in self._parts(caller.region):
@@ -73,7 +76,13 @@ class Eks:
 
     def _state(self, region: str) -> State:
         if region not in self._states:
-            self._states[region] = State(region, self._settings, self._faults, self._clock)
+            self._states[region] = State(
+                region,
+                self._settings,
+                self._faults,
+                self._clock,
+                partial(network.holds_instances, region),
+            )
         return self._states[region]
 
     def _parts(self, region: str) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +66,14 @@ class Clusters:
     def describe_cluster_versions(self, parameters: Document, caller: Caller) -> Document:
         wanted = parameters.get("clusterVersions") or list(KUBERNETES)
         rows = [
-            {
-                "clusterVersion": version,
-                "clusterType": "eks",
-                "defaultVersion": version == CATALOGUE["default"],
-                "defaultPlatformVersion": KUBERNETES[version],
-                "status": "STANDARD_SUPPORT",
-                "versionStatus": "STANDARD_SUPPORT",
-            }
+            _version(version, self._state.clock.now())
             for version in sorted(KUBERNETES, reverse=True)
             if version in wanted
         ]
         if parameters.get("defaultOnly"):
             rows = [row for row in rows if row["defaultVersion"]]
+        if not parameters.get("includeAll"):
+            rows = [row for row in rows if row["versionStatus"] != "UNSUPPORTED"]
         return {"clusterVersions": rows}
 
     def delete_cluster(self, parameters: Document, caller: Caller) -> Document:
@@ -274,6 +270,27 @@ class Clusters:
             shown["endpoint"] = cluster.endpoint
             shown["certificateAuthority"] = {"data": cluster.certificate_authority}
         return shown
+
+
+def _version(version: str, now: datetime) -> Document:
+    """One entry of DescribeClusterVersions; the shape is botocore's."""
+    released, standard, extended = map(_midnight, CATALOGUE["support"][version])
+    status = "STANDARD_SUPPORT" if now < standard else "EXTENDED_SUPPORT" if now < extended else "UNSUPPORTED"
+    return {
+        "clusterVersion": version,
+        "clusterType": "eks",
+        "defaultVersion": version == CATALOGUE["default"],
+        "defaultPlatformVersion": KUBERNETES[version],
+        "releaseDate": released,
+        "endOfStandardSupportDate": standard,
+        "endOfExtendedSupportDate": extended,
+        "status": status.lower().replace("_", "-"),
+        "versionStatus": status,
+    }
+
+
+def _midnight(day: str) -> datetime:
+    return datetime.fromisoformat(day).replace(tzinfo=UTC)
 
 
 def _logging(wanted: Document, before: Document | None) -> Document:

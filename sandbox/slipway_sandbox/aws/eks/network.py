@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from moto.core.exceptions import ServiceException
@@ -10,10 +11,12 @@ from werkzeug.exceptions import HTTPException
 
 from slipway_sandbox.aws import identity
 from slipway_sandbox.aws.eks.state import invalid
-from slipway_sandbox.aws.wire import Document
+from slipway_sandbox.aws.wire import AwsError, Document
 from slipway_sandbox.settings import ACCOUNT_ID
 
 MOTO_ERRORS = (HTTPException, ServiceException)
+# docs.aws.amazon.com/eks/latest/userguide/network-reqs.html (network-reqs.adoc of 2026-08)
+WITHOUT_CONTROL_PLANES = ("use1-az3", "usw1-az2", "cac1-az3")
 
 
 def ec2(region: str) -> Any:
@@ -32,7 +35,25 @@ def vpc_of(region: str, subnet_ids: list[str], *, zones: int = 1) -> str:
         raise invalid("Subnets specified must be in the same VPC")
     if len({subnet.availability_zone for subnet in subnets}) < zones:
         raise invalid("Subnets specified must be in at least two different AZs")
+    if zones > 1:
+        _check_zones(region, subnets)
     return str(subnets[0].vpc_id)
+
+
+def _check_zones(region: str, subnets: list[Any]) -> None:
+    """Raises UnsupportedAvailabilityZoneException for a zone that has no control planes."""
+    refused = [s.availability_zone for s in subnets if s.availability_zone_id in WITHOUT_CONTROL_PLANES]
+    if refused:
+        zones = ec2(region).describe_availability_zones()
+        valid = [zone.name for zone in zones if zone.zone_id not in WITHOUT_CONTROL_PLANES]
+        raise AwsError(
+            "UnsupportedAvailabilityZoneException",
+            f"Cannot create cluster because {refused[0]}, the targeted availability zone, does not currently have "
+            "sufficient capacity to support the cluster. Retry and choose from these availability zones: "
+            + ", ".join(valid),
+            400,
+            validZones=valid,
+        )
 
 
 def zones_of(region: str, subnet_ids: list[str]) -> list[str]:
@@ -41,13 +62,23 @@ def zones_of(region: str, subnet_ids: list[str]) -> list[str]:
 
 def has_joined(region: str, cluster: str) -> bool:
     """Whether instances run that were launched for the cluster by others than its node groups."""
+    return any(
+        tags.get(f"kubernetes.io/cluster/{cluster}") == "owned" and "eks:nodegroup-name" not in tags
+        for tags in _tags_of_living(region)
+    )
+
+
+def holds_instances(region: str, cluster: str, group: str) -> bool:
+    """Whether instances of the cluster's node group have not been terminated yet."""
+    wanted = {"eks:cluster-name": cluster, "eks:nodegroup-name": group}.items()
+    return any(wanted <= tags.items() for tags in _tags_of_living(region))
+
+
+def _tags_of_living(region: str) -> Iterator[dict[str, str]]:
     for reservation in list(ec2(region).reservations.values()):
         for instance in reservation.instances:
-            tags = {tag["key"]: tag["value"] for tag in instance.get_tags()}
-            ours = tags.get(f"kubernetes.io/cluster/{cluster}") == "owned"
-            if ours and "eks:nodegroup-name" not in tags and instance._state.name in ("pending", "running"):
-                return True
-    return False
+            if instance._state.name in ("pending", "running"):
+                yield {tag["key"]: tag["value"] for tag in instance.get_tags()}
 
 
 def create_cluster_security_group(region: str, cluster: str, vpc_id: str, suffix: str) -> str:

@@ -22,10 +22,15 @@ from slipway_sandbox.aws.eks.state import (
 )
 from slipway_sandbox.aws.wire import Caller, Document, page
 
+RESERVED = (
+    "kubernetes.io/",
+    "k8s.io/",
+    "eks.amazonaws.com/",
+)  # github.com/aws/containers-roadmap/issues/1451
 EFFECTS = ("NO_SCHEDULE", "NO_EXECUTE", "PREFER_NO_SCHEDULE")
 DELETE_SECONDS = 0.3
 UPDATE_SECONDS = 0.3
-RELEASE = "20251112"  # of the AMI releases in EKS's form, e.g. 1.34.1-20251112
+RELEASE = "20260714"  # of the AMI releases in EKS's form, e.g. 1.34.1-20260714
 
 
 class Nodegroups:
@@ -159,6 +164,8 @@ class Nodegroups:
                 raise invalid(
                     "Remote access configuration cannot be specified with a launch template.", **where
                 )
+        if any(prefix in label for label in parameters.get("labels") or {} for prefix in RESERVED):
+            raise invalid(f"Label cannot contain reserved prefixes [{', '.join(RESERVED)}]", **where)
         for taint in parameters.get("taints") or []:
             if taint.get("effect") not in EFFECTS:
                 raise invalid(f"The effect of a taint must be one of {', '.join(EFFECTS)}", **where)
@@ -291,7 +298,7 @@ def _check_scaling(size: Document, **where: str) -> None:
 
 
 def release_of(version: str) -> str:
-    """The AMI release EKS recommends for a Kubernetes minor version, e.g. 1.34.1-20251112."""
+    """The AMI release EKS recommends for a Kubernetes minor version, e.g. 1.34.1-20260714."""
     patches = [v for v in CATALOGUE["addons"]["kube-proxy"]["versions"] if v.startswith(f"v{version}.")]
     return f"{patches[0][1:].split('-')[0]}-{RELEASE}"
 

@@ -97,14 +97,24 @@ class Cluster:
         return str(self.document["name"])
 
 
+RELEASE_SECONDS = 0.2  # between two looks at the instances of a node group that is being deleted
 GONE = "GONE"  # the status after DELETING: the resource is dropped when next read
 
 
 class State:
     """One region's EKS. Every operation holds `lock` while it touches the clusters."""
 
-    def __init__(self, region: str, settings: Settings, faults: Faults, clock: Clock) -> None:
+    def __init__(
+        self,
+        region: str,
+        settings: Settings,
+        faults: Faults,
+        clock: Clock,
+        holds_instances: Callable[[str, str], bool] = lambda cluster, group: False,
+    ) -> None:
+        """`holds_instances`: whether EC2 still has instances of a node group, by its cluster's and its own name."""
         self.region, self.settings, self.faults, self.clock = region, settings, faults, clock
+        self._holds_instances = holds_instances
         self.lock = threading.RLock()
         self._clusters: dict[str, Cluster] = {}
 
@@ -125,8 +135,13 @@ class State:
             ) from None
 
     def nodegroups(self, cluster: Cluster) -> dict[str, Nodegroup]:
+        """Those that exist now. One that is deleted stays DELETING until its last instance is terminated."""
         for name, group in list(cluster.nodegroups.items()):
-            if group.transition.status(self.clock) == GONE:
+            if group.transition.status(self.clock) != GONE:
+                continue
+            if self._holds_instances(cluster.name, name):
+                group.transition = self.until("DELETING", GONE, RELEASE_SECONDS)
+            else:
                 del cluster.nodegroups[name]
         return cluster.nodegroups
 

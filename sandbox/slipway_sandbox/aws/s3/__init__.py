@@ -7,7 +7,7 @@ are not verified, lifecycle rules do not run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -15,8 +15,8 @@ from botocore import xform_name
 
 from slipway_sandbox.aws import identity
 from slipway_sandbox.aws.http import Environ, StartResponse
-from slipway_sandbox.aws.s3 import listing, multipart
-from slipway_sandbox.aws.s3.buckets import Buckets
+from slipway_sandbox.aws.s3 import encryption, listing, multipart
+from slipway_sandbox.aws.s3.buckets import Buckets, check_owner
 from slipway_sandbox.aws.s3.control import PREFIX, Control
 from slipway_sandbox.aws.s3.errors import S3Error
 from slipway_sandbox.aws.s3.message import Answer, S3Request, error_document
@@ -66,16 +66,33 @@ class S3:
     def tagged(self) -> Iterator[tuple[str, str, dict[str, str]]]:
         """(ARN, resource type, live tags) of the buckets, for the Resource Groups Tagging API."""
         with self._store.lock:
-            found = list(self._store.buckets.values())
+            found = [bucket for bucket in self._store.buckets.values() if bucket.owner == ACCOUNT_ID]
         for bucket in found:
             yield f"arn:aws:s3:::{bucket.name}", "s3:bucket", bucket.tags
+
+    def key_for(self, request: S3Request) -> str | None:
+        """The KMS key that the bytes of this request are sealed with."""
+        with self._store.lock:
+            bucket = self._store.buckets.get(request.bucket)
+            if bucket is None or not request.key:
+                return None
+            upload = bucket.uploads.get(request.query.get("uploadId", ""))
+            version = bucket.latest(request.key)
+        if upload:
+            headers: Mapping[str, str] = upload.headers
+        elif request.method == "GET":
+            headers = version.headers if version else {}
+        else:
+            headers = encryption.headers_for(bucket, request.headers)
+        return headers.get(encryption.KEY_ID) if encryption.by_kms(headers) else None
 
     def _answer(self, request: S3Request) -> Answer:
         operation = request.operation
         if request.scope is None and "AWSAccessKeyId" not in request.query:
             raise S3Error("AccessDenied")
-        if request.headers.get("x-amz-expected-bucket-owner", ACCOUNT_ID) != ACCOUNT_ID:
-            raise S3Error("AccessDenied")
+        if operation != "CreateBucket":
+            check_owner(self._store, request.bucket, request, "x-amz-expected-bucket-owner")
+        self._faults.wait("aws-slow", f"s3 {operation} {request.bucket}/{request.key}")
         if self._faults.hit("s3-denied", target=operation):
             raise S3Error("AccessDenied", _denial(request))
         if self._faults.hit("s3-503", target=operation):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from slipway_sandbox.aws import identity
 from slipway_sandbox.aws.s3 import encryption
 from slipway_sandbox.aws.s3.errors import S3Error
 from slipway_sandbox.aws.s3.message import (
@@ -19,6 +20,7 @@ from slipway_sandbox.aws.s3.message import (
     xml_answer,
 )
 from slipway_sandbox.aws.s3.store import ALL_128K, Bucket, Store, now
+from slipway_sandbox.settings import ACCOUNT_ID
 
 NAME = re.compile(r"(?!xn--|sthree-)(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?![.-]))+[a-z0-9]")
 TRANSITION_SIZE = "x-amz-transition-default-minimum-object-size"
@@ -63,6 +65,7 @@ class Buckets:
         prefix = request.query.get("prefix", "")
         with self._store.lock:
             buckets = [b for name, b in sorted(self._store.buckets.items()) if name.startswith(prefix)]
+            buckets = [b for b in buckets if b.owner == _account(request)]
         rows = [
             ("Bucket", [("Name", b.name), ("CreationDate", iso(b.created)), ("BucketRegion", b.region)])
             for b in buckets
@@ -83,7 +86,10 @@ class Buckets:
                 "endpoint this request was sent to.",
             )
         with self._store.lock:
+            owner = _account(request)
             if name in self._store.buckets:
+                if self._store.buckets[name].owner != owner:
+                    raise S3Error("BucketAlreadyExists", BucketName=name)
                 if region != "us-east-1":
                     raise S3Error(
                         "BucketAlreadyOwnedByYou",
@@ -96,7 +102,7 @@ class Buckets:
                     "publicAccessBlock": BLOCK_ALL,  # every bucket since April 2023
                     "ownershipControls": OWNER_ENFORCED,
                 }
-                self._store.buckets[name] = Bucket(name, region, now(), documents)
+                self._store.buckets[name] = Bucket(name, region, now(), owner, documents)
                 tags = tags_of(body) if b"<Tag" in body else {}
                 self._store.buckets[name].tags = tags
         return Answer(200, headers={"Location": f"/{name}"})
@@ -175,6 +181,18 @@ class Buckets:
         return Answer(204)
 
 
+def check_owner(store: Store, name: str, request: S3Request, header: str) -> None:
+    """Refuse what another account owns than the caller's, or than `header` expects. No policy lets other accounts in."""
+    bucket = store.buckets.get(name)
+    caller = _account(request)
+    if bucket and {caller, request.headers.get(header, caller)} != {bucket.owner}:
+        raise S3Error("AccessDenied")
+
+
+def _account(request: S3Request) -> str:
+    return identity.account_of(request.scope.access_key) if request.scope else ACCOUNT_ID
+
+
 def _versioning(body: bytes, bucket: Bucket) -> str:
     status = parse(body).findtext("Status")
     if status not in ("Enabled", "Suspended"):
@@ -189,6 +207,8 @@ def _check_policy(body: bytes) -> None:
         raise S3Error("MalformedPolicy", "This policy contains invalid Json") from None
     if not isinstance(policy, dict) or not isinstance(policy.get("Statement"), list):
         raise S3Error("MalformedPolicy", "Missing required field Statement")
+    if identity.has_unknown_principal(policy):
+        raise S3Error("MalformedPolicy", "Invalid principal in policy")
 
 
 def acl_document() -> bytes:

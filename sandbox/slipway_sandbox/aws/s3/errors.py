@@ -4,6 +4,7 @@ from __future__ import annotations
 
 STATUS = {
     "AccessDenied": 403,
+    "BucketAlreadyExists": 409,
     "BucketAlreadyOwnedByYou": 409,
     "BucketNotEmpty": 409,
     "ConditionalRequestConflict": 409,
@@ -18,6 +19,8 @@ STATUS = {
 }
 MESSAGE = {
     "AccessDenied": "Access Denied",
+    "BucketAlreadyExists": "The requested bucket name is not available. The bucket namespace is shared by all users of the "
+    "system. Please select a different name and try again.",
     "BucketNotEmpty": "The bucket you tried to delete is not empty",
     "EntityTooLarge": "Your proposed upload exceeds the maximum allowed size",
     "EntityTooSmall": "Your proposed upload is smaller than the minimum allowed size",

@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
 from slipway_sandbox.aws.s3 import checksums, encryption
+from slipway_sandbox.aws.s3.buckets import check_owner
 from slipway_sandbox.aws.s3.checksums import FULL, Checksum
 from slipway_sandbox.aws.s3.errors import S3Error
 from slipway_sandbox.aws.s3.message import Answer, S3Request, http_date, parse, xml_answer
@@ -239,6 +240,7 @@ class Objects:
         path, _, query = text.partition("?")
         name, _, key = unquote(path).lstrip("/").partition("/")
         version_id = dict(parse_qsl(query)).get("versionId")
+        check_owner(self._store, name, request, "x-amz-source-expected-bucket-owner")
         with self._store.lock:
             bucket = self._store.bucket(name)
             version = find_version(bucket, key, version_id)

@@ -82,6 +82,7 @@ class Bucket:
     name: str
     region: str
     created: datetime
+    owner: str  # an account
     documents: dict[str, bytes] = field(default_factory=dict)
     tags: dict[str, str] = field(default_factory=dict)
     versioning: str = ""  # "", Enabled, Suspended

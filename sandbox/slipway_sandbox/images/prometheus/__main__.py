@@ -57,7 +57,7 @@ async def _serve(options: argparse.Namespace) -> int:
     connector = aiohttp.TCPConnector(limit=_CONNECTIONS)
     async with aiohttp.ClientSession(connector=connector) as session, access.client() as client:
         scraper = Scraper(storage, session)
-        api = Api(storage, scraper, Faults(settings.faults_file), time.time)
+        api = Api(storage, Faults(settings.faults_file), time.time)
         runner = web.AppRunner(api.application(), access_log=None, shutdown_timeout=1)
         await runner.setup()
         address, port = os.environ["SLIPWAY_SANDBOX_POD_IP"], int(options.listen.rpartition(":")[2])

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from slipway_sandbox.images.prometheus.promql import duration_seconds
-from slipway_sandbox.images.prometheus.relabel import relabel
 
 Object = dict[str, Any]
 DEFAULT_INTERVAL = "30s"
@@ -35,33 +34,41 @@ class Cluster:
 class Target:
     """One page to scrape. `interval` and `timeout` are in seconds; `labels` are added to every sample."""
 
-    pool: str
     url: str
     interval: float
     timeout: float
     labels: tuple[tuple[str, str], ...]
-    discovered: tuple[tuple[str, str], ...]
     honor_labels: bool
-    metric_rules: str  # repr of the rules: a changed rule makes another target
-    rules: tuple[Mapping[str, Any], ...] = field(compare=False, hash=False, default=())
 
 
 def targets(cluster: Cluster, fastest: float) -> list[Target]:
-    """All targets without duplicates; intervals are at least `fastest` seconds. Raises ValueError for a bad duration or rule."""
+    """All targets without duplicates; intervals are at least `fastest` seconds. Raises ValueError for a bad duration, or relabelling."""
     if cluster.prometheus is None:
         return []
     found: dict[Target, None] = {}
     for monitor, kind in _selected_monitors(cluster):
         endpoints = monitor["spec"].get("podMetricsEndpoints" if kind == "podMonitor" else "endpoints", [])
-        for index, endpoint in enumerate(endpoints):
-            metadata = monitor["metadata"]
-            pool = f"{kind}/{metadata['namespace']}/{metadata['name']}/{index}"
+        if rejection(endpoints, cluster.prometheus["spec"]):
+            continue
+        for endpoint in endpoints:
             addresses = _pod_addresses if kind == "podMonitor" else _service_addresses
-            for meta in addresses(cluster, monitor, endpoint):
-                target = _target(pool, endpoint, meta, cluster.prometheus["spec"], fastest)
-                if target is not None:
-                    found[target] = None
+            for address, labels in addresses(cluster, monitor, endpoint):
+                found[_target(endpoint, address, labels, cluster.prometheus["spec"], fastest)] = None
     return list(found)
+
+
+def rejection(endpoints: Sequence[Object], spec: Object) -> str:
+    """Why the operator skips a monitor with these endpoints, all of them; empty where it takes it.
+
+    prometheus-operator v0.93.0: checkServiceMonitor and checkPodMonitor of pkg/prometheus/resource_selector.go,
+    CompareScrapeTimeoutToScrapeInterval of pkg/prometheus/promcfg.go.
+    """
+    for index, endpoint in enumerate(endpoints):
+        interval = endpoint.get("interval") or spec.get("scrapeInterval") or DEFAULT_INTERVAL
+        timeout = endpoint.get("scrapeTimeout")
+        if timeout and duration_seconds(timeout) > duration_seconds(interval):
+            return f'endpoints[{index}]: scrapeTimeout "{timeout}" greater than scrapeInterval "{interval}"'
+    return ""
 
 
 def selects(selector: Mapping[str, Any] | None, labels: Mapping[str, str]) -> bool:
@@ -112,7 +119,9 @@ def _reachable(monitor: Object, item: Object) -> bool:
     return selects(monitor["spec"].get("selector") or {}, item["metadata"].get("labels") or {})
 
 
-def _pod_addresses(cluster: Cluster, monitor: Object, endpoint: Object) -> Iterator[dict[str, str]]:
+def _pod_addresses(
+    cluster: Cluster, monitor: Object, endpoint: Object
+) -> Iterator[tuple[str, dict[str, str]]]:
     job_label = monitor["spec"].get("jobLabel")
     for pod in sorted(cluster.pods, key=_name):
         status = pod.get("status") or {}
@@ -122,8 +131,7 @@ def _pod_addresses(cluster: Cluster, monitor: Object, endpoint: Object) -> Itera
             if not _is_port(endpoint, port):
                 continue
             labels = pod["metadata"].get("labels") or {}
-            meta = _pod_meta(pod, container, port) | {
-                "__address__": f"{status['podIP']}:{port['containerPort']}",
+            meta = {
                 "namespace": pod["metadata"]["namespace"],
                 "pod": pod["metadata"]["name"],
                 "container": container,
@@ -132,10 +140,15 @@ def _pod_addresses(cluster: Cluster, monitor: Object, endpoint: Object) -> Itera
                 ),
                 "job": labels.get(job_label, "") or "/".join(_name(monitor)),
             }
-            yield meta | _copied(monitor, "podTargetLabels", labels)
+            yield (
+                f"{status['podIP']}:{port['containerPort']}",
+                meta | _copied(monitor, "podTargetLabels", labels),
+            )
 
 
-def _service_addresses(cluster: Cluster, monitor: Object, endpoint: Object) -> Iterator[dict[str, str]]:
+def _service_addresses(
+    cluster: Cluster, monitor: Object, endpoint: Object
+) -> Iterator[tuple[str, dict[str, str]]]:
     pods = {_name(pod): pod for pod in cluster.pods}
     for service in sorted(cluster.services, key=_name):
         if not _reachable(monitor, service):
@@ -147,22 +160,18 @@ def _service_addresses(cluster: Cluster, monitor: Object, endpoint: Object) -> I
             "service": name,
             "job": labels.get(monitor["spec"].get("jobLabel"), "") or name,
             "endpoint": str(endpoint.get("port") or endpoint.get("targetPort")),
-            "__meta_kubernetes_namespace": namespace,
-            "__meta_kubernetes_service_name": name,
         }
-        base |= {f"__meta_kubernetes_service_label_{_plain(k)}": v for k, v in labels.items()}
         base |= _copied(monitor, "targetLabels", labels)
         for entry, port in _slice_entries(cluster.slices, namespace, name):
             reference = entry.get("targetRef") or {}
             pod = pods.get((namespace, reference.get("name", ""))) if reference.get("kind") == "Pod" else None
-            for number, container, meta in _slice_ports(endpoint, port, pod):
-                if reference.get("kind") == "Node":
-                    meta["node"] = reference["name"]
-                if pod is not None:
-                    meta |= {"pod": pod["metadata"]["name"], "container": container}
-                    meta |= _copied(monitor, "podTargetLabels", pod["metadata"].get("labels") or {})
-                for address in entry["addresses"]:
-                    yield base | meta | {"__address__": f"{address}:{number}"}
+            if (container := _selected_container(endpoint, port, pod)) is None:
+                continue
+            more = _copied(monitor, "podTargetLabels", pod["metadata"].get("labels") or {}) if pod else {}
+            if pod is not None:
+                more |= {"pod": pod["metadata"]["name"], "container": container}
+            for address in entry["addresses"]:
+                yield f"{address}:{port['port']}", base | more
 
 
 def _slice_entries(slices: list[Object], namespace: str, service: str) -> Iterator[tuple[Object, Object]]:
@@ -174,19 +183,17 @@ def _slice_entries(slices: list[Object], namespace: str, service: str) -> Iterat
                     yield entry, port
 
 
-def _slice_ports(
-    endpoint: Object, port: Object, pod: Object | None
-) -> Iterator[tuple[int, str, dict[str, str]]]:
-    """Port number, container and meta labels, if the endpoint selects this port of the slice."""
+def _selected_container(endpoint: Object, port: Object, pod: Object | None) -> str | None:
+    """The container behind a port of a slice ("" where there is none), or None where the endpoint does not select the port."""
     ports = list(_container_ports(pod)) if pod else []
     backing = next(((c, p) for c, p in ports if p["containerPort"] == port.get("port")), None)
     if endpoint.get("port") is not None:
         wanted = port.get("name", "") == endpoint["port"]
     else:
         wanted = backing is not None and _is_port(endpoint, backing[1])
-    if wanted:
-        meta = _pod_meta(pod, *backing) if pod and backing else {}
-        yield port["port"], backing[0] if backing else "", meta
+    if not wanted:
+        return None
+    return backing[0] if backing else ""
 
 
 def _container_ports(pod: Object) -> Iterator[tuple[str, Object]]:
@@ -202,26 +209,6 @@ def _is_port(endpoint: Object, port: Object) -> bool:
     return wanted is not None and str(wanted) in (str(port["containerPort"]), port.get("name"))
 
 
-def _pod_meta(pod: Object, container: str, port: Object) -> dict[str, str]:
-    prefix = "__meta_kubernetes_pod"
-    metadata = pod["metadata"]
-    meta = {
-        "__meta_kubernetes_namespace": metadata["namespace"],
-        f"{prefix}_name": metadata["name"],
-        f"{prefix}_ip": (pod.get("status") or {}).get("podIP", ""),
-        f"{prefix}_uid": metadata.get("uid", ""),
-        f"{prefix}_node_name": pod["spec"].get("nodeName", ""),
-        f"{prefix}_phase": (pod.get("status") or {}).get("phase", ""),
-        f"{prefix}_container_name": container,
-        f"{prefix}_container_port_name": port.get("name", ""),
-        f"{prefix}_container_port_number": str(port["containerPort"]),
-    }
-    for kind in ("label", "annotation"):
-        values = metadata.get(f"{kind}s") or {}
-        meta |= {f"{prefix}_{kind}_{_plain(name)}": value for name, value in values.items()}
-    return meta
-
-
 def _copied(monitor: Object, which: str, labels: Mapping[str, str]) -> dict[str, str]:
     names = monitor["spec"].get(which) or []
     return {_plain(name): labels[name] for name in names if labels.get(name)}
@@ -231,30 +218,20 @@ def _plain(name: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_]", "_", name)
 
 
-def _target(pool: str, endpoint: Object, meta: dict[str, str], spec: Object, fastest: float) -> Target | None:
+def _target(endpoint: Object, address: str, labels: dict[str, str], spec: Object, fastest: float) -> Target:
+    for unsupported in ("relabelings", "metricRelabelings"):
+        if endpoint.get(unsupported):
+            raise ValueError(f"{unsupported} are not supported by this server")
     scheme = str(endpoint.get("scheme") or "http").lower()
-    meta |= {"__scheme__": scheme, "__metrics_path__": endpoint.get("path") or "/metrics"}
-    labels = relabel(meta, endpoint.get("relabelings") or [])
-    if labels is None:
-        return None
-    url = f"{labels['__scheme__']}://{labels['__address__']}{labels['__metrics_path__']}"
+    url = f"{scheme}://{address}{endpoint.get('path') or '/metrics'}"
     query = "&".join(f"{k}={v}" for k, values in (endpoint.get("params") or {}).items() for v in values)
     interval = duration_seconds(endpoint.get("interval") or spec.get("scrapeInterval") or DEFAULT_INTERVAL)
     timeout = duration_seconds(endpoint.get("scrapeTimeout") or spec.get("scrapeTimeout") or "10s")
-    if endpoint.get("scrapeTimeout") and timeout > interval:
-        # the operator skips the whole monitor (prometheus-operator v0.93.0, pkg/prometheus/promcfg.go:977)
-        return None
-    labels.setdefault("instance", labels["__address__"])
-    rules: Sequence[Mapping[str, Any]] = endpoint.get("metricRelabelings") or []
     interval = max(interval, fastest)
     return Target(
-        pool=pool,
         url=f"{url}?{query}" if query else url,
         interval=interval,
         timeout=min(timeout, interval) if interval >= 1 else 1.0,
-        labels=tuple(sorted((k, v) for k, v in labels.items() if v and not k.startswith("__"))),
-        discovered=tuple(sorted(meta.items())),
+        labels=tuple(sorted((k, v) for k, v in {"instance": address, **labels}.items() if v)),
         honor_labels=bool(endpoint.get("honorLabels")),
-        metric_rules=repr(rules),
-        rules=tuple(rules),
     )

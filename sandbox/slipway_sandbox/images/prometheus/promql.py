@@ -3,48 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Final
 
 import promql_parser
 from promql_parser import (
+    AggModifierType,
     AggregateExpr,
     BinaryExpr,
     Call,
     Expr,
     MatrixSelector,
-    NumberLiteral,
     ParenExpr,
     StringLiteral,
     SubqueryExpr,
     UnaryExpr,
-    VectorMatchCardinality,
     VectorSelector,
 )
 
 from slipway_sandbox.images.prometheus.storage import Matcher
 
-Type = Literal["scalar", "instant vector", "range vector", "string"]
-SCALAR: Final = "scalar"
-VECTOR: Final = "instant vector"
-RANGE: Final = "range vector"
-STRING: Final = "string"
-
-COMPARISONS: Final = frozenset({"==", "!=", ">", "<", ">=", "<="})
-SETS: Final = frozenset({"and", "or", "unless"})
-AGGREGATIONS: Final = frozenset({"sum", "avg", "max", "min", "count"})
-FUNCTIONS: Final = frozenset(
-    {"rate", "increase", "irate", "delta", "changes", "resets", "absent", "absent_over_time", "quantile_over_time"}
-    | {f"{name}_over_time" for name in ("avg", "min", "max", "sum", "count", "last", "present")}
-    | {"abs", "ceil", "floor", "round", "clamp_min", "clamp_max", "timestamp", "histogram_quantile"}
-    | {"scalar", "vector", "time"}
-)  # fmt: skip
-# Keyed by name: the package's enumerations are unhashable.
-_TYPES: Final[dict[str, Type]] = {
-    "ValueType.Scalar": SCALAR,
-    "ValueType.Vector": VECTOR,
-    "ValueType.Matrix": RANGE,
-    "ValueType.String": STRING,
-}
 _OPERATORS: Final = {
     "MatchOp.Equal": "=",
     "MatchOp.NotEqual": "!=",
@@ -80,24 +57,6 @@ def duration_seconds(text: str) -> float:
     return promql_parser.parse_duration(text).total_seconds()
 
 
-def type_of(node: Expr) -> Type:
-    match node:
-        case NumberLiteral():
-            return SCALAR
-        case StringLiteral():
-            return STRING
-        case MatrixSelector() | SubqueryExpr():
-            return RANGE
-        case Call():
-            return _TYPES[str(node.func.return_type)]
-        case ParenExpr() | UnaryExpr():
-            return type_of(node.expr)
-        case BinaryExpr() if type_of(node.lhs) == type_of(node.rhs) == SCALAR:
-            return SCALAR
-        case _:
-            return VECTOR
-
-
 def matchers_of(node: VectorSelector) -> Sequence[Matcher]:
     """A selector's matchers, with its metric name as one of them."""
     name = [Matcher("__name__", "=", node.name)] if node.name else []
@@ -116,7 +75,7 @@ def _check(node: Expr, depth: int) -> None:
 
 def _below(node: Expr) -> list[Expr]:
     match node:
-        case ParenExpr() | UnaryExpr() | AggregateExpr():
+        case ParenExpr() | AggregateExpr():
             return [node.expr]
         case BinaryExpr():
             return [node.lhs, node.rhs]
@@ -133,26 +92,21 @@ def _refusals(node: Expr) -> Iterator[str]:
     match node:
         case SubqueryExpr():
             yield "a subquery is"
+        case StringLiteral() | UnaryExpr():
+            yield f"a {type(node).__name__} is"
         case VectorSelector():
             if node.offset is not None or node.at is not None:
                 yield "offset and @ are"
             if node.matchers.or_matchers:
                 yield "or between matchers is"
             yield from (f"the regexp {m.value!r} is" for m in matchers_of(node) if not m.is_valid)
-        case AggregateExpr() if str(node.op) not in AGGREGATIONS:
+        case AggregateExpr() if str(node.op) != "sum":
             yield f"{node.op} is"
-        case Call() if node.func.name not in FUNCTIONS:
+        case AggregateExpr() if node.modifier and node.modifier.type == AggModifierType.Without:
+            yield "without is"
+        case Call() if node.func.name != "vector":
             yield f"the function {node.func.name} is"
-        case BinaryExpr():
-            if str(node.op) == "atan2":
-                yield "atan2 is"
-            if node.modifier and node.modifier.card in (
-                VectorMatchCardinality.ManyToOne,
-                VectorMatchCardinality.OneToMany,
-            ):
-                yield "group_left and group_right are"
-            if node.modifier and (node.modifier.fill_values.lhs, node.modifier.fill_values.rhs) != (
-                None,
-                None,
-            ):
-                yield "fill values are"
+        case BinaryExpr() if str(node.op) not in ("+", "*"):
+            yield f"the operator {node.op} is"
+        case BinaryExpr() if node.modifier and node.modifier.matching is not None:
+            yield "on and ignoring are"

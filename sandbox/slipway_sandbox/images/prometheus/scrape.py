@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time as clock_module
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +12,6 @@ import aiohttp
 
 from slipway_sandbox.images.prometheus.discovery import Target
 from slipway_sandbox.images.prometheus.exposition import Malformed, samples
-from slipway_sandbox.images.prometheus.relabel import UnknownAction, relabel
 from slipway_sandbox.images.prometheus.storage import STALE, Labels, Storage, TooManySeries
 
 BODY_LIMIT = 16 << 20  # bytes of one page
@@ -20,13 +20,10 @@ _ACCEPT = "text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 
 @dataclass
 class State:
-    """A target and its last scrape. Times are seconds since 1970, durations seconds."""
+    """A target and its last scrape, in seconds since 1970."""
 
     target: Target
-    health: str = "unknown"  # "up" or "down" once scraped
-    error: str = ""
     last_scrape: float = 0.0
-    duration: float = 0.0
     written: set[Labels] = field(default_factory=set)
 
 
@@ -83,22 +80,19 @@ class Scraper:
         """Scrape once: store the page, or on failure `up` 0 and stale marks for the target's series."""
         target, start = state.target, self._clock()
         scraped: dict[Labels, float] = {}
-        error = ""
+        up = 1.0
         try:
-            text = await self._fetch(target)
-            scraped = _labelled(target, text)
-        except (aiohttp.ClientError, TimeoutError, OSError, Malformed, UnknownAction) as failure:
-            error = str(failure) or type(failure).__name__
-        now = self._clock()
-        report = {"up": 0.0 if error else 1.0, "scrape_duration_seconds": now - start}
+            scraped = _labelled(target, await self._fetch(target))
+        except (aiohttp.ClientError, TimeoutError, OSError, Malformed):
+            up = 0.0
+        report = {"up": up, "scrape_duration_seconds": self._clock() - start}
         report["scrape_samples_scraped"] = float(len(scraped))
         own = {tuple(sorted([("__name__", k), *target.labels])): v for k, v in report.items()}
         try:
             self._store(state, start, scraped | own)
         except TooManySeries as failure:
-            error = str(failure)
-        state.health, state.error = ("down", error) if error else ("up", "")
-        state.last_scrape, state.duration = start, now - start
+            print(f'level=ERROR component="scrape" err="{failure}"', file=sys.stderr, flush=True)
+        state.last_scrape = start
 
     async def _fetch(self, target: Target) -> str:
         timeout = aiohttp.ClientTimeout(total=target.timeout)
@@ -121,7 +115,7 @@ class Scraper:
 
 
 def _labelled(target: Target, text: str) -> dict[Labels, float]:
-    """Parse a page and add the target's labels. Raises Malformed, UnknownAction."""
+    """Parse a page and add the target's labels. Raises Malformed."""
     result: dict[Labels, float] = {}
     for name, own, value in samples(text):
         labels = {k: v for k, v in own.items() if v}
@@ -132,7 +126,5 @@ def _labelled(target: Target, text: str) -> dict[Labels, float]:
                 labels[f"exported_{label}"] = labels[label]
             labels[label] = said
         labels["__name__"] = name
-        kept = relabel(labels, target.rules) if target.rules else labels
-        if kept is not None:
-            result[tuple(sorted(kept.items()))] = value
+        result[tuple(sorted(labels.items()))] = value
     return result

@@ -20,3 +20,7 @@ class EngineFaults:
             if any(fnmatchcase(own, target) for target in targets):
                 return self._faults.hit(name, own)
         return None
+
+    def lasts(self, fault: Fault) -> bool:
+        """Whether a fault that makes the engine wait is still on."""
+        return self._faults.lasts(fault)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from slipway_sandbox.faults import Fault
 from slipway_sandbox.images.vllm import VERSION, logs
 from slipway_sandbox.images.vllm.engine import Engine, Limits
 from slipway_sandbox.images.vllm.faulting import EngineFaults
@@ -166,6 +167,13 @@ async def _start_engine(
     return Engine(text, timing, limits, metrics, time.monotonic), plan
 
 
+async def _wait(slow: Fault, faults: EngineFaults) -> None:
+    end = time.monotonic() + (slow.value or 30.0)
+    # the fault is a file: nothing tells when it is cleared
+    while time.monotonic() < end and faults.lasts(slow):  # noqa: ASYNC110
+        await asyncio.sleep(0.1)
+
+
 async def _load(
     args: argparse.Namespace,
     resolved: Resolved,
@@ -177,7 +185,9 @@ async def _load(
     started = time.perf_counter()
     weights = await asyncio.to_thread(read_weights, resolved.folder, args.model, resolved.config.dtype)
     slow = faults.struck("engine-slow-load")
-    seconds = timing.load_seconds + ((slow.value or 30.0) if slow else 0.0)
+    if slow:
+        await _wait(slow, faults)
+    seconds = timing.load_seconds
     for done, file in enumerate(weights.files, 1):
         await asyncio.sleep(seconds / len(weights.files))
         share = f"{done * 100 // len(weights.files):3d}% Completed | {done}/{len(weights.files)}"

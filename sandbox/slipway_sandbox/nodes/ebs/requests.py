@@ -138,19 +138,22 @@ def volume_object(
     """The PersistentVolume of a new EC2 volume of `size` GiB."""
     metadata = claim["metadata"]
     file_system = (storage_class.get("parameters") or {}).get("csi.storage.k8s.io/fstype", "ext4")
+    policy = storage_class.get("reclaimPolicy") or "Delete"
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {
             "name": name,
             "annotations": {PROVISIONED_BY: DRIVER},
-            "finalizers": [FINALIZER],
+            # the real one takes it from a retained volume at once: nothing else would, and the object would stay for ever
+            # (sig-storage-lib-external-provisioner v11, controller.go, handleProtectionFinalizer)
+            "finalizers": [FINALIZER] if policy == "Delete" else [],
         },
         "spec": {
             "capacity": {"storage": f"{size}Gi"},
             "accessModes": claim["spec"]["accessModes"],
             "volumeMode": claim["spec"].get("volumeMode") or "Filesystem",
-            "persistentVolumeReclaimPolicy": storage_class.get("reclaimPolicy") or "Delete",
+            "persistentVolumeReclaimPolicy": policy,
             "storageClassName": storage_class["metadata"]["name"],
             "claimRef": {
                 "apiVersion": "v1",

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from slipway_sandbox.nodes.kubelet.logs import ContainerLog
 # How long after a process's end its pipes may still deliver what it wrote: only a stray child could hold them longer.
 DRAIN_SECONDS = 0.5
 STREAMS = (1, 2)  # standard output and error
+# in the environment of a container's first process and of all it starts, as far as they pass their own on
+MARK = "SLIPWAY_SANDBOX_PROCESS"
 
 
 class ProcessGuard:
@@ -75,8 +78,9 @@ class _Stream(asyncio.Protocol):
 class ContainerProcess(asyncio.SubprocessProtocol):
     """One started process. `exited` resolves to its return code, -N after signal N, once its output is in the log too."""
 
-    def __init__(self, guard: ProcessGuard, log: ContainerLog) -> None:
+    def __init__(self, guard: ProcessGuard, log: ContainerLog, mark: str) -> None:
         self._guard = guard
+        self._mark = mark
         self._log = log
         self._transport: asyncio.SubprocessTransport | None = None
         self._code: int | None = None
@@ -100,7 +104,9 @@ class ContainerProcess(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         assert self._transport is not None
         self._code = self._transport.get_returncode()
-        self.kill_group(signal.SIGKILL)  # a container ends with its first process, whatever that one started
+        # a container ends with its first process, whatever that one started, in a session of its own, too
+        self.kill_group(signal.SIGKILL)
+        kill_marked(self._mark)
         with contextlib.suppress(BrokenPipeError):  # a dead guard stops the next start, and no end
             self._guard.remove(self.pid)
         asyncio.get_running_loop().call_later(DRAIN_SECONDS, self._finish)
@@ -136,6 +142,18 @@ class ContainerProcess(asyncio.SubprocessProtocol):
             os.killpg(self.pid, number)
 
 
+def kill_marked(mark: str) -> None:
+    """Kill -9 every process that has `mark` in its environment."""
+    entry = f"{MARK}={mark}".encode()
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
+            continue
+        # a process that has ended meanwhile, or another user's
+        with contextlib.suppress(OSError):
+            if entry in (folder / "environ").read_bytes().split(b"\0"):
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
 async def start(
     argv: Sequence[str],
     *,
@@ -149,23 +167,26 @@ async def start(
     Its output goes to pipes, as a runtime's does: uvloop's own are sockets, which no process can open as /dev/stdout.
     """
     loop = asyncio.get_running_loop()
+    mark = uuid.uuid4().hex
     pipes = [os.pipe() for _ in STREAMS]
-    readers = [os.fdopen(reading, "rb", buffering=0) for reading, _ in pipes]
+    # uvloop 0.23 closes the descriptor and then the file (handles/handle.pyx, UVSocketHandle._close): a second close of the
+    # number, which another thread may have got meanwhile. So closing the file closes nothing
+    readers = [os.fdopen(reading, "rb", buffering=0, closefd=False) for reading, _ in pipes]
     try:
         _, process = await loop.subprocess_exec(
-            lambda: ContainerProcess(guard, log),
+            lambda: ContainerProcess(guard, log, mark),
             *argv,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=pipes[0][1],
             stderr=pipes[1][1],
-            env=dict(env),
+            env={**env, MARK: mark},
             cwd=directory,
             start_new_session=True,
         )
         _watched(process)
     except BaseException:
-        for reader in readers:
-            reader.close()
+        for reading, _ in pipes:
+            os.close(reading)
         raise
     finally:
         for _, writing in pipes:

@@ -99,8 +99,17 @@ def certificate() -> tuple[bytes, bytes, bytes]:
     )
 
 
-def serve(provider: Provider) -> None:
-    """Run as a provider until Terraform ends it. Raises SystemExit when Terraform did not start this process."""
+def orphaned() -> Callable[[], bool]:
+    """Whether the process that is this one's parent now is gone."""
+    parent = os.getppid()
+    return lambda: os.getppid() != parent
+
+
+def serve(provider: Provider, alone: Callable[[], bool]) -> None:
+    """Run as a provider until Terraform ends it, or `alone` says that it was killed.
+
+    Raises SystemExit when Terraform did not start this process.
+    """
     if os.environ.get("TF_PLUGIN_MAGIC_COOKIE") != MAGIC_COOKIE:
         sys.exit("This is a provider plugin: Terraform starts it.")
     # Ctrl-C reaches the whole process group; Terraform itself tells a provider to stop (go-plugin eats it too)
@@ -110,7 +119,7 @@ def serve(provider: Provider) -> None:
         ("grpc.max_receive_message_length", MESSAGE_BYTES),
     ]
     server = grpc.server(futures.ThreadPoolExecutor(WORKERS), options=sizes)
-    done, parent = threading.Event(), os.getppid()
+    done = threading.Event()
     methods = {method: _handler(method, getattr(provider, snake(method))) for method in wire.METHODS}
     handlers = [grpc.method_handlers_generic_handler(wire.SERVICE, methods), *_plugin_services(done)]
     server.add_generic_rpc_handlers(tuple(handlers))
@@ -121,7 +130,7 @@ def serve(provider: Provider) -> None:
         sys.stdout.write(f"1|{PROTOCOL}|unix|{folder / 's'}|grpc|{public}\n")
         sys.stdout.flush()
         while not done.wait(timeout=1.0):
-            if os.getppid() != parent:  # Terraform was killed: nobody is left to say Shutdown
+            if alone():  # nobody is left to say Shutdown
                 done.set()
     finally:
         shutil.rmtree(folder, ignore_errors=True)

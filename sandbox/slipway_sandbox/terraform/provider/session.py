@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import time
@@ -10,8 +11,10 @@ from typing import Any, TypeVar
 
 from slipway_sandbox.terraform.provider.schema import State
 
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.1
 RELEASE_SECONDS = 20 * 60.0  # hashicorp/aws's own patience with a subnet something still depends on
+# What plans and applies of the roots ask: a test holds it against the calls to `client`.
+SERVICES = ("ec2", "eks", "iam", "kms", "s3", "secretsmanager", "sts")
 T = TypeVar("T")
 
 
@@ -45,11 +48,11 @@ class Session:
             return self._clients[key]
 
     def _make_client(self, service: str, region: str) -> Any:
-        import boto3  # here, because `terraform validate` needs a schema only, and botocore takes long to import
+        # here, because `terraform validate` needs a schema only, and botocore takes long to import
         from botocore.config import Config
 
         if self._boto is None:
-            self._boto = boto3.session.Session()
+            self._boto = _boto_session()
         options = Config(retries={"mode": "standard", "max_attempts": 8}, max_pool_connections=32)
         client = self._boto.client(service, region_name=region, config=options)
         client.meta.events.register("after-call", _note_service)
@@ -100,6 +103,32 @@ class Session:
                 self._sleep(POLL_SECONDS)
             else:
                 return
+
+
+@functools.cache
+def _models() -> Any:
+    """botocore's loader of service descriptions, and what it has loaded: one a process."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
+
+
+def _boto_session() -> Any:
+    import boto3
+    from botocore.session import Session as CoreSession
+
+    core = CoreSession()
+    core.register_component("data_loader", _models())
+    return boto3.session.Session(botocore_session=core)
+
+
+def load_models() -> None:
+    """Load the descriptions of the services that every plan asks, before this process forks."""
+    session = _boto_session()
+    for service in SERVICES:
+        session.client(
+            service, region_name="us-east-1", aws_access_key_id="none", aws_secret_access_key="none"
+        )
 
 
 def void(_value: object) -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from slipway_sandbox.testing import EksCluster, Faults
 
-from tasks.addons.catalogue import Addon, load_addons
-from tasks.addons.proofs import Installed, prove
+from tasks.addons import probe
+from tasks.addons.catalogue import Addon, chart_source, load_addons, values_files
+from tasks.addons.helm import Helm
+from tasks.addons.proofs import METRICS_API, Installed, prove, scaling_missing
+from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.environment import Environment
 from tasks.records.errors import AddonNotReady
@@ -39,7 +42,7 @@ def test_a_driver_that_finds_no_gpu_is_told_by_its_node(cluster: Cluster, faults
     [node] = cluster.list("v1", "Node", label_selector="workload=inference-gpu")
     name = node["metadata"]["name"]
     assert failure.cause == (
-        f"nvidia-device-plugin is installed but does not bring what it must: node {name} has no allocatable nvidia.com/gpu yet"
+        f"nvidia-device-plugin is there but does not bring what it must: node {name} has no allocatable nvidia.com/gpu yet"
     )
     faults.clear()
     prove(Installed(plugin, cluster, environment(60.0), ROOT), Quiet())
@@ -59,3 +62,29 @@ def test_an_ebs_driver_without_identity_is_told_in_its_own_words(
     assert any("no EC2 IMDS role found" in line for line in failure.evidence), failure.evidence
     faults.clear()
     prove(Installed(driver, cluster, environment(60.0), ROOT), Quiet())
+    # the proof's pod is deleted while its volume is being attached: the volume goes all the same
+    probe.await_removal(cluster, environment(60.0), driver.namespace)
+    name = probe.probe_name(environment(60.0))
+    assert cluster.get("storage.k8s.io/v1", "StorageClass", name) is None
+    tagged = [{"Name": "tag:slipway:environment", "Values": ["staging"]}]
+    assert sandbox_cluster.sandbox.client("ec2").describe_volumes(Filters=tagged)["Volumes"] == []
+
+
+def test_keda_is_proven_by_the_api_that_the_autoscaler_reads(
+    sandbox_cluster: EksCluster, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", sandbox_cluster.sandbox.variables()["PATH"])
+    keda, where = (
+        ADDONS["keda"],
+        an_environment(deadlines={"addon": 60}, addons={"chart_root": "sandbox/charts"}),
+    )
+    sandbox_cluster.add_nodes("operators", "m6i.large")
+    assert scaling_missing(Installed(keda, cluster, where, ROOT)) == [
+        "the ScaledObject definition is not established yet"
+    ]
+    helm = Helm(cluster, deadline=60, on_line=print)
+    helm.install(keda, chart_source(keda, where, ROOT), values_files(keda, where, ROOT), [])
+    prove(Installed(keda, cluster, where, ROOT), Quiet())
+    served = cluster.get("apiregistration.k8s.io/v1", "APIService", METRICS_API)
+    assert objects.holds(served, "Available")
+    assert helm.uninstall(keda)

@@ -173,6 +173,11 @@ def test_denied_ends_with_77(script: Script, faults: Faults) -> None:
     assert "AccessDenied" in outcome.last("error")["cause"]
 
 
+def test_a_bucket_of_another_account_ends_with_77_before_a_byte_is_written(script: Script) -> None:
+    assert script("--bucket-owner=999988887777").code == 77
+    assert not [*script.folder.glob("*.safetensors")]
+
+
 def test_no_credentials_end_with_77_and_name_the_pod_identity(script: Script) -> None:
     outcome = script(credentials=False)
     assert outcome.code == 77

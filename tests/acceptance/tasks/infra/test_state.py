@@ -5,14 +5,16 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
+from slipway_sandbox.testing import Sandbox
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.ebs import EbsPrices, fast_restores
 from tasks.infra.inventory import delete_volumes, end_fast_restores, inventory, storage_costs
 from tasks.infra.state import ensure_state_bucket, remove_state_bucket, state_exists, state_key
 from tasks.records.environment import Environment
-from tasks.records.errors import NotOurs
+from tasks.records.errors import AccessDenied, NotOurs
 from tests.support.builders import an_environment
+from tests.support.clouds import client_of
 from tests.support.heard import Heard
 
 
@@ -116,6 +118,21 @@ def test_a_foreign_bucket_is_refused_and_nothing_of_it_changes(
     assert described(s3, foreign) == before
 
 
+def test_a_bucket_of_another_account_is_refused_even_with_our_tags(
+    sandbox_aws: Sandbox, stage_aws: Aws, where: Environment, heard: Heard
+) -> None:
+    theirs, bucket = client_of(sandbox_aws, "999988887777", "s3"), where.storage.state_bucket
+    theirs.create_bucket(Bucket=bucket)
+    ours = {"TagSet": [{"Key": "slipway:environment", "Value": where.name}]}
+    theirs.put_bucket_tagging(Bucket=bucket, Tagging=ours)
+    theirs.put_object(Bucket=bucket, Key=state_key(where, "storage"), Body=b"theirs")
+    before = described(theirs, bucket)
+    for act in (ensure_state_bucket, remove_state_bucket):
+        with pytest.raises(AccessDenied, match=f"{bucket}"):
+            act(where, stage_aws, heard)
+    assert described(theirs, bucket) == before
+
+
 def test_a_bucket_without_tags_that_holds_something_is_not_taken_for_a_half_made_one(
     stage_aws: Aws, where: Environment, heard: Heard
 ) -> None:
@@ -131,6 +148,8 @@ def made_volume(aws: Aws, environment: Environment) -> str:
         {"Key": "slipway:environment", "Value": environment.name},
         {"Key": "kubernetes.io/created-for/pvc/name", "Value": "model-cache-llama"},
         {"Key": "kubernetes.io/created-for/pvc/namespace", "Value": "llm"},
+        # the driver's own, by which a cache is told from a node's root volume
+        {"Key": "CSIVolumeName", "Value": "pvc-1"},
     ]
     made = aws.client("ec2").create_volume(
         AvailabilityZone="us-east-1a",

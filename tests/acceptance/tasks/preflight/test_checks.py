@@ -3,14 +3,26 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
+from slipway_sandbox.testing import Sandbox
 
-from tasks.cloud.aws import Aws
-from tasks.preflight.facts import NOT_FOR_EKS, Facts, instance_type, observe, quota_need
+from tasks.cloud.aws import Aws, error_code
+from tasks.preflight.facts import (
+    NOT_FOR_EKS,
+    Facts,
+    Support,
+    foreign_buckets,
+    instance_type,
+    observe,
+    quota_need,
+    support_of,
+)
 from tasks.preflight.gpus import capability_of
 from tasks.preflight.nodes import InstanceType
 from tasks.preflight.quota import QuotaNeed
 from tasks.records.errors import PreflightFailed
-from tests.support.builders import an_environment
+from tests.support.builders import a_model, an_environment
+from tests.support.clouds import client_of
 
 GIB = 2**30
 FACTS = Facts(
@@ -19,6 +31,7 @@ FACTS = Facts(
     zones=("us-east-1a", "us-east-1b"),
     zone="us-east-1a",
     quota=QuotaNeed("L-DB2E81BA", 64, 0, 8),
+    support=Support("STANDARD_SUPPORT", "2027-03-27"),
 )
 
 
@@ -62,12 +75,52 @@ def test_an_instance_type_that_does_not_exist_is_told_as_that(stage_aws: Aws) ->
         instance_type(stage_aws, "g99.large")
 
 
-def test_everything_is_read_without_changing_anything(stage_aws: Aws) -> None:
-    facts = observe(an_environment(), stage_aws)
+def test_everything_is_read_without_changing_anything(
+    stage_aws: Aws, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLIPWAY_REGISTRY_ENDPOINT", "http://127.0.0.1:1")
+    facts = observe(an_environment(), stage_aws, a_model())
     assert facts.account == "123456789012"
     assert facts.zones
     assert facts.quota
     assert facts.zone_ids[facts.zone] not in NOT_FOR_EKS
+
+
+def test_kubernetes_versions_are_told_by_their_support(stage_aws: Aws) -> None:
+    eks = stage_aws.client("eks")
+    for row in eks.describe_cluster_versions(includeAll=True)["clusterVersions"]:
+        day = f"{row['endOfStandardSupportDate']:%Y-%m-%d}"
+        assert support_of(row["clusterVersion"], stage_aws) == Support(row["versionStatus"], day)
+    assert support_of("1.20", stage_aws) is None
+
+
+def test_every_zone_without_control_planes_is_known(stage_aws: Aws) -> None:
+    # EKS itself says which are left
+    eks, ec2 = stage_aws.client("eks"), stage_aws.client("ec2")
+    zones = {z["ZoneName"]: z["ZoneId"] for z in ec2.describe_availability_zones()["AvailabilityZones"]}
+    default = ec2.describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"]
+    role = stage_aws.client("iam").create_role(RoleName="zones", AssumeRolePolicyDocument="{}")
+    with pytest.raises(ClientError) as refused:
+        eks.create_cluster(
+            name="zones",
+            roleArn=role["Role"]["Arn"],
+            resourcesVpcConfig={"subnetIds": [subnet["SubnetId"] for subnet in default]},
+        )
+    assert error_code(refused.value) == "UnsupportedAvailabilityZoneException"
+    answer: Any = refused.value.response
+    valid = answer["validZones"]
+    assert {zones[zone] for zone in zones.keys() - set(valid)} == NOT_FOR_EKS & set(zones.values())
+
+
+def test_buckets_of_others_are_told_and_left(sandbox_aws: Sandbox, stage_aws: Aws) -> None:
+    theirs, ours = "preflight-theirs", "preflight-ours"
+    client_of(sandbox_aws, "999988887777", "s3").create_bucket(Bucket=theirs)
+    stage_aws.client("s3").create_bucket(Bucket=ours)
+    where = an_environment(storage={"state_bucket": theirs, "model_bucket": ours})
+    assert list(foreign_buckets(where, stage_aws)) == [theirs]
+    team = {"TagSet": [{"Key": "Owner", "Value": "network"}]}
+    stage_aws.client("s3").put_bucket_tagging(Bucket=ours, Tagging=team)
+    assert "Owner=network" in foreign_buckets(where, stage_aws)[ours]
 
 
 class Running:
@@ -113,6 +166,6 @@ def test_what_a_quota_has_left(
 ) -> None:
     environment = an_environment(cluster={"gpu": {"capacity_type": capacity}})
     aws: Any = Running(stage_aws, *running)
-    need = quota_need(environment, aws, FACTS.instance)
+    need = quota_need(environment, aws, FACTS.instance, nodes=1)
     assert need
     assert (need.used, need.needed) == (used, needed)

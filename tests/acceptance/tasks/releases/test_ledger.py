@@ -44,6 +44,22 @@ def test_a_release_is_written_down_before_it_rolls_out(ledger: Ledger) -> None:
     assert ledger.record(A.release.id) == A
 
 
+def test_the_commit_it_is_made_from_stands_with_a_release(stage_aws: Aws, bucket: str) -> None:
+    first, second, unknown = (
+        Ledger(stage_aws.client("s3"), bucket, "commits", "llama", commit) for commit in ("aaa", "bbb", None)
+    )
+    first.begin(A)
+    assert first.record(A.release.id).made_from == "aaa"
+    # what a later run writes of it is no rollout
+    second.proven(A)
+    second.keep(A)
+    assert first.record(A.release.id).made_from == "aaa"
+    second.begin(A)
+    assert first.record(A.release.id).made_from == "bbb"
+    unknown.begin(A)
+    assert first.record(A.release.id).made_from is None
+
+
 def test_beginning_twice_is_beginning_once(ledger: Ledger) -> None:
     ledger.begin(A)
     ledger.proven(A)

@@ -15,6 +15,7 @@ from tasks.staging.inspection import inspect_staged
 from tasks.staging.link import Hub
 from tasks.staging.objects import Bucket
 from tasks.staging.promotion import promote_copy
+from tests.support.clouds import ACCOUNT
 from tests.support.heard import Heard
 from tests.support.hub_models import BIG, MIB
 
@@ -23,11 +24,18 @@ from tests.support.hub_models import BIG, MIB
 def staged(sandbox: Sandbox, s3: Any, model: HubModel) -> StagedModel:
     name = f"proven-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=name)
-    return stage(model, Bucket(s3, name), Hub(endpoint=sandbox.hub_url), part_size_floor=5 * MIB)
+    return stage(model, Bucket(s3, name, ACCOUNT), Hub(endpoint=sandbox.hub_url), part_size_floor=5 * MIB)
 
 
 def promote(staged: StagedModel, s3: Any, bucket: str, heard: Heard) -> StagedModel:
-    return promote_copy(staged, Bucket(s3, bucket), heard, one_call_at_most=16 * MIB, copy_part=8 * MIB)
+    return promote_copy(
+        staged,
+        Bucket(s3, staged.bucket, ACCOUNT),
+        Bucket(s3, bucket, ACCOUNT),
+        heard,
+        one_call_at_most=16 * MIB,
+        copy_part=8 * MIB,
+    )
 
 
 def test_the_copy_has_the_same_bytes_and_the_same_manifest(
@@ -47,7 +55,7 @@ def test_a_second_promotion_copies_nothing(staged: StagedModel, s3: Any, bucket:
 
 
 def test_what_is_staged_says_what_the_hub_said(staged: StagedModel, s3: Any, model: HubModel) -> None:
-    inspection, found = inspect_staged(Bucket(s3, staged.bucket), staged.repo, staged.commit)
+    inspection, found = inspect_staged(Bucket(s3, staged.bucket, ACCOUNT), staged.repo, staged.commit)
     assert inspection.config == {"model_type": "llama"}
     assert inspection.tensor_bytes == {"BF16": 34 * MIB + 17 - 2 * 88}  # two shards less their headers
     assert {f.path: f.size for f in inspection.model.files} == {f.path: f.size for f in model.files}
@@ -56,7 +64,7 @@ def test_what_is_staged_says_what_the_hub_said(staged: StagedModel, s3: Any, mod
 
 def test_what_is_not_whole_cannot_be_promoted(s3: Any, bucket: str, staged: StagedModel) -> None:
     with pytest.raises(StagingFailed, match="is not whole"):
-        inspect_staged(Bucket(s3, bucket), staged.repo, staged.commit)
+        inspect_staged(Bucket(s3, bucket, ACCOUNT), staged.repo, staged.commit)
 
 
 def test_a_bucket_that_is_not_there_is_told_as_that_and_nothing_is_made(

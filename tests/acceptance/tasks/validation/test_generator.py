@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httptools
@@ -18,13 +19,14 @@ import pytest
 import uvloop
 from aiohttp import web
 
+from tasks.cloud.programs import files_of
 from tasks.records.errors import ToolFailed
 from tasks.records.model import Model
 from tasks.records.objectives import EachRequest
 from tasks.records.reports import Measured
 from tasks.records.results import Endpoint
 from tasks.validation.load.arrivals import Arrival, arrivals
-from tasks.validation.proof import instructions_for, prove
+from tasks.validation.proof import instructions_for, measure, prove
 from tasks.validation.summary import tell
 from tests.support.builders import ROOT, a_model
 from tests.support.heard import Heard
@@ -233,16 +235,33 @@ def test_nobody_listening_is_an_error_that_explains_itself(heard: Heard) -> None
     assert f"no answer from http://127.0.0.1:{port}/tiny/v1: connection refused" in caught.value.evidence
 
 
-def test_it_runs_with_nothing_but_uvloop_and_httptools(serve: Serve, heard: Heard, tmp_path: Path) -> None:
-    """As in an image without Slipway: this folder and the errors, no site-packages but two."""
-    for file in [*(ROOT / "tasks/validation/load").glob("*.py"), ROOT / "tasks/records/errors.py"]:
-        copy = tmp_path / file.relative_to(ROOT)
+def test_a_server_that_is_not_reached_at_once_is_waited_for_where_it_is_told_to(heard: Heard) -> None:
+    server, model = Server(lambda n, request: "good"), a_load_of(warmup=0, window="600ms")
+    told = instructions_for(model.load, endpoint(server.port).base_url, "tiny", each=EachRequest())
+    begins = threading.Timer(1.0, server.__enter__)
+    begins.start()
+    try:
+        found = measure(replace(told, patience=30.0), KEY, heard)
+    finally:
+        begins.join()
+        server.__exit__()
+    assert found.succeeded == found.requests > 0
+
+
+@pytest.mark.parametrize("packages", [(), (uvloop, httptools)], ids=["standard library", "with accelerators"])
+@pytest.mark.parametrize("way", ["good", "close"])
+def test_it_runs_where_slipway_is_not_installed(
+    serve: Serve, tmp_path: Path, packages: tuple[ModuleType, ...], way: str
+) -> None:
+    """As in its Job: the files it is given, without site-packages."""
+    for path, text in files_of("tasks.validation.load").items():
+        copy = tmp_path / path
         copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(file, copy)
-    for package in (uvloop, httptools):
+        copy.write_text(text)
+    for package in packages:
         source = Path(str(package.__file__)).parent
         (tmp_path / source.name).symlink_to(source)
-    server, model = serve(lambda n, request: "good"), a_load_of(warmup=0, window="600ms")
+    server, model = serve(lambda n, request: way), a_load_of(warmup=0, window="600ms")
     told = instructions_for(model.load, endpoint(server.port).base_url, "tiny", each=EachRequest())
     (tmp_path / "instructions.json").write_text(told.write())
     done = subprocess.run(

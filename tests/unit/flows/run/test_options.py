@@ -102,3 +102,22 @@ def test_help_is_what_the_fields_say(parsed: Any) -> None:
         "--unfinished only then --may-destroy",
     ):
         assert text in told
+
+
+def both(source: str = "a", measure_from: Literal["cluster", "here"] = "cluster") -> None: ...
+
+
+def one(measure_from: Literal["cluster", "here"] = "cluster") -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("flow", "options"),
+    [
+        (both, {"source": ["--from"], "measure_from": ["--measure-from"]}),
+        (one, {"measure_from": ["--from", "--measure-from"]}),
+    ],
+)
+def test_from_is_the_source_of_a_promotion_and_elsewhere_where_is_measured(
+    flow: Any, options: dict[str, list[str]]
+) -> None:
+    assert {str(one.name): one.opts for one in parameters_of(flow)} == options

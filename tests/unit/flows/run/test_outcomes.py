@@ -13,13 +13,15 @@ from flows.run.outcomes import OUTCOMES, Outcome
 from flows.teardown import TornDown
 from tasks.records.errors import ValidationFailed
 from tasks.records.reports import Sweep
-from tasks.records.results import Endpoint, Feasibility, IdleDecision, PreflightRow
-from tests.support.releases import a_record
+from tasks.records.results import Endpoint, Feasibility, IdleDecision, PreflightRow, Served
+from tasks.releases.records import Deployed
+from tests.support.releases import a_record, a_rollout
 from tests.support.reports import AT, a_run
 from tests.support.sweeps import GOOD
 
 GIVEN = {"model": "llama", "environment": "staging"}
 RECORD = a_record(1)
+SERVED = Served(model="llama", release="0123", replicas=2)
 IDLE = IdleDecision(act=True, reason="no request for 30 min", evidence=())
 DRIFT = {"stack": "cluster", "action": "update", "resource": "aws_eks_cluster.this"}
 
@@ -27,13 +29,27 @@ DRIFT = {"stack": "cluster", "action": "update", "resource": "aws_eks_cluster.th
 @pytest.mark.parametrize(
     ("flow", "result", "given", "last", "code"),
     [
-        ("deploy", RECORD, {}, f"llama in staging: release {RECORD.release.id} is proven", 0),
-        ("promote", RECORD, {}, f"llama in staging: release {RECORD.release.id} is proven", 0),
+        (
+            "deploy",
+            Deployed(record=RECORD),
+            {},
+            f"llama in staging: release {RECORD.release.id} is proven",
+            0,
+        ),
+        (
+            "promote",
+            Deployed(record=RECORD),
+            {},
+            f"llama in staging: release {RECORD.release.id} is proven",
+            0,
+        ),
         ("rollback", "0123", {"unfinished": False}, "llama in staging: 0123 serves", 0),
         ("rollback", None, {"unfinished": False}, "llama in staging: nothing serves", 0),
         ("rollback", None, {"unfinished": True}, "llama in staging: nothing was put back", 0),
         ("rollback", "0123", {"unfinished": True}, "llama in staging: 0123 serves", 0),
         ("scale_down", IDLE, {}, "llama in staging: scaled to zero: no request for 30 min", 0),
+        ("recover", [], {}, "no rollout is unfinished", 0),
+        ("recover", ["llama in staging: 0123 serves"], {}, "llama in staging: 0123 serves", 0),
         (
             "scale_down",
             IDLE.model_copy(update={"act": False, "reason": "in use"}),
@@ -44,6 +60,15 @@ DRIFT = {"stack": "cluster", "action": "update", "resource": "aws_eks_cluster.th
         ("wake", " hi\n", {}, r"llama in staging answers: ' hi\n'", 0),
         ("teardown", TornDown(removed=["x"], remaining=[]), {}, "staging: nothing is left", 0),
         ("teardown", TornDown(removed=[], remaining=["s3 models"]), {}, "s3 models", 0),
+        ("status", [], {}, "staging: no model has a release", 0),
+        ("status", [SERVED], {}, f"{'llama':<24} 0123  2 ready  not proven", 0),
+        (
+            "status",
+            [SERVED.model_copy(update={"made_from": "89abcdef0123"})],
+            {},
+            f"{'llama':<24} 0123  2 ready  not proven  from commit 89abcdef0123",
+            0,
+        ),
         ("drift", [], {}, "staging: 0 resources differ", 0),
         ("drift", [DRIFT], {}, "staging: 1 resources differ", 5),
     ],
@@ -57,10 +82,18 @@ def test_the_last_line_tells_the_result(
 
 
 def test_a_proven_release_is_shown_with_its_figures() -> None:
-    record = RECORD.model_copy(update={"report": a_run(1)})
-    lines = OUTCOMES["deploy"](record, GIVEN).lines
+    record = RECORD.model_copy(update={"report": a_run(1), "rollout": a_rollout(RECORD.release)})
+    outcome = OUTCOMES["deploy"](Deployed(record=record, page="s3://b/p.html", cost="1.5 USD an hour"), GIVEN)
+    lines = outcome.lines
     assert lines[0].startswith("  load validation: PASS: 400 of 400 requests at 10.0/s, ")
     assert "first token p50 " in lines[1]
+    assert [line.split(maxsplit=1) for line in lines[2:-1]] == [
+        ["cost", "1.5 USD an hour"],
+        ["page", "s3://b/p.html"],
+        ["endpoint", "http://gateway/v1"],
+        ["release", f"r0 → {RECORD.release.id}"],
+    ]
+    assert outcome.next_command == "slipway endpoint llama -e staging"
 
 
 def test_each_resource_that_differs_has_a_line() -> None:

@@ -14,7 +14,7 @@ from tasks.records.errors import ClusterError, RolloutFailed, SlipwayError, Vali
 from tasks.records.stop import STOP
 from tests.support.builders import a_model, an_environment, an_inspection
 from tests.support.reports import a_run
-from tests.support.stage import BEFORE, RECORD, SITE, STAGED, Stage
+from tests.support.stage import BEFORE, DEPLOYED, SITE, STAGED, Stage
 
 FAILED = a_run(3).model_copy(update={"verdict": "FAIL", "reasons": ("ttft p95 is 900 ms", "bound 500 ms")})
 
@@ -59,10 +59,13 @@ def test_a_task_waits_for_what_it_needs_and_nothing_else(
     assert stage.recorded.edges[task] == waits_for
 
 
-def test_an_add_on_waits_for_the_nodes_and_for_the_add_ons_it_needs(stage: Stage) -> None:
+def test_an_add_on_waits_for_what_it_needs_and_for_gpu_nodes_where_it_runs_on_them(stage: Stage) -> None:
     take()
+    assert {addon.gpu_nodes for addon in read_addons()} == {True, False}
     for addon in read_addons():
-        expected = {"apply_cluster", "gpu_nodes", *(f"add-on {need}" for need in addon.needs)}
+        expected = {"apply_cluster", *(f"add-on {need}" for need in addon.needs)}
+        if addon.gpu_nodes:
+            expected.add("gpu_nodes")
         assert stage.recorded.edges[f"add-on {addon.name}"] == expected
 
 
@@ -83,7 +86,7 @@ def test_what_was_proven_last_is_read_before_the_rollout_overwrites_it(stage: St
     take()
     called = stage.recorded.called
     assert called.index("last_proven") < called.index("roll_out") > called.index("last_swept")
-    assert stage.recorded.arguments["validate"][-2:] == (BEFORE, False)
+    assert stage.recorded.arguments["validate"][-3:] == (BEFORE, False, "cluster")
 
 
 def test_preflight_comes_before_everything(stage: Stage) -> None:
@@ -94,7 +97,7 @@ def test_preflight_comes_before_everything(stage: Stage) -> None:
 
 
 def test_a_proven_release_is_what_comes_back(stage: Stage) -> None:
-    assert take() == RECORD
+    assert take() == DEPLOYED
     assert "undo" not in stage.recorded.called
     assert stage.running_at["end of the turn"] == []
 

@@ -89,6 +89,13 @@ def test_the_text_ends_with_the_whole_time() -> None:
     assert lines(DEPLOY, 21.0)[-1] == "21.0 s in all, of which 1.0 s orchestration"
 
 
+def test_a_terminal_that_showed_every_step_gets_the_long_ones_of_the_critical_path() -> None:
+    assert lines([*DEPLOY, *steps("proof 20 0.1 roll")], 21.0, whole=False) == [
+        "critical path: storage 2.0 s, cluster 5.0 s, nodes 6.0 s, warm 4.0 s, roll 3.0 s",
+        "21.0 s in all, of which 900 ms orchestration",
+    ]
+
+
 def test_a_run_that_ended_before_its_first_step_has_no_timeline() -> None:
     assert lines([], 3.0) == []
 

@@ -11,7 +11,7 @@ from tasks.addons.catalogue import (
     chart_source,
     in_order,
     load_addons,
-    placement_values,
+    own_values,
     values_files,
 )
 from tasks.addons.helm import Repair, decide_repair
@@ -118,7 +118,7 @@ def test_the_environments_values_are_laid_over_ours(tmp_path: Path) -> None:
 def test_what_runs_on_gpu_nodes_tolerates_their_taint(value: str, effect: Any) -> None:
     taint = Taint(key="t", value=value, effect=effect)
     environment = an_environment(cluster={"gpu": {"label_value": "x", "taint": taint.model_dump()}})
-    values: Any = placement_values(environment)
+    values: Any = own_values(addon("x", gpu_nodes=True), environment)
     assert values["nodeSelector"] == {"workload": "x"}
     assert tolerates(values["tolerations"][0], taint)
     assert yaml.safe_load(yaml.safe_dump(values)) == values

@@ -81,7 +81,9 @@ def test_lines_of_several_threads_stay_whole(capfd: pytest.CaptureFixture[str]) 
 def test_room_that_is_being_made_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grow_seconds: float, fits: bool
 ) -> None:
-    options = Options("b", "p", "a/b", "c" * 40, "0" * 64, tmp_path, grow_seconds=grow_seconds)
+    options = Options(
+        "b", "111122223333", "p", "a/b", "c" * 40, "0" * 64, tmp_path, grow_seconds=grow_seconds
+    )
     free, naps = iter([5, 5, 20]), list[float]()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=next(free)))
     if fits:

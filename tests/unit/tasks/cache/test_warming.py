@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -179,6 +180,16 @@ def test_each_phase_is_waited_for_as_long_as_it_may_take(
     with pytest.raises(WarmingFailed, match=cause):
         warm(context_of(CannedCluster(*documents, events=["an event"]), clock))
     allowed = limits(a_staged(), 125, an_environment())[phase]
+    assert allowed < clock.now <= allowed + 2
+
+
+def test_a_large_image_has_as_much_longer_as_its_pull_needs() -> None:
+    clock = Clock(0.0)
+    documents = [a_claim(), a_volume(), a_job(), a_pod(), a_node()]
+    context = replace(context_of(CannedCluster(*documents, events=["an event"]), clock), more_for_pull=300.0)
+    with pytest.raises(WarmingFailed, match="did not start"):
+        warm(context)
+    allowed = limits(a_staged(), 125, an_environment())["starting"] + 300
     assert allowed < clock.now <= allowed + 2
 
 

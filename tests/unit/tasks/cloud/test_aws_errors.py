@@ -10,6 +10,7 @@ from botocore.exceptions import (
 )
 
 from tasks.cloud.aws import aws_errors
+from tasks.cloud.policies import policies_with
 from tasks.records.errors import (
     AccessDenied,
     CapacityUnavailable,
@@ -17,6 +18,7 @@ from tasks.records.errors import (
     CloudUnavailable,
     QuotaExceeded,
 )
+from tests.support.builders import ROOT
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,50 @@ def test_awss_refusal_is_an_error_of_the_tree(code: str, kind: type[CloudError])
     assert type(caught.value) is kind
     assert caught.value.cause.startswith("making the cluster: ")
     assert caught.value.evidence == (f"CreateCluster: {code}: no",)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            "User: arn:aws:iam::1:user/x is not authorized to perform: eks:CreateCluster on resource: arn:aws:eks:r:1:cluster/c",
+            "eks:CreateCluster is not allowed on arn:aws:eks:r:1:cluster/c",
+        ),
+        (
+            "You are not authorized to perform this operation. User: x is not authorized to perform: ec2:CreateVpc on resource: "
+            "arn:aws:ec2:r:1:vpc/* because no identity-based policy allows the ec2:CreateVpc action",
+            "ec2:CreateVpc is not allowed on arn:aws:ec2:r:1:vpc/*",
+        ),
+        (
+            'User: x is not authorized to perform: s3:PutObject on resource: "arn:aws:s3:::b/k" because no …',
+            "s3:PutObject is not allowed on arn:aws:s3:::b/k",
+        ),
+        (
+            "Failed to validate if SLR: AWSServiceRoleForAmazonEKSNodegroup already exists due to missing permissions for 'iam:GetRole'",
+            "iam:GetRole is not allowed, which EKS needs of its caller",
+        ),
+    ],
+)
+def test_a_missing_action_is_named_with_its_resource_and_its_policy(words: str, said: str) -> None:
+    refusal = ClientError({"Error": {"Code": "AccessDenied", "Message": words}}, "Something")
+    with pytest.raises(AccessDenied) as caught, aws_errors("deploying"):
+        raise refusal
+    assert caught.value.cause == f"deploying: {said}"
+    assert "infra/iam/slipway-" in str(caught.value.next_command)
+    assert "running-on-aws.md" in str(caught.value.next_command)
+
+
+@pytest.mark.parametrize(
+    ("action", "policies"),
+    [
+        ("ec2:CreateVpc", ["slipway-terraform.json"]),
+        # by a pattern in one of them
+        ("eks:ListNodegroups", ["slipway-terraform.json"]),
+        ("s3:ListAllMyBuckets", []),
+    ],
+)
+def test_an_action_is_looked_up_in_the_policies(action: str, policies: list[str]) -> None:
+    assert policies_with(action, ROOT / "infra/iam") == policies
 
 
 @pytest.mark.parametrize("code", ["SlowDown", "ThrottlingException", "RequestLimitExceeded"])

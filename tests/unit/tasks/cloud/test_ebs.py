@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from tasks.cloud.aws import Aws
-from tasks.cloud.ebs import EbsPrices, ebs_prices, price_of
+from tasks.cloud.ebs import EbsPrices, ebs_prices
+from tasks.cloud.prices import price_of
 
 KNOWN = EbsPrices(
     gib_month=0.1, iops_month=0.01, mib_s_month=0.05, snapshot_gib_month=0.05, fast_restore_hour=0.75

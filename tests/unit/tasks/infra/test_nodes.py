@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.cloud.waiting import Time
-from tasks.infra.nodes import ISSUE_SHARE, decide_size, scale_to_zero, scale_up
-from tasks.records.errors import CapacityUnavailable, CloudError
-from tests.support.builders import INFRASTRUCTURE, an_environment
+from tasks.infra.nodes import ISSUE_SHARE, count, decide_size, scale_to_zero, scale_up
+from tasks.records.errors import CapacityUnavailable, CloudError, InputError
+from tests.support.builders import INFRASTRUCTURE, a_model, an_environment
 from tests.support.clock import Clock
 from tests.support.heard import Heard
 
@@ -132,3 +132,65 @@ def test_nodes_that_stay_are_named(clock: Clock, heard: Heard) -> None:
     with pytest.raises(CloudError, match="did not go away") as caught:
         down(Region(1), clock, heard)
     assert caught.value.evidence == ("gpu-0",)
+
+
+class Serving:
+    """A cluster with GPU nodes of one GPU, the model's Deployment, and pods: (node, model, GPUs)."""
+
+    def __init__(self, nodes: int, replicas: int | None, *pods: tuple[int, str, int]) -> None:
+        self._nodes, self._replicas, self._pods = nodes, replicas, pods
+
+    def get(self, api: str, kind: str, name: str, namespace: str) -> dict[str, Any] | None:
+        assert (api, kind, name, namespace) == ("apps/v1", "Deployment", "vllm-llama", "llm")
+        return None if self._replicas is None else {"spec": {"replicas": self._replicas}}
+
+    def list(self, api: str, kind: str, **_: str) -> list[dict[str, Any]]:
+        if kind == "Node":
+            ready = {"conditions": [{"type": "Ready", "status": "True"}]}
+            return [{"metadata": {"name": f"gpu-{n}"}, "status": ready} for n in range(self._nodes)]
+        return [
+            {
+                "metadata": {"name": f"{model}-{node}", "labels": {"slipway.dev/model": model}},
+                "spec": {
+                    "nodeName": f"gpu-{node}",
+                    "containers": [{"resources": {"requests": {"nvidia.com/gpu": str(gpus)}}}],
+                },
+            }
+            for node, model, gpus in self._pods
+        ]
+
+
+@pytest.mark.parametrize(
+    ("fewest", "cluster", "nodes"),
+    [
+        (1, Serving(0, None), 1),
+        (2, Serving(0, None), 2),
+        (2, Serving(0, 0), 2),  # asleep
+        (2, Serving(2, 2, (0, "llama", 1), (1, "llama", 1)), 2),
+        (1, Serving(2, 3, (0, "llama", 1), (1, "llama", 1)), 3),  # KEDA asked for a third
+        (1, Serving(4, 9), 4),  # and not beyond cluster.gpu.max
+        (1, Serving(1, None, (0, "other", 1)), 2),
+        (1, Serving(1, 1, (0, "llama.green", 1)), 1),
+    ],
+)
+def test_the_nodes_a_model_needs_now(fewest: int, cluster: Any, nodes: int) -> None:
+    model = a_model(scaling={"min_replicas": fewest, "max_replicas": 9})
+    environment = an_environment(cluster={"gpu": {"max": 4}})
+    assert count(environment, model, cluster, gpus_a_node=1) == nodes
+
+
+def test_fewer_nodes_than_the_fewest_replicas_need_are_refused() -> None:
+    cluster: Any = Serving(1, None, (0, "other", 1))
+    model = a_model(scaling={"min_replicas": 2, "max_replicas": 2})
+    with pytest.raises(
+        InputError, match=r"llama needs 3 GPU nodes for 2 replicas, and cluster\.gpu\.max is 2"
+    ) as caught:
+        count(an_environment(cluster={"gpu": {"max": 2}}), model, cluster, gpus_a_node=1)
+    assert caught.value.evidence == ("1 GPUs of 1 nodes are held by other pods",)
+    assert "raise cluster.gpu.max" in str(caught.value.next_command)
+
+
+def test_a_replica_larger_than_a_node_is_refused() -> None:
+    cluster: Any = Serving(0, None)
+    with pytest.raises(InputError, match=r"a replica of llama asks for 4 GPUs, and g5\.2xlarge has 1"):
+        count(an_environment(), a_model(resources={"gpu": 4}), cluster, gpus_a_node=1)

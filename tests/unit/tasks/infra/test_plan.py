@@ -19,7 +19,9 @@ def entry(actions: list[str], **over: Any) -> dict[str, Any]:
 
 def planned(*changes: tuple[str, str]) -> Plan:
     return Plan(
-        FILE, tuple(Change(address, address.split(".")[0], action, {}) for address, action in changes)
+        FILE,
+        tuple(Change(address, address.split(".")[0], action, {}) for address, action in changes),
+        differs=bool(changes),
     )
 
 

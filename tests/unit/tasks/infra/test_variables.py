@@ -76,6 +76,27 @@ def test_a_taints_effect_is_spelt_as_eks_does(effect: str, written: str) -> None
     }
 
 
+def test_an_image_cache_is_made_and_nodes_may_fill_it() -> None:
+    none = an_environment()
+    assert storage_variables(none)["image_cache"] is None
+    assert cluster_variables(none, STORAGE, CALLER)["image_cache_prefix"] == ""
+    credential = "arn:aws:secretsmanager:us-east-1:111122223333:secret:ecr-pullthroughcache/hub-x"
+    cached = an_environment(
+        account="111122223333", storage={"image_cache": {"prefix": "hub", "credential_arn": credential}}
+    )
+    assert storage_variables(cached)["image_cache"] == {
+        "prefix": "hub",
+        "upstream": "registry-1.docker.io",
+        "credential_arn": credential,
+    }
+    assert cluster_variables(cached, STORAGE, CALLER)["image_cache_prefix"] == "hub"
+
+
+def test_a_cache_of_docker_hub_needs_a_credential() -> None:
+    with pytest.raises(ValueError, match="credential_arn is needed for Docker Hub"):
+        an_environment(storage={"image_cache": {}})
+
+
 @pytest.mark.parametrize("count", [1, 4, 7])
 def test_the_system_nodes_fit_their_own_bounds(count: int) -> None:
     passed = cluster_variables(an_environment(cluster={"system": {"count": count}}), STORAGE, CALLER)
@@ -117,3 +138,13 @@ def test_the_creator_is_bootstrapped_only_where_it_is_not_listed(
     environment = an_environment(cluster={"admin_principal_arns": principals})
     passed = cluster_variables(environment, STORAGE, caller)
     assert passed["bootstrap_cluster_creator_admin_permissions"] is not among
+
+
+def test_what_an_organisation_asks_for_reaches_both_roots() -> None:
+    boundary = "arn:aws:iam::111122223333:policy/boundary"
+    environment = an_environment(
+        tags={"cost-centre": "42"}, iam={"path": "/platform/", "permissions_boundary": boundary}
+    )
+    passed = cluster_variables(environment, STORAGE, CALLER)
+    assert (passed["iam_path"], passed["permissions_boundary_arn"]) == ("/platform/", boundary)
+    assert passed["tags"] == storage_variables(environment)["tags"] == {"cost-centre": "42"}

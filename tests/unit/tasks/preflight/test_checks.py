@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from tasks.cloud.registry import Image
 from tasks.preflight.checks import Check, judge, require, table
-from tasks.preflight.facts import Facts
+from tasks.preflight.cost import Prices
+from tasks.preflight.facts import Facts, Support
+from tasks.preflight.network_quota import Need
 from tasks.preflight.nodes import InstanceType
 from tasks.preflight.quota import QuotaNeed
 from tasks.records.errors import PreflightFailed
@@ -21,6 +24,11 @@ FACTS = Facts(
     zones=("us-east-1a", "us-east-1b"),
     zone="us-east-1a",
     quota=QuotaNeed("L-DB2E81BA", 64, 0, 8),
+    support=Support("STANDARD_SUPPORT", "2027-03-27"),
+    network=(Need("VPCs", "vpc", "L-F678F1CE", 5, 1, 1),),
+    prices=Prices({"control plane": 0.1, "NAT gateway": 0.045, "m6i.large": 0.096, "g5.2xlarge": 1.212}),
+    node_release="1.35.4-20260714",
+    image=Image(10_300_000_000, "13.0.3"),
 )
 
 
@@ -28,7 +36,7 @@ def judged(
     facts: Facts = FACTS, inspection: Any = None, environment: Any = None, **model: Any
 ) -> dict[str, Check]:
     asked, where = a_model(**model), an_environment()
-    documents = serving(ROOT, asked, where, Weights.of(a_cache(), WEIGHTS))
+    documents = serving(ROOT, asked, where, Weights.of(a_cache(snapshot="warm"), WEIGHTS))
     checks = judge(asked, environment or where, inspection or an_inspection(), facts, documents)
     return {check.name: check for check in checks}
 
@@ -60,7 +68,11 @@ def test_a_run_that_can_succeed_passes_every_check() -> None:
         ({"inspection": an_inspection({**LLAMA, "max_position_embeddings": 4096})}, "context"),
         ({"resources": {"memory": "64Gi"}}, "node room"),
         ({"resources": {"gpu": 2}, "engine": {"tensor_parallel_size": 2}}, "node room"),
+        ({"scaling": {"max_replicas": 3}}, "GPU nodes"),
         ({"facts": replace(FACTS, zones=())}, "zones"),
+        ({"facts": replace(FACTS, support=None)}, "kubernetes"),
+        ({"facts": replace(FACTS, support=Support("UNSUPPORTED", "2024-01-01"))}, "kubernetes"),
+        ({"facts": replace(FACTS, foreign_buckets={"acme-state": "another account's"})}, "buckets"),
         ({"facts": replace(FACTS, quota=QuotaNeed("L-DB2E81BA", 0, 0, 8))}, "vCPU quota"),
         ({"environment": an_environment(cluster={"gpu": {"label_value": "other"}})}, "placement"),
     ],
@@ -69,6 +81,11 @@ def test_what_cannot_succeed_fails_one_check_with_a_next_step(case: dict[str, An
     found = judged(**case)
     assert [name for name, check in found.items() if check.status == "fail"] == [failing]
     assert found[failing].next_command
+
+
+def test_extended_support_is_warned_about_with_the_day_it_began() -> None:
+    row = judged(replace(FACTS, support=Support("EXTENDED_SUPPORT", "2026-07-29")))["kubernetes"]
+    assert (row.status, "since 2026-07-29" in row.detail) == ("warn", True)
 
 
 def test_an_instance_without_gpu_is_told_as_that() -> None:
@@ -80,6 +97,32 @@ def test_a_config_that_does_not_say_its_sizes_is_warned_about_and_not_judged() -
     found = judged(inspection=an_inspection({"model_type": "of-nobody", "auto_map": {"AutoConfig": "c.C"}}))
     assert found["GPU memory"].status == "warn"
     assert found["context"].status == "ok"
+
+
+@pytest.mark.parametrize(
+    ("scaling", "limit", "status", "detail"),
+    [
+        ({}, 64, "ok", "1 of 2 g5.2xlarge for 1 to 1 replicas"),
+        ({"max_replicas": 2}, 64, "ok", "1 to 2 of 2 g5.2xlarge for 1 to 2 replicas"),
+        (
+            {"max_replicas": 2},
+            8,
+            "warn",
+            "1 to 2 of 2 g5.2xlarge for 1 to 2 replicas; the vCPU quota allows 1",
+        ),
+        (
+            {"max_replicas": 3},
+            64,
+            "fail",
+            "1 to 3 of 2 g5.2xlarge for 1 to 3 replicas: replicas without a node stay Pending",
+        ),
+    ],
+)
+def test_the_nodes_of_the_most_replicas_are_held_against_maximum_and_quota(
+    scaling: dict[str, int], limit: int, status: str, detail: str
+) -> None:
+    row = judged(replace(FACTS, quota=QuotaNeed("L-DB2E81BA", limit, 0, 8)), scaling=scaling)["GPU nodes"]
+    assert (row.status, row.detail) == (status, detail)
 
 
 def test_a_quota_that_nobody_knows_is_a_warning() -> None:

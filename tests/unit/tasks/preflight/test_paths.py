@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tasks.cache import manifests as cache
+from tasks.cloud import inside
 from tasks.cloud.reachability import Address, Path, Pod, isolates, selects, shutters, wrong_paths
 from tasks.preflight.paths import needed_paths, pods_of
 from tasks.records.results import StagedModel
@@ -54,7 +55,13 @@ def ours() -> list[dict[str, Any]]:
     """Everything a deploy puts into the namespace."""
     model, where = a_model(), an_environment()
     staged = StagedModel(
-        bucket="b", prefix="p", repo="a/b", commit=COMMIT, total_bytes=1, manifest_sha256="0" * 64
+        bucket="b",
+        prefix="p",
+        repo="a/b",
+        commit=COMMIT,
+        total_bytes=1,
+        manifest_sha256="0" * 64,
+        account="111122223333",
     )
     warm = cache.job(where, model, staged, needed=[], node=None, seconds=60.0)
     return [
@@ -62,6 +69,8 @@ def ours() -> list[dict[str, Any]]:
         *gateway.documents(ROOT, where, {}),
         *cache.for_namespace(where),
         warm,
+        inside.policy(where),
+        inside.preview(where, model.name),
         *serving(ROOT, model, where, Weights.of(a_cache(), WEIGHTS)),
     ]
 
@@ -80,8 +89,10 @@ def test_our_policies_open_what_serving_needs_and_nothing_else() -> None:
     [
         ("llm-gateway", "the load balancer -> llm-gateway:8080/TCP is shut by ingress policy"),
         ("model-cache", "the Pod Identity agent:80/TCP is shut by egress policy"),
+        ("llm-gateway", "gate-llama -> llm-gateway:8080/TCP is shut by ingress policy"),
         ("vllm", "llm-gateway -> vllm-llama:8000/TCP is shut by ingress policy"),
         ("vllm", "Prometheus -> vllm-llama:8000/TCP is shut by ingress policy"),
+        ("slipway-validation", "gate-llama -> llm-gateway:8080/TCP is shut by egress policy"),
         ("default-deny", None),
     ],
 )
@@ -100,6 +111,17 @@ def test_without_any_policy_strangers_get_in() -> None:
     documents = ours()
     found = wrong_paths([], needed_paths(documents, an_environment()))
     assert any("a pod of another namespace -> vllm-llama:8000/TCP is open" in one for one in found)
+
+
+def test_without_its_policy_the_pod_that_holds_the_key_gets_out() -> None:
+    documents = ours()
+    rest = [
+        p
+        for p in policies_of(documents)
+        if p["metadata"]["name"] not in ("slipway-validation", "default-deny")
+    ]
+    found = wrong_paths(rest, needed_paths(documents, an_environment()))
+    assert any("gate-llama -> the internet:443/TCP is open" in one for one in found)
 
 
 def test_the_source_documents_policies_shut_vllm_off_from_gateway_and_prometheus() -> None:
@@ -195,5 +217,5 @@ def test_an_unknown_operator_is_refused() -> None:
 
 def test_pods_come_from_templates_with_their_named_ports() -> None:
     found = {pod.name: pod for pod in pods_of(ours())}
-    assert set(found) == {"llm-gateway", "vllm-llama", f"warm-llama-{COMMIT[:12]}"}
+    assert set(found) == {"llm-gateway", "vllm-llama", "gate-llama", f"warm-llama-{COMMIT[:12]}"}
     assert found["vllm-llama"].ports == {"http": 8000}

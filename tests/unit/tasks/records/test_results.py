@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from tasks.records.environment import ClusterSettings
 from tasks.records.model import Engine
 from tasks.records.progress import Pace
 from tasks.records.results import HubFile, HubModel, Release
@@ -100,7 +99,7 @@ def test_a_pace_of_nothing_has_no_share() -> None:
 )
 def test_zones_terraform_could_not_use_are_refused(zones: tuple[str, ...], gpu_zone: str | None) -> None:
     with pytest.raises(ValidationError, match="zones"):
-        ClusterSettings.model_validate({"name": "here", "zones": zones, "gpu": {"zone": gpu_zone}})
+        an_environment(cluster={"zones": zones, "gpu": {"zone": gpu_zone}})
 
 
 @pytest.mark.parametrize(

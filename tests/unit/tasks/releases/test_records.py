@@ -8,6 +8,7 @@ from tasks.records.errors import RolloutFailed
 from tasks.records.results import Endpoint, Rollout
 from tasks.releases.records import MOST_STARTS, Failure, ReleaseRecord, Start
 from tests.support.releases import a_record
+from tests.support.reports import a_run
 
 ENDPOINT = Endpoint(base_url="http://gateway/v1", served_name="llama", key_namespace="llm", key_secret="key")
 ROLLOUT = Rollout(
@@ -65,3 +66,11 @@ def test_a_failure_keeps_cause_evidence_and_next_command() -> None:
     assert Failure.of(error) == Failure(
         cause="no pod became ready", evidence=("OOMKilled",), next_command="kubectl get pods"
     )
+
+
+def test_a_validation_that_was_interrupted_leaves_the_proof_before_it() -> None:
+    proven = a_record(1).model_copy(update={"proven_by": a_run(1)})
+    assert proven.evidence == proven.proven_by
+    failed = a_run(2).model_copy(update={"verdict": "FAIL"})
+    assert proven.model_copy(update={"report": failed}).evidence == failed
+    assert a_record(1).evidence is None

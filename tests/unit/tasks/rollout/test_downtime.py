@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.records.results import Endpoint
-from tasks.rollout.downtime import Downtime, Poll, polling
+from tasks.rollout.downtime import Downtime, Poll
 from tests.support.clock import until
 from tests.support.loopback import free_port
 
@@ -84,13 +83,5 @@ def test_an_answer_that_is_none_is_a_gap(server: Any) -> None:
 
 
 def test_nobody_there_from_the_beginning_is_no_gap() -> None:
-    url = f"http://127.0.0.1:{free_port()}/x/v1"
-    endpoint = Endpoint(base_url=url, served_name="x", key_namespace="llm", key_secret="key")
-    with polling(endpoint, KEY) as watch:
-        assert watch
-        assert watch.stop() is None
-
-
-def test_a_first_release_is_not_watched() -> None:
-    with polling(None, KEY) as watch:
-        assert watch is None
+    watch = Poll(f"http://127.0.0.1:{free_port()}/x/v1", KEY, "x")
+    assert watch.stop() is None

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tasks.cloud.waiting import Time
 from tasks.records.errors import RolloutFailed
-from tasks.rollout.endpoint_check import check_endpoint
+from tasks.rollout.endpoint_check import (
+    GatewayCutOff,
+    GatewayUnreached,
+    check_endpoint,
+    main,
+    read_answer,
+)
 from tests.support.clock import Clock
 from tests.support.loopback import free_port
 
@@ -150,3 +158,50 @@ def test_nobody_listening_is_told_with_the_address(clock: Clock) -> None:
         check(url, clock)
     assert url in caught.value.evidence[0]
     assert clock.now >= 1003.0
+
+
+Run = Callable[[str], str]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The check as a Job runs it; what it prints."""
+
+    def as_a_program(url: str) -> str:
+        file = tmp_path / "instructions.json"
+        file.write_text(json.dumps({"base_url": url, "served_name": "tiny", "patience": 0.1}))
+        monkeypatch.setattr(sys, "argv", ["endpoint_check", str(file)])
+        monkeypatch.setenv("SLIPWAY_API_KEY", KEY)
+        main()
+        return capsys.readouterr().out
+
+    return as_a_program
+
+
+def test_as_a_program_it_prints_the_completion(serve: Serve, run: Run) -> None:
+    assert read_answer(run(serve())) == "Hi"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [((503, "no upstream"), GatewayCutOff), ((500, "broken"), RolloutFailed)],
+)
+def test_a_failure_comes_back_as_what_it_was(
+    serve: Serve, run: Run, answer: Answer, kind: type[RolloutFailed]
+) -> None:
+    with pytest.raises(RolloutFailed) as caught:
+        read_answer(run(serve(models=answer)))
+    assert type(caught.value) is kind
+    assert answer[1] in caught.value.evidence
+    assert str(answer[0]) in caught.value.cause
+
+
+def test_nobody_there_comes_back_as_unreached(run: Run) -> None:
+    with pytest.raises(GatewayUnreached, match="does not answer"):
+        read_answer(run(f"http://127.0.0.1:{free_port()}/tiny/v1"))
+
+
+def test_a_server_that_repeats_the_key_does_not_get_it_into_the_log(serve: Serve, run: Run) -> None:
+    printed = run(serve(models=(500, f"what is Bearer {KEY}?")))
+    assert KEY not in printed
+    assert "what is Bearer …?" in printed

@@ -274,6 +274,7 @@ def test_every_matcher_has_a_case_here() -> None:
         + [log[0] for log in LOGS]
         + [claim[0] for claim in CLAIMS]
         + [group[0] for group in GROUPS]
+        + ["CrashLoopBackOff after exit 0", "Completed exit 0"]
         + ["OOMKilled", "CrashLoopBackOff", "Error exit 1", "node n is not Ready: NodeStatusUnknown"]
     )
     silent = [matcher.name for matcher in MATCHERS if not any(matcher.regex.search(line) for line in lines)]
@@ -345,3 +346,24 @@ def test_a_pod_that_is_not_up_yet_is_not_at_fault(events: tuple[str, ...]) -> No
 
 def test_what_a_life_that_is_over_answered_is_not_held_against_the_next() -> None:
     assert unanswered(up(f"Warning Unhealthy: {UP}/v1/completions answers 500: oh", restarts=1)) is None
+
+
+ENDED = {"terminated": {"reason": "Completed", "exitCode": 0}}
+
+
+@pytest.mark.parametrize(
+    ("state", "last", "cause", "final"),
+    [
+        (ENDED, {}, "ended by itself with exit code 0", False),
+        ({"running": {}}, ENDED, "ended by itself with exit code 0", False),
+        ({"waiting": {"reason": "CrashLoopBackOff"}}, ENDED, "exit code 0 at every start", True),
+    ],
+)
+def test_an_engine_that_ends_with_exit_code_0_is_told(
+    state: dict[str, Any], last: dict[str, Any], cause: str, final: bool
+) -> None:
+    found = explain(PodEvidence(a_pod(scheduled=True, state=state, last=last)))
+    assert found is not None
+    assert cause in found.cause
+    assert found.final is final
+    assert "engine.extra_args" in found.next_command

@@ -71,12 +71,14 @@ class Cluster:
         return self.log
 
 
-def wait(cluster: Cluster, heard: Heard, seconds: float = 120.0, first: int = 0) -> list[Any]:
+def wait(
+    cluster: Cluster, heard: Heard, seconds: float = 120.0, first: int = 0, more_for_pull: float = 0.0
+) -> list[Any]:
     api: Any = cluster
     environment = an_environment(deadlines={"pod_start": POD_START})
     ledger = Ledger(None, "none", environment.name, "llama")
     time = Time(cluster.clock, cluster.clock.sleep)
-    context = RolloutContext(Path(), api, environment, ledger, heard, time=time)
+    context = RolloutContext(Path(), api, environment, ledger, heard, time=time, more_for_pull=more_for_pull)
     return wait_for_pods(context, "vllm-llama", "r1", seconds, first=first)
 
 
@@ -95,6 +97,15 @@ def test_a_deployment_that_is_complete_with_other_pods_does_not_pass(clock: Cloc
     cluster = Cluster(clock, lambda at: [other], wanted=0)
     with pytest.raises(RolloutFailed, match="its pods are still creating"):
         wait(cluster, heard, seconds=5.0)
+
+
+def test_pods_of_a_large_image_have_as_much_longer_as_its_pull_needs(clock: Clock, heard: Heard) -> None:
+    other = a_release_pod(SCHEDULED, READY, state=RUNNING)
+    other["metadata"]["annotations"] = {RELEASE_ANNOTATION: "r0"}
+    cluster = Cluster(clock, lambda at: [other], wanted=0)
+    with pytest.raises(RolloutFailed):
+        wait(cluster, heard, seconds=5.0, more_for_pull=60.0)
+    assert 65.0 <= cluster.at <= 67.0
 
 
 def test_a_canary_passes_with_its_first_pods(clock: Clock, heard: Heard) -> None:

@@ -54,7 +54,13 @@ def test_the_gateways_documents_are_valid() -> None:
 def test_the_gateway_is_completed_from_the_environment() -> None:
     found = made(
         namespace="models",
-        gateway={"image": "nginx:x", "replicas": 3, "port": 80, "scheme": "internet-facing"},
+        gateway={
+            "image": "nginx:x",
+            "replicas": 3,
+            "port": 80,
+            "scheme": "internet-facing",
+            "clients": ["198.51.100.0/24"],
+        },
         cluster={"vpc_cidr": "10.64.0.0/16"},
     )
     assert {document["metadata"]["namespace"] for document in found.values()} == {"models"}
@@ -65,6 +71,15 @@ def test_the_gateway_is_completed_from_the_environment() -> None:
     assert annotations["service.beta.kubernetes.io/aws-load-balancer-scheme"] == "internet-facing"
     allowed = found["NetworkPolicy"]["spec"]["ingress"][0]["from"]
     assert allowed == [{"ipBlock": {"cidr": "10.64.0.0/16"}}]
+
+
+def test_only_the_vpc_or_the_clients_that_are_named_may_ask() -> None:
+    inside = made(cluster={"vpc_cidr": "10.64.0.0/16"})["Service"]["spec"]
+    assert inside["loadBalancerSourceRanges"] == ["10.64.0.0/16"]
+    named = made(gateway={"clients": ["10.9.0.0/16"]})["Service"]["spec"]
+    assert named["loadBalancerSourceRanges"] == ["10.9.0.0/16"]
+    with pytest.raises(ValueError, match="clients must name the networks"):
+        made(gateway={"scheme": "internet-facing"})
 
 
 def test_another_route_rolls_the_gateway_out_and_the_same_one_does_not() -> None:
@@ -119,3 +134,19 @@ def test_a_deployment_is_complete_when_only_its_latest_pods_are_there_and_availa
     found: dict[str, Any], complete: bool
 ) -> None:
     assert is_complete(found) is complete
+
+
+def test_the_gateway_of_a_network_that_exists_names_its_subnets_and_lets_all_its_ranges_in() -> None:
+    found = made(
+        existing={"subnets": ["subnet-a", "subnet-b"], "address_ranges": ["10.1.0.0/16", "100.64.0.0/16"]}
+    )
+    annotations = found["Service"]["metadata"]["annotations"]
+    assert annotations["service.beta.kubernetes.io/aws-load-balancer-subnets"] == "subnet-a,subnet-b"
+    allowed = found["NetworkPolicy"]["spec"]["ingress"][0]["from"]
+    assert allowed == [{"ipBlock": {"cidr": "10.1.0.0/16"}}, {"ipBlock": {"cidr": "100.64.0.0/16"}}]
+
+
+def test_a_public_gateway_finds_its_subnets_itself() -> None:
+    public = {"scheme": "internet-facing", "clients": ["203.0.113.0/24"]}
+    found = made(existing={"subnets": ["subnet-a"]}, gateway=public)
+    assert not any(key.endswith("-subnets") for key in found["Service"]["metadata"]["annotations"])

@@ -37,7 +37,9 @@ RECREATE = RolloutPlan(Strategy.RECREATE, "asked for")
 BUILT_IN = {"v1", "apps/v1", "batch/v1", "networking.k8s.io/v1", "storage.k8s.io/v1"}
 # files of documents; values of charts and our own tables lie beside them
 MANIFESTS = [
-    file for file in sorted((ROOT / "k8s").rglob("*.yaml")) if file.parent.name not in {"values", "addons"}
+    file
+    for file in sorted((ROOT / "k8s").rglob("*.yaml"))
+    if file.parent.name not in {"values", "addons", "prefect"}
 ]
 
 
@@ -235,13 +237,52 @@ def test_pods_agree_with_the_nodes_whatever_label_and_taint_there_is(effect: str
     assert disagreements(made(environment=environment), environment) == []
 
 
-@pytest.mark.parametrize(
-    "over",
-    [{"replicas": 2}, {"scaling": {"max_replicas": 2}}, {"replicas": 3, "scaling": {"max_replicas": 2}}],
-)
-def test_two_replicas_on_one_volume_are_refused_before_anything_is_applied(over: dict[str, Any]) -> None:
+def test_two_replicas_on_one_volume_are_refused_before_anything_is_applied() -> None:
     with pytest.raises(InputError, match="its cache volume can serve one"):
-        made(a_model(**over))
+        made(a_model(scaling={"max_replicas": 2}))
+
+
+def test_the_scale_down_window_of_the_hpa_is_the_cooldown() -> None:
+    [scaled] = [each for each in made(a_model(scaling={"cooldown": "90s"})) if each["kind"] == "ScaledObject"]
+    behavior = scaled["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    assert behavior["scaleDown"]["stabilizationWindowSeconds"] == 90
+    assert not scaled["spec"].keys() & {"cooldownPeriod", "pollingInterval"}  # for scaling to zero only
+
+
+def test_replicas_are_added_fast_and_removed_slowly_unless_the_model_says_otherwise() -> None:
+    def behavior(**scaling: Any) -> Any:
+        spec = the("ScaledObject", made(a_model(scaling=scaling)))["spec"]
+        return spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+
+    def rules(window: int, replicas: int, every: int) -> Any:
+        policy = {"type": "Pods", "value": replicas, "periodSeconds": every}
+        return {"stabilizationWindowSeconds": window, "selectPolicy": "Max", "policies": [policy]}
+
+    assert behavior() == {"scaleUp": rules(0, 4, 15), "scaleDown": rules(300, 1, 60)}
+    given = behavior(
+        scale_up={"replicas": 2, "every": "30s", "window": "10s"},
+        scale_down={"replicas": 3, "every": "2m"},
+        cooldown="1m",
+    )
+    assert given == {"scaleUp": rules(10, 2, 30), "scaleDown": rules(60, 3, 120)}
+
+
+def test_a_polling_interval_comes_with_the_cache_without_which_keda_does_not_heed_it() -> None:
+    spec = the("ScaledObject", made(a_model(scaling={"polling": "2s"})))["spec"]
+    assert (spec["pollingInterval"], spec["triggers"][0]["useCachedMetrics"]) == (2, True)
+
+
+def test_demand_is_running_and_waiting_requests_times_their_weights() -> None:
+    labels = '{namespace="llm",model_name="llama"}'
+
+    def trigger(**scaling: Any) -> Any:
+        return the("ScaledObject", made(a_model(scaling=scaling)))["spec"]["triggers"][0]["metadata"]
+
+    running, waiting = f"sum(vllm:num_requests_running{labels})", f"sum(vllm:num_requests_waiting{labels})"
+    assert trigger()["query"] == f"1 * {running} + 10 * {waiting}"
+    given = trigger(running_weight=0.5, waiting_weight=4, activation=3)
+    assert given["query"] == f"0.5 * {running} + 4 * {waiting}"
+    assert given["activationThreshold"] == "3"
 
 
 SEVERAL = {"scaling": {"max_replicas": 2}}
@@ -409,3 +450,19 @@ def test_stamping_leaves_the_documents_it_was_given_alone() -> None:
 def test_a_stamped_release_is_the_same_release() -> None:
     documents = made()
     assert manifests.manifests_sha256(documents) == manifests.manifests_sha256(made(plan=RECREATE))
+
+
+def test_a_prometheus_that_exists_is_asked_by_keda_finds_the_pods_and_is_let_in() -> None:
+    theirs = {
+        "namespace": "o11y",
+        "service": "prom",
+        "pod_labels": {"app": "prom"},
+        "monitor_labels": {"team": "ml"},
+    }
+    documents = made(environment=an_environment(existing={"prometheus": theirs}))
+    trigger = the("ScaledObject", documents)["spec"]["triggers"][0]["metadata"]
+    assert trigger["serverAddress"] == "http://prom.o11y.svc.cluster.local:9090"
+    assert the("PodMonitor", documents)["metadata"]["labels"] == {"team": "ml"}
+    [scraper] = the("NetworkPolicy", documents)["spec"]["ingress"][1]["from"]
+    assert scraper["podSelector"] == {"matchLabels": {"app": "prom"}}
+    assert scraper["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "o11y"}}

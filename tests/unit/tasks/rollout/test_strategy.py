@@ -102,6 +102,34 @@ def test_several_replicas_go_over_a_few_at_a_time_and_never_all_at_once(
 
 
 @pytest.mark.parametrize(
+    ("replicas", "more", "free", "strategy", "unavailable"),
+    [
+        (1, 1, {"a": 0, "b": 2}, "surge", 0),
+        (
+            1,
+            1,
+            {"a": 0, "b": 1},
+            "rolling",
+            1,
+        ),  # the added replica takes the free GPU, none is left for a surge
+        (1, 2, {"a": 0, "b": 1}, "rolling", 2),
+        (1, 1, {"a": 0}, "recreate", 0),
+        (2, 2, {"a": 1}, "rolling", 2),
+        (2, 1, {"a": 0}, "rolling", 2),
+    ],
+)
+def test_replicas_that_are_added_take_free_gpus_first(
+    replicas: int, more: int, free: dict[str, int], strategy: str, unavailable: int
+) -> None:
+    plan = chosen(Present(replicas, None, free, 1, more))
+    assert (plan.strategy, plan.unavailable) == (strategy, unavailable)
+    if plan.strategy == "rolling":
+        # the pods that are there, the new ones that find a GPU: the bound lets one of the old go
+        ready = replicas + min(sum(free.values()), more)
+        assert ready - 1 >= replicas + more - plan.unavailable
+
+
+@pytest.mark.parametrize(
     ("share", "replicas", "first"),
     [
         (None, 1, 0),

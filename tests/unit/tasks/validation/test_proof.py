@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from tasks.cloud.processes import Finished
 from tasks.records.errors import ValidationFailed
 from tasks.records.model import Load
 from tasks.records.objectives import EachRequest
@@ -17,7 +16,7 @@ from tasks.validation.load.figures import measured
 from tasks.validation.load.instructions import Good, Instructions, Segment, Trace
 from tasks.validation.load.tally import MOST_MESSAGES, Tally
 from tasks.validation.proof import certificates, instructions_for, profile, read_measured
-from tests.support.builders import a_model
+from tests.support.builders import ROOT, a_model
 from tests.support.reports import AT, failed
 
 KEY = "sk-secret"
@@ -69,15 +68,14 @@ def test_a_trace_is_told_with_its_speed_and_start() -> None:
     assert one.trace == Trace("t.csv", 2.0, 60.0)
 
 
-def finished(kinds: dict[str, str]) -> Finished:
+def finished(kinds: dict[str, str]) -> list[str]:
     """A run of the generator in which requests failed with these words."""
     tally = Tally(Good())
     for kind, said in kinds.items():
         tally.add(failed(kind, said))
         tally.add(failed(kind, "said later"))
     document = asdict(measured(tally, 10.0, started_at=AT.isoformat(), lags=()))
-    stdout = '{"progress": 1, "of": 2}\n' + json.dumps({"measured": document}) + "\n"
-    return Finished(0, stdout, ())
+    return ['{"progress": 1, "of": 2}', json.dumps({"measured": document})]
 
 
 def test_the_first_words_of_each_kind_of_failure_are_kept_without_secrets() -> None:
@@ -86,7 +84,7 @@ def test_the_first_words_of_each_kind_of_failure_are_kept_without_secrets() -> N
         "http 502": "see https://llm.example/x?signature=abc and hf_abcdef",
         "stalled": "",
     }
-    found = read_measured(finished(said), KEY)
+    found = read_measured(finished(said), (), KEY)
     assert found.failures == {"http 401": 2, "http 502": 2, "stalled": 2}
     assert found.failure_messages == {
         "http 401": "Bearer … is not known",
@@ -96,15 +94,15 @@ def test_the_first_words_of_each_kind_of_failure_are_kept_without_secrets() -> N
 
 
 def test_words_are_kept_of_so_many_kinds_only() -> None:
-    found = read_measured(finished({f"http {n}": "no" for n in range(400, 499)}), KEY)
+    found = read_measured(finished({f"http {n}": "no" for n in range(400, 499)}), (), KEY)
     assert len(found.failures) == 99
     assert len(found.failure_messages) == MOST_MESSAGES
 
 
-@pytest.mark.parametrize("stdout", ["", "\n", '{"progress": 1, "of": 2}\n', "Killed\n"])
+@pytest.mark.parametrize("stdout", ["", "\n", '{"progress": 1, "of": 2}\n', "Killed\n", "[]\n"])
 def test_a_generator_without_figures_is_an_error(stdout: str) -> None:
     with pytest.raises(ValidationFailed, match="ended without figures") as caught:
-        read_measured(Finished(0, stdout, ("last words",)), KEY)
+        read_measured(stdout.splitlines(), ("last words",), KEY)
     assert caught.value.evidence == ("last words",)
 
 
@@ -138,3 +136,9 @@ def test_an_instruction_that_is_not_known_is_refused() -> None:
     document = json.loads(replace(told({"rate": 1})).write()) | {"surprise": 1}
     with pytest.raises(TypeError):
         Instructions.read(json.dumps(document))
+
+
+def test_what_is_measured_from_inside_has_another_profile_and_from_here_the_one_it_always_had() -> None:
+    model = a_model()
+    assert profile(model, ROOT, "here") == profile(model, ROOT)
+    assert profile(model, ROOT, "cluster") != profile(model, ROOT)

@@ -18,6 +18,11 @@ def test_the_table_has_what_was_asked_first() -> None:
     assert [row["value"] for row in table(judged_outcomes([])) if row["what"] == "ttft (ms)"] == ["none"]
 
 
+def test_the_table_says_where_it_was_measured_from() -> None:
+    report = judged_outcomes(SLOW).model_copy(update={"measured_from": "cluster"})
+    assert {"what": "measured", "value": "from inside the cluster", "": ""} in table(report)
+
+
 def test_what_the_server_said_is_told_and_in_the_table() -> None:
     report = judged_outcomes([failed("http 400", "too long")] * 2 + [outcome()] * 98)
     heard = Heard()

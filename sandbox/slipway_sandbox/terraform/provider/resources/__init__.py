@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from slipway_sandbox.terraform.provider.resources import (
+    closed_network,
     data,
     eks_access,
     eks_addons,
@@ -33,6 +34,7 @@ RESOURCES: Mapping[str, Resource] = {
     **keys.RESOURCES,
     **iam.RESOURCES,
     **network.RESOURCES,
+    **closed_network.RESOURCES,
     **routes.RESOURCES,
     **endpoints.RESOURCES,
     **launch_template.RESOURCES,

@@ -12,6 +12,7 @@ from slipway_sandbox.terraform.provider.resources.shapes import (
 )
 from slipway_sandbox.terraform.provider.schema import (
     STRING,
+    STRINGS,
     State,
     computed,
     optional,
@@ -30,6 +31,8 @@ def _create_role(session: Session, planned: State) -> State:
                 "RoleName": planned["name"],
                 "AssumeRolePolicyDocument": planned["assume_role_policy"],
                 "Description": planned["description"],
+                "Path": planned["path"],
+                "PermissionsBoundary": planned["permissions_boundary"],
                 "Tags": tag_list(planned["tags_all"]),
             }
         )
@@ -46,6 +49,8 @@ def _read_role(session: Session, state: State) -> State | None:
         "name": shown["RoleName"],
         "arn": shown["Arn"],
         "description": shown.get("Description") or "",
+        "path": shown["Path"],
+        "permissions_boundary": shown.get("PermissionsBoundary", {}).get("PermissionsBoundaryArn") or "",
         "assume_role_policy": json.dumps(shown["AssumeRolePolicyDocument"]),
         "tags": tag_map(shown.get("Tags")),
     }
@@ -57,6 +62,11 @@ def _update_role(session: Session, prior: State, planned: State) -> None:
         iam.update_assume_role_policy(RoleName=name, PolicyDocument=planned["assume_role_policy"])
     if prior["description"] != planned["description"]:
         iam.update_role(RoleName=name, Description=planned["description"] or "")
+    if (boundary := planned["permissions_boundary"]) != prior["permissions_boundary"]:
+        if boundary:
+            iam.put_role_permissions_boundary(RoleName=name, PermissionsBoundary=boundary)
+        else:
+            iam.delete_role_permissions_boundary(RoleName=name)
 
 
 def _retag_role(session: Session, state: State, removed: list[str], added: dict[str, str]) -> None:
@@ -72,6 +82,8 @@ ROLE = resource(
         "name": optional(STRING, computed=True, forces_new=True),
         "assume_role_policy": required(STRING, document=True),
         "description": optional(STRING),
+        "path": optional(STRING, default="/", forces_new=True),
+        "permissions_boundary": optional(STRING),
         "arn": computed(STRING),
     },
     create=_create_role,
@@ -154,7 +166,65 @@ ATTACHMENT = resource(
     importer=lambda identity: split_id(identity, "/", "role", "policy_arn"),
 )
 
+# ------------------------------------------------------------------ OIDC provider
+
+
+def _create_oidc_provider(session: Session, planned: State) -> State:
+    made = session.client("iam").create_open_id_connect_provider(
+        Url=planned["url"], ClientIDList=planned["client_id_list"], Tags=tag_list(planned["tags_all"])
+    )
+    arn = made["OpenIDConnectProviderArn"]
+    return {"id": arn, "arn": arn}
+
+
+def _read_oidc_provider(session: Session, state: State) -> State | None:
+    iam, arn = session.client("iam"), state["id"]
+    shown = unless_gone(lambda: iam.get_open_id_connect_provider(OpenIDConnectProviderArn=arn))
+    if shown is None:
+        return None
+    return {
+        "arn": arn,
+        # IAM keeps it without its scheme
+        "url": f"https://{shown['Url'].removeprefix('https://')}",
+        "client_id_list": shown["ClientIDList"],
+        "tags": tag_map(shown.get("Tags")),
+    }
+
+
+def _update_oidc_provider(session: Session, prior: State, planned: State) -> None:
+    iam, arn = session.client("iam"), planned["id"]
+    before, after = set(prior["client_id_list"]), set(planned["client_id_list"])
+    for one in sorted(after - before):
+        iam.add_client_id_to_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID=one)
+    for one in sorted(before - after):
+        iam.remove_client_id_from_open_id_connect_provider(OpenIDConnectProviderArn=arn, ClientID=one)
+
+
+def _retag_oidc_provider(session: Session, state: State, removed: list[str], added: dict[str, str]) -> None:
+    iam, arn = session.client("iam"), state["id"]
+    if removed:
+        iam.untag_open_id_connect_provider(OpenIDConnectProviderArn=arn, TagKeys=removed)
+    if added:
+        iam.tag_open_id_connect_provider(OpenIDConnectProviderArn=arn, Tags=tag_list(added))
+
+
+OIDC_PROVIDER = resource(
+    {
+        "url": required(STRING, forces_new=True),
+        "client_id_list": required(STRINGS),
+        "arn": computed(STRING),
+    },
+    create=_create_oidc_provider,
+    read=_read_oidc_provider,
+    update=_update_oidc_provider,
+    retag=_retag_oidc_provider,
+    delete=lambda session, state: unless_gone(
+        lambda: session.client("iam").delete_open_id_connect_provider(OpenIDConnectProviderArn=state["id"])
+    ),
+)
+
 RESOURCES = {
+    "aws_iam_openid_connect_provider": OIDC_PROVIDER,
     "aws_iam_role": ROLE,
     "aws_iam_role_policy": ROLE_POLICY,
     "aws_iam_role_policy_attachment": ATTACHMENT,

@@ -30,6 +30,8 @@ def _create_key(session: Session, planned: State) -> State:
             {
                 "Description": planned["description"],
                 "Policy": planned["policy"],
+                "KeySpec": planned["customer_master_key_spec"],
+                "KeyUsage": planned["key_usage"],
                 "Tags": _kms_tags(planned["tags_all"]),
             }
         )
@@ -54,6 +56,8 @@ def _read_key(session: Session, state: State) -> State | None:
         "key_id": key,
         "arn": shown["Arn"],
         "description": shown.get("Description", ""),
+        "customer_master_key_spec": shown["CustomerMasterKeySpec"],
+        "key_usage": shown["KeyUsage"],
         "policy": kms.get_key_policy(KeyId=key, PolicyName="default")["Policy"],
         "enable_key_rotation": kms.get_key_rotation_status(KeyId=key)["KeyRotationEnabled"],
         "tags": tags,
@@ -87,6 +91,8 @@ KEY = resource(
     {
         "description": optional(STRING, computed=True),
         "policy": optional(STRING, computed=True, document=True),
+        "customer_master_key_spec": optional(STRING, default="SYMMETRIC_DEFAULT", forces_new=True),
+        "key_usage": optional(STRING, default="ENCRYPT_DECRYPT", forces_new=True),
         "enable_key_rotation": optional(BOOL, default=False),
         "deletion_window_in_days": optional(NUMBER),
         "arn": computed(STRING),

@@ -63,6 +63,7 @@ def _template_data(planned: State) -> dict[str, Any]:
             "MetadataOptions": metadata
             and compact({theirs: metadata[ours] for ours, theirs in _METADATA.items()}),
             "BlockDeviceMappings": mappings,
+            "UserData": planned["user_data"],
             "TagSpecifications": [
                 {"ResourceType": block["resource_type"], "Tags": tag_list(block["tags"])}
                 for block in planned["tag_specifications"] or []
@@ -115,6 +116,7 @@ def _shown_template(data: dict[str, Any]) -> State:
         if metadata
         else [],
         "block_device_mappings": mappings,
+        "user_data": data.get("UserData"),
         "tag_specifications": [
             {"resource_type": block["ResourceType"], "tags": tag_map(block.get("Tags"))}
             for block in data.get("TagSpecifications", [])
@@ -144,6 +146,7 @@ LAUNCH_TEMPLATE = resource(
     {
         "name": optional(STRING, computed=True, forces_new=True),
         "description": optional(STRING),
+        "user_data": optional(STRING),
         "update_default_version": optional(BOOL),
         "default_version": Attribute(NUMBER, optional=True, computed=True, varies=True, unmoved_by=_NAMING),
         "latest_version": Attribute(NUMBER, computed=True, varies=True, unmoved_by=_NAMING | _DEFAULTS),

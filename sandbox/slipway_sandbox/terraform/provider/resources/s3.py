@@ -321,6 +321,26 @@ LIFECYCLE = _aspect(
     absent="NoSuchLifecycleConfiguration",
 )
 
+
+def _put_logging(s3: Any, name: str, planned: State) -> None:
+    target = {"TargetBucket": planned["target_bucket"], "TargetPrefix": planned["target_prefix"]}
+    s3.put_bucket_logging(Bucket=name, BucketLoggingStatus={"LoggingEnabled": target})
+
+
+def _get_logging(s3: Any, name: str) -> State | None:
+    enabled = s3.get_bucket_logging(Bucket=name).get("LoggingEnabled")
+    return enabled and {"target_bucket": enabled["TargetBucket"], "target_prefix": enabled["TargetPrefix"]}
+
+
+LOGGING = _aspect(
+    {"target_bucket": required(STRING), "target_prefix": required(STRING)},
+    {},
+    put=_put_logging,
+    get=_get_logging,
+    remove=lambda s3, name: s3.put_bucket_logging(Bucket=name, BucketLoggingStatus={}),
+    absent="NoSuchBucket",
+)
+
 RESOURCES = {
     "aws_s3_bucket": BUCKET,
     "aws_s3_bucket_versioning": VERSIONING,
@@ -329,4 +349,5 @@ RESOURCES = {
     "aws_s3_bucket_ownership_controls": OWNERSHIP_CONTROLS,
     "aws_s3_bucket_policy": POLICY,
     "aws_s3_bucket_lifecycle_configuration": LIFECYCLE,
+    "aws_s3_bucket_logging": LOGGING,
 }

@@ -52,6 +52,7 @@ def test_a_run_that_dies_while_green_serves_is_undone_and_drops_no_request(one: 
     assert (one.selector(), one.green()) == (one.name, None)
 
 
+@pytest.mark.long
 def test_the_same_release_started_again_after_it_died_goes_on_from_green(one: Upgrades) -> None:
     def turned() -> bool:
         return one.selector() != one.name and one.applied() != one.serving

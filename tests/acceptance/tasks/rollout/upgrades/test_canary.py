@@ -68,6 +68,7 @@ def test_a_canary_that_fails_takes_no_replica_with_it(several: Upgrades, faults:
     assert not several.deployment()["spec"].get("paused")
 
 
+@pytest.mark.long
 def test_a_canary_whose_run_died_passes_its_gate_before_the_rest_follows(several: Upgrades) -> None:
     def paused() -> bool:
         return bool(several.deployment()["spec"].get("paused"))

@@ -1,4 +1,4 @@
-"""HTTP/1.1 answers as servers write them, in whatever pieces they arrive."""
+"""HTTP/1.1 answers as servers write them, in whatever pieces they arrive, by each of the two parsers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.validation.load.http1 import Answer
+from tasks.validation.load import http1, llhttp, plain_http1
 
 CHUNKED = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -17,8 +17,12 @@ CLOSED = b"HTTP/1.1 200 OK\r\n\r\nuntil the end"
 CONTINUED = b"HTTP/1.1 100 Continue\r\n\r\n" + CHUNKED
 
 
-def fed(data: bytes, sizes: list[int]) -> tuple[Answer, bytes]:
-    answer, body, at = Answer(), b"", 0
+Parser = type[llhttp.Answer] | type[plain_http1.Answer]
+both = pytest.mark.parametrize("parser", [llhttp.Answer, plain_http1.Answer])
+
+
+def fed(parser: Parser, data: bytes, sizes: list[int]) -> tuple[llhttp.Answer | plain_http1.Answer, bytes]:
+    answer, body, at = parser(), b"", 0
     for size in [*sizes, len(data)]:
         piece = data[at : at + size]
         at += size
@@ -27,6 +31,7 @@ def fed(data: bytes, sizes: list[int]) -> tuple[Answer, bytes]:
     return answer, body
 
 
+@both
 @pytest.mark.parametrize(
     ("data", "status", "body", "done", "keep_alive"),
     [
@@ -43,18 +48,20 @@ def fed(data: bytes, sizes: list[int]) -> tuple[Answer, bytes]:
 )
 @given(sizes=st.lists(st.integers(1, 60), max_size=60))
 def test_however_the_bytes_arrive_the_body_is_the_same(
-    data: bytes, status: int, body: bytes, done: bool, keep_alive: bool, sizes: list[int]
+    parser: Parser, data: bytes, status: int, body: bytes, done: bool, keep_alive: bool, sizes: list[int]
 ) -> None:
-    answer, found = fed(data, sizes)
+    answer, found = fed(parser, data, sizes)
     assert (answer.status, found, answer.done, answer.keep_alive) == (status, body, done, keep_alive)
 
 
-def test_an_end_of_the_connection_ends_only_what_has_no_other_end() -> None:
-    assert fed(CLOSED, [])[0].end()
-    assert not fed(CHUNKED[:-9], [])[0].end()
-    assert not fed(b"HTTP/1.1 200 OK\r\n", [])[0].end()
+@both
+def test_an_end_of_the_connection_ends_only_what_has_no_other_end(parser: Parser) -> None:
+    assert fed(parser, CLOSED, [])[0].end()
+    assert not fed(parser, CHUNKED[:-9], [])[0].end()
+    assert not fed(parser, b"HTTP/1.1 200 OK\r\n", [])[0].end()
 
 
+@both
 @pytest.mark.parametrize(
     "data",
     [
@@ -66,6 +73,10 @@ def test_an_end_of_the_connection_ends_only_what_has_no_other_end() -> None:
         b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
     ],
 )
-def test_what_is_no_http_is_refused(data: bytes) -> None:
+def test_what_is_no_http_is_refused(parser: Parser, data: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
-        Answer().feed(data)
+        parser().feed(data)
+
+
+def test_the_faster_one_is_taken_where_it_is_installed() -> None:
+    assert http1.Answer is llhttp.Answer

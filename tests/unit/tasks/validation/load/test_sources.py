@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,13 @@ def test_the_azure_format_is_read(tmp_path: Path) -> None:
     rows = read_trace(trace_of(tmp_path, text), tmp_path)
     assert [(r.context_tokens, r.generated_tokens) for r in rows] == [(374, 44), (5, 1), (396, 109)]
     assert [r.seconds for r in rows] == pytest.approx([0.0, 0.31941, 4.314579])
+
+
+def test_files_compressed_by_gzip_are_read_as_such(tmp_path: Path) -> None:
+    (tmp_path / "trace.csv.gz").write_bytes(gzip.compress((HEAD + FIRST).encode()))
+    (tmp_path / "ask.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "a"}'))
+    assert [row.context_tokens for row in read_trace("trace.csv.gz", tmp_path)] == [374]
+    assert [one.text for one in read_prompts("ask.jsonl.gz", tmp_path, chat=True)] == ["a"]
 
 
 def test_columns_may_stand_in_another_order_and_others_beside_them(tmp_path: Path) -> None:

@@ -1,0 +1,48 @@
+"""Idle: take the GPUs away from every model of an environment that nobody uses. Runs on a schedule."""
+
+from __future__ import annotations
+
+from prefect import get_run_logger
+
+from flows.run.choices import EnvironmentName, read_models
+from flows.run.runbook import runbook
+from flows.run.turn import turn
+from tasks.idle.task import judge_idle, replicas_to_zero
+from tasks.infra.task import no_gpu_nodes, read_infrastructure
+from tasks.records.catalogue import load_environment
+from tasks.records.environment import Environment
+from tasks.records.errors import ClusterBusy
+from tasks.records.progress import SHOWN
+from tasks.records.results import IdleDecision
+from tasks.rollout.task import list_served
+
+
+@runbook(name="slipway-idle", run_name="what is idle in {environment}")
+def idle(environment: EnvironmentName) -> dict[str, IdleDecision]:
+    """Take the GPUs away from every model that nobody uses.
+
+    Each model that serves is judged by its own window; without evidence nothing happens to it.
+    """
+    where = load_environment(environment)
+    try:
+        # whoever works on a cluster proves that it is not idle
+        with turn(where, give_way=True):
+            return judged(where)
+    except ClusterBusy as busy:
+        get_run_logger().info("%s", busy.cause, extra=SHOWN)
+        return {}
+
+
+def judged(environment: Environment) -> dict[str, IdleDecision]:
+    """Scale down each model that is idle, then the GPU nodes where nobody holds a GPU any more; by model."""
+    models, site = read_models(None), read_infrastructure(environment)
+    awake = {one.model for one in list_served(site, models) if one.awake}
+    decisions = {}
+    holders: list[str] | None = None
+    for model in [one for one in models if one.name in awake]:
+        decisions[model.name] = judge_idle(site, model)
+        if decisions[model.name].act:
+            holders = replicas_to_zero(site, model)
+    if holders == []:
+        no_gpu_nodes(site)
+    return decisions

@@ -1,0 +1,18 @@
+"""Status: what serves in an environment, since when it is proven, and what runs there. Looks, changes nothing."""
+
+from __future__ import annotations
+
+from flows.run.choices import EnvironmentName, read_models
+from flows.run.conclude import here
+from flows.run.runbook import runbook
+from tasks.infra.task import read_infrastructure
+from tasks.records.catalogue import load_environment
+from tasks.records.results import Served
+from tasks.rollout.task import list_served
+
+
+@runbook(name="slipway-status", run_name="what serves in {environment}")
+def status(environment: EnvironmentName) -> list[Served]:
+    """Show what serves in an environment: release, replicas, proof."""
+    site = here(read_infrastructure)(load_environment(environment))
+    return here(list_served)(site, read_models(None))

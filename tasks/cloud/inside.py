@@ -1,0 +1,155 @@
+"""Documents of the Jobs that ask the gateway from inside the cluster, completed from k8s/validation/. Pure but for files."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tasks.cloud import objects
+from tasks.cloud.kubernetes import Cluster, Object
+from tasks.cloud.programs import files_of
+from tasks.records.catalogue import project_root
+from tasks.records.environment import Environment
+from tasks.records.errors import ClusterError, InputError
+from tasks.records.names import GATEWAY, RUN_LABEL, VALIDATION
+
+# One for each process: what an earlier run left is told from what this one made.
+RUN = uuid.uuid4().hex[:12]
+INPUT = "instructions.json"
+# https://kubernetes.io/docs/concepts/configuration/configmap/: the data of one cannot exceed 1 MiB
+LARGEST = 1_000_000
+GATEWAY_PORT = 8080  # of the gateway's container, k8s/gateway/deployment.yaml
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a Job runs: `python3 -m module instructions.json`. `files`: read by it, by name; kept compressed."""
+
+    name: str
+    module: str
+    instructions: str
+    files: Mapping[str, bytes]
+
+    @classmethod
+    def told(cls, name: str, module: str, **instructions: Any) -> Program:
+        """A program that reads its instructions as one JSON object."""
+        return cls(name, module, json.dumps(instructions), {})
+
+
+def gateway_url(cluster: Cluster, environment: Environment, model: str) -> str:
+    """The model's address inside the cluster, by the Service's cluster IP: no name to resolve. Raises ClusterError.
+
+    Not by the load balancer's: with client addresses kept, a target cannot reach itself through it.
+    """
+    service = cluster.get("v1", "Service", GATEWAY, environment.namespace)
+    address = str(objects.spec(service).get("clusterIP") or "")
+    if not address:
+        raise ClusterError(
+            f"the Service {environment.namespace}/{GATEWAY} has no cluster IP",
+            next_command=f"kubectl -n {environment.namespace} get service {GATEWAY} -o yaml",
+        )
+    host = f"[{address}]" if ":" in address else address
+    return f"http://{host}:{environment.gateway.port}/{model}/v1"
+
+
+def policy(environment: Environment) -> Object:
+    """Lets the Jobs reach the gateway and nothing else."""
+    document = _load("networkpolicy")
+    document["metadata"]["namespace"] = environment.namespace
+    return document
+
+
+def job(environment: Environment, model: str, program: Program, *, seconds: float) -> Object:
+    """The Job, without the ConfigMap it reads. `seconds`: after which Kubernetes ends it."""
+    document = _load("job")
+    pod = document["spec"]["template"]["spec"]
+    # not the label of serving pods: Service and pod affinity would take this pod for one of them
+    labels = {"model": model, RUN_LABEL: RUN}
+    document["metadata"] |= {"name": program.name, "namespace": environment.namespace}
+    for labelled in (document["metadata"], document["spec"]["template"]["metadata"]):
+        labelled["labels"] |= labels
+    document["spec"]["activeDeadlineSeconds"] = int(seconds) + 1
+    gpu = environment.cluster.gpu
+    [term] = _node_terms(pod)
+    term["matchExpressions"] = [{"key": gpu.label_key, "operator": "NotIn", "values": [gpu.label_value]}]
+    [container] = pod["containers"]
+    container["image"] = environment.pulled_as(environment.validation.image)
+    container["args"] = [program.module, INPUT]
+    container["resources"]["requests"]["cpu"] = environment.validation.cpu
+    pod["volumes"][0]["configMap"] = {"name": program.name, "items": _items(program)}
+    return document
+
+
+def preview(environment: Environment, model: str) -> Object:
+    """A Job as the gate's is, before there is a gateway to ask."""
+    return job(environment, model, Program.told(f"gate-{model}", "tasks.rollout.endpoint_check"), seconds=0)
+
+
+def config_map(environment: Environment, program: Program) -> Object:
+    """The program, its instructions and its files. Raises InputError where they do not fit."""
+    check_size(program)
+    packed = _packed(program)
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": program.name,
+            "namespace": environment.namespace,
+            "labels": {"app": VALIDATION, RUN_LABEL: RUN},
+        },
+        "data": {_key(path): text for path, text in _texts(program).items()},
+        "binaryData": {_key(path): base64.b64encode(content).decode() for path, content in packed.items()},
+    }
+
+
+def check_size(program: Program) -> None:
+    """Raises InputError where a program and its files are too large for a ConfigMap."""
+    packed = _packed(program)
+    size = sum(len(text.encode()) for text in _texts(program).values()) + sum(map(len, packed.values()))
+    if size > LARGEST:
+        raise InputError(
+            f"the load's files are too large for a Job in the cluster: {size:,} bytes of {LARGEST:,}, compressed",
+            evidence=[f"{name}: {len(content):,} bytes" for name, content in packed.items()],
+            next_command="the same command with --measure-from here, or shorten the file",
+        )
+
+
+def _texts(program: Program) -> dict[str, str]:
+    return {**files_of(program.module), INPUT: program.instructions}
+
+
+def _packed(program: Program) -> dict[str, bytes]:
+    return {packed_name(name): gzip.compress(content, mtime=0) for name, content in program.files.items()}
+
+
+def packed_name(name: str) -> str:
+    """What a file of a program is called in the Job."""
+    return f"{name}.gz"
+
+
+def _items(program: Program) -> list[dict[str, str]]:
+    paths = [*files_of(program.module), INPUT, *map(packed_name, program.files)]
+    return [{"key": _key(path), "path": path} for path in paths]
+
+
+def _key(path: str) -> str:
+    """A ConfigMap's keys have no slashes."""
+    return path.replace("/", ".")
+
+
+def _node_terms(pod: Object) -> list[Object]:
+    required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    terms: list[Object] = required["nodeSelectorTerms"]
+    return terms
+
+
+def _load(name: str) -> Object:
+    document: Object = yaml.safe_load((project_root() / "k8s" / "validation" / f"{name}.yaml").read_text())
+    return document

@@ -1,0 +1,45 @@
+"""Today's list prices of a region, from AWS's Price List Query API.
+
+It is served in few regions; us-east-1 has the prices of all:
+https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from botocore.config import Config
+
+from tasks.cloud.aws import Aws
+
+PRICING_REGION = "us-east-1"
+# of 100 products at most; a product family has some tens a region
+PAGES = 5
+
+
+def pricing(aws: Aws) -> Any:
+    """A client that answers soon or not at all: no price is worth a long wait."""
+    config = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "max_attempts": 2})
+    return aws.session.client("pricing", region_name=PRICING_REGION, config=config)
+
+
+def products(client: Any, service: str, **fields: str) -> Iterator[dict[str, Any]]:
+    """The price list's products of a service (AmazonEC2, AmazonEKS) whose attributes are `fields`."""
+    filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in fields.items()]
+    pages = client.get_paginator("get_products").paginate(
+        ServiceCode=service, Filters=filters, PaginationConfig={"MaxItems": PAGES * 100}
+    )
+    for page in pages:
+        yield from (json.loads(product) for product in page["PriceList"])
+
+
+def price_of(product: dict[str, Any]) -> float:
+    """USD for one unit of a price list's product; GiB/s are converted to MiB/s. Raises KeyError, ValueError."""
+    for term in product["terms"]["OnDemand"].values():
+        for dimension in term["priceDimensions"].values():
+            usd = float(dimension["pricePerUnit"]["USD"])
+            if usd:
+                return usd / 1024 if str(dimension["unit"]).lower().startswith("gibps") else usd
+    raise ValueError(f"{product['product'].get('sku')} has no price in USD")

@@ -1,0 +1,87 @@
+"""The statement about a proven release: what it is made of, and what proved it. Pure.
+
+In-toto Statement v1: github.com/in-toto/attestation, spec/v1/statement.md and spec/v1/resource_descriptor.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import ConfigDict, Field
+
+from tasks.records.record import Record
+from tasks.records.reports import LoadReport
+from tasks.records.results import Manifest, PreflightRow, Promoted, Release
+from tasks.releases.records import ReleaseRecord
+
+STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE = "urn:slipway:release-evidence:v1"
+PAYLOAD_TYPE = "application/vnd.in-toto+json"
+MODEL, MANIFESTS, IMAGE = "model/", "kubernetes-manifests", "image/"
+DIGEST = re.compile(r"@sha256:([0-9a-f]{64})$")
+
+
+class Subject(Record):
+    """An artifact by its digest: a ResourceDescriptor."""
+
+    name: str
+    digest: dict[Literal["sha256"], str] = Field(min_length=1)
+
+
+class Evidence(Record):
+    """The predicate: how a release was made and proven. What was not known when it was signed is None."""
+
+    release: Release = Field(description="commit, image, engine flags, environment")
+    report: LoadReport
+    approved_by: str = Field(description="the AWS identity whose run proved or promoted it")
+    signed_at: datetime
+    slipway_version: str
+    sequence: int = Field(ge=1, description="1 for the first evidence of a model in an environment")
+    replaces: str | None = Field(description="sha256 of the payload of the evidence before, the chain")
+    catalogue_commit: str | None = Field(
+        None, description="of the project's files, where the release was made from a known one"
+    )
+    terraform_plan_sha256: str | None = None
+    preflight: tuple[PreflightRow, ...] | None = None
+    price: str | None = None
+    promoted_from: Promoted | None = None
+
+
+class Statement(Record):
+    """An in-toto Statement v1 with evidence as its predicate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    type: Literal["https://in-toto.io/Statement/v1"] = Field("https://in-toto.io/Statement/v1", alias="_type")
+    subject: tuple[Subject, ...]
+    predicateType: Literal["urn:slipway:release-evidence:v1"] = "urn:slipway:release-evidence:v1"  # noqa: N815
+    predicate: Evidence
+
+    def payload(self) -> bytes:
+        """The bytes that are signed."""
+        document = self.model_dump(mode="json", by_alias=True)
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def subjects_of(
+    release: Release, documents: Sequence[Mapping[str, Any]], manifest: Manifest
+) -> tuple[Subject, ...]:
+    """Model files, rendered manifests, and the image where it is named by digest, by sha256."""
+    rendered = json.dumps(documents, sort_keys=True, separators=(",", ":")).encode()
+    found = [
+        *(Subject(name=MODEL + file.path, digest={"sha256": file.sha256}) for file in manifest.files),
+        Subject(name=MANIFESTS, digest={"sha256": hashlib.sha256(rendered).hexdigest()}),
+    ]
+    if by_digest := DIGEST.search(release.image):
+        found.append(Subject(name=IMAGE + release.image, digest={"sha256": by_digest[1]}))
+    return tuple(sorted(found, key=lambda subject: subject.name))
+
+
+def statement_of(record: ReleaseRecord, manifest: Manifest, evidence: Evidence) -> Statement:
+    """The statement about a record of the ledger and the model staged for it."""
+    return Statement(subject=subjects_of(record.release, record.documents, manifest), predicate=evidence)

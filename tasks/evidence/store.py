@@ -1,0 +1,58 @@
+"""Keep bundles beside the ledger, in the model bucket.
+
+releases/{environment}/{model}/evidence.json              the newest
+releases/{environment}/{model}/evidence/{number:06}.json  each of them
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from tasks.cloud.aws import aws_errors, error_code
+
+
+class Store:
+    """The bundles of one model in one environment."""
+
+    def __init__(self, s3: Any, bucket: str, environment: str, model: str) -> None:
+        self._s3, self._bucket = s3, bucket
+        self._folder = f"releases/{environment}/{model}"
+
+    @property
+    def newest_uri(self) -> str:
+        return f"s3://{self._bucket}/{self._folder}/evidence.json"
+
+    @property
+    def numbered_uri(self) -> str:
+        return f"s3://{self._bucket}/{self._folder}/evidence"
+
+    def newest(self) -> bytes | None:
+        return self._read(f"{self._folder}/evidence.json")
+
+    def numbered(self, sequence: int) -> bytes | None:
+        return self._read(f"{self._folder}/evidence/{sequence:06}.json")
+
+    def keep(self, body: bytes, sequence: int) -> str:
+        """Write a bundle, as the newest last; its address. A run that is killed between both writes it again."""
+        numbered = f"{self._folder}/evidence/{sequence:06}.json"
+        for key in (numbered, f"{self._folder}/evidence.json"):
+            with aws_errors("writing the evidence"):
+                self._s3.put_object(
+                    Bucket=self._bucket,
+                    Key=key,
+                    Body=body,
+                    ContentType="application/vnd.dsse.envelope.v1+json",
+                )
+        return f"s3://{self._bucket}/{numbered}"
+
+    def _read(self, key: str) -> bytes | None:
+        with aws_errors("reading the evidence"):
+            try:
+                body: bytes = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+            except ClientError as error:
+                if error_code(error) in ("NoSuchKey", "NoSuchBucket", "404"):
+                    return None
+                raise
+            return body

@@ -1,0 +1,203 @@
+"""Sign, check and fetch the evidence of releases, as Prefect tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from securesystemslib.signer import SSlibKey
+
+from tasks.cloud.aws import Aws, aws_errors
+from tasks.evidence.envelope import KmsSigner, pem_of, read_public_key, seal
+from tasks.evidence.page import page
+from tasks.evidence.statement import Evidence, statement_of, subjects_of
+from tasks.evidence.store import Store
+from tasks.evidence.verify import Expected, Verified, check_chain, check_expected, verify
+from tasks.records.environment import Environment
+from tasks.records.errors import EvidenceRefused, InputError
+from tasks.records.model import Model
+from tasks.records.results import Manifest, Promoted, Release
+from tasks.releases.records import ReleaseRecord
+from tasks.releases.task import ledger_of
+from tasks.site import Site, aws_of
+from tasks.task import SETTINGS, RunReporter, task
+
+
+def store_of(site: Site, model: Model) -> Store:
+    """The bundles of one model at this site."""
+    return Store(site.aws().client("s3"), site.storage.bucket, site.name, model.name)
+
+
+def public_key(aws: Aws, key: str) -> SSlibKey:
+    """Ask KMS for the public half of the key that signs evidence. Raises CloudError, AccessDenied."""
+    with aws_errors("reading the public key of the evidence"):
+        return read_public_key(aws.client("kms").get_public_key(KeyId=key)["PublicKey"])
+
+
+def key_of(site: Site) -> SSlibKey:
+    """The key that this environment's evidence is trusted by. Raises InputError where terraform has made none yet."""
+    if not site.storage.evidence_key_arn:
+        raise InputError(
+            f"{site.name} has no key that signs evidence yet",
+            next_command=f"slipway deploy MODEL -e {site.name}: terraform makes it",
+        )
+    return public_key(site.aws(), site.storage.evidence_key_arn)
+
+
+@task(task_run_name="sign the evidence of {model.name}", **SETTINGS)
+def sign_evidence(
+    site: Site, model: Model, record: ReleaseRecord, manifest: Manifest, promoted: Promoted | None = None
+) -> str:
+    """Sign what proved a release, chained to the evidence before; the bundle's address.
+
+    Writes nothing where the newest bundle says the same already.
+    Raises EvidenceRefused where the bundle before does not hold: a chain is not continued from it.
+    """
+    store, key, now = store_of(site, model), key_of(site), datetime.now(UTC)
+    before = _newest(store, key, now)
+    if record.report is None:
+        raise InputError(f"release {record.release.id} has no load validation to sign")
+    if before and _says_the_same(before.evidence, record, promoted):
+        return store.newest_uri
+    aws = site.aws()
+    with aws_errors("asking AWS who we are"):
+        approver = str(aws.client("sts").get_caller_identity()["Arn"])
+    statement = statement_of(
+        record,
+        manifest,
+        Evidence(
+            release=record.release,
+            report=record.report,
+            approved_by=approver,
+            signed_at=now,
+            slipway_version=version("slipway"),
+            sequence=before.evidence.sequence + 1 if before else 1,
+            replaces=before.sha256 if before else None,
+            catalogue_commit=ledger_of(site, model).record(record.release.id).made_from,
+            promoted_from=promoted,
+        ),
+    )
+    began = time.perf_counter()
+    with aws_errors("signing the evidence"):
+        body = seal(statement, KmsSigner(aws.client("kms"), site.storage.evidence_key_arn, key))
+    seconds = time.perf_counter() - began
+    address = store.keep(body, statement.predicate.sequence)
+    RunReporter("evidence").say(f"signed in {seconds:.2f} s: {address}")
+    return address
+
+
+def _says_the_same(evidence: Evidence, record: ReleaseRecord, promoted: Promoted | None) -> bool:
+    return (evidence.release, evidence.report) == (record.release, record.report) and (
+        promoted is None or promoted == evidence.promoted_from
+    )
+
+
+@task(task_run_name="evidence of {model.name} in {site.name} holds", **SETTINGS)
+def check_evidence(
+    site: Site, model: Model, release: Release, manifest: Manifest, into: Environment
+) -> Promoted:
+    """Refuse to promote a release whose newest evidence is unsigned, broken, stale, foreign or out of its chain.
+
+    Raises EvidenceRefused, which begins with what is wrong.
+    """
+    record = ledger_of(site, model).record(release.id)
+    store, key, now = store_of(site, model), key_of(site), datetime.now(UTC)
+    with _proving_again(model, site):
+        found = _newest(store, key, now)
+        if found is None:
+            raise EvidenceRefused(f"unsigned: there is no evidence of {model.name} in {site.name}")
+        proven = record.evidence
+        if proven is None:
+            raise EvidenceRefused(f"not proven: release {release.id} has no load validation")
+        expected = Expected(
+            release,
+            subjects_of(release, record.documents, manifest),
+            proven.started_at,
+            seen_before(into, site.name, key.keyid, model, now),
+        )
+        check_expected(found, expected)
+        _check_before(store, found, key, now)
+    RunReporter("evidence").say(
+        f"evidence number {found.evidence.sequence} of {site.name} holds: {found.sha256}"
+    )
+    return Promoted(
+        environment=site.name,
+        evidence_sha256=found.sha256,
+        sequence=found.evidence.sequence,
+        key_id=key.keyid,
+    )
+
+
+def seen_before(into: Environment, origin: str, key_id: str, model: Model, now: datetime) -> int:
+    """The number of the evidence by which the model came in last, from the target's own signed bundle; else 1."""
+    aws = aws_of(into)
+    body = Store(aws.client("s3"), into.storage.model_bucket, into.name, model.name).newest()
+    if body is None:
+        return 1
+    last = verify(
+        body, public_key(aws, f"alias/{into.cluster.name}-evidence"), now=now
+    ).evidence.promoted_from
+    return last.sequence if last and (last.environment, last.key_id) == (origin, key_id) else 1
+
+
+def explained_evidence(site: Site, model: Model, folder: Path | None) -> str:
+    """The page about the newest bundle. `folder` gets it, the one before and the public key, for `slipway verify`.
+
+    Raises EvidenceRefused, InputError.
+    """
+    store, key, now = store_of(site, model), key_of(site), datetime.now(UTC)
+    with _proving_again(model, site):
+        body = store.newest()
+        if body is None:
+            raise EvidenceRefused(f"unsigned: there is no evidence of {model.name} in {site.name}")
+        found = verify(body, key, now=now)
+        older = _check_before(store, found, key, now)
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "bundle.json").write_bytes(body)
+        (folder / "public.pem").write_text(pem_of(key))
+        if older:
+            (folder / "previous.json").write_bytes(older)
+    return page(found, key.keyid)
+
+
+def _newest(store: Store, key: SSlibKey, now: datetime) -> Verified | None:
+    body = store.newest()
+    if body is None:
+        return None
+    try:
+        return verify(body, key, now=now)
+    except EvidenceRefused as error:
+        raise EvidenceRefused(
+            error.cause,
+            evidence=[store.newest_uri, *error.evidence],
+            next_command=f"aws s3 ls {store.numbered_uri}/ and copy the newest that `slipway verify` accepts over evidence.json",
+        ) from error
+
+
+def _check_before(store: Store, found: Verified, key: SSlibKey, now: datetime) -> bytes | None:
+    """Follow the chain by one: the bundle that `found` replaces, None for the first."""
+    if found.evidence.replaces is None:
+        return None
+    before = found.evidence.sequence - 1
+    body = store.numbered(before)
+    if body is None:
+        raise EvidenceRefused(f"cut chain: evidence number {before} is gone")
+    check_chain(found, verify(body, key, now=now))
+    return body
+
+
+@contextmanager
+def _proving_again(model: Model, site: Site) -> Iterator[None]:
+    """Give a refusal in the block its next command, where it has none."""
+    try:
+        yield
+    except EvidenceRefused as error:
+        again = f"slipway validate {model.name} -e {site.name}, which proves it again and signs"
+        raise EvidenceRefused(
+            error.cause, evidence=error.evidence, next_command=error.next_command or again
+        ) from error

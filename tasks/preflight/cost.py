@@ -1,0 +1,116 @@
+"""What a first deploy costs an hour: control plane, NAT gateways, nodes. Traffic, volumes and the load balancer come besides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from tasks.cloud.aws import Aws
+from tasks.cloud.prices import price_of, pricing, products
+from tasks.preflight.rows import Row
+from tasks.records.environment import Environment
+
+CONTROL_PLANE, EXTENDED, NAT = "control plane", "extended support", "NAT gateway"
+# How each is sold: service, product family, the end of its usage type. Extended support is charged on top of the control
+# plane. Usage types as bills show them: USE1-AmazonEKS-Hours:perCluster, USE1-AmazonEKS-Hours:extendedSupport (2026-09).
+_SOLD_AS = {
+    CONTROL_PLANE: ("AmazonEKS", "Compute", "AmazonEKS-Hours:perCluster"),
+    EXTENDED: ("AmazonEKS", "Compute", "AmazonEKS-Hours:extendedSupport"),
+    NAT: ("AmazonEC2", "NAT Gateway", "NatGateway-Hours"),
+}
+BESIDES = "traffic, volumes and the load balancer besides"
+
+
+@dataclass(frozen=True)
+class Prices:
+    """USD an hour by CONTROL_PLANE, EXTENDED, NAT and instance type; `unknown`: why others are missing."""
+
+    hour: Mapping[str, float]
+    unknown: str = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """`count` of one thing; `usd` an hour for all of them, None where the price list did not say."""
+
+    what: str
+    count: int
+    usd: float | None
+
+
+def hourly_prices(environment: Environment, aws: Aws) -> Prices:
+    """Today's list prices of what a deploy makes. Never raises: an unknown price carries its reason."""
+    found: dict[str, float] = {}
+    cluster = environment.cluster
+    try:
+        client = pricing(aws)
+        for name, (service, family, usage) in _SOLD_AS.items():
+            for product in products(client, service, productFamily=family, regionCode=aws.region):
+                sold_as = str(product["product"]["attributes"].get("usagetype", ""))
+                if sold_as == usage or sold_as.endswith(f"-{usage}"):
+                    found[name] = price_of(product)
+        for kind in (cluster.system.instance_type, cluster.gpu.instance_type):
+            for product in products(
+                client,
+                "AmazonEC2",
+                instanceType=kind,
+                regionCode=aws.region,
+                operatingSystem="Linux",
+                tenancy="Shared",
+                preInstalledSw="NA",
+                capacitystatus="Used",
+            ):
+                found[kind] = price_of(product)
+    except (ClientError, BotoCoreError) as error:
+        return Prices(found, f"the Pricing API did not answer ({error})")
+    except (KeyError, ValueError) as error:
+        return Prices(found, f"the Pricing API's answer was not understood ({error!r})")
+    return Prices(found, f"the Pricing API does not list it in {aws.region}")
+
+
+def items(environment: Environment, prices: Prices, *, extended: bool) -> list[Item]:
+    """What a first deploy of the environment makes and what each costs. Pure."""
+    cluster = environment.cluster
+    existing = environment.existing
+    nat = 2 if cluster.nat == "per_zone" else 1
+    makes_cluster = not existing.cluster
+    counts = [
+        *([(CONTROL_PLANE, 1)] if makes_cluster else []),
+        *([(EXTENDED, 1)] if makes_cluster and extended else []),
+        *([] if existing.network else [(NAT, nat)]),
+        *([(cluster.system.instance_type, cluster.system.count)] if makes_cluster else []),
+        (cluster.gpu.instance_type, max(1, cluster.gpu.min, cluster.gpu.desired)),
+    ]
+    return [
+        Item(what, count, count * prices.hour[what] if what in prices.hour else None)
+        for what, count in counts
+    ]
+
+
+def told(found: Sequence[Item]) -> str:
+    """The sum and its parts on one line."""
+    total = sum(item.usd or 0.0 for item in found)
+    least = "at least " if any(item.usd is None for item in found) else ""
+    parts = ", ".join(
+        f"{item.count} {item.what} {'unknown' if item.usd is None else format(item.usd, '.3f')}"
+        for item in found
+    )
+    return f"{least}{total:.2f} USD an hour: {parts} ({BESIDES})"
+
+
+def judge_cost(environment: Environment, prices: Prices, *, extended: bool) -> Row:
+    """The row: it fails nothing, a person decides."""
+    found = items(environment, prices, extended=extended)
+    missing = [item.what for item in found if item.usd is None]
+    spot = (
+        "; list prices, spot GPU nodes cost less" if environment.cluster.gpu.capacity_type == "SPOT" else ""
+    )
+    if missing:
+        return Row(
+            "warn",
+            f"{told(found)}; unknown: {prices.unknown}{spot}",
+            "aws pricing get-products --region us-east-1 --service-code AmazonEKS",
+        )
+    return Row("ok", told(found) + spot)
