@@ -25,7 +25,7 @@ from tasks.records.model import Model
 from tasks.records.reports import LoadReport, MeasureFrom, Sweep
 from tasks.records.results import Feasibility, HubInspection, Promoted, StagedModel, WarmCache
 from tasks.records.stop import STOP
-from tasks.releases.records import Approval, Deployed, ReleaseRecord
+from tasks.releases.records import Approval, Deployed, Made, ReleaseRecord
 from tasks.releases.task import keep_evidence, keep_page, last_proven, last_swept, mark_proven, needed_commits
 from tasks.rollout.task import prepare_namespace, roll_out, undo
 from tasks.rollout.task import preview as preview_of_rollout
@@ -56,7 +56,8 @@ def take_through(
     approval = approve(judged)
     with turn(environment), tell_timeline(), tasks_of_this_run() as graph:
         ready = provision(graph, model, environment, inspection, may_destroy, proven)
-        record, page = prove(graph, model, inspection, ready, revalidate, measure_from, promoted, approval)
+        signing = Signing(judged, promoted, approval)
+        record, page = prove(graph, model, inspection, ready, revalidate, measure_from, signing)
         return Deployed(record=record, page=page, cost=judged.cost)
 
 
@@ -78,6 +79,15 @@ class Ready:
     addons: Sequence[PrefectFuture[str]]
     before: PrefectFuture[tuple[str, LoadReport] | None]
     swept: PrefectFuture[tuple[str, Sweep] | None]
+
+
+@dataclass(frozen=True)
+class Signing:
+    """What the evidence says beside the release and its load: preflight, where it came from, who let it in."""
+
+    judged: Feasibility
+    promoted: Promoted | None
+    approval: Approval | None
 
 
 def provision(
@@ -122,8 +132,7 @@ def prove(
     ready: Ready,
     revalidate: bool,
     measure_from: MeasureFrom,
-    promoted: Promoted | None = None,
-    approval: Approval | None = None,
+    signing: Signing,
 ) -> tuple[ReleaseRecord, str]:
     """Roll out, load, and write that it is proven, one after the other; the release, and the address of its page.
 
@@ -143,9 +152,10 @@ def prove(
         if validated.result().verdict != "PASS":
             graph.wait_for(kept).submit(keep_evidence, site, model, release, report).result()
             raise verdict_error(model.name, validated.result())
-    marked = graph.wait_for(kept).submit(mark_proven, site, model, release, report, approval)
+    marked = graph.wait_for(kept).submit(mark_proven, site, model, release, report, signing.approval)
     listed = graph.submit(staged_manifest, site, marked.result().release)
-    graph.submit(sign_evidence, site, model, result_of(marked), result_of(listed), promoted)
+    made = Made.of(signing.judged, site.storage, site.infrastructure)
+    graph.submit(sign_evidence, site, model, result_of(marked), result_of(listed), made, signing.promoted)
     graph.wait_for(marked).submit(end_fast_restores, site, model, cache)
     graph.wait()
     return marked.result(), kept.result()

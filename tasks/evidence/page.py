@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tasks.evidence.statement import MODEL
 from tasks.evidence.verify import Verified
+from tasks.releases.records import Made
 
 UNKNOWN = "not recorded"
 
@@ -31,11 +32,10 @@ def page(found: Verified, signer: str) -> str:
             if one.measured is not None
         )
         or "none",
-        "preflight": f"{len(evidence.preflight)} checks" if evidence.preflight else UNKNOWN,
-        "terraform plan": evidence.terraform_plan_sha256 or UNKNOWN,
-        "price": evidence.price or UNKNOWN,
+        **_made(evidence.made),
         "catalogue commit": evidence.catalogue_commit or UNKNOWN,
-        "approved by": evidence.approved_by,
+        "approved": str(evidence.approval) if evidence.approval else "nobody was asked",
+        "run by": evidence.approved_by,
         "promoted from": f"{came.environment}, evidence {came.evidence_sha256}" if came else "nothing",
         "signed": f"{evidence.signed_at:%Y-%m-%d %H:%M} UTC by Slipway {evidence.slipway_version}",
         "key": signer,
@@ -46,5 +46,27 @@ def page(found: Verified, signer: str) -> str:
     listed = "\n".join(f"| {one.name} | {one.digest['sha256']} |" for one in [*others, *files])
     return (
         f"## Evidence of {release.model} in {release.environment}\n\n| | |\n|---|---|\n{table}\n\n"
+        f"{_preflight(evidence.made)}"
         f"{len(files)} model files:\n\n| subject | sha256 |\n|---|---|\n{listed}"
     )
+
+
+def _made(made: Made | None) -> dict[str, str]:
+    if made is None:
+        return dict.fromkeys(("preflight", "terraform plans", "price", "engine version"), UNKNOWN)
+    warned = sum(row.status == "warn" for row in made.preflight)
+    return {
+        "preflight": f"{len(made.preflight)} checks, {warned} of them warnings, {made.judged_at:%Y-%m-%d %H:%M} UTC",
+        "terraform plans": ", ".join(f"{stack}: {plan}" for stack, plan in sorted(made.plans.items())),
+        "price": f"{made.price}, on {made.judged_at:%Y-%m-%d}",
+        "engine version": made.engine_version or "not in the image's name",
+    }
+
+
+def _preflight(made: Made | None) -> str:
+    if made is None:
+        return ""
+    rows = "\n".join(
+        f"| {row.check} | {row.status} | {row.detail.replace('|', ' ')} |" for row in made.preflight
+    )
+    return f"Preflight:\n\n| check | status | detail |\n|---|---|---|\n{rows}\n\n"

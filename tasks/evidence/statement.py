@@ -16,13 +16,13 @@ from pydantic import ConfigDict, Field
 
 from tasks.records.record import Record
 from tasks.records.reports import LoadReport
-from tasks.records.results import Manifest, PreflightRow, Promoted, Release
-from tasks.releases.records import ReleaseRecord
+from tasks.records.results import Manifest, Promoted, Release
+from tasks.releases.records import Approval, Made, ReleaseRecord
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:slipway:release-evidence:v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-MODEL, MANIFESTS, IMAGE = "model/", "kubernetes-manifests", "image/"
+MODEL, MANIFESTS, IMAGE = "model/", "kubernetes/", "image/"
 DIGEST = re.compile(r"@sha256:([0-9a-f]{64})$")
 
 
@@ -38,7 +38,7 @@ class Evidence(Record):
 
     release: Release = Field(description="commit, image, engine flags, environment")
     report: LoadReport
-    approved_by: str = Field(description="the AWS identity whose run proved or promoted it")
+    approved_by: str = Field(description="the AWS identity whose run proved or promoted it: run by")
     signed_at: datetime
     slipway_version: str
     sequence: int = Field(ge=1, description="1 for the first evidence of a model in an environment")
@@ -46,9 +46,10 @@ class Evidence(Record):
     catalogue_commit: str | None = Field(
         None, description="of the project's files, where the release was made from a known one"
     )
-    terraform_plan_sha256: str | None = None
-    preflight: tuple[PreflightRow, ...] | None = None
-    price: str | None = None
+    made: Made | None = Field(
+        None, description="preflight table, terraform plans, price, engine version of the deploy that made it"
+    )
+    approval: Approval | None = Field(None, description="by whom it came into a protected environment")
     promoted_from: Promoted | None = None
 
 
@@ -71,15 +72,21 @@ class Statement(Record):
 def subjects_of(
     release: Release, documents: Sequence[Mapping[str, Any]], manifest: Manifest
 ) -> tuple[Subject, ...]:
-    """Model files, rendered manifests, and the image where it is named by digest, by sha256."""
-    rendered = json.dumps(documents, sort_keys=True, separators=(",", ":")).encode()
+    """Model files, each rendered manifest, and the image where it is named by digest, by sha256."""
     found = [
         *(Subject(name=MODEL + file.path, digest={"sha256": file.sha256}) for file in manifest.files),
-        Subject(name=MANIFESTS, digest={"sha256": hashlib.sha256(rendered).hexdigest()}),
+        *(_rendered(document) for document in documents),
     ]
     if by_digest := DIGEST.search(release.image):
         found.append(Subject(name=IMAGE + release.image, digest={"sha256": by_digest[1]}))
     return tuple(sorted(found, key=lambda subject: subject.name))
+
+
+def _rendered(document: Mapping[str, Any]) -> Subject:
+    meta = document["metadata"]
+    name = "/".join(filter(None, (document["kind"], meta.get("namespace"), meta["name"])))
+    body = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    return Subject(name=MANIFESTS + name, digest={"sha256": hashlib.sha256(body).hexdigest()})
 
 
 def statement_of(record: ReleaseRecord, manifest: Manifest, evidence: Evidence) -> Statement:

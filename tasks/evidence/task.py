@@ -13,6 +13,7 @@ from securesystemslib.signer import SSlibKey
 
 from tasks.cloud.aws import Aws, aws_errors
 from tasks.evidence.envelope import KmsSigner, pem_of, read_public_key, seal
+from tasks.evidence.made import made_before
 from tasks.evidence.page import page
 from tasks.evidence.statement import Evidence, statement_of, subjects_of
 from tasks.evidence.store import Store
@@ -21,7 +22,7 @@ from tasks.records.environment import Environment
 from tasks.records.errors import EvidenceRefused, InputError
 from tasks.records.model import Model
 from tasks.records.results import Manifest, Promoted, Release
-from tasks.releases.records import ReleaseRecord
+from tasks.releases.records import Made, ReleaseRecord
 from tasks.releases.task import ledger_of
 from tasks.site import Site, aws_of
 from tasks.task import SETTINGS, RunReporter, task
@@ -50,11 +51,17 @@ def key_of(site: Site) -> SSlibKey:
 
 @task(task_run_name="sign the evidence of {model.name}", **SETTINGS)
 def sign_evidence(
-    site: Site, model: Model, record: ReleaseRecord, manifest: Manifest, promoted: Promoted | None = None
+    site: Site,
+    model: Model,
+    record: ReleaseRecord,
+    manifest: Manifest,
+    made: Made | None = None,
+    promoted: Promoted | None = None,
 ) -> str:
     """Sign what proved a release, chained to the evidence before; the bundle's address.
 
-    Writes nothing where the newest bundle says the same already.
+    Writes nothing where the newest bundle says the same already. `made`: None where this run made nothing; then it is
+    taken from the newest signed evidence of the very release.
     Raises EvidenceRefused where the bundle before does not hold: a chain is not continued from it.
     """
     store, key, now = store_of(site, model), key_of(site), datetime.now(UTC)
@@ -78,6 +85,8 @@ def sign_evidence(
             sequence=before.evidence.sequence + 1 if before else 1,
             replaces=before.sha256 if before else None,
             catalogue_commit=ledger_of(site, model).record(record.release.id).made_from,
+            made=made or (before and made_before(store, before, record.release, key, now)),
+            approval=record.approval,
             promoted_from=promoted,
         ),
     )
@@ -91,8 +100,10 @@ def sign_evidence(
 
 
 def _says_the_same(evidence: Evidence, record: ReleaseRecord, promoted: Promoted | None) -> bool:
-    return (evidence.release, evidence.report) == (record.release, record.report) and (
-        promoted is None or promoted == evidence.promoted_from
+    return (
+        evidence.made is not None
+        and (evidence.release, evidence.report) == (record.release, record.report)
+        and (promoted is None or promoted == evidence.promoted_from)
     )
 
 

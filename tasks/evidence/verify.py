@@ -77,7 +77,7 @@ def check_contents(statement: Statement, now: datetime) -> None:
     names = [subject.name for subject in statement.subject]
     if len(set(names)) != len(names):
         raise EvidenceRefused("subjects: a name stands twice")
-    if MANIFESTS not in names or not any(name.startswith(MODEL) for name in names):
+    if not all(any(name.startswith(kind) for name in names) for kind in (MODEL, MANIFESTS)):
         raise EvidenceRefused("subjects: model files or manifests are missing", evidence=names[:10])
     if by_digest := DIGEST.search(evidence.release.image):
         signed = [
@@ -87,7 +87,8 @@ def check_contents(statement: Statement, now: datetime) -> None:
             raise EvidenceRefused(
                 "subjects: the image is not the release's", evidence=[evidence.release.image]
             )
-    if not evidence.approved_by.strip():
+    approval = evidence.approval
+    if not evidence.approved_by.strip() or (approval and not approval.approver.strip()):
         raise EvidenceRefused("not approved: nobody is named")
     if evidence.report.verdict != "PASS":
         raise EvidenceRefused(
@@ -95,8 +96,13 @@ def check_contents(statement: Statement, now: datetime) -> None:
         )
     if any(not objective.holds for objective in evidence.report.objectives):
         raise EvidenceRefused("not proven: an objective of its load validation does not hold")
-    if any(row.status == "fail" for row in evidence.preflight or ()):
-        raise EvidenceRefused("not proven: a row of its preflight table failed")
+    made = evidence.made
+    if made and (failed := [row for row in made.preflight if row.status == "fail"]):
+        raise EvidenceRefused(
+            "not proven: a row of its preflight table failed", evidence=[failed[0].check, failed[0].detail]
+        )
+    if made and made.judged_at > evidence.signed_at + CLOCKS_DIFFER:
+        raise EvidenceRefused("clock: its preflight is of after it was signed")
     if evidence.signed_at > now + CLOCKS_DIFFER:
         raise EvidenceRefused(
             f"clock: it was signed at {evidence.signed_at:%Y-%m-%d %H:%M} UTC, in the future"
@@ -144,6 +150,11 @@ def check_expected(found: Verified, expected: Expected) -> None:
         raise EvidenceRefused(
             f"stale: it holds the load validation of {evidence.report.started_at}, "
             f"and the ledger that of {expected.proven_at}"
+        )
+    if evidence.made is None:
+        raise EvidenceRefused(
+            "incomplete: it has no preflight table, no terraform plan and no price",
+            next_command=f"slipway deploy {release.model} -e {release.environment}, which signs with them",
         )
     if different := differing(statement_subjects=found.statement.subject, there=expected.subjects):
         raise EvidenceRefused("wrong bytes: what is there is not what was signed", evidence=different[:10])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from tasks.cloud.aws import Aws
 from tasks.infra.adopt import import_blocks, imports, is_whole
@@ -16,10 +17,23 @@ from tasks.infra.terraform import TerraformRoot
 from tasks.records.environment import Environment
 from tasks.records.progress import Reporter
 
+NO_CHANGE = "no change"
 StackName = Literal["storage", "cluster"]
 LOCK_PATIENCE_SECONDS = 900.0
 # names that depend on an adopted resource are known one round later; our roots are 5 deep
 ADOPTION_ROUNDS = 8
+
+
+class Converged(NamedTuple):
+    """A stack's outputs, and what was applied for them: a plan's sha256, or `no change`."""
+
+    outputs: dict[str, Any]
+    plan: str
+
+
+def applied_as(plan: Plan) -> str:
+    """The sha256 of a saved plan's file, by which evidence names it; `no change` where nothing is applied."""
+    return hashlib.sha256(plan.file.read_bytes()).hexdigest() if plan.differs else NO_CHANGE
 
 
 class Stack:
@@ -58,7 +72,7 @@ class Stack:
         *,
         may_destroy: Collection[str] = (),
         show: Callable[[Plan], None] = lambda plan: None,
-    ) -> dict[str, Any]:
+    ) -> Converged:
         """Apply what is missing and read the outputs. `show` is given the plan before it is applied.
 
         Raises PlanRefused, StateLocked, ToolFailed; what was created until then is in the state.
@@ -69,9 +83,10 @@ class Stack:
             show(plan)
             self._reporter.say(f"plan: {plan}")
             check_plan(plan, may_destroy)
+            applied = applied_as(plan)
             if plan.differs:
                 self._terraform.apply(plan)
-            return read_outputs(self._environment, self.name, self._aws)
+            return Converged(read_outputs(self._environment, self.name, self._aws), applied)
 
     def destroy(self, show: Callable[[Plan], None] = lambda plan: None) -> list[str]:
         """Destroy everything by a saved plan; the addresses left in the state, none where it succeeded."""

@@ -85,20 +85,23 @@ def site_of(environment: Environment, storage: StorageOutputs, outputs: dict[str
 def apply_storage(environment: Environment, may_destroy: Sequence[str] = ()) -> StorageOutputs:
     """State bucket, then the model bucket, its key and the hub token's secret."""
     ensure_state_bucket(environment, aws_of(environment), RunReporter("storage"))
-    outputs = storage_stack(environment).converge(
+    done = storage_stack(environment).converge(
         may_destroy=may_destroy, show=lambda plan: _show("storage", environment, plan)
     )
-    return storage_outputs(outputs)
+    return storage_outputs(done.outputs).model_copy(update={"plan": done.plan})
 
 
 @task(task_run_name="terraform cluster of {environment.name}", **SETTINGS)
 def apply_cluster(environment: Environment, storage: StorageOutputs, may_destroy: Sequence[str] = ()) -> Site:
     """Network, EKS, node groups, EKS add-ons, identities."""
     raise_to_minimum(environment, aws_of(environment), RunReporter("cluster"))
-    outputs = cluster_stack(environment, storage).converge(
+    done = cluster_stack(environment, storage).converge(
         may_destroy=may_destroy, show=lambda plan: _show("cluster", environment, plan)
     )
-    return site_of(environment, storage, outputs)
+    site = site_of(environment, storage, done.outputs)
+    return site.model_copy(
+        update={"infrastructure": site.infrastructure.model_copy(update={"plan": done.plan})}
+    )
 
 
 @task(task_run_name="GPU nodes of {site.name}", **SETTINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from tasks.cloud.aws import aws_errors
@@ -14,6 +15,7 @@ from tasks.preflight.cost import hourly_prices, items, told
 from tasks.preflight.engine import Engine
 from tasks.preflight.explained import explained, rendered
 from tasks.preflight.facts import observe, support_of
+from tasks.preflight.images import vllm_version
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.results import Feasibility, HubInspection, PreflightRow
@@ -42,7 +44,11 @@ def check_feasible(
     reporter.say(f"{passed} of {len(checks)} checks hold")
     show_table(f"preflight-{model.name}", table(checks), f"Preflight: {model.name} on {environment.name}")
     require(checks)
-    return Feasibility(rows=rows_of(checks))
+    return Feasibility(
+        rows=rows_of(checks),
+        judged_at=datetime.now(UTC),
+        engine_version=vllm_version(model.engine.image) or "",
+    )
 
 
 def check_api(environment: Environment) -> Check:

@@ -17,6 +17,9 @@ from tasks.records.strategy import Taken, as_written
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
+APPLIED = "sha256 of the saved plan that this run applied, or `no change`; None where it planned nothing"
+
+
 class HubFile(Record):
     """One file of a repo at one commit. `sha256` is the LFS oid; small files have only git's blob sha1."""
 
@@ -94,6 +97,10 @@ class Feasibility(Record):
     """The preflight table of a model on an environment, and the memory sum line by line."""
 
     rows: tuple[PreflightRow, ...]
+    judged_at: datetime | None = Field(None, description="when; its prices are of that day")
+    engine_version: str = Field(
+        "", description="vLLM's, as the image's name says it; empty where it does not"
+    )
     explanation: str = Field("", description="empty where config.json does not say enough for a sum")
 
     @property
@@ -110,6 +117,7 @@ class StorageOutputs(Record):
     kms_key_arn: str
     hub_token_secret_arn: str
     evidence_key_arn: str = Field("", description="signs evidence; empty until terraform has made it")
+    plan: str | None = Field(None, description=APPLIED)
 
 
 class Infrastructure(Record):
@@ -121,6 +129,7 @@ class Infrastructure(Record):
     region: str
     aws_profile: str | None = None
     gpu_node_group: str
+    plan: str | None = Field(None, description=APPLIED)
 
 
 class StagedFile(Record):

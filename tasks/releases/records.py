@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from tasks.records.errors import RolloutFailed, SlipwayError
 from tasks.records.record import Record
 from tasks.records.reports import LoadReport, Sweep
-from tasks.records.results import Endpoint, Release, Rollout
+from tasks.records.results import (
+    Endpoint,
+    Feasibility,
+    Infrastructure,
+    PreflightRow,
+    Release,
+    Rollout,
+    StorageOutputs,
+)
 
+PLAN = r"^(no change|[0-9a-f]{64})$"
 MOST_STARTS = 20  # kept with a release, the newest
 
 
@@ -49,6 +58,31 @@ class Approval(Record):
 
     def __str__(self) -> str:
         return f"by {self.approver}, {self.how}, {self.at:%Y-%m-%d %H:%M} UTC: {self.reason}"
+
+
+class Made(Record):
+    """How a deploy made a release: what preflight said, what terraform applied, what it costs."""
+
+    preflight: tuple[PreflightRow, ...] = Field(min_length=1, description="the table, as it was judged")
+    judged_at: datetime = Field(description="when; the price is of that day")
+    plans: dict[Literal["storage", "cluster"], Annotated[str, Field(pattern=PLAN)]] = Field(
+        min_length=2, description="sha256 of each terraform plan that was applied, or `no change`"
+    )
+    price: str = Field(min_length=1, description="an hour, by the list prices of that day, with its parts")
+    engine_version: str = Field(description="vLLM's, as the image's name says it; empty where it does not")
+
+    @classmethod
+    def of(cls, judged: Feasibility, storage: StorageOutputs, infrastructure: Infrastructure) -> Made | None:
+        """None where preflight or terraform did not run: then nothing was made."""
+        if judged.judged_at is None or storage.plan is None or infrastructure.plan is None:
+            return None
+        return cls(
+            preflight=judged.rows,
+            judged_at=judged.judged_at,
+            plans={"storage": storage.plan, "cluster": infrastructure.plan},
+            price=judged.cost,
+            engine_version=judged.engine_version,
+        )
 
 
 class ReleaseRecord(Record):

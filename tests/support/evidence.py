@@ -12,7 +12,7 @@ from tasks.evidence.statement import Evidence, Statement, statement_of
 from tasks.evidence.verify import Expected
 from tasks.records.model import Engine
 from tasks.records.results import Manifest, PreflightRow, Promoted, Release, StagedFile
-from tasks.releases.records import ReleaseRecord
+from tasks.releases.records import Approval, Made, ReleaseRecord
 from tests.support.reports import AT, a_run
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -55,10 +55,15 @@ def an_evidence(seed: int = 0, **over: Any) -> Evidence:
         "slipway_version": "0.1.0",
         "sequence": 1,
         "replaces": None,
-        "price": chance.choice([None, "1.01 USD an hour"]),
         "catalogue_commit": chance.choice([None, "c" * 40]),
-        "terraform_plan_sha256": chance.choice([None, "e" * 64]),
-        "preflight": chance.choice([None, (PreflightRow(check="quota", status="ok", detail="8 vCPU"),)]),
+        "made": Made(
+            preflight=(PreflightRow(check="quota", status="ok", detail="8 vCPU"), PreflightRow(check="cost", status="warn", detail="?")),
+            judged_at=AT,
+            plans={"storage": "no change", "cluster": chance.choice(["no change", "e" * 64])},
+            price="1.01 USD an hour",
+            engine_version=chance.choice(["", "0.32.0"]),
+        ),
+        "approval": chance.choice([None, Approval(approver="ana", reason="release day", at=AT, how="in Prefect")]),
         "promoted_from": chance.choice([None, Promoted(environment="dev", evidence_sha256="f" * 64, sequence=3, key_id="a" * 64)]),
     }  # fmt: skip
     return Evidence(**fields | over)
@@ -75,5 +80,9 @@ def _parts(seed: int) -> tuple[ReleaseRecord, Manifest]:
         model="llama", environment="staging", repo="org/llama", commit="0" * 40, image=image,
         engine=Engine(image=image, max_num_seqs=chance.randrange(1, 512)), manifests_sha256=chance.randbytes(32).hex(),
     )  # fmt: skip
-    document = {"kind": "Deployment", "args": ["--max-num-seqs", str(release.engine.max_num_seqs), "ümlaut"]}
-    return ReleaseRecord(release=release, documents=(document,)), a_manifest(chance, chance.randrange(1, 30))
+    args = ["--max-num-seqs", str(release.engine.max_num_seqs), "ümlaut"]
+    documents = (
+        {"kind": "Deployment", "metadata": {"name": "vllm-llama", "namespace": "llm"}, "args": args},
+        {"kind": "Service", "metadata": {"name": "vllm-llama", "namespace": "llm"}},
+    )
+    return ReleaseRecord(release=release, documents=documents), a_manifest(chance, chance.randrange(1, 30))

@@ -80,12 +80,31 @@ REFUSED = 3
 
 
 def test_evidence_is_fetched_explained_and_verified_offline(
-    serving: str, project: Project, tmp_path: Path
+    next_environment: str, serving: str, project: Project, tmp_path: Path
 ) -> None:
     said = project.run("evidence", "tiny-llama", "-e", ENVIRONMENT, "--out", str(tmp_path)).succeeded()
     assert f"Evidence of tiny-llama in {ENVIRONMENT}" in said.output
     key = ("--key", str(tmp_path / "public.pem"))
     project.run("verify", str(tmp_path / "bundle.json"), *key).succeeded()
+
+
+def test_what_is_proven_again_keeps_how_its_deploy_made_it(
+    next_environment: str, serving: str, project: Project
+) -> None:
+    # signed by `slipway validate`, which has no preflight, plan or price of its own
+    body = project.client("s3").get_object(Bucket=BUCKET, Key=NEWEST)["Body"].read()
+    signed = Statement.model_validate_json(base64.b64decode(json.loads(body)["payload"]))
+    made = signed.predicate.made
+    assert made
+    assert {row.check for row in made.preflight} >= {"account", "GPU memory", "engine flags", "cost"}
+    assert "USD an hour" in made.price
+    assert made.engine_version
+    assert set(made.plans) == {"storage", "cluster"}
+    assert {subject.name for subject in signed.subject} >= {
+        "kubernetes/Deployment/llm/vllm-tiny-llama",
+        "kubernetes/ScaledObject/llm/vllm-tiny-llama",
+        "kubernetes/NetworkPolicy/llm/vllm",
+    }
 
 
 def test_evidence_that_was_changed_stripped_or_is_of_something_else_is_not_promoted(

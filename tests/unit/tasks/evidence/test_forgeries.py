@@ -87,7 +87,17 @@ def twice(document: dict[str, Any]) -> None:
 
 
 def manifests(document: dict[str, Any]) -> None:
-    next(s for s in document["subject"] if s["name"] == "kubernetes-manifests")["digest"]["sha256"] = "b" * 64
+    next(s for s in document["subject"] if s["name"] == "kubernetes/Deployment/llm/vllm-llama")["digest"][
+        "sha256"
+    ] = "b" * 64
+
+
+def made(**over: Any) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document["predicate"]["made"].update(over)
+
+
+def no_manifest(document: dict[str, Any]) -> None:
+    document["subject"] = [s for s in document["subject"] if s["name"] != "kubernetes/Service/llm/vllm-llama"]
 
 
 def one_flag(document: dict[str, Any]) -> None:
@@ -99,6 +109,7 @@ def moved_image(document: dict[str, Any]) -> None:
     image["digest"]["sha256"] = "0" * 64
 
 
+OK_ROW = {"check": "quota", "status": "ok", "detail": "8 vCPU"}
 FAILED_RUN = judged_outcomes([failed() for _ in range(10)], errors=0.1).model_dump(mode="json")
 FIRST = seal(HONEST, SIGNER)
 SECOND = seal(a_proof(replaces="9" * 64, sequence=2), SIGNER)
@@ -109,6 +120,13 @@ FORGERIES: dict[str, tuple[bytes, str]] = {
     "the image's digest": (unsigned_edit(moved_image), BROKEN),
     "an edited load report": (unsigned_edit(lambda d: d["predicate"]["report"].update(achieved_rate=1e6)), BROKEN),
     "an approver written in": (unsigned_edit(predicate(approved_by="ceo")), BROKEN),
+    "a preflight row that failed, made ok": (unsigned_edit(made(preflight=[OK_ROW])), BROKEN),
+    "another terraform plan": (unsigned_edit(made(plans={"storage": "no change", "cluster": "0" * 64})), BROKEN),
+    "a lower price": (unsigned_edit(made(price="0.01 USD an hour")), BROKEN),
+    "an approval that was never given": (
+        unsigned_edit(predicate(approval={"approver": "ceo", "reason": "ok", "at": "2025-01-01T00:00:00Z", "how": "said"})),
+        BROKEN,
+    ),
     "a subject removed": (unsigned_edit(lambda d: d["subject"].pop()), BROKEN),
     "a subject added": (unsigned_edit(added), BROKEN),
     "the payload written with other white space": (
@@ -133,6 +151,18 @@ FORGERIES: dict[str, tuple[bytes, str]] = {
     "another predicate type": (signed_edit(lambda d: d.update(predicateType="urn:other")), "predicate type"),
     "another statement type": (signed_edit(lambda d: d.update(_type="https://in-toto.io/Statement/v0.1")), "statement type"),
     "an approval by nobody": (signed_edit(predicate(approved_by=" ")), "not approved"),
+    "an approval in a name of blanks": (
+        signed_edit(predicate(approval={"approver": " ", "reason": "ok", "at": "2025-01-01T00:00:00Z", "how": "said"})),
+        "not approved",
+    ),
+    "a preflight row that failed": (signed_edit(made(preflight=[OK_ROW | {"status": "fail"}])), "not proven"),
+    "no preflight table": (signed_edit(made(preflight=[])), "unreadable"),
+    "a plan that is no hash": (signed_edit(made(plans={"storage": "no change", "cluster": "trust me"})), "unreadable"),
+    "only one of the two plans": (signed_edit(made(plans={"storage": "no change"})), "unreadable"),
+    "no price": (signed_edit(made(price="")), "unreadable"),
+    "a preflight of after the signature": (signed_edit(made(judged_at="2025-12-31T00:00:00Z")), "clock"),
+    "a release nobody knows how it was made": (signed_edit(predicate(made=None)), "incomplete"),
+    "a manifest that is not listed": (signed_edit(no_manifest), "wrong bytes"),
     "a load validation that failed": (signed_edit(predicate(report=FAILED_RUN)), "not proven"),
     "a swapped model": (signed_edit(release(model="mistral")), "wrong model"),
     "a bundle of another environment": (signed_edit(release(environment="sandbox")), "wrong environment"),
