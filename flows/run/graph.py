@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Task
+from prefect.client.schemas.objects import State
 from prefect.exceptions import TerminationSignal
-from prefect.futures import PrefectFuture
+from prefect.futures import PrefectFuture, PrefectTaskRunFuture
+from prefect.states import Pending
 from prefect.utilities.annotations import quote
 
 from tasks.records.stop import STOP
@@ -23,6 +25,33 @@ R = TypeVar("R")
 def result_of(future: PrefectFuture[R]) -> R:
     """A future typed as its result, for an argument of `submit`: Prefect puts the result in its place."""
     return cast(R, future)
+
+
+class Input(PrefectTaskRunFuture[R]):
+    """A future among a task's arguments, Pending until the task waits for it.
+
+    Prefect 3.8.8 (`_infer_parent_task_runs`) takes a task whose input is Running for a part of that input: its graph then
+    hides the one in the other, as often as the input's thread was the quicker one.
+    """
+
+    def __init__(self, future: PrefectFuture[R]) -> None:
+        super().__init__(future.task_run_id)
+        self.future = future
+        self._awaited = False
+
+    @property
+    def state(self) -> State[R]:
+        return self.future.state if self._awaited else Pending()
+
+    def wait(self, timeout: float | None = None) -> None:
+        self.future.wait(timeout)
+        self._awaited = True
+
+    def result(self, timeout: float | None = None, raise_on_failure: bool = True) -> R:
+        return self.future.result(timeout, raise_on_failure)
+
+    def add_done_callback(self, fn: Callable[[PrefectFuture[R]], None]) -> None:
+        self.future.add_done_callback(fn)
 
 
 @dataclass
@@ -82,8 +111,8 @@ class After:
     def submit(self, task: Task[P, R], *arguments: P.args, **named: P.kwargs) -> PrefectFuture[R]:
         """As `Graph.submit`, after `futures`."""
         future = task.submit(
-            *(_quoted(argument) for argument in arguments),
-            **{name: _quoted(argument) for name, argument in named.items()},
+            *(_handed(argument) for argument in arguments),
+            **{name: _handed(argument) for name, argument in named.items()},
             return_state=False,
             wait_for=list(self.futures),
         )
@@ -108,6 +137,6 @@ def waiting_name(task: Task[..., Any], arguments: Sequence[Any], named: Mapping[
     return text
 
 
-def _quoted(argument: Any) -> Any:
+def _handed(argument: Any) -> Any:
     """Hide plain values from Prefect's search for inputs: it goes by `id()`, and finds tasks that share a string."""
-    return argument if isinstance(argument, PrefectFuture) else quote(argument)
+    return Input(argument) if isinstance(argument, PrefectFuture) else quote(argument)

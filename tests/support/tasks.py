@@ -11,6 +11,8 @@ from prefect.futures import PrefectFuture, PrefectTaskRunFuture
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
+from flows.run.graph import Input
+
 
 class NotReady(Exception):
     """An input of the task failed: it never ran."""
@@ -80,6 +82,7 @@ class StandIn:
     def submit(
         self, *arguments: Any, return_state: bool = False, wait_for: Iterable[StandInFuture] = ()
     ) -> StandInFuture:
+        arguments = tuple(one.future if isinstance(one, Input) else one for one in arguments)
         inputs = [one for one in arguments if isinstance(one, StandInFuture)]
         awaited = [*inputs, *wait_for]
         values = [_value(one) for one in arguments]

@@ -7,6 +7,7 @@ import re
 import subprocess
 from collections.abc import Callable, Iterator
 
+import httpx
 import pytest
 
 from tests.support.commands import PATIENCE
@@ -50,8 +51,20 @@ def on_screen(project: Project, screen: Screen) -> Iterator[OnScreen]:
             process.wait()
 
 
+def hidden(project: Project) -> list[str]:
+    """The tasks of the last run that the graph of Prefect's UI draws inside another one."""
+    with httpx.Client(base_url=f"{project.environment['PREFECT_API_URL']}/", timeout=30) as api:
+        asked = api.post("flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1})
+        graph = api.get(f"flow_runs/{asked.raise_for_status().json()[0]['id']}/graph-v2")
+    nodes = [node for _, node in graph.raise_for_status().json()["nodes"]]
+    assert nodes
+    return [node["label"] for node in nodes if node["encapsulating"]]
+
+
 @pytest.mark.usefixtures("serving")
-def test_a_deploy_is_drawn_as_it_goes_and_ends_with_its_summary(on_screen: OnScreen, screen: Screen) -> None:
+def test_a_deploy_is_drawn_as_it_goes_and_ends_with_its_summary(
+    on_screen: OnScreen, screen: Screen, project: Project
+) -> None:
     process = on_screen(*DEPLOY)
     screen.until("waiting: ", PATIENCE)
     screen.until("✓ preflight tiny-llama on sandbox", PATIENCE)
@@ -65,6 +78,7 @@ def test_a_deploy_is_drawn_as_it_goes_and_ends_with_its_summary(on_screen: OnScr
         assert shown in end
     assert "preflight: ok" not in screen.text
     assert "Traceback" not in screen.text
+    assert hidden(project) == []
 
 
 @pytest.mark.usefixtures("serving")
