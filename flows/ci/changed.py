@@ -57,7 +57,7 @@ def _below(path: PurePosixPath, file: PurePosixPath) -> bool:
 def changed_files(project: Path, base: str, head: str) -> list[str]:
     """Paths, from the project's folder, that differ between `head` and where it left `base`; a moved file by both names.
 
-    Raises InputError where git does not know one of them.
+    Raises InputError where git does not know one of them or takes too long.
     """
     words = ["git", "-C", str(project), "diff", "--name-only", "--no-renames", "--relative", "-z"]
     try:
@@ -70,6 +70,11 @@ def changed_files(project: Path, base: str, head: str) -> list[str]:
         )
     except FileNotFoundError as missing:
         raise InputError("git is not on PATH", next_command="install git") from missing
+    except subprocess.TimeoutExpired as late:
+        raise InputError(
+            f"git did not compare {base} with {head} within {GIT_SECONDS:.0f} s",
+            next_command=f"git -C {project} diff --name-only {base}...{head}",
+        ) from late
     if done.returncode:
         raise InputError(
             f"git cannot compare {base} with {head}",

@@ -1,4 +1,4 @@
-"""`python -m sandbox` is `slipway sandbox`."""
+"""`python -m slipway_sandbox` is `slipway sandbox`."""
 
 from slipway_sandbox.cli import sandbox
 

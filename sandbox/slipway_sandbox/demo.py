@@ -43,7 +43,8 @@ def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None, policie
     heading("sandbox")
     run = start(root, kubeconfig, policies)
     heading(f"deploy {model}")
-    run("deploy", model, "-e", ENVIRONMENT)
+    # on a terminal a first deploy asks, by its price: here it is a sandbox that pays
+    run("deploy", model, "-e", ENVIRONMENT, "--yes")
     if keep:
         heading("serve")
         run("prefect", "apply", "-e", ENVIRONMENT)

@@ -137,7 +137,6 @@ class Parts:
             "PREFECT_SERVER_API_HOST": "127.0.0.1",
             "PREFECT_SERVER_API_PORT": port,
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-            "PREFECT_SERVER_UI_V2_ENABLED": "false",
             "PREFECT_LOGGING_SERVER_LEVEL": "WARNING",
         }
 

@@ -20,7 +20,9 @@ from tasks.records.model import Model
 from tasks.rollout.context import RolloutContext
 
 HPA = ("autoscaling/v2", "HorizontalPodAutoscaler")
-HPA_SYNC_SECONDS = 15.0  # kube-controller-manager's --horizontal-pod-autoscaler-sync-period, fixed on EKS
+# kube-controller-manager's --horizontal-pod-autoscaler-sync-period; EKS's default, and the longest it can be set to
+# (horizontalPodAutoscalerSyncPeriod, 10 to 15 s: EKS API reference, 2026-11)
+HPA_SYNC_SECONDS = 15.0
 FALSE = ("0", "f", "F", "false", "False", "FALSE")  # Go's strconv.ParseBool
 PAUSES = (PAUSED, "autoscaling.keda.sh/paused", "autoscaling.keda.sh/paused-scale-out")
 

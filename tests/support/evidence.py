@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from securesystemslib.signer import CryptoSigner
 
+from tasks.evidence.envelope import pem_of, seal
 from tasks.evidence.statement import Evidence, Statement, statement_of
-from tasks.evidence.verify import Expected
+from tasks.evidence.verify import Expected, verify
 from tasks.records.model import Engine
 from tasks.records.results import Manifest, PreflightRow, Promoted, Release, StagedFile
 from tasks.releases.records import Approval, Made, ReleaseRecord
@@ -21,6 +23,17 @@ DIGEST = "sha256:" + "d" * 64
 
 def a_signer() -> CryptoSigner:
     return CryptoSigner.generate_ecdsa()
+
+
+def a_chain_of_files(folder: Path) -> tuple[Path, Path, Path]:
+    """A bundle, the one it replaces, and their signer's public key, as files."""
+    signer = a_signer()
+    before, after, key = folder / "1.json", folder / "2.json", folder / "key.pem"
+    before.write_bytes(seal(a_proof(), signer))
+    sha = verify(before.read_bytes(), signer.public_key, now=NOW).sha256
+    after.write_bytes(seal(a_proof(replaces=sha, sequence=2), signer))
+    key.write_text(pem_of(signer.public_key))
+    return after, before, key
 
 
 def a_manifest(chance: random.Random, files: int = 4) -> Manifest:

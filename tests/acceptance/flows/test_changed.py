@@ -53,6 +53,13 @@ def test_a_commit_that_is_not_there_is_told(checkout: Path, base: str) -> None:
     assert "fetch-depth: 0" in str(caught.value.next_command)
 
 
+def test_a_git_that_does_not_answer_is_told(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.ci.changed.GIT_SECONDS", 0.0)
+    with pytest.raises(InputError, match="git did not compare main with HEAD within 0 s") as caught:
+        changed_files(checkout, "main", "HEAD")
+    assert "diff --name-only main...HEAD" in str(caught.value.next_command)
+
+
 @pytest.mark.parametrize(
     ("words", "printed"),
     [

@@ -10,22 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evidence.envelope import pem_of, seal
-from tasks.evidence.verify import verify
-from tests.support.evidence import NOW, a_proof, a_signer
-
-SIGNER = a_signer()
+from tests.support.evidence import a_chain_of_files
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path, Path]:
-    """A bundle, the one it replaces, and the public key."""
-    before, after, key = tmp_path / "1.json", tmp_path / "2.json", tmp_path / "key.pem"
-    before.write_bytes(seal(a_proof(), SIGNER))
-    sha = verify(before.read_bytes(), SIGNER.public_key, now=NOW).sha256
-    after.write_bytes(seal(a_proof(replaces=sha, sequence=2), SIGNER))
-    key.write_text(pem_of(SIGNER.public_key))
-    return after, before, key
+    return a_chain_of_files(tmp_path)
 
 
 def test_slipway_verify_needs_no_account_no_network_and_no_prefect(files: tuple[Path, Path, Path]) -> None:

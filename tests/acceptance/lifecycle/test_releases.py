@@ -163,7 +163,7 @@ def test_a_sweep_writes_what_it_found_and_changes_nothing(project: Project, firs
     done = project.run("sweep", "tiny-llama", "-e", ENVIRONMENT, "--step-seconds", "2", "--minutes", "0.8")
     key = f"releases/{ENVIRONMENT}/tiny-llama/{first}.json"
     found = json.loads(project.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    assert len(found["sweep"]["steps"]) > 1
+    assert found["sweep"] and len(found["sweep"]["steps"]) > 1, done.output
     assert "sweep: job load-tiny-llama: asking from inside the cluster" in done.output
     assert project.asking_jobs() == []
     assert found["proven_by"]["verdict"] == "PASS"
