@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
 from flows.run.choices import EnvironmentName, Measured, ModelName, Revision, check_comes_in, read_choice
 from flows.run.runbook import runbook
-from flows.run.stages import take_through
+from flows.run.stages import FirstStage, take_through
 from tasks.releases.records import Deployed
 from tasks.staging.task import inspect_model
 from tasks.validation.task import check_load
@@ -21,6 +23,13 @@ def deploy(
     revalidate: bool = Field(
         False, description="run the load validation also where this release, load and objectives are proven"
     ),
+    from_stage: Annotated[
+        FirstStage,
+        Field(
+            description="begin with this stage: staging where infrastructure and add-ons are there, rollout where the "
+            "volume holds the weights too; refused where they are not"
+        ),
+    ] = "infrastructure",
     measure_from: Measured = "cluster",
 ) -> Deployed:
     """Provision, stage, warm, roll out and prove a model."""
@@ -33,6 +42,7 @@ def deploy(
         choice.environment,
         inspection,
         may_destroy,
+        first=from_stage,
         revalidate=revalidate,
         measure_from=measure_from,
     )

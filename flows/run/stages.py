@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from prefect.exceptions import Pause, TerminationSignal
 from prefect.futures import PrefectFuture
@@ -13,11 +13,11 @@ from prefect.futures import PrefectFuture
 from flows.run.graph import Graph, result_of
 from flows.run.timeline import tell_timeline
 from flows.run.turn import turn
-from tasks.addons.task import install_addon, read_addons
-from tasks.cache.task import end_fast_restores, warm_cache
+from tasks.addons.task import find_addon, install_addon, read_addons
+from tasks.cache.task import end_fast_restores, find_warm_cache, warm_cache
 from tasks.cache.task import preview as preview_of_warming
 from tasks.evidence.task import sign_evidence
-from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes
+from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes, read_infrastructure
 from tasks.preflight.task import check_feasible
 from tasks.records.environment import Environment
 from tasks.records.errors import Inconclusive, RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
@@ -30,9 +30,11 @@ from tasks.releases.task import keep_evidence, keep_page, last_proven, last_swep
 from tasks.rollout.task import prepare_namespace, roll_out, undo
 from tasks.rollout.task import preview as preview_of_rollout
 from tasks.site import Site
-from tasks.staging.task import copy_model, stage_model, staged_manifest
+from tasks.staging.task import copy_model, find_staged, stage_model, staged_manifest
 from tasks.validation.task import draw_page, validate
 
+# the stage a deploy begins with; what is before it must be there already
+FirstStage = Literal["infrastructure", "staging", "rollout"]
 Approve = Callable[[Feasibility], Approval | None]
 
 
@@ -43,6 +45,7 @@ def take_through(
     may_destroy: Sequence[str] = (),
     *,
     proven: StagedModel | None = None,
+    first: FirstStage = "infrastructure",
     revalidate: bool = False,
     measure_from: MeasureFrom = "cluster",
     promoted: Promoted | None = None,
@@ -50,12 +53,16 @@ def take_through(
 ) -> Deployed:
     """Check that it can succeed, then provision and prove.
 
-    `proven`: copy this inside S3 instead of asking the hub. `approve`: asks a person before the turn is taken.
+    `proven`: copy this inside S3 instead of asking the hub. `first`: begin with this stage, and look whether what is
+    before it is there. `approve`: asks a person before the turn is taken.
     """
     judged = check_feasible(environment, model, inspection, manifests(environment, model, inspection))
     approval = approve(judged)
     with turn(environment), tell_timeline(), tasks_of_this_run() as graph:
-        ready = provision(graph, model, environment, inspection, may_destroy, proven)
+        if first == "infrastructure":
+            ready = provision(graph, model, environment, inspection, may_destroy, proven)
+        else:
+            ready = found(graph, model, environment, inspection, first)
         signing = Signing(judged, promoted, approval)
         record, page = prove(graph, model, inspection, ready, revalidate, measure_from, signing)
         return Deployed(record=record, page=page, cost=judged.cost)
@@ -123,6 +130,32 @@ def provision(
     )
     graph.wait()
     return Ready(cluster.result(), cache, list(addons.values()), before, swept)
+
+
+def found(
+    graph: Graph, model: Model, environment: Environment, inspection: HubInspection, first: FirstStage
+) -> Ready:
+    """Look that infrastructure and add-ons are there, for a first stage of rollout the weights too; make what is after it.
+
+    Raises NothingDeployed, AddonNotReady, StagingFailed, WarmingFailed with the stage to begin with instead.
+    """
+    site = read_infrastructure(environment)
+    nodes = graph.submit(gpu_nodes, site, model)
+    addons = [graph.wait_for(nodes).submit(find_addon, site, addon) for addon in read_addons()]
+    before = graph.submit(last_proven, site, model)
+    swept = graph.submit(last_swept, site, model)
+    if first == "rollout":
+        staged = graph.submit(find_staged, site, inspection)
+        cache = graph.submit(find_warm_cache, site, model, result_of(staged))
+    else:
+        namespace = graph.submit(prepare_namespace, site)
+        staged = graph.submit(stage_model, environment, site.storage, inspection)
+        needed = result_of(graph.submit(needed_commits, site, model))
+        cache = graph.wait_for(namespace, nodes, *addons).submit(
+            warm_cache, site, model, result_of(staged), needed
+        )
+    graph.wait()
+    return Ready(site, cache, addons, before, swept)
 
 
 def prove(

@@ -75,6 +75,27 @@ def install_addon(site: Site, addon: Addon) -> str:
     return addon.name
 
 
+@task(task_run_name="add-on {addon.name}", **SETTINGS)
+def find_addon(site: Site, addon: Addon) -> str:
+    """Look whether an add-on brings what it must, and install nothing; its name. Raises AddonNotReady."""
+    cluster = site.cluster()
+    elsewhere = ""
+    if addon.chart:
+        helm = Helm(cluster, deadline=site.environment.deadlines.addon, on_line=RunReporter("add-ons").say)
+        owner = owner_of(addon, site.environment, cluster, helm.history(addon))
+        elsewhere = owner.namespace if owner.whose == "theirs" else ""
+    if addon.proof == "claim-binds":
+        # its proof makes a claim: the volume that warming waits for, or found, tells as much
+        return addon.name
+    if missing := PROOFS[addon.proof](Installed(addon, cluster, site.environment, project_root(), elsewhere)):
+        raise AddonNotReady(
+            f"{addon.name} does not bring what it must: {missing[0]}",
+            evidence=missing[1:],
+            next_command=f"slipway deploy MODEL -e {site.name}, without --from-stage: it installs add-ons",
+        )
+    return addon.name
+
+
 @task(task_run_name="add-ons of {site.name} go", **SETTINGS)
 def uninstall_addons(site: Site, addons: Sequence[Addon]) -> list[str]:
     """Uninstall this environment's add-ons, the last first; the names of those that were installed."""

@@ -9,7 +9,7 @@ from tasks.cache import leaving, manifests, snapshots
 from tasks.cache.context import Context
 from tasks.cache.fast_restore import FastRestore
 from tasks.cache.volume import volume_for
-from tasks.cache.warming import limits, warm
+from tasks.cache.warming import find, limits, warm
 from tasks.cloud.ebs import Ebs, EbsPrices
 from tasks.cloud.image_pull import more_for_pull
 from tasks.records.environment import Environment
@@ -26,18 +26,26 @@ def warm_cache(site: Site, model: Model, staged: StagedModel, needed: Sequence[s
 
     `needed`: commits of releases that may serve again. A claim that is warm already is left alone.
     """
-    return warm(
-        Context(
-            cluster=site.cluster(),
-            environment=site.environment,
-            model=model,
-            staged=staged,
-            ebs=Ebs.of(site.aws(), site.environment.cluster.gpu.instance_type),
-            needed=frozenset(needed),
-            reporter=RunReporter("warming"),
-            more_for_pull=more_for_pull(model.engine.image, site.environment),
-        )
+    return warm(_context(site, model, staged, needed))
+
+
+def _context(site: Site, model: Model, staged: StagedModel, needed: Sequence[str]) -> Context:
+    return Context(
+        cluster=site.cluster(),
+        environment=site.environment,
+        model=model,
+        staged=staged,
+        ebs=Ebs.of(site.aws(), site.environment.cluster.gpu.instance_type),
+        needed=frozenset(needed),
+        reporter=RunReporter("warming"),
+        more_for_pull=more_for_pull(model.engine.image, site.environment),
     )
+
+
+@task(task_run_name="find the cache of {model.name}", **SETTINGS)
+def find_warm_cache(site: Site, model: Model, staged: StagedModel) -> WarmCache:
+    """Find the model's claim with the staged weights on it, and copy nothing. Raises WarmingFailed."""
+    return find(_context(site, model, staged, needed=()))
 
 
 @task(task_run_name="fast restores of {model.name} end", **SETTINGS)

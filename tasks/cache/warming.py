@@ -89,6 +89,26 @@ def warm(context: Context) -> WarmCache:
     raise _overdue(context, seen, progress.phase, sum(allowed.values()))
 
 
+def find(context: Context) -> WarmCache:
+    """The claim that holds the staged model whole; with its snapshot, where one is wanted. It copies nothing.
+
+    Raises WarmingFailed where the claim does not hold it.
+    """
+    throughput = claims.wanted_volume(context).throughput
+    progress = Progress(
+        limits(context.staged, throughput, context.environment, context.more_for_pull), context.time.clock()
+    )
+    seen = observe.look(context)
+    volume = claims.wanted_volume(context, seen)
+    if _decide(context, seen, progress, volume) is not Action.REUSE:
+        raise WarmingFailed(
+            f"{context.claim} does not hold {context.staged.repo} at {context.staged.commit[:12]}",
+            evidence=[f"on it: {commit}, {human_bytes(size)}" for commit, size in seen.held.items()],
+            next_command=f"slipway deploy {context.model.name} -e {context.environment.name} --from-stage staging",
+        )
+    return snapshots.converge(context, _result(context, seen, progress, volume), volume)
+
+
 def _served(context: Context) -> set[str]:
     """Commits that the namespace's Deployments and pods serve."""
     deployments = context.cluster.list("apps/v1", "Deployment", context.namespace)

@@ -8,9 +8,12 @@ from prefect.blocks.system import Secret
 
 from tasks.cloud.aws import told_retries
 from tasks.records.environment import Environment
+from tasks.records.errors import StagingFailed
 from tasks.records.model import Model
 from tasks.records.results import HubInspection, Manifest, Release, StagedModel, StorageOutputs
 from tasks.site import Site, aws_of
+from tasks.staging import model_manifest
+from tasks.staging.folder import StagedFolder
 from tasks.staging.hub import read_head, resolve
 from tasks.staging.hub_to_s3 import stage
 from tasks.staging.inspection import inspect, inspect_staged, read_manifest
@@ -79,6 +82,23 @@ def inspect_proven(site: Site, release: Release) -> tuple[HubInspection, StagedM
         f"{release.repo} is commit {release.commit}, from s3://{storage.bucket}: the hub is not asked"
     )
     return inspected
+
+
+@task(task_run_name="find {inspection.model.repo} in {site.name}", **SETTINGS)
+def find_staged(site: Site, inspection: HubInspection) -> StagedModel:
+    """Find what is staged of the inspected commit, every file of it, and stage nothing. Raises StagingFailed."""
+    aws, hub = site.aws(), inspection.model
+    folder = StagedFolder.of(Bucket(aws.client("s3"), site.storage.bucket, aws.account), hub.repo, hub.commit)
+    stored = model_manifest.read(folder)
+    there = {(file.path, file.size) for file in stored.manifest.files} if stored else set()
+    lacking = [file.path for file in hub.files if (file.path, file.size) not in there]
+    if stored is None or lacking or (lacking := model_manifest.missing(stored.manifest, folder)):
+        raise StagingFailed(
+            f"{folder.uri} is not whole",
+            evidence=[f"missing: {path}" for path in lacking[:10]],
+            next_command=f"slipway deploy MODEL -e {site.name} --from-stage staging",
+        )
+    return model_manifest.staged_model(folder, stored, reused=True)
 
 
 @task(task_run_name="manifest of {release.repo} in {site.name}", **SETTINGS)

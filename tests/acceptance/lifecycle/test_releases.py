@@ -174,6 +174,15 @@ def test_a_sweep_writes_what_it_found_and_changes_nothing(project: Project, firs
         assert f"engine.max_num_seqs: {found['sweep']['max_num_seqs']}" in done.succeeded().output
 
 
+def test_a_deploy_begins_with_the_rollout_where_what_is_before_it_is_there(project: Project) -> None:
+    done = project.deploy("tiny-llama", "--from-stage", "rollout").succeeded()
+    assert "serves already" in done.output
+    for made in ("terraform", "helm", "staging:"):
+        assert made not in done.output
+    unstage(project)
+    project.run(*SECOND, "--from-stage", "rollout").refused(FAILED, "is not whole")
+
+
 @in_the_long_ring
 def test_a_deploy_measures_from_inside_and_from_here_where_it_is_asked_to(project: Project) -> None:
     inside = project.deploy("tiny-llama", "--revalidate").succeeded()

@@ -115,6 +115,30 @@ def test_both_terraform_roots_are_told_what_may_be_destroyed(stage: Stage) -> No
         assert stage.recorded.arguments[task][-1] == ["aws_s3_bucket.models"]
 
 
+def test_from_staging_on_infrastructure_and_add_ons_are_looked_at_and_not_made(stage: Stage) -> None:
+    assert take(first="staging") == DEPLOYED
+    called = set(stage.recorded.called)
+    assert {"read_infrastructure", "find_addon", "gpu_nodes", "stage_model", "warm_cache"} <= called
+    assert not {"apply_storage", "apply_cluster", "install_addon", "find_staged"} & called
+    assert {"stage_model", "gpu_nodes", "find_addon"} <= stage.recorded.edges["warm_cache"]
+
+
+def test_from_the_rollout_on_the_weights_are_looked_at_too(stage: Stage) -> None:
+    assert take(first="rollout") == DEPLOYED
+    called = set(stage.recorded.called)
+    assert {"find_addon", "find_staged", "find_warm_cache", "roll_out", "validate"} <= called
+    assert not {"apply_storage", "apply_cluster", "install_addon", "stage_model", "warm_cache"} & called
+    assert "find_warm_cache" in stage.recorded.edges["roll_out"]
+
+
+@pytest.mark.parametrize("failing", ["read_infrastructure", "find_addon", "find_staged", "find_warm_cache"])
+def test_what_is_not_there_is_told_before_anything_moves(stage: Stage, failing: str) -> None:
+    stage.fails(failing, ClusterError("it is not there"))
+    with pytest.raises(ClusterError, match="it is not there"):
+        take(first="rollout")
+    assert not {"roll_out", "undo"} & {*stage.recorded.called}
+
+
 @pytest.mark.parametrize(
     "failing", ["apply_storage", "apply_cluster", "stage_model", "gpu_nodes", "install_addon", "warm_cache"]
 )

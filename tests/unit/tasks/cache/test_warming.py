@@ -12,7 +12,7 @@ from exits import Exit
 from tasks.cache import adoption, claims
 from tasks.cache.context import HELD, MANIFEST, WARM, WARM_MANIFEST, Context, job_name
 from tasks.cache.decide import Phase
-from tasks.cache.warming import limits, warm
+from tasks.cache.warming import find, limits, warm
 from tasks.cloud.kubernetes import Object
 from tasks.cloud.waiting import Time
 from tasks.records.errors import ClusterError, WarmingFailed
@@ -134,6 +134,35 @@ def test_a_warm_claim_is_left_alone() -> None:
     cluster = CannedCluster(a_claim(**marks), a_volume())
     assert warm(context_of(cluster, Clock())).reused
     assert len(cluster.documents) == 2
+
+
+def test_a_warm_claim_is_found() -> None:
+    marks: dict[str, Any] = {"annotations": {WARM: COMMIT, WARM_MANIFEST: SHA256}}
+    cluster = CannedCluster(a_claim(**marks), a_volume())
+    assert find(context_of(cluster, Clock())).volume_id == "vol-1"
+    assert len(cluster.documents) == 2
+
+
+@pytest.mark.parametrize(
+    ("documents", "evidence"),
+    [
+        ([], ()),
+        ([a_claim(), a_volume()], ()),
+        (
+            [a_claim(annotations={WARM: "d" * 40, WARM_MANIFEST: SHA256, HELD: json.dumps({"d" * 40: 5})}), a_volume()],
+            (f"on it: {'d' * 40}, 5 B",),
+        ),
+    ],
+)  # fmt: skip
+def test_a_claim_that_is_not_warm_is_told_and_left_as_it_is(
+    documents: list[Object], evidence: tuple[str, ...]
+) -> None:
+    cluster = CannedCluster(*documents)
+    with pytest.raises(WarmingFailed, match="does not hold") as caught:
+        find(context_of(cluster, Clock()))
+    assert caught.value.evidence == evidence
+    assert str(caught.value.next_command).endswith("--from-stage staging")
+    assert cluster.documents == documents
 
 
 def test_a_job_that_does_not_say_what_it_did_marks_nothing() -> None:
