@@ -174,9 +174,11 @@ def test_a_sweep_writes_what_it_found_and_changes_nothing(project: Project, firs
         assert f"engine.max_num_seqs: {found['sweep']['max_num_seqs']}" in done.succeeded().output
 
 
-def test_a_deploy_begins_with_the_rollout_where_what_is_before_it_is_there(project: Project) -> None:
+def test_a_deploy_begins_with_the_rollout_where_what_is_before_it_is_there(
+    project: Project, first: str
+) -> None:
     done = project.deploy("tiny-llama", "--from-stage", "rollout").succeeded()
-    assert "serves already" in done.output
+    assert f"release {first} is proven" in done.output
     for made in ("terraform", "helm", "staging:"):
         assert made not in done.output
     unstage(project)
