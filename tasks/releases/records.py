@@ -20,7 +20,8 @@ from tasks.records.results import (
     StorageOutputs,
 )
 
-PLAN = r"^(no change|[0-9a-f]{64})$"
+NOT_PLANNED = "not planned"
+PLAN = rf"^(no change|{NOT_PLANNED}|[0-9a-f]{{64}})$"
 MOST_STARTS = 20  # kept with a release, the newest
 
 
@@ -66,20 +67,22 @@ class Made(Record):
     preflight: tuple[PreflightRow, ...] = Field(min_length=1, description="the table, as it was judged")
     judged_at: datetime = Field(description="when; the price is of that day")
     plans: dict[Literal["storage", "cluster"], Annotated[str, Field(pattern=PLAN)]] = Field(
-        min_length=2, description="sha256 of each terraform plan that was applied, or `no change`"
+        min_length=2,
+        description="sha256 of each terraform plan that was applied, or `no change`; `not planned` in a deploy that began "
+        "with a later stage",
     )
     price: str = Field(min_length=1, description="an hour, by the list prices of that day, with its parts")
     engine_version: str = Field(description="vLLM's, as the image's name says it; empty where it does not")
 
     @classmethod
     def of(cls, judged: Feasibility, storage: StorageOutputs, infrastructure: Infrastructure) -> Made | None:
-        """None where preflight or terraform did not run: then nothing was made."""
-        if judged.judged_at is None or storage.plan is None or infrastructure.plan is None:
+        """None where preflight did not run: then nothing was made."""
+        if judged.judged_at is None:
             return None
         return cls(
             preflight=judged.rows,
             judged_at=judged.judged_at,
-            plans={"storage": storage.plan, "cluster": infrastructure.plan},
+            plans={"storage": storage.plan or NOT_PLANNED, "cluster": infrastructure.plan or NOT_PLANNED},
             price=judged.cost,
             engine_version=judged.engine_version,
         )

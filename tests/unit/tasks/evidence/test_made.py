@@ -39,8 +39,14 @@ def test_a_deploy_says_what_preflight_judged_and_terraform_applied() -> None:
     assert made.plans == {"storage": "no change", "cluster": "e" * 64}
 
 
-def test_where_terraform_planned_nothing_nothing_was_made() -> None:
-    assert Made.of(JUDGED, STORAGE, INFRASTRUCTURE) is None
+def test_a_deploy_that_began_with_a_later_stage_planned_nothing() -> None:
+    made = Made.of(JUDGED, STORAGE, INFRASTRUCTURE)
+    assert made
+    assert made.plans == {"storage": "not planned", "cluster": "not planned"}
+
+
+def test_where_preflight_did_not_run_nothing_was_made() -> None:
+    assert Made.of(JUDGED.model_copy(update={"judged_at": None}), *APPLIED) is None
 
 
 class Chain:
