@@ -193,7 +193,9 @@ class Operator(Controller):
         if found is not None:
             status = hpa_status(int(scale["spec"].get("replicas") or 0), readings)
             if status_of(found) != status:
-                await self.world.write(self.component, Patch(AUTOSCALERS, found, {"status": status}, "status"))
+                await self.world.write(
+                    self.component, Patch(AUTOSCALERS, found, {"status": status}, "status")
+                )
         return {"hpaName": name}
 
     async def _read_all(self, item: Object) -> list[Reading]:
