@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tasks.records.errors import PreflightFailed, ValidationFailed
+from tasks.records.questions import PATHS, curl
 from tasks.records.reports import LoadReport, Sweep
 from tasks.records.results import Feasibility, IdleDecision, Served
 from tasks.releases.records import Deployed
@@ -47,6 +48,14 @@ def proven(deployed: Deployed, given: Given) -> Outcome:
 
 def verdict(report: LoadReport) -> list[str]:
     """The load validation in two lines."""
+    if not report.generates:
+        return [
+            f"  load validation: {report.verdict}: {report.succeeded} of {report.requests} requests to "
+            f"/v1{PATHS[report.route]} at {report.achieved_rate:.1f}/s, "
+            f"{report.prompt_tokens_per_second or 0:.0f} prompt tokens/s",
+            f"    end to end p50 {report.e2e.p50 or 0:.0f} ms, p95 {report.e2e.p95 or 0:.0f} ms; "
+            "output tokens: none",
+        ]
     ttft, tpot = report.ttft, report.tpot
     return [
         f"  load validation: {report.verdict}: {report.succeeded} of {report.requests} requests "
@@ -117,15 +126,13 @@ def drifted(changes: Sequence[Mapping[str, str]], given: Given) -> Outcome:
 
 def reachable(result: Any, given: Given) -> Outcome:
     """Of endpoint: the address, and a request to try with the key's file."""
-    base = result.endpoint.base_url
-    body = f'{{"model": "{given["model"]}", "max_tokens": 16, "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    endpoint = result.endpoint
+    first, *more = curl(endpoint.route, endpoint.served_name, endpoint.base_url, result.key_file)
     return Outcome(
         [
-            f"  endpoint       {base}",
-            f"  try            curl -s {base}/chat/completions \\",
-            f'                   -H "Authorization: Bearer $(cat {result.key_file})" \\',
-            "                   -H 'Content-Type: application/json' \\",
-            f"                   -d '{body}'",
+            f"  endpoint       {endpoint.base_url}",
+            f"  try            {first}",
+            *(f"{'':<17}{line}" for line in more),
         ]
     )
 

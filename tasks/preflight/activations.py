@@ -22,7 +22,8 @@ def profile_run(config: Config, settings: Settings, width: float, batch: int, se
     """Bytes at the peak of one step of `batch` tokens for `sequences` requests, on one rank. Raises Unsaid."""
     residual = 2 * batch * config.hidden_size * width
     attention = batch * _attention(config, settings) * width
-    logits = sequences * config.vocabulary * (width + SAMPLER)
+    # a pooling model samples nothing
+    logits = 0 if settings.pooling else sequences * config.vocabulary * (width + SAMPLER)
     return int(residual + max(attention, _feed_forward(config, settings, width, batch), logits))
 
 

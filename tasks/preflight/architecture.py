@@ -13,6 +13,7 @@ from typing import Any
 from tasks.preflight.config import Config, defaults_of, transformers_architectures
 from tasks.preflight.engine_models import EngineModels
 from tasks.preflight.rows import Row
+from tasks.records.questions import Task
 
 # How a class's name ends, and what vLLM makes of a model of that name: a base model it knows is adapted to pooling.
 POOLING_ENDS = (
@@ -26,7 +27,9 @@ POOLING_ENDS = (
     "Model",
 )
 GENERATING_ENDS = ("ForCausalLM", "ForConditionalGeneration", "LMHeadModel", "ChatModel")
-CHAT = ("chat", "completions")
+# `enable_scoring_api` in vllm/entrypoints/pooling/utils.py: of these it scores by the one label
+CLASSIFYING_ENDS = ("ForSequenceClassification", "ForTokenClassification")
+_DOES: Mapping[Task, str] = {"generate": "generates text", "embed": "embeds", "score": "scores"}
 
 
 def judge_architecture(
@@ -36,10 +39,10 @@ def judge_architecture(
     *,
     trust_remote_code: bool,
     pooling: bool,
-    endpoint: str,
+    task: Task,
     files: Collection[str],
 ) -> Row:
-    """`pooling`: --runner says so; `endpoint`: what the load asks; `files`: paths of the repo, none where not known."""
+    """`pooling`: --runner says so; `task`: engine.task; `files`: paths of the repo, none where not known."""
     name = config.architecture
     if not name:
         return Row("warn", "not checked: config.json names no architectures")
@@ -50,13 +53,9 @@ def judge_architecture(
     if found := _unsupported(config, models, trust_remote_code=trust_remote_code):
         return found
     does = task_of(name, models, pooling=pooling)
-    if does == "pooling" and endpoint in CHAT:
-        return Row(
-            "fail",
-            f"{name} is a pooling model: vLLM {models.version} gives it no /v1/{_route(endpoint)}, which the load asks",
-            "take a model that generates text, or one load.endpoint of which it has",
-        )
-    said = f"{name} {'generates text' if does == 'generate' else 'pools'} in vLLM {models.version}"
+    if found := _of_another_task(config, models, task, does):
+        return found
+    said = f"{name} {_DOES[task]} in vLLM {models.version}"
     if not models.known(name) and not _adapted(name, models):
         return Row(
             "warn",
@@ -67,8 +66,46 @@ def judge_architecture(
     return Row("ok", said)
 
 
-def _route(endpoint: str) -> str:
-    return "chat/completions" if endpoint == "chat" else endpoint
+def _of_another_task(config: Config, models: EngineModels, task: Task, does: str) -> Row | None:
+    """A pooling model that is asked for text, a classifier for vectors, a classifier of several labels for scores."""
+    name = config.architecture
+    if task == "generate":
+        if does == "generate":
+            return None
+        meant = "score" if name.endswith(CLASSIFYING_ENDS) else "embed"
+        return Row(
+            "fail",
+            f"{name} is a pooling model: vLLM {models.version} gives it no /v1/completions and no /v1/chat/completions",
+            f"set engine.task: {meant} in the model's file, or take a model that generates text",
+        )
+    if not name.endswith(CLASSIFYING_ENDS):
+        return None
+    if task == "embed":
+        return Row(
+            "fail",
+            f"{name} classifies: vLLM {models.version} gives it no /v1/embeddings",
+            "set engine.task: score in the model's file, or take an embedding model",
+        )
+    if name.endswith("ForTokenClassification") or (labels := labels_of(config)) != 1:
+        why = "each token" if name.endswith("ForTokenClassification") else f"{labels} labels"
+        return Row(
+            "fail",
+            f"{name} classifies {why}: vLLM {models.version} serves /v1/score and /v1/rerank only for models of one label",
+            "take a reranker, whose config.json has one label",
+        )
+    return None
+
+
+def labels_of(config: Config) -> int:
+    """`num_labels` of transformers' configuration: the entries of id2label, two where nothing says otherwise."""
+    named = config.top.get("id2label")
+    # of Qwen3's own rerankers vLLM makes one label from two words (`classifier_from_token`)
+    if config.top.get("classifier_from_token"):
+        return 1
+    if isinstance(named, Mapping):
+        return len(named)
+    said = config.top.get("num_labels")
+    return int(said) if isinstance(said, int) else 2
 
 
 def task_of(architecture: str, models: EngineModels, *, pooling: bool = False) -> str:

@@ -17,6 +17,8 @@ from tasks.preflight.rows import Row
 # Of vLLM 0.32.0; `rope_not_scaled` of a version's table says it for the others.
 NOT_SCALED = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
 
+ROBERTAS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
+
 
 @dataclass(frozen=True)
 class Length:
@@ -44,9 +46,19 @@ def rope_type(part: Mapping[str, Any]) -> str:
     return {"su": "longrope", "mrope": "default"}.get(said, said)
 
 
-def length_of(config: Config, settings: Settings, not_scaled: tuple[str, ...] = NOT_SCALED) -> Length:
-    """The most tokens vLLM allows the model."""
+def length_of(
+    config: Config,
+    settings: Settings,
+    not_scaled: tuple[str, ...] = NOT_SCALED,
+    sentence: int | None = None,
+) -> Length:
+    """The most tokens the model takes. `sentence`: max_seq_length of sentence-transformers, which vLLM follows."""
     tokens, key = config.positions
+    if config.model_type in ROBERTAS:
+        # their positions begin after the padding's: vllm/model_executor/models/roberta.py. vLLM itself does not look
+        tokens, key = tokens - config.number("pad_token_id") - 1, f"{key} after the padding's"
+    if sentence:
+        return Length(min(tokens, sentence), "max_seq_length of sentence-transformers")
     window = config.window
     if not settings.sliding_window and window and window < tokens:
         tokens, key = window, "sliding_window, with --disable-sliding-window"
@@ -68,10 +80,14 @@ def length_of(config: Config, settings: Settings, not_scaled: tuple[str, ...] = 
 
 
 def judge_context(
-    config: Config, settings: Settings, version: str, not_scaled: tuple[str, ...] = NOT_SCALED
+    config: Config,
+    settings: Settings,
+    version: str,
+    not_scaled: tuple[str, ...] = NOT_SCALED,
+    sentence: int | None = None,
 ) -> Row:
     """max_model_len against the model's length."""
-    length = length_of(config, settings, not_scaled)
+    length = length_of(config, settings, not_scaled, sentence)
     wanted = settings.max_model_len
     if length.tokens == float("inf"):
         return Row("ok", f"{wanted:,} tokens" if wanted else "vLLM's default of 2,048 tokens")

@@ -103,7 +103,7 @@ class Engine:
     def plan(self) -> Plan:
         """What one GPU holds. Raises Unsaid."""
         rules = self.models.rope_not_scaled if self.models else NOT_SCALED
-        longest = length_of(self.config, self.settings, rules).tokens
+        longest = length_of(self.config, self.settings, rules, self.inspection.sentence_length).tokens
         return plan(
             self.config,
             self.stored,
@@ -123,7 +123,7 @@ class Engine:
             self.inspection,
             self.config,
             self.models,
-            endpoint=self.model.load.endpoint,
+            endpoint=self.model.route,
             template_given=bool(line.text("--chat-template")),
         )
 
@@ -134,7 +134,7 @@ class Engine:
             self.flags[1] or f"not checked: no architectures are known of vLLM {self.version}",
             trust_remote_code=self.settings.trust_remote_code,
             pooling=self.settings.pooling,
-            endpoint=self.model.load.endpoint,
+            task=self.model.engine.task,
             files=[file.path for file in self.inspection.model.files],
         )
 
@@ -176,7 +176,7 @@ class Engine:
 
     def context(self) -> Row:
         rules = self.models.rope_not_scaled if self.models else NOT_SCALED
-        return judge_context(self.config, self.settings, self.version, rules)
+        return judge_context(self.config, self.settings, self.version, rules, self.inspection.sentence_length)
 
     def lint(self) -> Row:
         """Every argument of the serving container, as its image's vLLM would read it."""

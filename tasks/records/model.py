@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasks.records.objectives import Objectives
 from tasks.records.quantities import Quantity, Seconds, parse_duration
+from tasks.records.questions import GENERATING, ROUTES, Route, Task
 from tasks.records.record import Record
 from tasks.records.strategy import Asked, Strategy, asked_for
 
@@ -28,6 +29,9 @@ class Engine(Record):
     """vLLM's flags, under vLLM's names. https://docs.vllm.ai/en/latest/cli/serve/"""
 
     image: str = Field("vllm/vllm-openai:v0.32.0", description="pin a tag or, better, a digest")
+    task: Task = Field(
+        "generate", description="generate: text; embed: vectors; score: pairs of texts (rerankers)"
+    )
     max_model_len: int = Field(8192, gt=0, description="tokens a request may use, prompt and answer")
     gpu_memory_utilization: float = Field(0.90, gt=0, lt=1)
     tensor_parallel_size: int = Field(1, ge=1, le=16)
@@ -149,9 +153,17 @@ class Load(Record):
         min_length=1,
         description="JSON lines of prompt or messages, max_tokens; relative to the project's folder",
     )
-    endpoint: Literal["chat", "completions"] = "chat"
+    endpoint: Route | None = Field(
+        None, description="the route that is asked; default: chat, embeddings or score, by engine.task"
+    )
+    texts: int = Field(
+        1,
+        ge=1,
+        le=1000,
+        description="inputs of an embeddings request, documents of a score or rerank request",
+    )
     seed: int = 1
-    streaming: bool = True
+    streaming: bool = Field(True, description="of answers that are text")
 
     @model_validator(mode="before")
     @classmethod
@@ -339,10 +351,51 @@ class Model(Record):
         return self
 
     @model_validator(mode="after")
+    def _load_is_of_the_task(self) -> Self:
+        task, load = self.engine.task, self.load
+        if load.endpoint and load.endpoint not in ROUTES[task]:
+            raise ValueError(
+                f"load.endpoint {load.endpoint} is none of engine.task {task}: {', '.join(ROUTES[task])}"
+            )
+        if self.route in GENERATING and load.texts > 1:
+            raise ValueError(f"load.texts is for embeddings, score and rerank, not for {self.route}")
+        if task == "generate":
+            return self
+        if "output_tokens" in load.model_fields_set:
+            raise ValueError(f"engine.task {task} generates no tokens: leave load.output_tokens out")
+        if load.prompts and self.route != "embeddings":
+            raise ValueError(f"load.prompts holds single texts, and {self.route} takes a query and documents")
+        return self
+
+    @model_validator(mode="after")
     def _objectives_are_measured(self) -> Self:
-        if not self.load.streaming and (names := self.objectives.streamed):
+        names = self.objectives.streamed
+        if self.engine.task != "generate":
+            if self.objectives.output_tokens_per_second is not None:
+                names.append("output_tokens_per_second")
+            if names:
+                raise ValueError(
+                    f"engine.task {self.engine.task} generates no tokens: nothing is measured for {', '.join(names)}; "
+                    "e2e, each.e2e, goodput, errors and requests_per_second are"
+                )
+        if not self.load.streaming and names:
             raise ValueError(f"without load.streaming nothing is measured for {', '.join(names)}")
         return self
+
+    @property
+    def route(self) -> Route:
+        """What of the engine is asked, by gate and load."""
+        return self.load.endpoint or ROUTES[self.engine.task][0]
+
+    @property
+    def asked_load(self) -> Load:
+        """The load with its endpoint named."""
+        return self.load.model_copy(update={"endpoint": self.route, "streaming": self.streams})
+
+    @property
+    def streams(self) -> bool:
+        """Whether the load's answers come token by token."""
+        return self.load.streaming and self.route in GENERATING
 
     @property
     def wants_snapshot(self) -> bool:

@@ -16,6 +16,7 @@ from tasks.records.objectives import (
     Percentile,
     RequestLatency,
 )
+from tasks.records.questions import GENERATING, PATHS, Route
 from tasks.records.record import Record
 
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
@@ -175,7 +176,20 @@ class LoadReport(Measured):
         description="digest of the load's settings, its files and the definitions: only equals are compared",
     )
     comparison: Comparison | None = None
+    route: Route = Field("chat", description="what was asked; reports of earlier versions do not say")
     measured_from: MeasureFrom = Field("here", description="reports of earlier versions have none: from here")
+
+    @property
+    def generates(self) -> bool:
+        """Whether its answers had output tokens."""
+        return self.route in GENERATING
+
+    @property
+    def output(self) -> str:
+        """Output tokens a second, or why there are none."""
+        if self.generates:
+            return f"{self.output_tokens_per_second:,.0f}/s"
+        return f"none: /v1{PATHS[self.route]} generates no tokens"
 
 
 def _latency(figures: Record, name: LatencyName) -> Distribution:

@@ -10,11 +10,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from tasks.records.model import Engine
+from tasks.records.questions import Route
 from tasks.records.record import Record
 from tasks.records.strategy import Taken, as_written
 
 # Suffixes of files that can run code when they are read.
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+# Settings that came after ledgers were written. At their default they are no part of an id, or every release would get
+# another one.
+ADDED_TO_ENGINE: dict[str, Any] = {"task": "generate"}
 
 
 APPLIED = "sha256 of the saved plan that this run applied, or `no change`; None where it planned nothing"
@@ -71,8 +75,16 @@ class HubInspection(Record):
     )
     documents: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
-        description="adapter_config.json, params.json, tokenizer_config.json as far as they are there",
+        description="adapter_config.json, params.json, tokenizer_config.json and the like as far as they are there",
     )
+
+    @property
+    def sentence_length(self) -> int | None:
+        """`max_seq_length` of sentence-transformers: it bounds what vLLM takes, whatever config.json says."""
+        for name, document in self.documents.items():
+            if name.startswith("sentence_") and isinstance(found := document.get("max_seq_length"), int):
+                return found
+        return None
 
     @property
     def weight_bytes(self) -> int:
@@ -216,6 +228,9 @@ class Release(Record):
 
     def _digest(self, exclude: set[str]) -> str:
         document = self.model_dump(mode="json", exclude=exclude)
+        for name, default in ADDED_TO_ENGINE.items():
+            if document["engine"][name] == default:
+                del document["engine"][name]
         return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -235,6 +250,7 @@ class Endpoint(Record):
     served_name: str
     key_namespace: str
     key_secret: str
+    route: Route = Field("chat", description="what it is asked")
 
 
 class Rollout(Record):

@@ -10,6 +10,7 @@ from tasks.cloud import inside, objects
 from tasks.cloud.jobs import RunningJob, running
 from tasks.records.errors import Interrupted, RolloutFailed, SlipwayError
 from tasks.records.names import GATEWAY, KEY_SECRET
+from tasks.records.questions import GENERATING, Route
 from tasks.records.results import Endpoint
 from tasks.rollout import downtime, network
 from tasks.rollout.context import RolloutContext
@@ -24,13 +25,18 @@ class Watch(Protocol):
 
 
 def ask_endpoint(context: RolloutContext, endpoint: Endpoint, workload: str) -> str:
-    """The text of a completion through the gateway. Raises RolloutFailed with what shuts the way, where policies do."""
+    """What the model answers through the gateway, in a few words. Raises RolloutFailed with what shuts the way, where policies do."""
     try:
         if context.measure_from == "here":
             key = objects.read_key(context.cluster, context.namespace, KEY_SECRET)
             patience = context.environment.deadlines.gateway
             return check_endpoint(
-                endpoint.base_url, key, endpoint.served_name, patience=patience, time=context.time
+                endpoint.base_url,
+                key,
+                endpoint.served_name,
+                route=endpoint.route,
+                patience=patience,
+                time=context.time,
             )
         return _ask_inside(context, endpoint)
     except GatewayCutOff as cut_off:
@@ -49,6 +55,7 @@ def _ask_inside(context: RolloutContext, endpoint: Endpoint) -> str:
         "tasks.rollout.endpoint_check",
         base_url=inside.gateway_url(context.cluster, environment, model),
         served_name=model,
+        route=endpoint.route,
         patience=patience,
     )
     with running(
@@ -73,6 +80,11 @@ def _ask_inside(context: RolloutContext, endpoint: Endpoint) -> str:
         ) from None
 
 
+def polled_route(endpoint: Endpoint) -> Route:
+    """The cheapest route that the model has for certain."""
+    return "completions" if endpoint.route in GENERATING else endpoint.route
+
+
 @contextmanager
 def watching(context: RolloutContext, endpoint: Endpoint | None, key: str, seconds: float) -> Iterator[Watch]:
     """Poll for downtime during the block, `seconds` at most; nothing where no release served before.
@@ -84,7 +96,7 @@ def watching(context: RolloutContext, endpoint: Endpoint | None, key: str, secon
         yield _Nothing()
         return
     if context.measure_from == "here":
-        poll = downtime.Poll(endpoint.base_url, key, endpoint.served_name)
+        poll = downtime.Poll(endpoint.base_url, key, endpoint.served_name, polled_route(endpoint))
         try:
             yield poll
         finally:
@@ -102,6 +114,7 @@ def _watching_inside(context: RolloutContext, endpoint: Endpoint, seconds: float
         "tasks.rollout.downtime",
         base_url=inside.gateway_url(context.cluster, environment, model),
         served_name=model,
+        route=polled_route(endpoint),
     )
     with running(
         context.cluster,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tasks.cloud import objects
 from tasks.records import names
 from tasks.records.model import Model
+from tasks.records.questions import NAMES
 from tasks.rollout import gateway
 from tasks.rollout.asking import ask_endpoint
 from tasks.rollout.context import RolloutContext
@@ -16,7 +17,7 @@ DEFAULT_BUDGET_SECONDS = 600.0
 
 
 def confirm(context: RolloutContext, model: Model, cause: str) -> str:
-    """Wait for the replicas as long as a start may take, then for one completion; its text. Raises RolloutFailed.
+    """Wait for the replicas as long as a start may take, then for one answer; what it says. Raises RolloutFailed.
 
     The start is kept with the release; `cause` says what brought the replicas back.
     """
@@ -28,7 +29,10 @@ def confirm(context: RolloutContext, model: Model, cause: str) -> str:
     pods = wait_for_pods(context, workload, release, seconds)
     left = max(0.0, deadline - context.time.clock())
     endpoint = gateway.endpoint_of(cluster, environment, model, seconds=left, time=context.time)
+    record = context.ledger.find(release)
+    if record and record.rollout:  # what was asked when it was rolled out
+        endpoint = endpoint.model_copy(update={"route": record.rollout.endpoint.route})
     answer = ask_endpoint(context, endpoint, workload)
-    context.reporter.say(f"a completion through the gateway came back: {answer!r:.60}")
+    context.reporter.say(f"{NAMES[endpoint.route]} through the gateway came back: {answer!r:.60}")
     remember(context, release, pods, cause)
     return answer

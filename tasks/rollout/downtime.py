@@ -1,6 +1,6 @@
-"""Measure downtime during a rollout by polling the gateway for one-token completions.
+"""Measure downtime during a rollout by polling the gateway with short questions.
 
-Only a completion tells: a vLLM that drains still answers `/health` and `/v1/models`, and a terminating pod is still sent
+Only an answer of the model tells: a vLLM that drains still answers `/health` and `/v1/models`, and a terminating pod is still sent
 requests while no other is ready (kube-proxy falls back on it).
 
     SLIPWAY_API_KEY=… python -m tasks.rollout.downtime INSTRUCTIONS.json
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.cloud.plain_http import UNREACHABLE, ask
+from tasks.records.questions import PATHS, Route, question
 
 EVERY_SECONDS = 0.25
 # long, because an answer that queues is an answer: only what the gateway refuses counts
@@ -59,18 +60,19 @@ def poll(
     base_url: str,
     key: str,
     served_name: str,
+    route: Route,
     ended: threading.Event,
     seen: Callable[[float | None], None],
     clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Ask for one token four times a second until `ended`; `seen` gets the seconds without an answer after each."""
-    url, headers = f"{base_url}/completions", {"Authorization": f"Bearer {key}"}
-    question = {"model": served_name, "prompt": "Hello", "max_tokens": 1}
+    """Ask `route` four times a second until `ended`; `seen` gets the seconds without an answer after each."""
+    url, headers = f"{base_url}{PATHS[route]}", {"Authorization": f"Bearer {key}"}
+    asked = question(route, served_name, tokens=1)
     downtime = Downtime()
     while not ended.is_set():
         began, ok = clock(), False
         with contextlib.suppress(*UNREACHABLE):  # no answer: that is what is counted
-            ok = ask(url, headers, question, seconds=TIMEOUT_SECONDS).status == 200
+            ok = ask(url, headers, asked, seconds=TIMEOUT_SECONDS).status == 200
         downtime.saw(began, clock(), ok=ok)
         seen(downtime.until(clock()))
         ended.wait(EVERY_SECONDS)
@@ -79,12 +81,12 @@ def poll(
 class Poll:
     """Poll one endpoint from this process, in a thread, until `stop`."""
 
-    def __init__(self, base_url: str, key: str, served_name: str) -> None:
+    def __init__(self, base_url: str, key: str, served_name: str, route: Route) -> None:
         self._seconds: float | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(
             target=poll,
-            args=(base_url, key, served_name, self._ended, self._saw),
+            args=(base_url, key, served_name, route, self._ended, self._saw),
             name="downtime",
             daemon=True,
         )
@@ -106,7 +108,8 @@ def main() -> None:
     def tell(seconds: float | None) -> None:
         print(json.dumps({"at": time.time(), "seconds": seconds}), flush=True)
 
-    poll(given["base_url"], os.environ["SLIPWAY_API_KEY"], given["served_name"], threading.Event(), tell)
+    key, never = os.environ["SLIPWAY_API_KEY"], threading.Event()
+    poll(given["base_url"], key, given["served_name"], given["route"], never, tell)
 
 
 def read_seconds(line: str) -> float | None:

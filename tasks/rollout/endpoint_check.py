@@ -1,4 +1,4 @@
-"""Check a model's endpoint as a user meets it: closed without a key, the served name listed, a completion answered.
+"""Check a model's endpoint as a user meets it: closed without a key, the served name listed, a question answered.
 
     SLIPWAY_API_KEY=… python -m tasks.rollout.endpoint_check INSTRUCTIONS.json
 
@@ -17,6 +17,8 @@ from typing import Any
 from tasks.cloud.plain_http import UNREACHABLE, Answer, ask
 from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.errors import RolloutFailed
+from tasks.records.questions import NAMES, PATHS, NoAnswer, Route, question
+from tasks.records.questions import read_answer as answer_in
 
 ASK_AGAIN_SECONDS = 0.3
 CONNECT_SECONDS = 10.0  # a policy that drops packets must not take up the patience
@@ -38,8 +40,10 @@ class _Final(RolloutFailed):
     """Asking again cannot help."""
 
 
-def check_endpoint(base_url: str, key: str, served_name: str, *, patience: float, time: Time = REAL) -> str:
-    """Ask until `/v1/models` lists the name and one completion comes back; its text. Raises RolloutFailed.
+def check_endpoint(
+    base_url: str, key: str, served_name: str, *, route: Route = "chat", patience: float, time: Time = REAL
+) -> str:
+    """Ask until `/v1/models` lists the name and `route` answers; what it says. Raises RolloutFailed.
 
     Routing may trail readiness by up to `patience` seconds: a new load balancer's name, its targets' health.
     """
@@ -49,7 +53,7 @@ def check_endpoint(base_url: str, key: str, served_name: str, *, patience: float
     def look() -> str | None:
         nonlocal last
         try:
-            return _ask(base_url, headers, served_name)
+            return _ask(base_url, headers, served_name, route)
         except _Final:
             raise
         except RolloutFailed as error:
@@ -68,16 +72,11 @@ def check_endpoint(base_url: str, key: str, served_name: str, *, patience: float
     return until(look, patience, late, time, every=ASK_AGAIN_SECONDS)
 
 
-def _ask(base_url: str, headers: dict[str, str], served_name: str) -> str:
+def _ask(base_url: str, headers: dict[str, str], served_name: str, route: Route) -> str:
     _without_key(base_url)
     _served_name(ask(f"{base_url}/models", headers, seconds=ANSWER_SECONDS), base_url, served_name)
-    question = {
-        "model": served_name,
-        "messages": [{"role": "user", "content": "Say one word."}],
-        "max_tokens": 8,
-        "temperature": 0,
-    }
-    return _completion(ask(f"{base_url}/chat/completions", headers, question, seconds=ANSWER_SECONDS))
+    asked = question(route, served_name)
+    return _answered(route, ask(f"{base_url}{PATHS[route]}", headers, asked, seconds=ANSWER_SECONDS))
 
 
 def _without_key(base_url: str) -> None:
@@ -113,13 +112,17 @@ def _served_name(answer: Answer, base_url: str, served_name: str) -> None:
         )
 
 
-def _completion(answer: Answer) -> str:
+def _answered(route: Route, answer: Answer) -> str:
     if answer.status != 200:
-        raise RolloutFailed(f"a chat completion answers {answer.status}", evidence=[answer.text[:300]])
-    choice = _entries(answer, "choices", "a chat completion")[0]
-    if not choice.get("finish_reason"):
-        raise RolloutFailed("a chat completion came back unfinished", evidence=[answer.text[:300]])
-    return str(choice["message"]["content"])
+        raise RolloutFailed(f"{NAMES[route]} answers {answer.status}", evidence=[answer.text[:300]])
+    try:
+        return answer_in(route, answer.json())
+    except NoAnswer as wrong:
+        raise RolloutFailed(str(wrong), evidence=[answer.text[:300]]) from wrong
+    except ValueError:
+        raise RolloutFailed(
+            f"{NAMES[route]} answers 200 without JSON", evidence=[answer.text[:300]]
+        ) from None
 
 
 def _entries(answer: Answer, key: str, what: str) -> list[dict[str, Any]]:
@@ -137,7 +140,9 @@ def main() -> None:
     given = json.loads(Path(sys.argv[1]).read_text())
     key = os.environ["SLIPWAY_API_KEY"]
     try:
-        answer = check_endpoint(given["base_url"], key, given["served_name"], patience=given["patience"])
+        answer = check_endpoint(
+            given["base_url"], key, given["served_name"], route=given["route"], patience=given["patience"]
+        )
         said: dict[str, Any] = {"answer": answer}
     except RolloutFailed as error:
         kind = next(name for name in KINDS if isinstance(error, KINDS[name]))
@@ -154,7 +159,7 @@ def main() -> None:
 
 
 def read_answer(line: str) -> str:
-    """The text of the completion in a line that `main` printed. Raises the failure it tells of, ValueError."""
+    """The answer in a line that `main` printed. Raises the failure it tells of, ValueError."""
     said = json.loads(line)
     if failed := said.get("failed"):
         raise KINDS[failed["kind"]](

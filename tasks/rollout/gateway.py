@@ -145,4 +145,5 @@ def endpoint_of(
         served_name=model.name,
         key_namespace=environment.namespace,
         key_secret=KEY_SECRET,
+        route=model.route,
     )

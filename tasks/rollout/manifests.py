@@ -17,6 +17,7 @@ from tasks.records import names
 from tasks.records.environment import Environment
 from tasks.records.model import Engine, Model, Steps
 from tasks.records.quantities import parse_quantity
+from tasks.records.questions import PATHS, probe_route, question
 from tasks.records.results import Release
 from tasks.rollout.strategy import rolling_update
 from tasks.rollout.weights import Weights, check_replicas, claim_affinity, most_replicas, weights_volume
@@ -48,6 +49,12 @@ def startup_probe(budget_seconds: float) -> tuple[int, int]:
     return period, math.ceil(budget_seconds / period)
 
 
+def probe_words(model: Model) -> list[str]:
+    """The startup probe's arguments: served name, path and body of a question that every model of the task answers."""
+    route = probe_route(model.engine.task)
+    return [model.name, f"/v1{PATHS[route]}", json.dumps(question(route, model.name, tokens=1))]
+
+
 def engine_arguments(engine: Engine, *, model_path: str, served_name: str) -> list[str]:
     """vLLM's command line. Each flag is --name=value, so that a value is never read as a flag."""
     # the path is positional: `vllm serve` warns about --model, and later versions drop it
@@ -63,6 +70,8 @@ def engine_arguments(engine: Engine, *, model_path: str, served_name: str) -> li
         f"--max-num-seqs={engine.max_num_seqs}",
         f"--shutdown-timeout={math.ceil(engine.shutdown_timeout)}",
     ]
+    if engine.task != "generate":
+        arguments.append("--runner=pooling")
     if engine.quantization:
         arguments.append(f"--quantization={engine.quantization}")
     if engine.kv_cache_dtype != "auto":
@@ -101,7 +110,7 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     )
     period, threshold = startup_probe(budget)
     container["startupProbe"] |= {"periodSeconds": period, "failureThreshold": threshold}
-    container["startupProbe"]["exec"]["command"][-1] = model.name
+    container["startupProbe"]["exec"]["command"][-3:] = probe_words(model)
     container["lifecycle"]["preStop"]["sleep"]["seconds"] = drain
     amounts = {names.GPU: str(model.resources.gpu), "memory": model.resources.memory}
     container["resources"] = {"requests": amounts | {"cpu": model.resources.cpu}, "limits": amounts}

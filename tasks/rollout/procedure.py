@@ -10,6 +10,7 @@ from tasks.cloud.kubernetes import Object
 from tasks.records import names
 from tasks.records.model import Model
 from tasks.records.quantities import human_seconds
+from tasks.records.questions import NAMES, probe_route
 from tasks.records.results import Endpoint, Release, Rollout
 from tasks.records.strategy import Strategy
 from tasks.releases.ledger import Serving
@@ -135,7 +136,8 @@ def pass_gate(context: RolloutContext, takeover: Takeover) -> tuple[Endpoint, li
     pods = wait_for_pods(context, takeover.workload, takeover.release_id, takeover.budget)
     endpoint, answer = ask(context, takeover, takeover.workload)
     context.reporter.say(
-        f"gate passed: /health, /v1/models and a completion by each of {len(pods)} new pods, "
+        f"gate passed: /health, /v1/models and {NAMES[probe_route(takeover.model.engine.task)]} by each of "
+        f"{len(pods)} new pods, "
         f"and ({answer!r:.40}) through the gateway"
     )
     return endpoint, pods

@@ -20,7 +20,7 @@ MARKERS: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("weights", re.compile(r"Model loading took ")),
     ("compile", re.compile(r"init engine \(.*\) took ")),
     ("server", re.compile(r"Application startup complete")),
-    ("first token", re.compile(r'"POST /v1/completions HTTP/1\.1" 200')),
+    ("first answer", re.compile(r'"POST /v1/(completions|embeddings|score) HTTP/1\.1" 200')),
 )
 LOADING = ("loading", "loading weights", "compiling", "starting its server", "answering for the first time")
 EVENTS = {"SuccessfulAttachVolume": "volume", "Pulled": "image"}
@@ -45,7 +45,7 @@ def loading_phase(log: Sequence[str]) -> str:
 def start_phases(
     pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = (), log: Sequence[str] = ()
 ) -> dict[str, float]:
-    """Seconds of each phase: scheduled, volume, image, container, engine, weights, compile, server, first token, ready.
+    """Seconds of each phase: scheduled, volume, image, container, engine, weights, compile, server, first answer, ready.
 
     A phase that nothing shows is left out and counts to the next. Events and conditions have whole seconds, so the
     fixed order above orders them, not their times.

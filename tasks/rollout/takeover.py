@@ -140,7 +140,7 @@ def apply_gateway(context: RolloutContext, model: Model) -> None:
 
 
 def ask(context: RolloutContext, takeover: Takeover, workload: str) -> tuple[Endpoint, str]:
-    """The gateway's endpoint, and the text of a completion through it. Raises RolloutFailed."""
+    """The gateway's endpoint, and what the model answers through it. Raises RolloutFailed."""
     endpoint = gateway.endpoint_of(
         context.cluster, context.environment, takeover.model, seconds=takeover.budget, time=context.time
     )

@@ -14,8 +14,18 @@ from tasks.staging import model_manifest
 from tasks.staging.folder import StagedFolder
 from tasks.staging.objects import Bucket
 
-# Small documents of the root that preflight judges, beside config.json.
-DOCUMENTS = ("config.json", "adapter_config.json", "params.json", "tokenizer_config.json")
+# Small documents of the root that preflight judges, beside config.json. The last are those of sentence-transformers that vLLM
+# reads a length from: `get_sentence_transformer_tokenizer_config` in vllm/transformers_utils/config.py of 0.32.0.
+DOCUMENTS = (
+    "config.json",
+    "adapter_config.json",
+    "params.json",
+    "tokenizer_config.json",
+    *(
+        f"sentence_{kind}_config.json"
+        for kind in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
+    ),
+)
 TOKENIZER_KEYS = ("chat_template", "tokenizer_class", "auto_map", "model_max_length")
 ReadBytes = Callable[[str, int, int], bytes]  # path, offset, count: fewer where the file ends before
 

@@ -63,7 +63,10 @@ def latencies(now: LoadReport, before: LoadReport, margin: float) -> list[Figure
 
 
 def throughput(now: LoadReport, before: LoadReport, margin: float) -> Figure:
-    """Output tokens a second of a closed loop; an open loop's are what was asked for."""
+    """Output tokens a second of a closed loop, requests where there are none; an open loop's are what was asked for."""
+    if not now.generates:
+        one, other = ([(b.requests - b.failed) / b.seconds for b in run.blocks] for run in (now, before))
+        return figure_of_blocks(("requests_per_second", None), other, one, margin, more_is_worse=False)
     one, other = ([block.output_tokens / block.seconds for block in run.blocks] for run in (now, before))
     return figure_of_blocks(("output_tokens_per_second", None), other, one, margin, more_is_worse=False)
 

@@ -77,5 +77,5 @@ def program_of(instructions: Instructions, model: str) -> inside.Program:
 
 def check_size(model: Model, root: Path) -> None:
     """Raises InputError where the files of the model's load do not fit into a Job."""
-    told = instructions_for(model.load, "", model.name, each=EachRequest(), root=root)
+    told = instructions_for(model.asked_load, "", model.name, each=EachRequest(), root=root)
     inside.check_size(program_of(told, model.name))

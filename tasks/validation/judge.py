@@ -25,6 +25,7 @@ def judged(measured: Measured, load: Load, objectives: Objectives, *, profile: s
         each=objectives.each,
         offered_rate=load.offered_rate,
         load=str(load),
+        route=load.endpoint or "chat",
         profile=profile,
     )
 

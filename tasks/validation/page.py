@@ -10,11 +10,13 @@ from importlib import resources
 from tasks.records.objectives import (
     PERCENTILES,
     REQUEST_LATENCIES,
+    STREAMED,
     LatencyName,
     Objectives,
     Percentile,
     RequestLatency,
 )
+from tasks.records.questions import PATHS
 from tasks.records.reports import LoadPage, LoadReport, Sweep, SweepStep
 from tasks.records.results import Release
 from tasks.validation.charts import Chart, Line, Mark, draw, number
@@ -116,7 +118,7 @@ def _figures(report: LoadReport) -> str:
     tiles: list[tuple[str, str]] = [
         ("requests", f"{report.succeeded:,} of {report.requests:,}"),
         ("rate", rate),
-        ("output tokens", f"{report.output_tokens_per_second:,.0f}/s"),
+        ("output tokens", f"{report.output_tokens_per_second:,.0f}/s" if report.generates else "none"),
         ("under way", "-" if report.in_flight is None else f"{report.in_flight:.1f}"),
         ("goodput", "-" if report.goodput is None else f"{report.goodput:.1%}"),
         ("sent late, p99", f"{report.send_lateness.p99 or 0.0:.1f} ms"),
@@ -140,6 +142,8 @@ def _figures(report: LoadReport) -> str:
 def _distributions(report: LoadReport, objectives: Objectives) -> str:
     charts = []
     for key, name in TITLES.items():
+        if not _is_of(report, key):
+            continue
         values = report.quantiles.get(key, ())
         points = [(value, float(percent)) for percent, value in enumerate(values)]
         latency = report.latency(key)
@@ -167,6 +171,8 @@ def _over_time(report: LoadReport, objectives: Objectives) -> str:
         return ""
     charts = []
     for key in REQUEST_LATENCIES:
+        if not _is_of(report, key):
+            continue
         lines = [
             Line(
                 percent,
@@ -222,6 +228,8 @@ def _sweep(sweep: Sweep, swept_on: str, report: LoadReport | None, objectives: O
     if report and report.offered_rate:
         rates.append(Mark(f"validated {report.offered_rate:.3g}/s", report.offered_rate, True, "quantile"))
     keys: tuple[RequestLatency, ...] = ("ttft", "e2e")
+    if all(step.ttft.p50 is None for step in steps):
+        keys = ("e2e",)
     charts = "".join(_rate_chart(key, steps, rates, objectives) for key in keys)
     when = f"<p class='quiet'>Swept on release {escape(swept_on)}, {sweep.started_at:%Y-%m-%d %H:%M} UTC</p>"
     body = f'{_outcome(sweep)}{when}<div class="charts">{charts}</div>{_steps(steps)}'
@@ -290,6 +298,8 @@ def _foot(release: Release, report: LoadReport | None) -> str:
     ]
     if report:
         facts += [
+            ("asked", f"/v1{PATHS[report.route]}"),
+            ("output tokens", report.output),
             ("load profile", report.profile or "-"),
             ("event loop lag p99", f"{report.loop_lag_p99_ms:.1f} ms"),
             ("failed in the warm-up, not counted", str(report.warmup_failures)),
@@ -298,6 +308,11 @@ def _foot(release: Release, report: LoadReport | None) -> str:
     rows = [(escape(name), escape(value)) for name, value in facts]
     note = '<p class="quiet">Latencies count from when a request was due. Definitions: docs/measuring.md.</p>'
     return _section("What was measured", _table(("", ""), rows) + note)
+
+
+def _is_of(report: LoadReport, key: LatencyName) -> bool:
+    """Whether there is such a latency: vectors and scores come at once."""
+    return report.generates or key not in STREAMED
 
 
 def _bounds(objectives: Objectives, key: LatencyName) -> list[tuple[Percentile, float]]:

@@ -18,6 +18,7 @@ from tasks.records.errors import ValidationFailed
 from tasks.records.model import LengthDistribution, Load, Model
 from tasks.records.objectives import EachRequest
 from tasks.records.progress import Reporter
+from tasks.records.questions import GENERATING
 from tasks.records.redacted import redacted
 from tasks.records.reports import LoadReport, Measured, MeasureFrom
 from tasks.records.results import Endpoint
@@ -57,7 +58,7 @@ def prove_by(
     measure_from: MeasureFrom,
 ) -> LoadReport:
     """Put the load of the model's file on `base_url` by `generator`, which runs at `measure_from`, and judge it."""
-    load = model.load
+    load = model.asked_load
     instructions = instructions_for(
         load,
         base_url,
@@ -82,12 +83,13 @@ def instructions_for(
     max_model_len: int | None = None,
     root: Path = Path(),
 ) -> Instructions:
-    """The generator's instructions for a load. Pure."""
+    """The generator's instructions for a load; chat where it names no endpoint. Pure."""
+    route = load.endpoint or "chat"
     return Instructions(
         base_url=base_url,
         served_name=served_name,
         arrivals=load.arrivals,
-        endpoint=load.endpoint,
+        endpoint=route,
         streaming=load.streaming,
         seed=load.seed,
         warmup=load.warmup,
@@ -95,11 +97,14 @@ def instructions_for(
         drain=load.drain,
         stall=load.stall,
         prompt_tokens=_lengths(load.prompt_tokens),
-        output_tokens=_lengths(load.output_tokens),
+        output_tokens=_lengths(load.output_tokens)
+        if route in GENERATING
+        else Lengths(0, minimum=0, maximum=0),
         segments=segments(load),
         concurrency=load.concurrency or 0,
         trace=Trace(load.trace.file, load.trace.speed, load.trace.start) if load.trace else None,
         prompts=load.prompts,
+        texts=load.texts,
         good=Good(each.ttft, each.tpot, each.e2e),
         max_model_len=max_model_len,
         root=str(root),
@@ -120,7 +125,7 @@ def segments(load: Load) -> tuple[Segment, ...]:
 
 def sources(model: Model, root: Path) -> tuple[tuple[TraceRow, ...], tuple[GivenPrompt, ...]]:
     """Read the files of a model's load. Raises InvalidDocument with file and line."""
-    return read_sources(instructions_for(model.load, "", model.name, each=EachRequest(), root=root))
+    return read_sources(instructions_for(model.asked_load, "", model.name, each=EachRequest(), root=root))
 
 
 def _lengths(lengths: LengthDistribution) -> Lengths:
@@ -186,8 +191,10 @@ def profile(model: Model, root: Path, measure_from: MeasureFrom = "here") -> str
 
     It covers the load, its files, the context length, the bounds on each request, the definitions and the way to the gateway.
     """
-    load = model.load
-    digest = hashlib.sha256(load.model_dump_json().encode())
+    load = model.asked_load
+    # what came later is no part of it at its default: figures from before stay comparable
+    added = {"texts"} if load.texts == 1 else None
+    digest = hashlib.sha256(load.model_dump_json(exclude=added).encode())
     # lengths are cut to it
     digest.update(f"{model.engine.max_model_len}".encode())
     # goodput counts by them

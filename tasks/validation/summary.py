@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tasks.records.objectives import LATENCIES
+from tasks.records.objectives import LATENCIES, STREAMED
 from tasks.records.progress import Reporter
+from tasks.records.questions import PATHS
 from tasks.records.reports import Distribution, LoadReport
 from tasks.validation.judge import describe, describe_failures, describe_place, describe_value
 
@@ -27,13 +28,20 @@ def table(report: LoadReport) -> list[dict[str, str]]:
         _row(f"objective {result.name}", describe_value(result), "holds" if result.holds else "BROKEN")
         for result in report.objectives
     ]
-    rows += [_row(f"{name} (ms)", _percentiles(report.latency(name))) for name in LATENCIES]
+    rows += [
+        _row(f"{name} (ms)", _percentiles(report.latency(name)))
+        for name in LATENCIES
+        if report.generates or name not in STREAMED
+    ]
     rows.append(_row("send lateness (ms)", _percentiles(report.send_lateness)))
     rows.append(_row("measured", describe_place(report)))
     rows.append(_row("requests", f"{report.succeeded} of {report.requests} succeeded"))
     rows += [_row("failed", line) for line in describe_failures(report)]
     rows.append(_row("rate", _rate(report)))
-    rows.append(_row("output tokens", f"{report.output_tokens_per_second:.0f}/s"))
+    rows.append(_row("asked", f"/v1{PATHS[report.route]}"))
+    rows.append(_row("output tokens", report.output))
+    if report.prompt_tokens_per_second is not None:
+        rows.append(_row("prompt tokens", f"{report.prompt_tokens_per_second:.0f}/s"))
     if report.goodput is not None:
         rows.append(_row("goodput", f"{report.goodput:.1%}"))
     return rows

@@ -19,7 +19,7 @@ from typing import Any
 
 from slipway_sandbox.hub import tokenizer, weights
 
-RECIPE = 1  # raise it when what is made below changes: a folder made by an older recipe is not used again
+RECIPE = 2  # raise it when what is made below changes: a folder made by an older recipe is not used again
 
 GITATTRIBUTES = "".join(
     f"{pattern} filter=lfs diff=lfs merge=lfs -text\n"
@@ -81,6 +81,7 @@ def make_all(cache: Path, more: Mapping[str, Callable[[Path], None]]) -> Path:
         _tiny_llama(work / "tiny-llama")
         _gated(work / "tiny-llama", work / "tiny-llama-gated")
         _pickled(work / "pickle-llama")
+        _base(work / "tiny-llama", work / "tiny-base")
         for name, make in more.items():
             make(work / name)
         try:
@@ -137,6 +138,17 @@ def _gated(original: Path, repo: Path) -> None:
         note = "Its licence must be accepted."
         card = _CARD.format(name="tiny-llama-gated", note=note).replace("apache-2.0", "llama3.1")
         _replace(repo / revision / "README.md", card.encode())
+
+
+def _base(original: Path, repo: Path) -> None:
+    """A model that was not taught to chat: it has no chat template."""
+    _linked_copy(original / "main", repo / "main")
+    about = tokenizer.config(TINY_CONFIG["max_position_embeddings"])
+    del about["chat_template"]
+    (repo / "main" / "tokenizer_config.json").unlink()
+    write_json(repo / "main" / "tokenizer_config.json", about)
+    card = _CARD.format(name="tiny-base", note="It has no chat template.")
+    _replace(repo / "main" / "README.md", card.encode())
 
 
 def _pickled(repo: Path) -> None:

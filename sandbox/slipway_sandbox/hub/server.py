@@ -12,7 +12,7 @@ from pathlib import Path
 from aiohttp import web
 
 from slipway_sandbox.faults import Faults
-from slipway_sandbox.hub import huge, models
+from slipway_sandbox.hub import encoders, huge, models
 from slipway_sandbox.hub.accounts import RateLimiter
 from slipway_sandbox.hub.api import HubApi
 from slipway_sandbox.hub.blobs import Hasher
@@ -21,6 +21,21 @@ from slipway_sandbox.hub.repos import Repo, read_folder
 from slipway_sandbox.settings import Settings
 
 MODELS_VARIABLE = "SLIPWAY_SANDBOX_HUB_MODELS"  # repo=folder[,repo=folder…]: published at start
+
+# Repositories of its own beside huge-llama: name -> (gated, what the hub calls its task).
+OWN: dict[str, tuple[str | bool, str]] = {
+    "tiny-llama": (False, "text-generation"),
+    "tiny-llama-gated": ("manual", "text-generation"),
+    "pickle-llama": (False, "text-generation"),
+    "tiny-base": (False, "text-generation"),
+    "tiny-embedding": (False, "sentence-similarity"),
+    "tiny-reranker": (False, "text-classification"),
+}
+MORE = {
+    "huge-llama": huge.write_plain_files,
+    "tiny-embedding": encoders.write_embedding,
+    "tiny-reranker": encoders.write_reranker,
+}
 
 
 class Hub:
@@ -79,9 +94,9 @@ class Hub:
         return listening
 
     def _publish_own(self) -> None:
-        made = models.make_all(self._folder / "models", {"huge-llama": huge.write_plain_files})
-        for name, gated in (("tiny-llama", False), ("tiny-llama-gated", "manual"), ("pickle-llama", False)):
-            card = {"license": "llama3.1" if gated else "apache-2.0", "pipeline_tag": "text-generation"}
+        made = models.make_all(self._folder / "models", MORE)
+        for name, (gated, task) in OWN.items():
+            card = {"license": "llama3.1" if gated else "apache-2.0", "pipeline_tag": task}
             repo = Repo(f"slipway/{name}", gated, card)
             for revision in ("v1", "main"):
                 if (made / name / revision).is_dir():

@@ -6,6 +6,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from tasks.records.questions import Route
+
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
@@ -57,13 +59,13 @@ class Good:
 class Instructions:
     """One run. `base_url` ends in /v1; files are relative to `root`; `max_model_len` None: prompts are not cut.
 
-    `patience`: seconds in which connections may fail before anything is sent.
+    `texts`: inputs of an embeddings request, documents of a score or rerank request. `patience`: seconds in which connections may fail before anything is sent.
     """
 
     base_url: str
     served_name: str
     arrivals: Literal["poisson", "constant", "closed", "trace"]
-    endpoint: Literal["chat", "completions"]
+    endpoint: Route
     streaming: bool
     seed: int
     warmup: float
@@ -76,6 +78,7 @@ class Instructions:
     concurrency: int = 0
     trace: Trace | None = None
     prompts: str | None = None
+    texts: int = 1
     good: Good = Good()
     max_model_len: int | None = None
     root: str = "."

@@ -136,15 +136,16 @@ class Sending:
 
     async def open(self, schedule: list[Arrival]) -> None:
         """Send every request when it is due, whatever became of those before."""
-        streaming = self.instructions.streaming
+        streaming, route = self.instructions.streaming, self.instructions.endpoint
         with Alarm() as alarm:
             for index, arrival in enumerate(schedule):
-                request = self.builder.completion(arrival.prompt_words, arrival.output_tokens, index)
+                request = self.builder.request(arrival.prompt_words, arrival.output_tokens, index)
                 due = self.start + arrival.due
                 if index % LATE_TURNS == 0:
                     await asyncio.sleep(0)
                 await alarm.until(due)
-                self._send(request, Reading(due, counted=arrival.counted, streaming=streaming), self._ended)
+                reading = Reading(due, counted=arrival.counted, streaming=streaming, route=route)
+                self._send(request, reading, self._ended)
                 self.progress(index + 1, len(schedule))
 
     async def closed(self) -> None:
@@ -162,9 +163,14 @@ class Sending:
                 return
             index, (words, tokens) = next(upcoming)
             words, tokens = self._within_context(words, tokens)
-            request = self.builder.completion(words, tokens, index)
+            request = self.builder.request(words, tokens, index)
             due = time.perf_counter()
-            reading = Reading(due, counted=due >= self.tally.begin, streaming=instructions.streaming)
+            reading = Reading(
+                due,
+                counted=due >= self.tally.begin,
+                streaming=instructions.streaming,
+                route=instructions.endpoint,
+            )
             self._send(request, reading, answered)
             self.progress(int(now - self.start), int(end - self.start))
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from tasks.records.errors import InvalidDocument
+from tasks.records.questions import GENERATING, Route
 from tasks.validation.load.instructions import Instructions
 
 LARGEST_FILE = 512 * 2**20
@@ -52,9 +53,7 @@ def read_sources(instructions: Instructions) -> tuple[tuple[TraceRow, ...], tupl
             next_command="set load.trace.start lower",
         )
     prompts = (
-        read_prompts(instructions.prompts, root, chat=instructions.endpoint == "chat")
-        if instructions.prompts
-        else ()
+        read_prompts(instructions.prompts, root, route=instructions.endpoint) if instructions.prompts else ()
     )
     return rows, prompts
 
@@ -98,12 +97,12 @@ def _trace_row(file: str, line: int, row: list[str], places: list[int]) -> tuple
     return at if at.tzinfo else at.replace(tzinfo=UTC), tokens[0], tokens[1]
 
 
-def read_prompts(file: str, root: Path, *, chat: bool) -> tuple[GivenPrompt, ...]:
+def read_prompts(file: str, root: Path, *, route: Route) -> tuple[GivenPrompt, ...]:
     """Read prompts, one a line, in the file's order. Raises InvalidDocument."""
     prompts = []
     try:
         with _opened(file, root) as source:
-            prompts = [_prompt(file, number, line, chat) for number, line in _lines(source)]
+            prompts = [_prompt(file, number, line, route) for number, line in _lines(source)]
     except UnicodeDecodeError as error:
         raise _wrong(file, 1, f"not UTF-8: {error}") from None
     if not prompts:
@@ -115,7 +114,7 @@ def _lines(source: Any) -> Iterator[tuple[int, str]]:
     return ((number, line) for number, line in enumerate(source, 1) if line.strip())
 
 
-def _prompt(file: str, number: int, line: str, chat: bool) -> GivenPrompt:
+def _prompt(file: str, number: int, line: str, route: Route) -> GivenPrompt:
     try:
         given = json.loads(line)
     except ValueError as error:
@@ -130,10 +129,12 @@ def _prompt(file: str, number: int, line: str, chat: bool) -> GivenPrompt:
     if text is not None and (not isinstance(text, str) or not text):
         raise _wrong(file, number, "prompt is not text")
     if messages is not None:
-        if not chat:
-            raise _wrong(file, number, "messages do not go to the completions endpoint: give prompt")
+        if route != "chat":
+            raise _wrong(file, number, f"messages do not go to the {route} endpoint: give prompt")
         if not _are_messages(messages):
             raise _wrong(file, number, "messages are objects with role and content")
+    if most is not None and route not in GENERATING:
+        raise _wrong(file, number, f"max_tokens is of text, and {route} generates none")
     if most is not None and (
         not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= LONGEST_TOKENS
     ):

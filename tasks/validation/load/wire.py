@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from tasks.records.questions import GENERATING, NoAnswer, Route, read_answer
+
 try:
     # a few times as fast as json, and there wherever pydantic is: in Slipway and in the serving image
     from pydantic_core import from_json
@@ -66,13 +68,16 @@ class Reading:
         "due",
         "ended",
         "failure",
+        "route",
         "sent",
         "status",
         "streaming",
     )  # fmt: skip
 
-    def __init__(self, due: float, *, counted: bool, streaming: bool = True) -> None:
-        self.due, self.counted, self.streaming = due, counted, streaming
+    def __init__(
+        self, due: float, *, counted: bool, streaming: bool = True, route: Route = "completions"
+    ) -> None:
+        self.due, self.counted, self.streaming, self.route = due, counted, streaming, route
         self.sent = self.ended = 0.0
         self.status = 0
         self.failure = ""
@@ -191,15 +196,21 @@ class Reading:
         if self._wrong:
             return self._wrong
         try:
-            body = json.loads(self._rest)
+            body = from_json(self._rest)
             if isinstance(body, dict) and body.get("error"):
                 self._message = words(self._rest)
                 return "error in a 200"
+            self._usage = body.get("usage") or {}
+            if self.route not in GENERATING:
+                read_answer(self.route, body)
+                return ""
             finished = bool(body["choices"]) and all(choice["finish_reason"] for choice in body["choices"])
-        except (ValueError, KeyError, TypeError):
+        except NoAnswer as wrong:
+            self._message = words(self._rest[:LONGEST_REFUSAL])
+            return str(wrong)
+        except (ValueError, KeyError, TypeError, AttributeError):
             self._message = words(self._rest[:LONGEST_REFUSAL])
             return "unreadable answer"
-        self._usage = body.get("usage") or {}
         return "" if finished else "no finish_reason"
 
 

@@ -28,6 +28,7 @@ ORDER = [
     "test_idle",
     "test_replicas",
     "test_scaler",
+    "test_tasks",
     "test_torn_down",
     "test_existing",
 ]

@@ -21,6 +21,7 @@ from slipway_sandbox.images.vllm import flags, logs
 from slipway_sandbox.images.vllm.engine import Engine
 from slipway_sandbox.images.vllm.faulting import EngineFaults
 from slipway_sandbox.images.vllm.gpu import GpuFile, Owner
+from slipway_sandbox.images.vllm.pooling import Pooling
 from slipway_sandbox.images.vllm.server import Server, ServerOptions
 from slipway_sandbox.images.vllm.serving import Completions
 from slipway_sandbox.images.vllm.startup import (
@@ -153,8 +154,16 @@ def make_server(
         and args.uvicorn_log_level in ("info", "debug", "trace"),
         quiet_paths=tuple((args.disable_access_log_for_endpoints or "").split(",")),
         shutdown_timeout=float(args.shutdown_timeout),
+        pools=resolved.config.pools,
     )
-    return Server(engine, completions, faults, options)
+    pooling = Pooling(
+        engine,
+        faults,
+        served_names=names,
+        dimensions=resolved.config.hidden,
+        encode=completions.encode,
+    )
+    return Server(engine, completions, pooling, faults, options)
 
 
 async def log_stats(engine: Engine) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from slipway_sandbox.images.vllm.metrics import EngineMetrics
-from slipway_sandbox.images.vllm.text import Continuation, Text
+from slipway_sandbox.images.vllm.text import Text
+from slipway_sandbox.images.vllm.writing import Sampling, Step, Writer
 from slipway_sandbox.settings import EngineTiming
 
 PREFILL_TOKENS_PER_UNIT: Final = 8192  # a prompt of this many tokens doubles the time to first token
@@ -48,29 +49,6 @@ class Limits:
     prefix_caching: bool
     max_num_queued_reqs: int | None
     max_num_queued_tokens: int | None
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """A request's parameters that decide when a sequence ends. `seed` and `choice` select its content."""
-
-    max_tokens: int
-    min_tokens: int = 0
-    ignore_eos: bool = False
-    stop: tuple[str, ...] = ()
-    stop_token_ids: frozenset[int] = frozenset()
-    include_stop_str: bool = False
-    seed: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """New text and tokens since the last step; `finish_reason` is set on the last one."""
-
-    text: str
-    tokens: int
-    finish_reason: str | None = None
-    stop_reason: str | int | None = None
 
 
 @dataclass(slots=True)
@@ -165,7 +143,7 @@ class Engine:
             scheduled = self._clock()
             cached = self._lookup_prefix(prompt)
             first = self._first_token_seconds(len(prompt) - cached) + extra_first_seconds
-            writer = _Writer(self.text, prompt, sampling, choice)
+            writer = Writer(self.text, prompt, sampling, choice)
             due, last, started = scheduled + first, 0.0, False
             while True:
                 await self._sleep_until(due)
@@ -189,6 +167,20 @@ class Engine:
                     yield step
                     return
                 yield step
+        finally:
+            self._release(sequence)
+
+    async def encode(self, prompt: Sequence[int], *, extra_seconds: float = 0.0) -> None:
+        """One pooled text: a place in the batch for as long as a prompt's first token takes. Cancelling it frees the place."""
+        arrived = self._clock()
+        sequence = _Sequence(
+            len(prompt), -(-len(prompt) // self.limits.block_size) if self.limits.kv_tokens else 0
+        )
+        await self._admit(sequence)
+        try:
+            scheduled = self._clock()
+            await self._sleep_until(scheduled + self._first_token_seconds(len(prompt)) + extra_seconds)
+            self._count_pooled(sequence, arrived, scheduled, self._clock())
         finally:
             self._release(sequence)
 
@@ -326,58 +318,23 @@ class Engine:
         gaps = sequence.tokens - 1
         observe("request_time_per_output_token_seconds", (now - first_at) / gaps if gaps else 0.0)
 
-
-class _Writer:
-    """Turns tokens into text; handles stop strings, the end of sequence, and text held back until it is certain."""
-
-    def __init__(self, text: Text, prompt: Sequence[int], sampling: Sampling, choice: int) -> None:
-        self._sampling = sampling
-        self._continuation = Continuation(text, prompt, sampling.seed, choice)
-        self._eos = text.eos_token_id
-        self._tokens = 0
-        self._output, self._sent = "", 0
-        # hold back what may be the beginning of a stop string
-        held = max(map(len, sampling.stop), default=1) - 1
-        self._held = 0 if sampling.include_stop_str else held
-        natural = max(self._continuation.natural_length, sampling.min_tokens + 1)
-        self._natural = None if sampling.ignore_eos or self._eos is None else natural
-
-    def take(self, count: int) -> Step:
-        """Take up to `count` tokens; fewer if the sequence ends."""
-        for taken in range(1, count + 1):
-            if ended := self._advance():
-                reason, why = ended
-                return Step(self._emit(final=True), taken, reason, why)
-        return Step(self._emit(final=False), count)
-
-    def _advance(self) -> tuple[str, str | int | None] | None:
-        self._tokens += 1
-        sampling = self._sampling
-        if self._natural is not None and self._tokens >= self._natural:
-            return "stop", None
-        token, text = self._continuation.next()
-        before = len(self._output)
-        self._output += text
-        if self._tokens > sampling.min_tokens:
-            if token in sampling.stop_token_ids:
-                return "stop", token
-            if (stop := self._stop_string(before)) is not None:
-                return "stop", stop
-        return ("length", None) if self._tokens >= sampling.max_tokens else None
-
-    def _stop_string(self, before: int) -> str | None:
-        best: tuple[int, str] | None = None
-        for stop in self._sampling.stop:
-            found = self._output.find(stop, max(before - len(stop) + 1, 0))
-            if found >= 0 and (best is None or found < best[0]):
-                best = found, stop
-        if best is None:
-            return None
-        found, stop = best
-        self._output = self._output[: found + (len(stop) if self._sampling.include_stop_str else 0)]
-        return stop
-
-    def _emit(self, *, final: bool) -> str:
-        end = len(self._output) if final else max(len(self._output) - self._held, self._sent)
-        text, self._sent = self._output[self._sent : end], max(end, self._sent)
-        return text
+    def _count_pooled(self, sequence: _Sequence, arrived: float, scheduled: float, now: float) -> None:
+        """As vLLM counts a pooled text: a success that ended by itself, with no tokens generated."""
+        tokens, observe = sequence.prompt_tokens, self.metrics.observe
+        self.metrics.count("prompt_tokens", tokens)
+        self.metrics.count("prompt_tokens_by_source", tokens, "local_compute")
+        self.metrics.count("request_success", label="stop")
+        observe("time_to_first_token_seconds", now - arrived)
+        observe("e2e_request_latency_seconds", now - arrived)
+        observe("request_queue_time_seconds", scheduled - arrived)
+        for name in ("request_inference_time_seconds", "request_prefill_time_seconds"):
+            observe(name, now - scheduled)
+        for name in ("request_decode_time_seconds", "request_time_per_output_token_seconds"):
+            observe(name, 0.0)
+        for name in ("request_generation_tokens", "request_max_num_generation_tokens"):
+            observe(name, 0)
+        observe("request_prompt_tokens", tokens)
+        observe("request_prefill_kv_computed_tokens", tokens)
+        observe("iteration_tokens_total", tokens)
+        observe("request_params_n", 1)
+        observe("request_num_preemptions", 0)

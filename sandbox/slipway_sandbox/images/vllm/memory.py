@@ -105,6 +105,8 @@ def plan_memory(
             "engine (this flag also controls CPU memory reservation on the CPU backend, despite its name). See "
             "https://docs.vllm.ai/en/latest/configuration/conserving_memory/ for more details."
         )
+    if config.encoder:  # nothing is kept from one request to the next
+        return Plan(total, share, activations, graphs, 0, 0, config.max_model_len)
     element = DTYPE_BYTES.get(kv_cache_dtype, DTYPE_BYTES[config.dtype])
     heads = max(config.kv_heads // tensor_parallel, 1)
     block = 2 * config.layers * heads * config.head_dim * element * BLOCK_SIZE

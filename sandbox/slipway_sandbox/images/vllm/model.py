@@ -52,6 +52,21 @@ class ModelConfig:
     dtype: str
     max_model_len: int
     eos_token_ids: tuple[int, ...]
+    pools: str = ""  # "", "embed" or "classify"
+    encoder: bool = False  # keeps no KV cache
+
+
+# Architectures vLLM runs as pooling models by themselves: `_SUFFIX_TO_DEFAULTS` in vllm/config/model.py, as far as the sandbox
+# meets them.
+_CLASSIFIES: Final = ("ForSequenceClassification", "ForTokenClassification")
+_ENCODERS: Final = ("bert", "roberta", "xlm-roberta")
+
+
+def pooling_task(architecture: str, runner: str) -> str:
+    """What vLLM makes of it: "" for a model that generates, else embed or classify."""
+    if architecture.endswith(_CLASSIFIES):
+        return "classify"
+    return "embed" if runner == "pooling" or architecture.endswith("Model") else ""
 
 
 @dataclass(frozen=True)
@@ -110,7 +125,13 @@ def _invalid(model: str) -> ValidationError:
 
 
 def read_config(
-    folder: Path, name: str, *, dtype: str, max_model_len: int | None, allow_longer: bool
+    folder: Path,
+    name: str,
+    *,
+    dtype: str,
+    max_model_len: int | None,
+    allow_longer: bool,
+    runner: str = "auto",
 ) -> ModelConfig:
     """Read config.json and apply vLLM's defaults and limits. Raises ValidationError."""
     path = folder / "config.json"
@@ -140,9 +161,17 @@ def read_config(
         head_dim=int(text.get("head_dim") or text["hidden_size"] // heads),
         vocabulary=int(text["vocab_size"]),
         dtype=_model_dtype(dtype, text.get("dtype") or text.get("torch_dtype")),
-        max_model_len=_max_model_len(text, max_model_len, allow_longer),
+        max_model_len=_max_model_len(text, max_model_len, allow_longer, _sentence_length(folder)),
         eos_token_ids=tuple(eos) if isinstance(eos, list) else () if eos is None else (eos,),
+        pools=pooling_task(document["architectures"][0], runner),
+        encoder=document["model_type"] in _ENCODERS,
     )
+
+
+def _sentence_length(folder: Path) -> int | None:
+    """`max_seq_length` of sentence-transformers, which goes before config.json's."""
+    file = folder / "sentence_bert_config.json"
+    return json.loads(file.read_text("utf-8")).get("max_seq_length") if file.is_file() else None
 
 
 def _model_dtype(asked: str, configured: str | None) -> str:
@@ -152,12 +181,15 @@ def _model_dtype(asked: str, configured: str | None) -> str:
     return configured if configured in ("bfloat16", "float16") else "bfloat16"
 
 
-def _max_model_len(config: Mapping[str, Any], asked: int | None, allow_longer: bool) -> int:
+def _max_model_len(
+    config: Mapping[str, Any], asked: int | None, allow_longer: bool, sentence: int | None = None
+) -> int:
     derived = int(config["max_position_embeddings"])
     scaling = config.get("rope_scaling") or {}
     kind = scaling.get("rope_type", scaling.get("type", "default"))
     if "factor" in scaling and kind not in ("su", "longrope", "llama3", "mrope"):
         derived = int(scaling.get("original_max_position_embeddings", derived) * float(scaling["factor"]))
+    derived = sentence or derived
     if asked is None or asked == -1:
         return derived
     if asked > derived and not allow_longer:

@@ -17,6 +17,13 @@ from slipway_sandbox.images.vllm.engine import Engine, EngineStopped, QueueOverf
 from slipway_sandbox.images.vllm.faulting import EngineFaults
 from slipway_sandbox.images.vllm.http_metrics import EXCLUDED, HttpMetrics
 from slipway_sandbox.images.vllm.metrics import CONTENT_TYPE, process_page
+from slipway_sandbox.images.vllm.pooling import (
+    SCORE_ROUTES,
+    EmbeddingRequest,
+    Pooling,
+    RerankRequest,
+    ScoreRequest,
+)
 from slipway_sandbox.images.vllm.protocol import (
     ChatRequest,
     CompletionRequest,
@@ -52,15 +59,22 @@ class ServerOptions:
     access_log: bool
     quiet_paths: Sequence[str]
     shutdown_timeout: float
+    pools: str = ""
 
 
 class Server:
     """One vLLM server: `start` on a bound socket, `stop` on SIGTERM."""
 
     def __init__(
-        self, engine: Engine, completions: Completions, faults: EngineFaults, options: ServerOptions
+        self,
+        engine: Engine,
+        completions: Completions,
+        pooling: Pooling,
+        faults: EngineFaults,
+        options: ServerOptions,
     ) -> None:
         self._engine, self._completions, self._faults, self._options = engine, completions, faults, options
+        self._pooling = pooling
         self._http = HttpMetrics()
         self._created = int(time.time())
         self._server_load = 0
@@ -71,10 +85,22 @@ class Server:
             "/load": ("GET", self._load),
             "/metrics": ("GET", self._metrics),
             "/v1/models": ("GET", self._models),
-            "/v1/chat/completions": ("POST", self._chat),
-            "/v1/completions": ("POST", self._complete),
+            **self._of_the_task(),
             "/tokenize": ("POST", self._tokenize),
             "/detokenize": ("POST", self._detokenize),
+        }
+
+    def _of_the_task(self) -> dict[str, tuple[str, Answer]]:
+        """A pooling model has no routes of text, and another none of vectors: `register_pooling_api_routers`."""
+        pools = self._options.pools
+        if not pools:
+            return {
+                "/v1/chat/completions": ("POST", self._chat),
+                "/v1/completions": ("POST", self._complete),
+            }
+        embeds: dict[str, tuple[str, Answer]] = {"/v1/embeddings": ("POST", self._embed)}
+        return (embeds if pools == "embed" else {}) | {
+            path: ("POST", self._rerank if path.endswith("rerank") else self._score) for path in SCORE_ROUTES
         }
 
     async def start(self, sock: socket.socket) -> None:
@@ -239,6 +265,32 @@ class Server:
 
     async def _complete(self, request: web.BaseRequest) -> web.StreamResponse:
         return await self._generate(request, await parse(request, CompletionRequest))
+
+    async def _embed(self, request: web.BaseRequest) -> web.StreamResponse:
+        asked = await parse(request, EmbeddingRequest)
+        return await self._pool(lambda: self._pooling.embeddings(asked))
+
+    async def _score(self, request: web.BaseRequest) -> web.StreamResponse:
+        asked = await parse(request, ScoreRequest)
+        return await self._pool(lambda: self._pooling.score(asked))
+
+    async def _rerank(self, request: web.BaseRequest) -> web.StreamResponse:
+        asked = await parse(request, RerankRequest)
+        return await self._pool(lambda: self._pooling.rerank(asked))
+
+    async def _pool(self, answer: Callable[[], Awaitable[bytes]]) -> web.StreamResponse:
+        self._server_load += self._options.load_tracking
+        try:
+            if self._faults.struck("engine-500"):
+                raise internal("Internal Server Error")
+            self._engine.check_admission(1)
+            return web.Response(body=await answer(), content_type="application/json")
+        except EngineStopped as error:
+            raise internal(str(error)) from error
+        except QueueOverflow as error:
+            raise busy(str(error)) from error
+        finally:
+            self._server_load -= self._options.load_tracking
 
     async def _generate(
         self, request: web.BaseRequest, asked: ChatRequest | CompletionRequest

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from slipway_sandbox.images.vllm.engine import Engine, Sampling, Step
+from slipway_sandbox.images.vllm.engine import Engine
 from slipway_sandbox.images.vllm.faulting import EngineFaults
 from slipway_sandbox.images.vllm.protocol import (
     ChatRequest,
@@ -28,6 +28,7 @@ from slipway_sandbox.images.vllm.protocol import (
     invalid,
 )
 from slipway_sandbox.images.vllm.text import TemplateRefused
+from slipway_sandbox.images.vllm.writing import Sampling, Step
 
 DONE: Final = b"data: [DONE]\n\n"
 ENGINE_DEAD: Final = "EngineCore encountered an issue. See stack trace (above) for the root cause."
@@ -153,6 +154,10 @@ class Completions:
         return tuple(
             self._encode(p, special=True) if isinstance(p, str) else self._check_length(p) for p in parts
         )
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """The tokens of a text to be pooled. Raises Refusal where it is too long."""
+        return self._encode(text, special=True)
 
     def _encode(self, text: str, *, special: bool) -> tuple[int, ...]:
         limit = self._max_model_len

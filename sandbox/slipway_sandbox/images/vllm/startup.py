@@ -94,6 +94,7 @@ def resolve(args: argparse.Namespace, environment: Mapping[str, str]) -> Resolve
         dtype=args.dtype,
         max_model_len=args.max_model_len,
         allow_longer=allow_longer(environment),
+        runner=args.runner or "auto",
     )
     logs.info("model.py:733", f"Resolved architecture: {config.architecture}")
     logs.info("model.py:2152", f"Using max model len {config.max_model_len}")
@@ -143,13 +144,14 @@ async def _start_engine(
     )
     plan = await _load(args, resolved, timing, faults, gpu)
     started = time.perf_counter()
-    logs.info("gpu_worker.py:760", f"Available KV cache memory: {gib(plan.kv_cache)} GiB", logs.CORE)
-    logs.info(
-        "kv_cache_utils.py:2328",
-        f"GPU KV cache size: {plan.kv_tokens:,} tokens, Maximum concurrency for {plan.max_model_len:,} tokens per "
-        f"request: {plan.max_concurrency:.2f}x",
-        logs.CORE,
-    )
+    if not config.encoder:
+        logs.info("gpu_worker.py:760", f"Available KV cache memory: {gib(plan.kv_cache)} GiB", logs.CORE)
+        logs.info(
+            "kv_cache_utils.py:2328",
+            f"GPU KV cache size: {plan.kv_tokens:,} tokens, Maximum concurrency for {plan.max_model_len:,} tokens per "
+            f"request: {plan.max_concurrency:.2f}x",
+            logs.CORE,
+        )
     compiled = await _compile(timing, args.enforce_eager)
     took = f"init engine (profile, create kv cache, warmup model) took {time.perf_counter() - started:.2f} s"
     logs.info("core.py:395", took + (f" (compilation: {compiled:.2f} s)" if compiled else ""), logs.CORE)

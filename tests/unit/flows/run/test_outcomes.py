@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from flows.endpoint import Reachable
-from flows.run.outcomes import OUTCOMES, Outcome
+from flows.run.outcomes import OUTCOMES, Outcome, verdict
 from flows.teardown import TornDown
 from tasks.records.errors import ValidationFailed
 from tasks.records.reports import Sweep
@@ -125,6 +125,21 @@ def test_an_endpoint_is_told_with_a_request_to_try_and_without_its_key() -> None
     assert "curl -s http://gw/v1/chat/completions" in text
     assert "$(cat .slipway/keys/staging)" in text
     assert '"model": "llama"' in text
+
+
+def test_an_embedding_model_is_shown_without_tokens_and_tried_by_its_own_route() -> None:
+    report = a_run(1).model_copy(update={"route": "embeddings"})
+    text = "\n".join(verdict(report))
+    assert "400 of 400 requests to /v1/embeddings at 10.0/s" in text
+    assert "end to end p50 " in text
+    assert "output tokens: none" in text
+    assert "first token" not in text
+    endpoint = Endpoint(
+        base_url="http://gw/v1", served_name="e5", key_namespace="llm", key_secret="key", route="embeddings"
+    )
+    lines = OUTCOMES["endpoint"](Reachable(endpoint, Path("key")), GIVEN).lines
+    assert "curl -s http://gw/v1/embeddings" in lines[1]
+    assert '"input"' in lines[-1]
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 3)])

@@ -9,16 +9,17 @@ from tasks.preflight.config import read_config
 from tasks.preflight.engine_models import models_of
 from tasks.preflight.flags import versions
 from tasks.preflight.rows import Row
+from tasks.records.questions import Task
 
+ONE = {"id2label": {"0": "LABEL_0"}}
+TWO_WORDS = {"classifier_from_token": ["no", "yes"], "is_original_qwen3_reranker": True}
 CODE = {"AutoConfig": "configuration_new.NewConfig", "AutoModelForCausalLM": "modeling_new.NewForCausalLM"}
 
 
-def judged(architecture: str, model_type: str = "llama", *, endpoint: str = "chat", **more: Any) -> Row:
+def judged(architecture: str, model_type: str = "llama", *, task: Task = "generate", **more: Any) -> Row:
     config = {"architectures": [architecture], "model_type": model_type} | more.pop("config", {})
     given: dict[str, Any] = {"trust_remote_code": False, "pooling": False, "files": ()} | more
-    return judge_architecture(
-        read_config(config), models_of("0.32.0"), "unchecked", endpoint=endpoint, **given
-    )
+    return judge_architecture(read_config(config), models_of("0.32.0"), "unchecked", task=task, **given)
 
 
 @pytest.mark.parametrize(
@@ -27,9 +28,18 @@ def judged(architecture: str, model_type: str = "llama", *, endpoint: str = "cha
         (judged("LlamaForCausalLM"), "ok", "LlamaForCausalLM generates text in vLLM 0.32.0"),
         (judged("FooForCausalLM"), "fail", "does not know the architecture FooForCausalLM"),
         (judged("LlamaForCausalML"), "fail", "the nearest it has is LlamaForCausalLM"),
-        (judged("BertModel", "bert"), "fail", "a pooling model: vLLM 0.32.0 gives it no /v1/chat/completions"),
-        (judged("BertModel", "bert", endpoint="completions"), "fail", "no /v1/completions"),
-        (judged("BertModel", "bert", endpoint="embeddings"), "ok", "pools"),
+        (judged("BertModel", "bert"), "fail", "a pooling model: vLLM 0.32.0 gives it no /v1/completions and no /v1/chat"),
+        (judged("BertModel", "bert", task="embed", pooling=True), "ok", "BertModel embeds in vLLM 0.32.0"),
+        (judged("XLMRobertaModel", "xlm-roberta", task="embed", pooling=True), "ok", "embeds"),
+        # a model that generates is adapted: Qwen3-Embedding
+        (judged("Qwen3ForCausalLM", "qwen3", task="embed", pooling=True), "ok", "embeds"),
+        (judged("XLMRobertaForSequenceClassification", "xlm-roberta", task="score", pooling=True, config=ONE), "ok", "scores"),
+        (judged("Qwen3ForSequenceClassification", "qwen3", task="score", pooling=True, config={"num_labels": 1}), "ok", "scores"),
+        (judged("Qwen3ForSequenceClassification", "qwen3", task="score", pooling=True, config=TWO_WORDS), "ok", "scores"),
+        (judged("XLMRobertaModel", "xlm-roberta", task="score", pooling=True), "ok", "scores"),
+        (judged("XLMRobertaForSequenceClassification", "xlm-roberta", task="embed", pooling=True, config=ONE), "fail", "gives it no /v1/embeddings"),
+        (judged("BertForSequenceClassification", "bert", task="score", pooling=True), "fail", "classifies 2 labels"),
+        (judged("BertForTokenClassification", "bert", task="score", pooling=True, config=ONE), "fail", "classifies each token"),
         (judged("Qwen3ForCausalLM", "qwen3", pooling=True), "fail", "a pooling model"),
         (judged("LlamaForSequenceClassification"), "fail", "a pooling model"),
         (judged("BaichuanForCausalLM"), "fail", "0.23.0 was the last version that had it"),
@@ -65,7 +75,7 @@ def test_what_vllm_can_serve(row: Row, status: str, said: str) -> None:
 def test_an_image_nothing_is_known_of_is_not_checked() -> None:
     row = judge_architecture(
         read_config({"architectures": ["Foo"]}), None, "not checked", trust_remote_code=False, pooling=False,
-        endpoint="chat", files=(),
+        task="generate", files=(),
     )  # fmt: skip
     assert row.status == "warn"
 

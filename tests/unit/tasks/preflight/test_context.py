@@ -37,6 +37,9 @@ def scaled(rope_type: str, factor: Any = 4.0, **more: Any) -> dict[str, Any]:
         ({"model_type": "llama"}, 2048),  # the class's own default
         ({"model_type": "of-nobody"}, float("inf")),
         ({"model_type": "qwen2_5_vl", "text_config": BASE}, 4096),
+        # positions of these begin after the padding's
+        ({"model_type": "xlm-roberta", "max_position_embeddings": 514, "pad_token_id": 1}, 512),
+        ({"model_type": "bert", "max_position_embeddings": 512}, 512),
     ],
 )
 def test_how_long_a_model_is(config: dict[str, Any], tokens: float) -> None:
@@ -86,3 +89,12 @@ def test_max_model_len_against_the_models_length(
     row = judge_context(read_config(config, settings.overrides), settings, "0.32.0")
     assert row.status == status
     assert row.next_command or status == "ok"
+
+
+def test_the_length_of_sentence_transformers_bounds_what_the_model_takes() -> None:
+    """`encoder_config` in `_get_and_verify_max_len` of vLLM 0.32.0."""
+    config = read_config({"model_type": "bert", "max_position_embeddings": 512})
+    settings = settings_of(["m", "--max-model-len=512"])
+    row = judge_context(config, settings, "0.32.0", sentence=256)
+    assert (row.status, "256 (max_seq_length of sentence-transformers)" in row.detail) == ("fail", True)
+    assert row.next_command == "set engine.max_model_len to 256 or less"

@@ -65,13 +65,13 @@ def server() -> Iterator[ThreadingHTTPServer]:
 
 
 def test_an_endpoint_that_answers_throughout_has_no_gap(server: Any) -> None:
-    watch = Poll(f"http://127.0.0.1:{server.server_port}/x/v1", KEY, "x")
+    watch = Poll(f"http://127.0.0.1:{server.server_port}/x/v1", KEY, "x", "completions")
     until(lambda: server.asked >= 3)
     assert watch.stop() == 0.0
 
 
 def test_an_answer_that_is_none_is_a_gap(server: Any) -> None:
-    watch = Poll(f"http://127.0.0.1:{server.server_port}/x/v1", KEY, "x")
+    watch = Poll(f"http://127.0.0.1:{server.server_port}/x/v1", KEY, "x", "completions")
     until(lambda: server.asked >= 1)
     server.status = 502
     until(lambda: server.asked >= 4)
@@ -83,5 +83,5 @@ def test_an_answer_that_is_none_is_a_gap(server: Any) -> None:
 
 
 def test_nobody_there_from_the_beginning_is_no_gap() -> None:
-    watch = Poll(f"http://127.0.0.1:{free_port()}/x/v1", KEY, "x")
+    watch = Poll(f"http://127.0.0.1:{free_port()}/x/v1", KEY, "x", "completions")
     assert watch.stop() is None

@@ -169,7 +169,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
 
     def as_a_program(url: str) -> str:
         file = tmp_path / "instructions.json"
-        file.write_text(json.dumps({"base_url": url, "served_name": "tiny", "patience": 0.1}))
+        file.write_text(
+            json.dumps({"base_url": url, "served_name": "tiny", "route": "chat", "patience": 0.1})
+        )
         monkeypatch.setattr(sys, "argv", ["endpoint_check", str(file)])
         monkeypatch.setenv("SLIPWAY_API_KEY", KEY)
         main()

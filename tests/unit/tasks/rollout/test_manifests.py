@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tasks.records.environment import Environment
 from tasks.records.errors import InputError
 from tasks.records.model import Engine, Model
 from tasks.records.names import RELEASE_ANNOTATION
-from tasks.records.results import WarmCache
+from tasks.records.results import Release, WarmCache
 from tasks.records.strategy import Strategy, Taken
 from tasks.rollout import explain, manifests
 from tasks.rollout.manifests import (
@@ -337,12 +338,31 @@ def test_shared_memory_leaves_the_replica_half_of_its_own(memory: str, size: str
 
 def test_a_pod_answers_for_itself_before_it_takes_traffic() -> None:
     probe = container_of(made())["startupProbe"]
-    *_, script, name = probe["exec"]["command"]
-    assert name == "llama"
+    *_, script, name, path, body = probe["exec"]["command"]
+    assert (name, path, json.loads(body)["max_tokens"]) == ("llama", "/v1/completions", 1)
     compile(script, "probe", "exec")
-    for question in ("/health", "/v1/models", "/v1/completions", "VLLM_API_KEY"):
+    for question in ("/health", "/v1/models", "VLLM_API_KEY"):
         assert question in script
     assert explain.UP.removeprefix("Startup probe failed: ") in script
+
+
+@pytest.mark.parametrize(("task", "path"), [("embed", "/v1/embeddings"), ("score", "/v1/score")])
+def test_a_pooling_model_is_started_as_one_and_asked_as_one(task: str, path: str) -> None:
+    container = container_of(made(a_model(engine={"task": task})))
+    assert "--runner=pooling" in container["args"]
+    assert container["startupProbe"]["exec"]["command"][-2] == path
+
+
+def test_the_task_is_part_of_a_release_only_where_it_is_another() -> None:
+    """Ledgers of earlier versions have no task: their ids stay what they were."""
+    plain, embeds = (
+        release_of(a_model(engine={"task": task}), an_environment(), COMMIT, made())
+        for task in ("generate", "embed")
+    )
+    document = plain.model_dump(mode="json")
+    del document["engine"]["task"]
+    assert Release.model_validate(document).id == plain.id
+    assert len({plain.id, embeds.id}) == 2
 
 
 def test_a_surge_starts_the_new_pod_before_the_old_one_goes() -> None:

@@ -48,7 +48,7 @@ def test_events_and_the_log_tell_what_conditions_do_not() -> None:
         "weights": 28.0,
         "compile": 12.0,
         "server": 2.0,
-        "first token": 7.0,
+        "first answer": 7.0,
         "ready": 0.5,
     }
 
@@ -59,7 +59,7 @@ def test_the_phases_add_up_to_the_whole_start() -> None:
 
 def test_only_the_first_completion_is_the_first_token() -> None:
     later = '2025-01-01T00:09:00.000000000Z INFO:     127.0.0.1:1 - "POST /v1/completions HTTP/1.1" 200 OK'
-    assert start_phases(a_pod(SCHEDULED), (), (*LOG, later))["first token"] == 7.0
+    assert start_phases(a_pod(SCHEDULED), (), (*LOG, later))["first answer"] == 7.0
 
 
 def test_a_restart_after_ready_makes_no_negative_time() -> None:

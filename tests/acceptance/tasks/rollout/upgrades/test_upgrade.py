@@ -62,7 +62,7 @@ def test_a_start_is_told_in_its_phases_and_beside_the_last(one: Upgrades) -> Non
         "weights",
         "compile",
         "server",
-        "first token",
+        "first answer",
         "ready",
     } <= set(second.phases)
     assert second.phases["weights"] > 0.5

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.support.builders import ROOT
 
+OURS = ("errors", "questions")  # of the records
 FOLDER = ROOT / "tasks" / "validation" / "load"
 
 
@@ -25,11 +26,11 @@ def imported(file: Path) -> set[str]:
 def test_it_imports_the_standard_library_and_itself_and_each_accelerator_in_one_place() -> None:
     strangers = {
         f"{file.name}: {name}"
-        for file in [*FOLDER.glob("*.py"), ROOT / "tasks" / "records" / "errors.py"]
+        for file in [*FOLDER.glob("*.py"), *(ROOT / "tasks" / "records" / f"{name}.py" for name in OURS)]
         for name in imported(file)
         if name.split(".")[0] not in sys.stdlib_module_names
         and not name.startswith("tasks.validation.load.")
-        and name != "tasks.records.errors"
+        and name not in {f"tasks.records.{one}" for one in OURS}
     }
     assert strangers == {"__main__.py: uvloop", "llhttp.py: httptools", "wire.py: pydantic_core"}
 

@@ -42,7 +42,7 @@ def test_files_compressed_by_gzip_are_read_as_such(tmp_path: Path) -> None:
     (tmp_path / "trace.csv.gz").write_bytes(gzip.compress((HEAD + FIRST).encode()))
     (tmp_path / "ask.jsonl.gz").write_bytes(gzip.compress(b'{"prompt": "a"}'))
     assert [row.context_tokens for row in read_trace("trace.csv.gz", tmp_path)] == [374]
-    assert [one.text for one in read_prompts("ask.jsonl.gz", tmp_path, chat=True)] == ["a"]
+    assert [one.text for one in read_prompts("ask.jsonl.gz", tmp_path, route="chat")] == ["a"]
 
 
 def test_columns_may_stand_in_another_order_and_others_beside_them(tmp_path: Path) -> None:
@@ -88,14 +88,14 @@ def test_a_trace_that_is_none_says_where(tmp_path: Path, text: str, says: str) -
 def test_a_prompt_that_is_none_says_where(tmp_path: Path, line: str, says: str) -> None:
     (tmp_path / "ask.jsonl").write_text('{"prompt": "fine"}\n' + line + "\n")
     with pytest.raises(InvalidDocument, match=says):
-        read_prompts("ask.jsonl", tmp_path, chat=True)
+        read_prompts("ask.jsonl", tmp_path, route="chat")
 
 
 def test_messages_do_not_go_to_completions(tmp_path: Path) -> None:
     (tmp_path / "ask.jsonl").write_text(json.dumps({"messages": [{"role": "user", "content": "x"}]}))
-    assert len(read_prompts("ask.jsonl", tmp_path, chat=True)) == 1
+    assert len(read_prompts("ask.jsonl", tmp_path, route="chat")) == 1
     with pytest.raises(InvalidDocument, match="messages do not go to the completions endpoint"):
-        read_prompts("ask.jsonl", tmp_path, chat=False)
+        read_prompts("ask.jsonl", tmp_path, route="completions")
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_a_file_that_is_not_there_is_said(tmp_path: Path, load: dict[str, Any]) 
 def test_a_file_without_prompts_is_no_load(tmp_path: Path) -> None:
     (tmp_path / "ask.jsonl").write_text("\n\n")
     with pytest.raises(InvalidDocument, match="no prompts"):
-        read_prompts("ask.jsonl", tmp_path, chat=True)
+        read_prompts("ask.jsonl", tmp_path, route="chat")
 
 
 def test_a_start_behind_the_traces_end_is_said(tmp_path: Path) -> None:
