@@ -156,13 +156,22 @@ class Cluster:
         return [f"{e.get('type')} {e.get('reason')}: {e.get('message')}" for e in found]
 
     def logs(
-        self, namespace: str, pod: str, container: str | None = None, tail: int = 50, previous: bool = False
+        self,
+        namespace: str,
+        pod: str,
+        container: str | None = None,
+        tail: int | None = 50,
+        previous: bool = False,
+        limit: int | None = None,
     ) -> str:
-        """The last lines of a container's log; empty where it has not started.
+        """The last `tail` lines of a container's log, of these the first `limit` bytes; empty where it has not started.
 
         Logs are evidence for another failure: where the node does not answer, a line that says so stands for the log.
         """
-        query: dict[str, Any] = {"tailLines": tail, "previous": str(previous).lower()}
+        query: dict[str, Any] = {"previous": str(previous).lower()}
+        query |= {
+            key: value for key, value in (("tailLines", tail), ("limitBytes", limit)) if value is not None
+        }
         if container:
             query["container"] = container
         try:

@@ -1,6 +1,7 @@
 """The ledger of releases in S3: what serves, what served before, what is being rolled out. Written before anything changes.
 
     releases/{environment}/{model}/{release}.json   the release, its manifests, the endpoint they made, its proof
+    releases/{environment}/{model}/{release}/       its load reports' pages, and the log of an engine that failed
     releases/{environment}/{model}/serving.json     {"serving": id, "previous": id, "rolling": id}
 
 A run that dies leaves `rolling` set; tasks/rollout/restore.py reads from it what to put back.
@@ -120,6 +121,15 @@ class Ledger:
                     Bucket=self._bucket, Key=f"{key}.{suffix}", Body=text.encode(), ContentType=kind
                 )
         return f"s3://{self._bucket}/{key}.html"
+
+    def keep_log(self, release_id: str, log: str) -> str:
+        """The log of the release's last engine that failed, beside the release; its address, s3://…"""
+        key = f"{self._folder}/{release_id}/engine.log"
+        with aws_errors("writing an engine's log"):
+            self._s3.put_object(
+                Bucket=self._bucket, Key=key, Body=log.encode(), ContentType="text/plain; charset=utf-8"
+            )
+        return f"s3://{self._bucket}/{key}"
 
     def restored(self, release_id: str | None, *, asked_for: bool = False) -> Serving:
         """Write that `release_id` serves again (None: nothing does). `asked_for`: a person named it."""

@@ -1,14 +1,19 @@
-"""Explain why a pod does not become ready: an ordered table of patterns over its events, state and log. Pure."""
+"""Explain why a pod does not become ready: by its events and state (pod_causes.py) and by vLLM's log (engine_causes.py). Pure."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from tasks.cloud import objects
 from tasks.records.errors import RolloutFailed
+from tasks.records.redacted import redacted
+from tasks.rollout import pod_causes
+from tasks.rollout.engine_causes import Cause, tell
+from tasks.rollout.engine_log import Failure, first_failure, was_stopped
+from tasks.rollout.pod_causes import Matcher
 
 # the words of the startup probe in k8s/serving/deployment.yaml
 UP = "Startup probe failed: vLLM is up, but "
@@ -21,7 +26,8 @@ class PodEvidence:
     Args:
         pod: the object as on the wire.
         events: lines such as "Warning Reason: message", oldest first.
-        log: the last lines.
+        log: of the engine's present life, or of its last where it waits to be started again.
+        previous: the log of the life before that, where it was restarted.
         claims: the events of unbound claims, each after the claim's name.
         node: what is wrong with its node.
         group: what EKS says is wrong with the node group, where the pod has no node.
@@ -33,272 +39,21 @@ class PodEvidence:
     claims: tuple[str, ...] = ()
     node: tuple[str, ...] = ()
     group: tuple[str, ...] = ()
+    previous: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a pod is not ready. `final`: waiting longer cannot help."""
+    """Why a pod is not ready. `final`: waiting longer cannot help; `log`: the engine's, where that tells of it."""
 
     cause: str
     evidence: tuple[str, ...]
     next_command: str
     final: bool
+    log: tuple[str, ...] = ()
 
     def error(self) -> RolloutFailed:
         return RolloutFailed(self.cause, evidence=self.evidence, next_command=self.next_command)
-
-
-@dataclass(frozen=True)
-class Matcher:
-    """One cause. `where` the pattern is looked for: events, claims, node, group, log or state ("REASON exit N")."""
-
-    name: str
-    where: str
-    pattern: str
-    cause: str
-    next_command: str
-    final: bool = True
-    regex: re.Pattern[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "regex", re.compile(self.pattern))
-
-
-_LOGS = "kubectl -n {namespace} logs {pod} --previous"
-_DESCRIBE = "kubectl -n {namespace} describe pod {pod}"
-_NODES = "kubectl get nodes -L eks.amazonaws.com/nodegroup"
-_QUOTA = (
-    "aws service-quotas get-service-quota --service-code ec2 --quota-code L-DB2E81BA (G on demand; P: L-417A185B), "
-    "and request-service-quota-increase"
-)
-
-MATCHERS: tuple[Matcher, ...] = (
-    Matcher(
-        "node-lost",
-        "node",
-        r"is not Ready|is gone|is being drained",
-        "the node it runs on was lost",
-        "kubectl describe nodes; a replaced node takes the pod again, and its volume follows it",
-        final=False,
-    ),
-    Matcher(
-        "image-not-found",
-        "events",
-        r"Failed to pull image.*(not found|manifest unknown|denied|unauthorized|invalid reference)",
-        "the image cannot be pulled: the registry does not have it or denies access",
-        "check engine.image in the model's file; " + _DESCRIBE,
-    ),
-    Matcher(
-        "image-pull",
-        "events",
-        r"Failed to pull image|ErrImagePull",
-        "the image cannot be pulled yet",
-        _DESCRIBE,
-        final=False,
-    ),
-    Matcher(
-        "unknown-flag",
-        "log",
-        r"unrecognized arguments: .*|invalid choice: .*|error: argument .*",
-        "vLLM does not know a flag it was given",
-        "check engine in the model's file against `vllm serve --help=all` of that image",
-    ),
-    Matcher(
-        "gpu-memory",
-        "log",
-        r"OutOfMemoryError|CUDA out of memory|No available memory for the cache blocks",
-        "the GPU has too little memory for the weights and flags",
-        "lower engine.gpu_memory_utilization or max_model_len, or take a larger GPU",
-    ),
-    Matcher(
-        "kv-cache",
-        "log",
-        r"larger than the available KV cache memory|max seq len .* is larger than the maximum",
-        "the KV cache left beside the weights is too small for max_model_len",
-        "lower engine.max_model_len, or take a larger GPU",
-    ),
-    Matcher(
-        "gated",
-        "log",
-        r"GatedRepoError|401 Client Error|offline mode is enabled|outgoing traffic has been disabled",
-        "vLLM tried to reach the hub for gated or missing weights; serving pods run offline on staged weights",
-        "slipway deploy again stages what is missing; " + _LOGS,
-    ),
-    Matcher(
-        "weights-missing",
-        "log",
-        r"(?i)no such file or directory: .*models|invalid repository id or local directory|cannot find any model weights|is not a local folder"
-        r"|HeaderTooLarge|SafetensorError|incomplete metadata|Can't load the configuration",
-        "vLLM cannot read the weights on the cache volume",
-        "slipway deploy again: staging and warming verify and repair what is there",
-    ),
-    Matcher(
-        "host-memory",
-        "state",
-        r"OOMKilled",
-        "the container was killed: its memory limit is too small to load the model",
-        "raise resources.memory in the model's file",
-    ),
-    Matcher(
-        "probe-killed-load",
-        "events",
-        r"failed startup probe, will be restarted",
-        "the start-up probe's budget ended while the model was still loading",
-        "lower deadlines.cold_read_mib_s in the environment's file: the budget is bytes over that rate",
-    ),
-    Matcher(
-        "ends-again",
-        "state",
-        r"CrashLoopBackOff after exit 0",
-        "vLLM ends by itself with exit code 0 at every start: no error, but nothing that serves",
-        "check engine.extra_args in the model's file for a flag that prints and ends, such as --help or --version",
-    ),
-    Matcher(
-        "ended-once",
-        "state",
-        r"Completed exit 0",
-        "vLLM ended by itself with exit code 0 and is started again",
-        "check engine.extra_args in the model's file for a flag that prints and ends, such as --help or --version",
-        final=False,
-    ),
-    Matcher(
-        "crashed",
-        "state",
-        r"CrashLoopBackOff",
-        "vLLM crashes again and again",
-        _LOGS,
-    ),
-    Matcher(
-        "crashed-once",
-        "state",
-        r"Error exit [1-9]",
-        "vLLM crashed",
-        _LOGS,
-        final=False,
-    ),
-    Matcher(
-        "claim-class",
-        "claims",
-        r"storageclass\S* \S+ not found|no storage class is set",
-        "its cache claim names a StorageClass that does not exist",
-        "kubectl get storageclass; slipway deploy again applies k8s/cache/storageclass-retain.yaml",
-        final=False,
-    ),
-    Matcher(
-        "csi-identity",
-        "claims",
-        r"no EC2 IMDS role found|failed to refresh cached credentials|UnauthorizedOperation|AccessDenied",
-        "the EBS CSI driver has no AWS identity: no volume is made for the claim",
-        "aws eks list-pod-identity-associations --cluster-name CLUSTER --namespace kube-system; "
-        "the association of ebs-csi-controller-sa is in infra/terraform/cluster",
-        final=False,
-    ),
-    Matcher(
-        "claim-capacity",
-        "claims",
-        r"VolumeLimitExceeded|InsufficientVolumeCapacity|MaxIOPSLimitExceeded",
-        "EC2 makes no volume for the claim: a quota or the zone's capacity is used up",
-        "kubectl -n {namespace} describe pvc; aws service-quotas list-service-quotas --service-code ebs",
-        final=False,
-    ),
-    # one message counts the reasons of all nodes: what only a GPU node can say comes before what the others say
-    Matcher(
-        "volume-zone",
-        "events",
-        r"volume node affinity conflict|didn't match PersistentVolume's node affinity",
-        "its cache volume is in another zone than every node that fits",
-        "kubectl get pv -o wide; the node group needs a node in the volume's zone",
-        final=False,
-    ),
-    Matcher(
-        "quota",
-        "group",
-        r"VcpuLimitExceeded|MaxSpotInstanceCountExceeded|vCPU limit",
-        "no GPU node comes: the account's vCPU quota is used up",
-        _QUOTA,
-        final=False,
-    ),
-    Matcher(
-        "capacity",
-        "group",
-        r"InsufficientInstanceCapacity|UnfulfillableCapacity|do not have sufficient \S+ capacity",
-        "no GPU node comes: EC2 has no capacity for the instance type in its zone",
-        "another zone or instance type (cluster.gpu in the environment's file), or later; " + _NODES,
-        final=False,
-    ),
-    Matcher(
-        "node-group",
-        "group",
-        r"^node group \S+: ",
-        "no GPU node comes: EKS reports a health issue of the node group",
-        _NODES,
-        final=False,
-    ),
-    Matcher(
-        "insufficient-gpu",
-        "events",
-        r"Insufficient nvidia\.com/gpu",
-        "no node has a free GPU for it",
-        "kubectl get nodes -o custom-columns=NAME:.metadata.name,GPU:.status.allocatable.nvidia\\.com/gpu",
-        final=False,
-    ),
-    Matcher(
-        "insufficient-resources",
-        "events",
-        r"Insufficient (cpu|memory|ephemeral-storage)",
-        "no GPU node has the CPU or memory it asks for",
-        "lower resources in the model's file, or take a larger instance type",
-        final=False,
-    ),
-    Matcher(
-        "taint",
-        "events",
-        r"untolerated taint",
-        "no node's taints are tolerated",
-        "kubectl get nodes -o custom-columns=NAME:.metadata.name,TAINTS:.spec.taints",
-        final=False,
-    ),
-    Matcher(
-        "selector",
-        "events",
-        r"didn't match Pod's node affinity/selector",
-        "no node has the label it asks for",
-        "kubectl get nodes --show-labels",
-        final=False,
-    ),
-    Matcher(
-        "multi-attach",
-        "events",
-        r"Multi-Attach error|FailedAttachVolume",
-        "its cache volume is attached to another node",
-        _DESCRIBE,
-        final=False,
-    ),
-    Matcher(
-        "claim-unbound",
-        "claims",
-        r"ProvisioningFailed|FailedBinding",
-        "its cache claim is Pending",
-        "kubectl -n {namespace} describe pvc",
-        final=False,
-    ),
-    Matcher(
-        "claim-pending",
-        "events",
-        r"unbound immediate PersistentVolumeClaims|persistentvolumeclaim .* not found|ProvisioningFailed|FailedMount",
-        "its cache volume is not available",
-        "kubectl -n {namespace} describe pvc",
-        final=False,
-    ),
-    Matcher(
-        "no-nodes",
-        "events",
-        r"no nodes available|0/0 nodes",
-        "there is no node at all",
-        _NODES,
-        final=False,
-    ),
-)  # fmt: skip
 
 
 # the scheduler's own; Karpenter writes events of that reason too
@@ -339,32 +94,105 @@ def current_events(seen: PodEvidence) -> list[str]:
 
 
 def last_words(log: Sequence[str]) -> list[str]:
-    """The log's last lines, and before them the last that name an error: a traceback often ends in advice."""
-    tail = list(log[-5:])
-    return [line for line in log[:-5] if re.search(r"\w(Error|Exception)\b", line)][-3:] + tail
+    """The log's last lines."""
+    return [redacted(line) for line in log[-8:]]
 
 
 def explain(seen: PodEvidence) -> Explanation | None:
-    """The first cause in MATCHERS that the evidence shows; None where there is none yet."""
+    """The first cause that the evidence shows; None where there is none yet.
+
+    What vLLM says of itself goes before the state that it led to, where its kind is known; where it is not, after what
+    ended it from outside.
+    """
+    engine = _EngineEnd.of(seen)
+    return (
+        _by_table(seen, pod_causes.BEFORE)
+        or (engine.explanation(seen) if engine and engine.cause.kind else None)
+        or _by_table(seen, pod_causes.ENDED)
+        or (engine.explanation(seen) if engine and _has_ended(seen.pod) else None)
+        or _stopped(seen)
+        or _by_table(seen, pod_causes.CRASHED)
+        or _by_table(seen, pod_causes.WAITING)
+    )
+
+
+@dataclass(frozen=True)
+class _EngineEnd:
+    """What the log of one life says it ended with."""
+
+    failure: Failure
+    cause: Cause
+    log: tuple[str, ...]
+
+    @classmethod
+    def of(cls, seen: PodEvidence) -> _EngineEnd | None:
+        for log in (seen.log, seen.previous):
+            if failure := first_failure(log):
+                return cls(failure, tell(failure), log)
+        return None
+
+    def explanation(self, seen: PodEvidence) -> Explanation:
+        names, failure = _names(seen.pod), self.failure
+        place = [f"raised at {failure.place}"] if failure.place else []
+        before = [f"from {message}" for message in failure.chain[:1]]
+        lines = (*failure.seen, *before, *place)
+        return Explanation(
+            self.cause.text,
+            (f"pod {names['pod']}", *map(redacted, lines)),
+            self.cause.next_command or pod_causes.LOGS.format(**names),
+            # a life that runs may do better than the last, where the cause is one that passes
+            final=not self.cause.passes or _starts_again_and_again(seen.pod),
+            log=self.log,
+        )
+
+
+def _stopped(seen: PodEvidence) -> Explanation | None:
+    """A life that came up, told of no error and was told to stop."""
+    ended = seen.previous or seen.log
+    if not _has_ended(seen.pod) or not was_stopped(ended):
+        return None
     names = _names(seen.pod)
-    events = current_events(seen)
+    return Explanation(
+        "vLLM had come up and was told to stop; it did not fail by itself",
+        (f"pod {names['pod']}", *container_states(seen.pod), *last_words(ended)),
+        f"{pod_causes.DESCRIBE}: its events say what ended it (a probe, the node, a person)".format(**names),
+        final=_starts_again_and_again(seen.pod),
+        log=tuple(ended),
+    )
+
+
+def _has_ended(pod: Mapping[str, Any]) -> bool:
+    """Whether the engine ended at least once, whatever it does now."""
+    statuses = objects.container_statuses(pod)
+    return any(
+        "terminated" in (status.get(key) or {}) for status in statuses for key in ("state", "lastState")
+    )
+
+
+def _starts_again_and_again(pod: Mapping[str, Any]) -> bool:
+    return any(line.startswith("CrashLoopBackOff") for line in container_states(pod))
+
+
+def _by_table(seen: PodEvidence, matchers: Sequence[Matcher]) -> Explanation | None:
+    names, events = _names(seen.pod), current_events(seen)
     lines_of: dict[str, Sequence[str]] = {
         "events": events,
-        "log": seen.log,
         "state": container_states(seen.pod),
         "claims": seen.claims,
         "node": seen.node,
         "group": seen.group,
     }
-    for matcher in MATCHERS:
+    log = seen.log or seen.previous
+    for matcher in matchers:
         found = [line for line in lines_of[matcher.where] if matcher.regex.search(line)]
         if found:
-            context = {"state": last_words(seen.log), "group": events[-1:]}.get(matcher.where, [])
+            context = {"state": last_words(log), "group": events[-1:]}.get(matcher.where, [])
             return Explanation(
                 matcher.cause,
                 (f"pod {names['pod']}", *found[-3:], *context),
                 matcher.next_command.format(**names),
                 matcher.final,
+                log=tuple(log) if matcher.where == "state" else (),
             )
     return None
 

@@ -17,6 +17,7 @@ from tasks.records.errors import RolloutFailed
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.evidence import evidence_of, lines_of
 from tasks.rollout.explain import Explanation, explain_first
+from tasks.rollout.kept_log import failure_of
 from tasks.rollout.pod_phases import phase_of, pod_phase, progress_of, release_pods, selector_of
 
 
@@ -77,10 +78,12 @@ class _Gate:
         self.found = found
         patience = context.environment.deadlines.pod_start + context.more_for_pull
         if found and (found.final or now - self.since > patience):
-            raise found.error()
+            raise failure_of(context, self.release_id, found)
 
     def late(self) -> RolloutFailed:
-        return self.found.error() if self.found else over_budget(self.context, self.workload, self.pods)
+        if self.found:
+            return failure_of(self.context, self.release_id, self.found)
+        return over_budget(self.context, self.workload, self.pods)
 
 
 def over_budget(context: RolloutContext, workload: str, pods: Sequence[Object]) -> RolloutFailed:

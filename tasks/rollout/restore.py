@@ -17,6 +17,7 @@ from tasks.rollout import bluegreen
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.evidence import explain_pods, lines_of
 from tasks.rollout.gate import wait_for_pods
+from tasks.rollout.kept_log import failure_of
 from tasks.rollout.planning import plan_rollout
 from tasks.rollout.pod_phases import phase_of, release_pods
 from tasks.rollout.start_report import remember
@@ -79,7 +80,7 @@ def failure_seen(context: RolloutContext, release_id: str) -> SlipwayError:
     """Why a release failed whose run died without recording it: what its pods show before they are replaced."""
     pods = release_pods(context.cluster.list("v1", "Pod", context.namespace), release_id)
     if found := explain_pods(context.cluster, pods):
-        return found.error()
+        return failure_of(context, release_id, found)
     return SlipwayError(
         f"the run that rolled it out ended before its gates; its pods: {phase_of(pods)}",
         evidence=lines_of(context.cluster, pods[:4]),

@@ -19,6 +19,7 @@ from tasks.rollout.gate import wait_for_pods
 from tasks.rollout.manifests import release_of, serving, stamped
 from tasks.rollout.weights import Weights
 from tests.support.builders import ROOT, a_cache, a_model, an_environment
+from tests.support.ledgers import MemoryS3
 from tests.support.weights import CLAIM, PATH
 from tests.support.workloads import NAMESPACE, Document, Quiet, wait
 
@@ -78,7 +79,7 @@ class GatedRelease:
             root=ROOT,
             cluster=self.cluster,
             environment=self.environment.model_copy(update={"deadlines": deadlines}),
-            ledger=Ledger(None, "none", self.environment.name, self.model.name),
+            ledger=Ledger(MemoryS3(), "models", self.environment.name, self.model.name),
             reporter=Quiet(),
             group_issues=group_issues,
         )

@@ -30,3 +30,12 @@ READY = condition("Ready", "2025-01-01T00:01:10Z")
 
 
 UNREADY = condition("Ready", "2025-01-01T00:00:02Z", "False")
+
+
+def a_crashed_pod() -> dict[str, Any]:
+    """One whose engine ended again and again."""
+    waiting = {"waiting": {"reason": "CrashLoopBackOff"}}
+    pod = a_pod(SCHEDULED, UNREADY, state=waiting, namespace="llm")
+    ended = {"terminated": {"reason": "Error", "exitCode": 1}}
+    pod["status"]["containerStatuses"][0] |= {"lastState": ended, "restartCount": 2}
+    return pod

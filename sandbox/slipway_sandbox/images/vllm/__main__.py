@@ -59,7 +59,7 @@ def main() -> int:
         try:
             uvloop.run(serve(args, resolved, sock, settings, faults, os.environ))
         except EngineCoreDied as died:
-            logs.engine_failed(died.__cause__ or died)
+            logs.engine_failed(died.__cause__ or died, args.tensor_parallel_size)
             return 1
     return 0
 

@@ -6,10 +6,13 @@ import os
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Final
 
 API: Final = "APIServer"
 CORE: Final = "EngineCore"
+CORE_TRACEBACK: Final = Path(__file__).with_name("failed-core-0.32.0.txt")
+SERVER_TRACEBACK: Final = Path(__file__).with_name("failed-server-0.32.0.txt")
 
 
 def line(level: str, where: str, message: str, process: str = API) -> None:
@@ -43,16 +46,25 @@ def failure(cause: BaseException) -> str:
     return "".join(traceback.format_exception(cause)).rstrip()
 
 
-def engine_failed(cause: BaseException) -> None:
-    """Print what both processes of a real vLLM print when the engine core fails to start."""
+def engine_failed(cause: BaseException, ranks: int = 1) -> None:
+    """Print what the processes of a real vLLM print when the engine core fails to start.
+
+    With one rank the core itself fails; with more a worker does, and core and API server point to it. The tracebacks of
+    both are a real start's (vLLM 0.32.0, its paths shortened): what is read of a log must reach over them.
+    """
     text = failure(cause)
+    if ranks > 1:
+        for rank in range(ranks):
+            error("multiproc_executor.py:953", "WorkerProc failed to start.\n" + text, f"Worker_TP{rank}")
+        text = CORE_TRACEBACK.read_text("utf-8").rstrip()
     error("core.py:1510", "EngineCore failed to start.\n" + text, CORE)
-    for part in ("Process EngineCore:\n" + text).split("\n"):
-        print(f"({CORE} pid={os.getpid()}) {part}", file=sys.stderr)
-    final = RuntimeError(
-        "Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}"
+    print("Process EngineCore:\n" + text, file=sys.stderr)
+    print(SERVER_TRACEBACK.read_text("utf-8").rstrip(), file=sys.stderr)
+    print(
+        "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}",
+        file=sys.stderr,
+        flush=True,
     )
-    api_server_failed(final)
 
 
 def api_server_failed(cause: BaseException) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tasks.rollout.explain import (
-    MATCHERS,
     UP,
     PodEvidence,
     container_states,
@@ -15,6 +14,7 @@ from tasks.rollout.explain import (
     explain,
     unanswered,
 )
+from tasks.rollout.pod_causes import MATCHERS
 from tests.support.pods import RUNNING, SCHEDULED, UNREADY
 from tests.support.pods import a_pod as a_started_pod
 
@@ -82,9 +82,38 @@ EVENTS = [
         WAITING,
         'Warning Failed: Failed to pull image "vllm/vllm-openai:v9": rpc error: code = NotFound desc = failed to '
         'pull and unpack image "docker.io/vllm/vllm-openai:v9": not found',
-        "image cannot be pulled", True,
+        "registry does not have it", True,
     ),
     (WAITING, "Warning Failed: Error: ErrImagePull", "image cannot be pulled yet", False),
+    (
+        WAITING,
+        'Warning Failed: Failed to pull image "vllm/vllm-openai:v0.32.0": failed to pull and unpack image "docker.io/vllm/vllm-openai:v0.32.0": '
+        "no match for platform in manifest: not found",
+        "for another processor", True,
+    ),
+    (
+        WAITING,
+        'Warning Failed: Failed to pull image "vllm/vllm-openai:v0.32.0": unexpected status from HEAD request to '
+        "https://registry-1.docker.io/v2/vllm/manifests/v0.32.0: 429 Too Many Requests - Server message: toomanyrequests: You have reached your "
+        "unauthenticated pull rate limit.",
+        "rate limit", False,
+    ),
+    (
+        WAITING,
+        'Warning Failed: Failed to pull image "vllm/vllm-openai:v0.32.0": failed to extract layer sha256:ab: write /var/lib/containerd/x: '
+        "no space left on device",
+        "disk is too small", False,
+    ),
+    (
+        WAITING,
+        'Warning Failed: Failed to pull image "1.dkr.ecr.eu-west-1.amazonaws.com/x:1": unexpected status from HEAD request: 403 Forbidden',
+        "denies access", True,
+    ),
+    (
+        WAITING,
+        'Warning Failed: Failed to pull image "registry.acme/x:1": dial tcp: lookup registry.acme: no such host',
+        "cannot be reached", False,
+    ),
     (
         LOADING, "Normal Killing: Container vllm failed startup probe, will be restarted",
         "start-up probe's budget ended", True,
@@ -141,24 +170,11 @@ EVENTS = [
     ),
 ]  # fmt: skip
 
-LOGS = [
-    ("vllm serve: error: unrecognized arguments: --max-modellen=8192", "does not know a flag"),
-    ("api_server.py: error: argument --dtype: invalid choice: 'bf17' (choose from 'auto', 'half')", "know a flag"),
-    (
-        "(EngineCore_DP0 pid=99) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 224.00 MiB.",
-        "GPU has too little memory",
-    ),
-    ("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`", "too little memory"),
-    (
-        "ValueError: To serve at least one request with the models's max seq len (131072), (16.0 GiB KV cache is "
-        "needed, which is larger than the available KV cache memory (5.2 GiB).",
-        "KV cache left",
-    ),
-    ("RuntimeError: Cannot find any model weights with `/models/a--b/c`", "cannot read the weights"),
-    ("safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge", "cannot read the weights"),
-    ("FileNotFoundError: [Errno 2] No such file or directory: '/models/a--b/c/config.json'", "read the weights"),
-    ("huggingface_hub.errors.GatedRepoError: 401 Client Error.", "tried to reach the hub"),
-]  # fmt: skip
+OUT_OF_MEMORY = (
+    "(EngineCore_DP0 pid=99) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 224.00 MiB."
+)
+CUT = "safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge"
+NEW = "vllm.new.QuantumError: the cat is both"
 
 
 @pytest.mark.parametrize(("pod", "line", "cause", "final"), EVENTS, ids=[event[2] for event in EVENTS])
@@ -170,13 +186,51 @@ def test_an_event_explains(pod: dict[str, Any], line: str, cause: str, final: bo
     assert found.evidence == ("pod vllm-x-1", line)
 
 
-@pytest.mark.parametrize(("line", "cause"), LOGS, ids=[log[1] for log in LOGS])
-def test_a_log_line_explains_and_is_final(line: str, cause: str) -> None:
-    found = explain(PodEvidence(CRASHED, log=("INFO starting", line)))
+def restarted(state: dict[str, Any]) -> dict[str, Any]:
+    return a_pod(scheduled=True, state=state, last={"terminated": {"reason": "Error", "exitCode": 1}})
+
+
+RUNS_AGAIN = restarted({"running": {"startedAt": "2025-01-01T00:00:00Z"}})
+
+
+@pytest.mark.parametrize(
+    ("pod", "line", "cause", "final"),
+    [
+        (CRASHED, OUT_OF_MEMORY, "the GPU has too little memory", True),
+        (RUNS_AGAIN, OUT_OF_MEMORY, "the GPU has too little memory", True),
+        (LOADING, OUT_OF_MEMORY, "the GPU has too little memory", True),
+        (CRASHED, CUT, "vLLM cannot read the weights", True),
+        (RUNS_AGAIN, CUT, "vLLM cannot read the weights", False),
+        (CRASHED, NEW, "vLLM ended: QuantumError: the cat is both", True),
+        (RUNS_AGAIN, NEW, "vLLM ended: QuantumError: the cat is both", False),
+    ],
+)
+def test_an_engines_error_ends_the_wait_unless_the_next_start_may_do_better(
+    pod: dict[str, Any], line: str, cause: str, final: bool
+) -> None:
+    found = explain(PodEvidence(pod, log=("INFO starting", line)))
     assert found
-    assert cause in found.cause
-    assert found.final
+    assert found.cause.startswith(cause)
     assert line in found.evidence
+    assert found.final is final
+    assert found.log == ("INFO starting", line)
+
+
+def test_an_error_nobody_knows_of_a_life_that_goes_on_explains_nothing() -> None:
+    assert explain(PodEvidence(LOADING, log=(NEW,))) is None
+
+
+def test_the_life_before_is_told_where_the_present_one_has_no_error() -> None:
+    found = explain(PodEvidence(RUNS_AGAIN, log=("INFO starting",), previous=("INFO old", CUT)))
+    assert found
+    assert found.log == ("INFO old", CUT)
+
+
+def test_no_secret_of_a_log_is_evidence() -> None:
+    line = "OSError: boo https://bucket.s3.amazonaws.com/x?X-Amz-Signature=abc hf_abcdef"
+    found = explain(PodEvidence(CRASHED, log=(line,)))
+    assert found
+    assert "abc" not in "\n".join(found.evidence)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +325,6 @@ def test_the_states_of_a_restarted_container() -> None:
 def test_every_matcher_has_a_case_here() -> None:
     lines = (
         [event[1] for event in EVENTS]
-        + [log[0] for log in LOGS]
         + [claim[0] for claim in CLAIMS]
         + [group[0] for group in GROUPS]
         + ["CrashLoopBackOff after exit 0", "Completed exit 0"]

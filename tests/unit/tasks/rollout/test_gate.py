@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from tasks.cloud.waiting import Time
 from tasks.records.errors import RolloutFailed
@@ -17,6 +18,7 @@ from tasks.rollout.gate import wait_for_pods
 from tests.support.builders import an_environment
 from tests.support.clock import Clock
 from tests.support.heard import Heard
+from tests.support.ledgers import MemoryS3, a_ledger
 from tests.support.pods import READY, RUNNING, SCHEDULED, UNREADY, a_pod, condition
 
 POD_START = 30.0
@@ -72,11 +74,16 @@ class Cluster:
 
 
 def wait(
-    cluster: Cluster, heard: Heard, seconds: float = 120.0, first: int = 0, more_for_pull: float = 0.0
+    cluster: Cluster,
+    heard: Heard,
+    seconds: float = 120.0,
+    first: int = 0,
+    more_for_pull: float = 0.0,
+    ledger: Ledger | None = None,
 ) -> list[Any]:
     api: Any = cluster
     environment = an_environment(deadlines={"pod_start": POD_START})
-    ledger = Ledger(None, "none", environment.name, "llama")
+    ledger = ledger or a_ledger()
     time = Time(cluster.clock, cluster.clock.sleep)
     context = RolloutContext(Path(), api, environment, ledger, heard, time=time, more_for_pull=more_for_pull)
     return wait_for_pods(context, "vllm-llama", "r1", seconds, first=first)
@@ -120,6 +127,34 @@ def test_a_cause_that_waiting_cannot_cure_ends_the_wait_at_once(clock: Clock, he
         wait(cluster, heard)
     assert WRONG_FLAG in caught.value.evidence
     assert cluster.at == 0.0
+
+
+def test_the_engines_log_is_kept_beside_the_release_because_its_pod_will_go(
+    clock: Clock, heard: Heard
+) -> None:
+    s3 = MemoryS3()
+    cluster = Cluster(clock, lambda at: [LOADS])
+    cluster.log = "INFO one\nGET https://hub/x?Signature=abc\n" + WRONG_FLAG
+    with pytest.raises(RolloutFailed) as caught:
+        wait(cluster, heard, ledger=Ledger(s3, "models", "staging", "llama"))
+    key = "releases/staging/llama/r1/engine.log"
+    assert str(caught.value.next_command).endswith(f"the engine's log: aws s3 cp s3://models/{key} -")
+    kept = s3.objects[key].decode()
+    assert kept.startswith("INFO one\n")
+    assert kept.endswith(f"{WRONG_FLAG}\n")
+    assert "Signature" not in kept
+
+
+def test_a_log_that_cannot_be_kept_does_not_hide_the_cause(clock: Clock, heard: Heard) -> None:
+    class Refusing(MemoryS3):
+        def put_object(self, **_: Any) -> None:
+            raise ClientError({"Error": {"Code": "SlowDown", "Message": "later"}}, "PutObject")
+
+    cluster = Cluster(clock, lambda at: [LOADS])
+    cluster.log = WRONG_FLAG
+    with pytest.raises(RolloutFailed, match="vLLM does not know a flag it was given") as caught:
+        wait(cluster, heard, ledger=Ledger(Refusing(), "models", "staging", "llama"))
+    assert caught.value.evidence[-1].startswith("the engine's log is not kept: ")
 
 
 def test_a_cause_that_may_pass_is_waited_out_for_the_start_of_a_pod(clock: Clock, heard: Heard) -> None:

@@ -39,7 +39,7 @@ def test_the_hosts_memory_is_too_small(release: Make, faults: Faults) -> None:
 
 def test_a_flag_is_unknown_to_the_image(release: Make) -> None:
     failure = release(engine={"extra_args": ["--enable-magic"]}).failure()
-    assert failure.cause == "vLLM does not know a flag it was given"
+    assert failure.cause == "vLLM does not know a flag it was given: --enable-magic"
     assert "unrecognized arguments: --enable-magic" in told(failure)
 
 
@@ -47,7 +47,7 @@ def test_the_weights_are_not_on_the_volume(release: Make) -> None:
     one = release()
     one.container["args"][0] = "/models/not-there"
     failure = one.failure()
-    assert failure.cause.startswith("vLLM cannot read the weights"), told(failure)
+    assert failure.cause.startswith("the model's folder"), told(failure)
     assert "not-there" in told(failure)
 
 
@@ -55,7 +55,7 @@ def test_a_gated_repo_is_asked_for_at_serving_time(release: Make) -> None:
     one = release()
     one.container["args"][0] = "meta-llama/Llama-3.1-8B-Instruct"
     failure = one.failure()
-    assert failure.cause.startswith("vLLM tried to reach the hub for gated or missing weights")
+    assert failure.cause.startswith("vLLM tried to reach the hub")
 
 
 def test_a_probe_kills_a_load_in_progress(release: Make, faults: Faults) -> None:
@@ -76,5 +76,5 @@ def test_a_load_is_slower_than_its_budget(release: Make, faults: Faults) -> None
 def test_vllm_dies_while_it_loads(release: Make, faults: Faults) -> None:
     faults.set("engine-crash")
     failure = release().failure()
-    assert failure.cause in ("vLLM crashed", "vLLM crashes again and again")
+    assert failure.cause == "a CUDA kernel failed"
     assert "CUDA error: an illegal memory access" in told(failure)
