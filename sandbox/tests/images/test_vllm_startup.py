@@ -228,6 +228,20 @@ def test_a_fault_while_loading_ends_with_its_traceback(
     assert said in text
 
 
+@pytest.mark.parametrize(("ranks", "first"), [("1", "(EngineCore "), ("2", "(Worker_TP0 ")])
+def test_a_start_that_fails_writes_as_much_after_its_cause_as_a_real_one(
+    fail: Fail, tiny_llama: Path, tmp_path: Path, ranks: str, first: str
+) -> None:
+    """A real start of one rank has its cause 94 lines from the end (its own frames are more), and 119 where a worker failed."""
+    Faults(tmp_path / "faults.json").set("engine-crash", target="tiny")
+    _, text = fail(tiny_llama, "--tensor-parallel-size", ranks, env={"SLIPWAY_SANDBOX_GPUS": ranks})
+    lines = text.splitlines()
+    cause = next(at for at, line in enumerate(lines) if "CUDA error: an illegal memory access" in line)
+    assert lines[cause].startswith(first)
+    assert len(lines) - cause > (80 if ranks == "1" else 115)
+    assert "See root cause above" in lines[-1]
+
+
 def test_a_service_called_vllm_breaks_vllm_port(fail: Fail, tiny_llama: Path) -> None:
     code, text = fail(tiny_llama, env={"VLLM_PORT": "tcp://127.77.100.1:8000"})
     assert code == 1

@@ -131,6 +131,12 @@ def test_what_the_gate_said_is_kept_with_the_release(project: Project, faults: F
     assert failure
     assert "too little memory" in failure.cause
     assert any("CUDA out of memory" in line for line in failure.evidence)
+    # its pod is gone by now: the log is beside the release
+    address = str(failure.next_command).partition("aws s3 cp ")[2].removesuffix(" -")
+    bucket, _, key = address.removeprefix("s3://").partition("/")
+    log = project.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read().decode()
+    assert "Initializing a V1 LLM engine" in log
+    assert "CUDA out of memory" in log
 
 
 def test_an_undo_for_the_dead_touches_nothing_where_no_rollout_is_unfinished(
