@@ -22,6 +22,7 @@ from tasks.infra.task import (
     list_inventory,
     price_storage,
     read_remains,
+    remove_gpu_nodes,
     state_bucket_is_there,
 )
 from tasks.records.catalogue import load_environment
@@ -71,7 +72,8 @@ def teardown(
         if site:
             remove_serving(site)
             remove_claims(site)
-            uninstall_addons(site, read_addons())
+            remove_gpu_nodes(site)
+            uninstall_addons(site, read_addons(chosen))
             if chosen.existing.cluster:
                 leave_cluster(site)
         left = destroy_cluster(chosen, storage) if storage else []

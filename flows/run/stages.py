@@ -113,14 +113,8 @@ def provision(
         staged = graph.submit(stage_model, environment, result_of(storage), inspection)
     cluster = graph.submit(apply_cluster, environment, result_of(storage), may_destroy)
     site = result_of(cluster)
-    nodes = graph.submit(gpu_nodes, site, model)
     namespace = graph.submit(prepare_namespace, site)
-    addons: dict[str, PrefectFuture[str]] = {}
-    for addon in read_addons():
-        needs: list[PrefectFuture[Any]] = [addons[need] for need in addon.needs]
-        if addon.gpu_nodes:
-            needs.append(nodes)
-        addons[addon.name] = graph.wait_for(*needs).submit(install_addon, site, addon)
+    addons, nodes = provide_nodes(graph, model, environment, site)
     needed = result_of(graph.submit(needed_commits, site, model))
     before = graph.submit(last_proven, site, model)
     swept = graph.submit(last_swept, site, model)
@@ -141,7 +135,7 @@ def found(
     """
     site = read_infrastructure(environment)
     nodes = graph.submit(gpu_nodes, site, model)
-    addons = [graph.wait_for(nodes).submit(find_addon, site, addon) for addon in read_addons()]
+    addons = [graph.wait_for(nodes).submit(find_addon, site, addon) for addon in read_addons(environment)]
     before = graph.submit(last_proven, site, model)
     swept = graph.submit(last_swept, site, model)
     if first == "rollout":
@@ -156,6 +150,32 @@ def found(
         )
     graph.wait()
     return Ready(site, cache, addons, before, swept)
+
+
+def provide_nodes(
+    graph: Graph, model: Model, environment: Environment, site: Site
+) -> tuple[dict[str, PrefectFuture[str]], PrefectFuture[list[str]]]:
+    """Submit the add-ons and the GPU nodes; the add-ons by name, and the nodes.
+
+    Karpenter makes nodes for pods that ask for GPUs, and such a pod gets its node where the device plugin offers them: so both
+    are installed before nodes are asked for. A node group's nodes are asked for at once.
+    """
+    by_pods = environment.cluster.gpu.uses_karpenter
+    everything = read_addons(environment)
+    first = [addon for addon in everything if by_pods and (addon.provisioner or addon.brings_gpus)]
+    installed = {addon.name: graph.submit(install_addon, site, addon, addon.brings_gpus) for addon in first}
+    nodes = graph.wait_for(*installed.values()).submit(gpu_nodes, site, model)
+    addons: dict[str, PrefectFuture[str]] = {}
+    for addon in everything:
+        needs: list[PrefectFuture[Any]] = [addons[need] for need in addon.needs]
+        if addon.gpu_nodes:
+            needs.append(nodes)
+        if addon in first and not addon.brings_gpus:
+            addons[addon.name] = installed[addon.name]
+        else:
+            # one that is installed already is proven, and left alone
+            addons[addon.name] = graph.wait_for(*needs).submit(install_addon, site, addon)
+    return addons, nodes
 
 
 def prove(

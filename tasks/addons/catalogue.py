@@ -8,13 +8,20 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.cloud import karpenter
 from tasks.records.catalogue import read_document
 from tasks.records.environment import Environment
 from tasks.records.errors import InvalidDocument
 from tasks.records.record import Record
 
 Proof = Literal[
-    "gpus-allocatable", "metrics-answer", "gpu-metrics", "scaling-works", "claim-binds", "snapshots-served"
+    "gpus-allocatable",
+    "metrics-answer",
+    "gpu-metrics",
+    "scaling-works",
+    "claim-binds",
+    "snapshots-served",
+    "node-pool-ready",
 ]
 
 
@@ -25,18 +32,31 @@ class Addon(Record):
     name: str
     namespace: str
     chart: str | None = None
-    repo: str | None = Field(None, pattern=r"^https://")
+    repo: str | None = Field(None, pattern=r"^(https|oci)://")
     version: str | None = Field(None, description="pinned: a chart never changes under a release")
     needs: tuple[str, ...] = Field((), description="add-ons that must have been verified before")
     image: str | None = Field(
         None, description="of its program, without registry and tag: tells one that somebody else installed"
     )
+    provisioner: Literal["karpenter"] | None = Field(
+        None, description="only where this makes the GPU nodes; default: everywhere"
+    )
     gpu_nodes: bool = Field(False, description="runs on GPU nodes: gets their label and taint as values")
     proof: Proof
+
+    @property
+    def brings_gpus(self) -> bool:
+        """Whether nodes offer their GPUs by it."""
+        return self.proof == "gpus-allocatable"
 
 
 class AddonFile(Record):
     addons: tuple[Addon, ...]
+
+
+def chosen(addons: Sequence[Addon], environment: Environment) -> list[Addon]:
+    """The add-ons that belong in this environment."""
+    return [one for one in addons if one.provisioner in (None, environment.cluster.gpu.provisioner)]
 
 
 def load_addons(root: Path) -> list[Addon]:
@@ -74,6 +94,8 @@ def chart_source(addon: Addon, environment: Environment, root: Path) -> list[str
     assert addon.chart is not None  # noqa: S101  callers install only add-ons with a chart
     if environment.addons.chart_root:
         return [str(root / environment.addons.chart_root / addon.chart), "--version", addon.version or ""]
+    if addon.repo and addon.repo.startswith("oci://"):
+        return [f"{addon.repo}/{addon.chart}", "--version", addon.version or ""]
     return [addon.chart, "--repo", addon.repo or "", "--version", addon.version or ""]
 
 
@@ -86,8 +108,15 @@ def values_files(addon: Addon, environment: Environment, root: Path) -> list[Pat
 
 
 def own_values(addon: Addon, environment: Environment) -> dict[str, object]:
-    """What only the environment knows: where the GPU nodes are, and by which labels Prometheus finds a monitor."""
+    """What only the environment knows: where the GPU nodes are, what Karpenter works on, and by which labels Prometheus
+    finds a monitor."""
     values: dict[str, object] = {}
+    if addon.provisioner:
+        settings = {
+            "clusterName": environment.eks_cluster,
+            "interruptionQueue": karpenter.queue(environment.cluster.name),
+        }
+        values["settings"] = settings
     if addon.gpu_nodes:
         gpu = environment.cluster.gpu
         values |= {"nodeSelector": gpu.node_selector, "tolerations": [gpu.taint.toleration]}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.addons import probe
+from tasks.addons import node_pool, probe
 from tasks.addons.catalogue import Addon, Proof
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
@@ -131,6 +131,11 @@ def snapshots_missing(installed: Installed) -> list[str]:
     ]
 
 
+def node_pool_missing(installed: Installed) -> list[str]:
+    """Karpenter must run and take the GPU nodes' NodePool, which it does where role, subnets, image and profile are there."""
+    return node_pool.missing(installed.cluster, installed.namespace)
+
+
 PROOFS: dict[Proof, Callable[[Installed], list[str]]] = {
     "gpus-allocatable": gpus_missing,
     "metrics-answer": queries_missing,
@@ -138,6 +143,7 @@ PROOFS: dict[Proof, Callable[[Installed], list[str]]] = {
     "scaling-works": scaling_missing,
     "claim-binds": claim_missing,
     "snapshots-served": snapshots_missing,
+    "node-pool-ready": node_pool_missing,
 }
 
 

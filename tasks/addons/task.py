@@ -8,21 +8,23 @@ from pathlib import Path
 
 import yaml
 
-from tasks.addons import probe
-from tasks.addons.catalogue import Addon, chart_source, load_addons, own_values, values_files
+from tasks.addons import node_pool, probe
+from tasks.addons.catalogue import Addon, chart_source, chosen, load_addons, own_values, values_files
 from tasks.addons.helm import Helm, bundle_description, is_deployed
 from tasks.addons.owners import make_namespace, mark, owner_of, remove_namespaces, unmark
 from tasks.addons.proofs import PROOFS, Installed, prove
+from tasks.cloud.instance_types import gpus_of
 from tasks.records.catalogue import project_root
+from tasks.records.environment import Environment
 from tasks.records.errors import AddonNotReady, ClusterError
 from tasks.records.progress import Reporter
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, task, transient
 
 
-def read_addons() -> list[Addon]:
-    """The project's add-ons, each after those it needs. Raises InvalidDocument."""
-    return load_addons(project_root())
+def read_addons(environment: Environment) -> list[Addon]:
+    """The environment's add-ons, each after those it needs. Raises InvalidDocument."""
+    return chosen(load_addons(project_root()), environment)
 
 
 @task(
@@ -32,8 +34,8 @@ def read_addons() -> list[Addon]:
     retry_condition_fn=transient,
     **SETTINGS,
 )
-def install_addon(site: Site, addon: Addon) -> str:
-    """Install or upgrade one add-on and wait until it is proven; its name.
+def install_addon(site: Site, addon: Addon, unproven: bool = False) -> str:
+    """Install or upgrade one add-on and wait until it is proven; its name. `unproven`: what proves it is not there yet.
 
     One that is deployed from this very chart and values and proves itself at the first look is left alone. One that
     somebody else installed is taken as it is: proven in the same way, never upgraded.
@@ -57,21 +59,30 @@ def install_addon(site: Site, addon: Addon) -> str:
                     f"there is a Prometheus operator already, a second one would fight it: {owner.told}",
                     next_command="name its Prometheus in existing.prometheus of the environment's file: kubectl get prometheus -A",
                 )
-            prove(theirs, reporter)
+            if not unproven:
+                prove(theirs, reporter)
             return addon.name
         chart = chart_source(addon, environment, root)
         with tempfile.TemporaryDirectory(prefix="slipway-values-") as folder:
             placement = Path(folder) / "placement.yaml"
             placement.write_text(yaml.safe_dump(own_values(addon, environment)))
             values = [*values_files(addon, environment, root), placement]
-            if is_deployed(history, bundle_description(chart, values)) and not PROOFS[addon.proof](installed):
+            unchanged = is_deployed(history, bundle_description(chart, values))
+            if unchanged and addon.provisioner:
+                apply_node_pool(site)
+            if unchanged and unproven:
+                return addon.name
+            if unchanged and not PROOFS[addon.proof](installed):
                 reporter.say(f"{addon.name} {addon.version}: deployed already, proven ({addon.proof})")
                 return addon.name
             reporter.say(f"{addon.name} {addon.version}: helm upgrade --install")
             mark(addon, environment, cluster)
             make_namespace(addon, environment, cluster)
             helm.install(addon, chart, values, history)
-    prove(installed, reporter)
+            if addon.provisioner:
+                apply_node_pool(site)
+    if not unproven:
+        prove(installed, reporter)
     return addon.name
 
 
@@ -94,6 +105,19 @@ def find_addon(site: Site, addon: Addon) -> str:
             next_command=f"slipway deploy MODEL -e {site.name}, without --from-stage: it installs add-ons",
         )
     return addon.name
+
+
+def apply_node_pool(site: Site) -> None:
+    """Apply what tells Karpenter which GPU nodes to make: on every deploy, as the settings may have changed."""
+    gpu = site.environment.cluster.gpu
+    documents = node_pool.documents(
+        site.environment,
+        site.infrastructure.gpu_zone,
+        gpus_of(site.aws(), gpu.instance_type),
+        project_root(),
+    )
+    for document in documents:
+        site.cluster().apply(document)
 
 
 @task(task_run_name="add-ons of {site.name} go", **SETTINGS)

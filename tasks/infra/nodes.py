@@ -28,13 +28,6 @@ def decide_size(desired: int, *, at_least: int, at_most: int) -> int | None:
     return wanted if wanted > desired else None
 
 
-def gpus_of(aws: Aws, instance_type: str) -> int:
-    """GPUs of one instance of that type. Raises CloudError."""
-    with aws_errors("describing the GPU instance type"):
-        found = aws.client("ec2").describe_instance_types(InstanceTypes=[instance_type])["InstanceTypes"][0]
-    return sum(int(gpu["Count"]) for gpu in (found.get("GpuInfo") or {}).get("Gpus") or ())
-
-
 def count(environment: Environment, model: Model, cluster: Cluster, gpus_a_node: int) -> int:
     """The GPU nodes that the model needs now, beside what other pods hold.
 

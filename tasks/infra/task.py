@@ -8,7 +8,8 @@ from typing import Any
 
 from tasks.cloud.aws import aws_errors
 from tasks.cloud.ebs import ebs_prices
-from tasks.infra import inventory, nodes
+from tasks.cloud.instance_types import gpus_of
+from tasks.infra import inventory, nodes, pool
 from tasks.infra.existing import bucket_key, existing_variables, located, staying
 from tasks.infra.minimum import raise_to_minimum
 from tasks.infra.plan import Plan, plan_table
@@ -94,7 +95,8 @@ def apply_storage(environment: Environment, may_destroy: Sequence[str] = ()) -> 
 @task(task_run_name="terraform cluster of {environment.name}", **SETTINGS)
 def apply_cluster(environment: Environment, storage: StorageOutputs, may_destroy: Sequence[str] = ()) -> Site:
     """Network, EKS, node groups, EKS add-ons, identities."""
-    raise_to_minimum(environment, aws_of(environment), RunReporter("cluster"))
+    if not environment.cluster.gpu.uses_karpenter:
+        raise_to_minimum(environment, aws_of(environment), RunReporter("cluster"))
     done = cluster_stack(environment, storage).converge(
         may_destroy=may_destroy, show=lambda plan: _show("cluster", environment, plan)
     )
@@ -109,7 +111,10 @@ def gpu_nodes(site: Site, model: Model) -> list[str]:
     """The GPU nodes that the model's replicas need, `cluster.gpu.desired` at least, Ready; their names."""
     environment, aws, cluster = site.environment, site.aws(), site.cluster()
     gpu = environment.cluster.gpu
-    needed = nodes.count(environment, model, cluster, nodes.gpus_of(aws, gpu.instance_type))
+    gpus = gpus_of(aws, gpu.instance_type)
+    needed = nodes.count(environment, model, cluster, gpus)
+    if gpu.uses_karpenter:
+        return pool.bring(environment, model, cluster, gpus, project_root(), RunReporter("gpu nodes"))
     return nodes.scale_up(
         site.infrastructure,
         environment,
@@ -122,10 +127,20 @@ def gpu_nodes(site: Site, model: Model) -> list[str]:
 
 @task(task_run_name="no GPU node in {site.name}", **SETTINGS)
 def no_gpu_nodes(site: Site) -> None:
-    """The GPU node group at zero, and its nodes gone."""
+    """No GPU node, or as few as the node group keeps."""
+    if site.environment.cluster.gpu.uses_karpenter:
+        pool.take_away(site.environment, site.cluster(), RunReporter("gpu nodes"))
+        return
     nodes.scale_to_zero(
         site.infrastructure, site.environment, site.aws(), site.cluster(), RunReporter("gpu nodes")
     )
+
+
+@task(task_run_name="GPU nodes of {site.name} go", **SETTINGS)
+def remove_gpu_nodes(site: Site) -> None:
+    """What Karpenter made, while it is there to end it; a node group's nodes go with the group."""
+    if site.environment.cluster.gpu.uses_karpenter:
+        pool.remove(site.environment, site.cluster(), RunReporter("teardown"))
 
 
 @task(task_run_name="what {environment.name} is made of", **SETTINGS)

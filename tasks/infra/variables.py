@@ -77,20 +77,24 @@ def cluster_variables(environment: Environment, storage: StorageOutputs, caller:
         "system_desired_size": system.count,
         "system_max_size": max(4, system.count),
         "zones": list(cluster.zones),
+        "gpu_provisioner": gpu.provisioner,
         "gpu_zone": gpu.zone or "",
-        "gpu_instance_types": [gpu.instance_type],
-        "gpu_capacity_type": gpu.capacity_type,
-        "gpu_min_size": gpu.min,
-        # the group is made with its smallest size: asking for nodes is scale_up's, which tells missing capacity at once
-        "gpu_desired_size": gpu.min,
-        "gpu_max_size": gpu.max,
-        "gpu_volume_gib": gpu.volume_gib,
         "gpu_label": {"key": gpu.label_key, "value": gpu.label_value},
         "gpu_taint": {"key": gpu.taint.key, "value": gpu.taint.value, "effect": gpu.taint.eks_effect},
         "model_bucket_arn": storage.bucket_arn,
         "model_kms_key_arn": storage.kms_key_arn,
         "namespace": environment.namespace,
     }
+    if not gpu.uses_karpenter:
+        variables |= {
+            "gpu_instance_types": [gpu.instance_type],
+            "gpu_capacity_type": gpu.capacity_type,
+            "gpu_min_size": gpu.min,
+            # the group is made with its smallest size: asking for nodes is scale_up's, which tells missing capacity at once
+            "gpu_desired_size": gpu.min,
+            "gpu_max_size": gpu.max,
+            "gpu_volume_gib": gpu.volume_gib,
+        }
     if cluster.public_access_cidrs:
         variables["endpoint_public_access_cidrs"] = list(cluster.public_access_cidrs)
     return variables
@@ -114,4 +118,5 @@ def infrastructure(outputs: dict[str, Any], environment: Environment) -> Infrast
         region=environment.region,
         aws_profile=environment.aws_profile,
         gpu_node_group=outputs["gpu_node_group"],
+        gpu_zone=outputs.get("gpu_zone", ""),
     )

@@ -209,7 +209,9 @@ def quota_need(environment: Environment, aws: Aws, instance: InstanceType, nodes
         )
         running = [i for page in pages for r in page["Reservations"] for i in r["Instances"]]
     counted = [i for i in running if quota_code(i["InstanceType"], _capacity(i)) == code]
-    ours = [i for i in counted if _tag(i, "eks:cluster-name") == environment.eks_cluster]
+    # a managed node group tags with the first, Karpenter with the second
+    tags = ("eks:cluster-name", "eks:eks-cluster-name")
+    ours = [i for i in counted if environment.eks_cluster in [_tag(i, tag) for tag in tags]]
     wanted = max(nodes, gpu.desired) * instance.vcpus
     running_here = sum(_vcpus(i) for i in ours)
     return QuotaNeed(

@@ -20,13 +20,16 @@ _GROUPS = (
 )
 
 
-def quota_code(instance_type: str, capacity: Literal["ON_DEMAND", "SPOT"]) -> str | None:
-    """The Service Quotas code of an instance type's vCPUs; None for types that no GPU quota covers."""
+def quota_code(instance_type: str, capacity: Literal["ON_DEMAND", "SPOT", "SPOT_OR_ON_DEMAND"]) -> str | None:
+    """The Service Quotas code of an instance type's vCPUs; None for types that no GPU quota covers.
+
+    Of SPOT_OR_ON_DEMAND the on-demand one: where EC2 has no spot capacity every node is of it.
+    """
     leading = re.match(r"[a-z]+", instance_type)
     family = leading[0] if leading else ""
     for families, on_demand, spot in _GROUPS:
         if family in families:
-            return on_demand if capacity == "ON_DEMAND" else spot
+            return spot if capacity == "SPOT" else on_demand
     return None
 
 

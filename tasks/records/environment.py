@@ -37,15 +37,30 @@ class Taint(Record):
         return {"key": self.key, **operator, "effect": self.effect}
 
 
-class GpuNodes(Record):
-    """The GPU node group. Its label and taint are the one place the pods' selector and toleration come from.
+# settings of GpuNodes that act with one provisioner alone
+OF_NODE_GROUP = ("min", "desired")
+OF_KARPENTER = ("alternative_types", "consolidate_after", "ami")
 
-    All its nodes are in one zone: a cache volume is, and a node elsewhere could never attach it.
+
+class GpuNodes(Record):
+    """The GPU nodes. Their label and taint are the one place the pods' selector and toleration come from.
+
+    All of them are in one zone: a cache volume is, and a node elsewhere could never attach it.
     """
 
+    provisioner: Literal["karpenter", "node-group"] = Field(
+        "node-group",
+        description="karpenter: a node for each pod that fits nowhere, also those that KEDA adds; node-group: an EKS node group "
+        "that the flows resize",
+    )
     zone: str | None = Field(None, description="one of the cluster's zones; default: the first")
     instance_type: str = "g5.2xlarge"
-    capacity_type: Literal["ON_DEMAND", "SPOT"] = "ON_DEMAND"
+    alternative_types: tuple[str, ...] = Field(
+        (), description="types that will do as well; Karpenter takes the cheapest that EC2 has"
+    )
+    capacity_type: Literal["ON_DEMAND", "SPOT", "SPOT_OR_ON_DEMAND"] = Field(
+        "ON_DEMAND", description="SPOT_OR_ON_DEMAND, of Karpenter's: spot where EC2 has it"
+    )
     min: int = Field(0, ge=0)
     max: int = Field(2, ge=1)
     desired: int = Field(1, ge=0, description="nodes that deploy and wake ask for at least")
@@ -53,6 +68,37 @@ class GpuNodes(Record):
     label_value: str = "inference-gpu"
     taint: Taint = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
     volume_gib: int = Field(100, ge=20)
+    consolidate_after: Seconds = Field(
+        600.0,
+        ge=1,
+        description="how long a node that Karpenter made stays without a pod; below the time a model takes to load, a node goes "
+        "that the next replica would have used",
+    )
+    ami: str = Field(
+        "al2023@latest",
+        pattern=r"^al2023@(latest|v\d{8})$",
+        description="alias of EKS's image for Karpenter's nodes; a version such as al2023@v20261105 pins it",
+    )
+
+    @model_validator(mode="after")
+    def _settings_of_the_provisioner(self) -> Self:
+        """Refuse a setting that does nothing with the provisioner."""
+        idle = OF_NODE_GROUP if self.uses_karpenter else OF_KARPENTER
+        given = [name for name in idle if name in self.model_fields_set]
+        if given:
+            raise ValueError(f"{given[0]} does nothing with provisioner: {self.provisioner}: leave it out")
+        if self.capacity_type == "SPOT_OR_ON_DEMAND" and not self.uses_karpenter:
+            raise ValueError("capacity_type SPOT_OR_ON_DEMAND needs provisioner: karpenter")
+        return self
+
+    @property
+    def uses_karpenter(self) -> bool:
+        return self.provisioner == "karpenter"
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Every instance type a node may be of."""
+        return (self.instance_type, *(kind for kind in self.alternative_types if kind != self.instance_type))
 
     @property
     def selector(self) -> str:
@@ -297,6 +343,11 @@ class Environment(Record):
     def _settings_that_act(self) -> Self:
         """Refuse a setting of what is made where that is not made: it would do nothing."""
         cluster = self.cluster
+        if cluster.gpu.uses_karpenter and self.existing.cluster:
+            raise ValueError(
+                "cluster.gpu.provisioner: karpenter is installed only in a cluster that Slipway makes: an existing one has a "
+                "Karpenter of its own, or takes provisioner: node-group"
+            )
         if cluster.gpu.zone and not self.existing.network and cluster.gpu.zone not in cluster.zones:
             raise ValueError("cluster.gpu.zone must be one of cluster.zones")
         of_network = ("zones", "nat", "interface_endpoints", "vpc_cidr", "flow_logs")

@@ -140,7 +140,10 @@ class Infrastructure(Record):
     certificate_authority: str
     region: str
     aws_profile: str | None = None
-    gpu_node_group: str
+    gpu_node_group: str = Field(description="empty where Karpenter makes the GPU nodes")
+    gpu_zone: str = Field(
+        "", description="of the GPU nodes and cache volumes; empty in states of before it was put out"
+    )
     plan: str | None = Field(None, description=APPLIED)
 
 

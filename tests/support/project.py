@@ -189,11 +189,15 @@ def edit(path: Path, changes: dict[str, dict[str, Any]]) -> None:
     path.write_text(yaml.safe_dump(document, sort_keys=False))
 
 
-def another_environment(project: Project, name: str, **more: Any) -> None:
-    """Write an environment like the sandbox's whose cluster, network and buckets are its own; `more` top-level keys."""
+def another_environment(
+    project: Project, name: str, gpu: dict[str, Any] | None = None, **more: Any
+) -> None:
+    """Write an environment like the sandbox's whose cluster, network and buckets are its own; `gpu`: of cluster.gpu, `more`:
+    top-level keys."""
     document = yaml.safe_load((project.home / "environments" / f"{ENVIRONMENT}.yaml").read_text())
     document |= {"name": name, "namespace": f"llm-{name}", **more}
     document["cluster"] |= {"name": f"slipway-{name}", "vpc_cidr": "10.1.0.0/16"}
+    document["cluster"]["gpu"] |= gpu or {}
     document["storage"] |= {"model_bucket": f"slipway-{name}-models", "state_bucket": f"slipway-{name}-state"}
     # both clusters of a sandbox answer on this machine
     document["gateway"]["port"] += 1

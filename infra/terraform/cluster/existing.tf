@@ -2,7 +2,8 @@
 locals {
   makes_cluster   = var.existing_cluster == null ? 1 : 0
   makes_network   = var.existing_cluster == null && var.existing_network == null ? 1 : 0
-  makes_gpu_nodes = var.existing_gpu_node_group == "" ? 1 : 0
+  uses_karpenter  = var.gpu_provisioner == "karpenter" ? 1 : 0
+  makes_gpu_nodes = var.existing_gpu_node_group == "" && local.uses_karpenter == 0 ? 1 : 0
   made_nodes      = concat(local.makes_cluster == 1 ? ["system"] : [], local.makes_gpu_nodes == 1 ? ["gpu"] : [])
   makes_nodes     = length(local.made_nodes) > 0 ? 1 : 0
 

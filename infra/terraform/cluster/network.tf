@@ -38,10 +38,14 @@ resource "aws_subnet" "private" {
   cidr_block        = local.private_cidrs[count.index]
   availability_zone = local.new_zones[count.index]
 
-  tags = {
-    Name                              = "${var.name}-private-${local.new_zones[count.index]}"
-    "kubernetes.io/role/internal-elb" = "1"
-  }
+  tags = merge(
+    {
+      Name                              = "${var.name}-private-${local.new_zones[count.index]}"
+      "kubernetes.io/role/internal-elb" = "1"
+    },
+    # what the EC2NodeClass of k8s/gpu-nodes selects
+    local.uses_karpenter == 1 ? { "karpenter.sh/discovery" = var.name } : {},
+  )
 }
 
 resource "aws_subnet" "public" {

@@ -43,8 +43,13 @@ output "zones" {
   value       = local.zones
 }
 
+output "gpu_zone" {
+  description = "Zone of the GPU nodes and of the cache volumes."
+  value       = local.gpu_zone
+}
+
 output "gpu_node_group" {
-  description = "Name of the GPU node group."
+  description = "Name of the GPU node group; empty where Karpenter makes the GPU nodes."
   value       = local.makes_gpu_nodes == 1 ? aws_eks_node_group.gpu[0].node_group_name : var.existing_gpu_node_group
 }
 
@@ -71,4 +76,14 @@ output "ebs_csi_role_arn" {
 output "node_role_arn" {
   description = "Role of the nodes."
   value       = one(aws_iam_role.node[*].arn)
+}
+
+output "karpenter_node_role" {
+  description = "Name of the role of the nodes that Karpenter makes; null without it."
+  value       = one(aws_iam_role.karpenter_node[*].name)
+}
+
+output "karpenter_queue" {
+  description = "Name of the queue of EC2's interruptions; null without Karpenter."
+  value       = one(aws_sqs_queue.karpenter[*].name)
 }

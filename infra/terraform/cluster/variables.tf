@@ -193,6 +193,22 @@ variable "system_volume_gib" {
   default     = 50
 }
 
+variable "gpu_provisioner" {
+  description = "node-group: a GPU node group is made. karpenter: what Karpenter needs is made instead: roles, and a queue of EC2's interruptions."
+  type        = string
+  default     = "node-group"
+
+  validation {
+    condition     = contains(["node-group", "karpenter"], var.gpu_provisioner)
+    error_message = "gpu_provisioner must be node-group or karpenter."
+  }
+
+  validation {
+    condition     = var.gpu_provisioner == "node-group" || var.existing_cluster == null
+    error_message = "karpenter needs a cluster that is made here."
+  }
+}
+
 variable "gpu_instance_types" {
   description = "Instance types of the GPU nodes, best first. All of one GPU model: the release is measured on it."
   type        = list(string)

@@ -29,6 +29,7 @@ ORDER = [
     "test_replicas",
     "test_scaler",
     "test_tasks",
+    "test_karpenter",
     "test_torn_down",
     "test_existing",
 ]

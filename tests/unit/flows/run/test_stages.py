@@ -61,8 +61,8 @@ def test_a_task_waits_for_what_it_needs_and_nothing_else(
 
 def test_an_add_on_waits_for_what_it_needs_and_for_gpu_nodes_where_it_runs_on_them(stage: Stage) -> None:
     take()
-    assert {addon.gpu_nodes for addon in read_addons()} == {True, False}
-    for addon in read_addons():
+    assert {addon.gpu_nodes for addon in read_addons(an_environment())} == {True, False}
+    for addon in read_addons(an_environment()):
         expected = {"apply_cluster", *(f"add-on {need}" for need in addon.needs)}
         if addon.gpu_nodes:
             expected.add("gpu_nodes")
@@ -79,7 +79,9 @@ def test_nothing_moves_what_serves_before_all_that_can_be_prepared_is(stage: Sta
         "prepare_namespace",
         "warm_cache",
     }
-    assert prepared | {f"add-on {addon.name}" for addon in read_addons()} <= stage.recorded.before("roll_out")
+    assert prepared | {
+        f"add-on {addon.name}" for addon in read_addons(an_environment())
+    } <= stage.recorded.before("roll_out")
 
 
 def test_what_was_proven_last_is_read_before_the_rollout_overwrites_it(stage: Stage) -> None:

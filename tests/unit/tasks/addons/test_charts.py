@@ -24,6 +24,9 @@ OTHER_HERE = {
     ("dcgm-exporter", "livenessProbe.periodSeconds"),
     ("dcgm-exporter", "readinessProbe.initialDelaySeconds"),
     ("dcgm-exporter", "readinessProbe.periodSeconds"),
+    # the controller here elects no leader, and its image has no digest
+    ("karpenter", "replicas"),
+    ("karpenter", "controller.image.digest"),
     # what the image here stands for
     ("kube-prometheus-stack", "prometheus.prometheusSpec.image.tag"),
 }

@@ -1,0 +1,197 @@
+"""GPU nodes by Karpenter: have it make those that a model's replicas will need, take them away, remove the NodePool."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from tasks.cloud import karpenter, objects
+from tasks.cloud.kubernetes import Cluster, Object
+from tasks.cloud.waiting import REAL, Time, changes, until, until_none
+from tasks.infra.nodes import ISSUE_SHARE, ready_nodes
+from tasks.records import names
+from tasks.records.environment import Environment
+from tasks.records.errors import CapacityUnavailable, ClusterError
+from tasks.records.model import Model
+from tasks.records.node_count import replicas_a_node
+from tasks.records.progress import Reporter
+
+JOB_KIND = ("batch/v1", "Job")
+APP = "slipway-gpu-nodes"
+NAMESPACE = "kube-system"
+
+
+def pods_to_ask(
+    environment: Environment, model: Model, workload: Object | None, bound: int, gpus_a_node: int
+) -> int:
+    """Replicas that have no node yet, of those that run or are asked for, as far as `cluster.gpu.max` lets them. Pure.
+
+    Args:
+        workload: the model's Deployment.
+        bound: its pods that have a node.
+    """
+    wanted = max(model.scaling.min_replicas, int(objects.spec(workload).get("replicas", 0)))
+    most = environment.cluster.gpu.max * replicas_a_node(model.resources.gpu, gpus_a_node)
+    return max(0, min(wanted, most) - bound)
+
+
+def job(environment: Environment, model: Model, pods: int, root: Path) -> Object:
+    """The Job of k8s/gpu-nodes that asks for nodes for so many replicas."""
+    gpu, resources = environment.cluster.gpu, model.resources
+    document: Object = yaml.safe_load((root / "k8s/gpu-nodes/job.yaml").read_text())
+    labels = {"app": APP, names.MODEL_LABEL: model.name}
+    spec, template = document["spec"], document["spec"]["template"]
+    document["metadata"] |= {"name": f"gpu-nodes-{uuid.uuid4().hex[:8]}", "labels": labels}
+    spec |= {
+        "parallelism": pods,
+        "completions": pods,
+        "activeDeadlineSeconds": math.ceil(environment.deadlines.node_boot * 2),
+    }
+    template["metadata"]["labels"] = labels
+    template["spec"] |= {"nodeSelector": gpu.node_selector, "tolerations": [gpu.taint.toleration]}
+    amounts = {names.GPU: str(resources.gpu), "memory": resources.memory}
+    template["spec"]["containers"][0]["resources"] = {
+        "requests": amounts | {"cpu": resources.cpu},
+        "limits": amounts,
+    }
+    return document
+
+
+def bring(
+    environment: Environment,
+    model: Model,
+    cluster: Cluster,
+    gpus_a_node: int,
+    root: Path,
+    reporter: Reporter,
+    *,
+    time: Time = REAL,
+) -> list[str]:
+    """Wait until every replica has a node or could have one; the names of the GPU nodes that are Ready.
+
+    Raises CapacityUnavailable with Karpenter's and EC2's words, ClusterError at the deadline.
+    """
+    remove_jobs(cluster, model)
+    workload = cluster.get("apps/v1", "Deployment", names.workload(model), environment.namespace)
+    serving = cluster.list("v1", "Pod", environment.namespace, label_selector=names.serving_selector(model))
+    bound = sum(bool(objects.node_of(pod)) for pod in objects.living(serving))
+    pods = pods_to_ask(environment, model, workload, bound, gpus_a_node)
+    if pods:
+        reporter.say(f"asking Karpenter for nodes for {pods} replica{'s' if pods > 1 else ''}")
+        asked = cluster.apply(job(environment, model, pods, root))
+        try:
+            wait_for_nodes(asked, environment, cluster, reporter, time)
+        finally:
+            remove_jobs(cluster, model)
+    return ready_nodes(cluster, environment)
+
+
+def wait_for_nodes(
+    asked: Object, environment: Environment, cluster: Cluster, reporter: Reporter, time: Time
+) -> None:
+    """Wait until each pod of the Job has a node. Raises CapacityUnavailable, ClusterError."""
+    pods, since = int(asked["spec"]["completions"]), str(asked["metadata"]["creationTimestamp"])
+    boot = environment.deadlines.node_boot
+    patience_ends = time.clock() + boot * ISSUE_SHARE
+    say = changes(reporter.say)
+    refused: list[str] = []
+
+    def look() -> bool:
+        nonlocal refused
+        selector = f"job-name={objects.name(asked)}"
+        there = objects.living(cluster.list("v1", "Pod", NAMESPACE, label_selector=selector))
+        waiting = [pod for pod in there if not objects.node_of(pod)]
+        if len(there) - len(waiting) >= pods:
+            return True
+        refused = karpenter.refusals(cluster, waiting, since)
+        # what Karpenter refuses now may pass as other offerings are tried
+        if refused and time.clock() >= patience_ends:
+            cause, command = karpenter.cause_of(refused, environment.name)
+            raise CapacityUnavailable(cause, evidence=refused, next_command=command)
+        progress = [refused[0]] if refused else [stage_of(claim) for claim in karpenter.claims(cluster)]
+        say(f"{len(there) - len(waiting)} of {pods} have a node" + "".join(f"; {line}" for line in progress))
+        return False
+
+    def late() -> ClusterError:
+        return ClusterError(
+            f"no GPU node took a pod within {boot:.0f} s",
+            evidence=[*refused, *(stage_of(claim) for claim in karpenter.claims(cluster))],
+            next_command="kubectl get nodeclaims; kubectl -n kube-system logs deploy/karpenter",
+        )
+
+    until(look, boot, late, time)
+
+
+def stage_of(claim: Object) -> str:
+    """How far a NodeClaim has come, as a line. Pure."""
+    for step in ("Launched", "Registered", "Initialized"):
+        found = objects.condition(claim, step)
+        if found.get("status") != "True":
+            return f"{objects.name(claim)}: not {step.lower()} yet: {found.get('message') or 'just made'}"
+    return f"{objects.name(claim)}: initialized"
+
+
+def remove_jobs(cluster: Cluster, model: Model) -> None:
+    """Delete what this run, or one that was killed, asked with."""
+    for found in cluster.list(
+        *JOB_KIND, NAMESPACE, label_selector=f"app={APP},{names.serving_selector(model)}"
+    ):
+        cluster.delete(*JOB_KIND, objects.name(found), NAMESPACE)
+
+
+def take_away(environment: Environment, cluster: Cluster, reporter: Reporter, *, time: Time = REAL) -> None:
+    """End every GPU node that Karpenter made, now: it would wait for `consolidate_after`. Raises ClusterError at the deadline."""
+    for claim in karpenter.claims(cluster):
+        cluster.delete(*karpenter.CLAIM_KIND, objects.name(claim))
+    wait_for_none(environment, cluster, time)
+    reporter.say("no GPU node is left")
+
+
+def remove(environment: Environment, cluster: Cluster, reporter: Reporter, *, time: Time = REAL) -> None:
+    """Delete the NodePool, wait for its nodes, then the EC2NodeClass: while Karpenter runs, which alone ends them.
+
+    Raises ClusterError at the deadline.
+    """
+    if cluster.delete(*karpenter.POOL_KIND, karpenter.POOL):
+        reporter.say(f"NodePool {karpenter.POOL} and its nodes go")
+    for claim in karpenter.claims(cluster):
+        cluster.delete(*karpenter.CLAIM_KIND, objects.name(claim))
+    wait_for_none(environment, cluster, time)
+    cluster.delete(*karpenter.CLASS_KIND, karpenter.POOL)
+
+    def left() -> Sequence[Object]:
+        found = [cluster.get(*kind, karpenter.POOL) for kind in (karpenter.POOL_KIND, karpenter.CLASS_KIND)]
+        return [each for each in found if each]
+
+    def late(seen: Sequence[Object]) -> ClusterError:
+        return ClusterError(
+            f"the {seen[0]['kind']} {karpenter.POOL} did not go away",
+            evidence=karpenter.lacking(seen[0], str(seen[0]["kind"])),
+            next_command="kubectl -n kube-system logs deploy/karpenter",
+        )
+
+    until_none(left, environment.deadlines.drain, late, time)
+
+
+def wait_for_none(environment: Environment, cluster: Cluster, time: Time) -> None:
+    """Wait until no NodeClaim is left, and with each its node and instance. Raises ClusterError at the deadline."""
+
+    def late(seen: Sequence[Object]) -> ClusterError:
+        return ClusterError(
+            "GPU nodes did not go away",
+            evidence=[
+                line
+                for claim in seen
+                for line in (
+                    objects.name(claim),
+                    *cluster.events(karpenter.CLUSTER_EVENTS, objects.name(claim))[-3:],
+                )
+            ],
+            next_command="kubectl get nodeclaims,nodes; kubectl get pdb -A; kubectl -n kube-system logs deploy/karpenter",
+        )
+
+    until_none(lambda: karpenter.claims(cluster), environment.deadlines.node_boot, late, time)
