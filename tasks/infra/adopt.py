@@ -269,6 +269,7 @@ def _pod_identity(aws: Aws, planned: Planned) -> str | None:
 
 
 # Resources that may be created twice without harm (bucket settings, security group rules) need no finder.
+# An SQS queue, an EventBridge rule and its target need none: making the same once more is no error.
 FINDERS: dict[str, Finder] = {
     "aws_cloudwatch_log_group": _log_group,
     "aws_eip": _eip,

@@ -189,9 +189,7 @@ def edit(path: Path, changes: dict[str, dict[str, Any]]) -> None:
     path.write_text(yaml.safe_dump(document, sort_keys=False))
 
 
-def another_environment(
-    project: Project, name: str, gpu: dict[str, Any] | None = None, **more: Any
-) -> None:
+def another_environment(project: Project, name: str, gpu: dict[str, Any] | None = None, **more: Any) -> None:
     """Write an environment like the sandbox's whose cluster, network and buckets are its own; `gpu`: of cluster.gpu, `more`:
     top-level keys."""
     document = yaml.safe_load((project.home / "environments" / f"{ENVIRONMENT}.yaml").read_text())

@@ -97,5 +97,5 @@ class Stage:
             self.running_at["end of the turn"] = self.recorded.running
 
 
-def addon_run(site: Any, addon: Any) -> str:
+def addon_run(site: Any, addon: Any, unproven: bool = False) -> str:
     return f"add-on {addon.name}"

@@ -159,7 +159,7 @@ def test_the_server_ends_with_the_sandbox(executable: Path, tmp_path: Path) -> N
 
 
 def test_the_services_that_are_loaded_before_the_fork_are_those_that_are_asked() -> None:
-    rare = {"ecr", "logs"}  # of settings that most environments do not have
+    rare = {"ecr", "events", "logs", "sqs"}  # of settings that most environments do not have
     files = (PACKAGE / "terraform" / "provider").rglob("*.py")
     asked = {name for file in files for name in re.findall(r'\.client\("([a-z0-9-]+)"', file.read_text())}
     assert asked == {*SERVICES, *rare}

@@ -42,6 +42,7 @@ BAD_VALUES: dict[str, dict[str, tuple[object, str]]] = {
         "kubernetes_version": ("1.33.1", "a minor version such as 1.33"),
         "vpc_cidr": ("10.0.0.0/24", "/16 to /20"),
         "zones": (["us-east-1a"], "two availability zones, or none"),
+        "gpu_provisioner": ("autoscaler", "gpu_provisioner must be node-group or karpenter"),
         "admin_principal_arns": (["arn:aws:sts::123456789012:assumed-role/a/b"], "not of a session"),
         "endpoint_public_access_cidrs": (["here"], "must be IPv4 networks"),
         "flow_logs": ("SOME", "flow_logs must be REJECT, ALL or OFF"),

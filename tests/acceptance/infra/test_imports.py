@@ -16,6 +16,7 @@ State = dict[str, Any]
 
 # The ID to import by, where it is another than the resource's own: "Import" of each page of the provider's documentation.
 IDENTITIES: dict[str, Callable[[State], str]] = {
+    "aws_cloudwatch_event_target": lambda s: f"{s['rule']}/{s['target_id']}",
     "aws_eks_access_entry": lambda s: f"{s['cluster_name']}:{s['principal_arn']}",
     "aws_eks_pod_identity_association": lambda s: f"{s['cluster_name']},{s['association_id']}",
     "aws_iam_role_policy_attachment": lambda s: f"{s['role']}/{s['policy_arn']}",
@@ -73,7 +74,18 @@ def changes(applied: Applied, tmp_path_factory: pytest.TempPathFactory) -> Itera
     for name, original, more in (("storage", applied.storage, asked), ("cluster", applied.cluster, flowing)):
         copy = copied(name, folder / name, original.environment, original.variables | more)
         found += imported(original, copy)
+    # and once more with what is made in place of the GPU node group
+    by_pods = flowing | {"gpu_provisioner": "karpenter"}
+    applied.cluster.apply(**by_pods)
+    copy = copied(
+        "cluster",
+        folder / "karpenter",
+        applied.cluster.environment,
+        applied.cluster.variables | by_pods,
+    )
+    found += imported(applied.cluster, copy)
     yield found
+    applied.cluster.apply()
     applied.storage.apply()
 
 

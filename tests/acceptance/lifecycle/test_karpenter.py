@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
+import re
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import httpx
 import pytest
 
+from tasks.records.names import KEY_ENTRY, KEY_SECRET
+from tests.support.callers import calling
 from tests.support.commands import Done
 from tests.support.project import Project, another_environment, edit
 
@@ -19,17 +22,18 @@ CLUSTER, NAMESPACE = f"slipway-{WHERE}", f"llm-{WHERE}"
 CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 TEARDOWN = ("teardown", "-e", WHERE, "--models", "delete", "--volumes", "delete")
 PATIENCE = 180.0
+IDLE_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
 def deployed(project: Project) -> Iterator[Done]:
     """tiny-llama in an environment of its own: one replica, and room for two on nodes of one GPU."""
-    another_environment(
-        project, WHERE, {"provisioner": "karpenter", "max": 2, "consolidate_after": "6s"}
-    )
+    another_environment(project, WHERE, {"provisioner": "karpenter", "max": 2, "consolidate_after": "6s"})
     file = project.home / "models" / f"{MODEL}.yaml"
     before = file.read_text()
-    edit(file, {"scaling": {"min_replicas": 1, "max_replicas": 2, "cooldown": "5s", "requests_per_replica": 2}})
+    edit(
+        file, {"scaling": {"min_replicas": 1, "max_replicas": 2, "cooldown": "5s", "requests_per_replica": 1}}
+    )
     try:
         yield project.run("deploy", MODEL, "-e", WHERE).succeeded()
     finally:
@@ -45,7 +49,9 @@ def get(project: Project, path: str, **query: str) -> Any:
 
 
 def gpu_nodes(project: Project) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = get(project, "/api/v1/nodes", labelSelector="workload=inference-gpu")["items"]
+    found: list[dict[str, Any]] = get(project, "/api/v1/nodes", labelSelector="workload=inference-gpu")[
+        "items"
+    ]
     return found
 
 
@@ -66,6 +72,59 @@ def test_the_node_was_made_for_a_pod(project: Project, deployed: Done) -> None:
     assert [(t["key"], t["value"]) for t in node["spec"]["taints"]] == [("nvidia.com/gpu", "true")]
     groups = project.client("eks").list_nodegroups(clusterName=CLUSTER)["nodegroups"]
     assert groups == ["system"]
+
+
+def pods(project: Project) -> list[dict[str, Any]]:
+    """The serving pods that stay."""
+    path, model = f"/api/v1/namespaces/{NAMESPACE}/pods", f"slipway.dev/model={MODEL}"
+    found = get(project, path, labelSelector=model)["items"]
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def key(project: Project) -> str:
+    secret = get(project, f"/api/v1/namespaces/{NAMESPACE}/secrets/{KEY_SECRET}")
+    return base64.b64decode(secret["data"][KEY_ENTRY]).decode()
+
+
+def is_ready(pod: dict[str, Any]) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", ()))
+
+
+def answered(project: Project, pod: dict[str, Any]) -> float:
+    """Requests that one pod has finished, by its own metrics."""
+    name = pod["metadata"]["name"]
+    with project.sandbox.api(CLUSTER) as api:
+        text = api.get(f"/api/v1/namespaces/{NAMESPACE}/pods/{name}:8000/proxy/metrics").text
+    lines = [line for line in text.splitlines() if line.startswith("vllm:request_success_total")]
+    return sum(float(line.rpartition(" ")[2]) for line in lines)
+
+
+def test_load_brings_a_second_node_and_its_end_takes_it_away(project: Project, deployed: Done) -> None:
+    (first,) = pods(project)
+    (endpoint,) = re.findall(r"^  endpoint +(\S+)$", deployed.output, re.MULTILINE)
+    with calling(endpoint, key(project), MODEL) as callers:
+        until(lambda: len(pods(project)) == 2, "KEDA asks for a second replica")
+        until(lambda: len(gpu_nodes(project)) == 2, "Karpenter makes a second node")
+        until(lambda: all(map(is_ready, pods(project))), "the second replica is Ready")
+        (second,) = [pod for pod in pods(project) if pod["metadata"]["name"] != first["metadata"]["name"]]
+        assert second["spec"]["nodeName"] != first["spec"]["nodeName"]
+        until(lambda: answered(project, second) > 0, "the second replica takes traffic")
+    until(lambda: len(pods(project)) == 1, "one replica again")
+    until(lambda: len(gpu_nodes(project)) == 1, "the second node is gone")
+    assert callers.failures == []
+    events = get(project, "/api/v1/namespaces/default/events")["items"]
+    assert "Disrupting NodeClaim: Empty" in {event["message"] for event in events}
+
+
+@pytest.mark.usefixtures("deployed")
+def test_asleep_there_is_no_node_and_a_wake_brings_one(project: Project) -> None:
+    end = time.monotonic() + IDLE_SECONDS
+    while "scaled to zero" not in project.run("scale-down", MODEL, "-e", WHERE).succeeded().output:
+        assert time.monotonic() < end, "never idle"
+    assert (gpu_nodes(project), get(project, CLAIMS)["items"]) == ([], [])
+    woken = project.run("wake", MODEL, "-e", WHERE).succeeded()
+    assert "asking Karpenter for nodes for 1 replica" in woken.output
+    assert len(gpu_nodes(project)) == 1
 
 
 @pytest.mark.usefixtures("deployed")

@@ -69,6 +69,17 @@ def test_an_add_on_waits_for_what_it_needs_and_for_gpu_nodes_where_it_runs_on_th
         assert stage.recorded.edges[f"add-on {addon.name}"] == expected
 
 
+def test_karpenter_and_the_device_plugin_come_before_the_nodes_that_pods_ask_for(stage: Stage) -> None:
+    where = an_environment(cluster={"gpu": {"provisioner": "karpenter"}})
+    take_through(a_model(), where, an_inspection())
+    called, edges = stage.recorded.called, stage.recorded.edges
+    assert edges["gpu_nodes"] == {"apply_cluster", "add-on karpenter", "add-on nvidia-device-plugin"}
+    assert called.count("add-on nvidia-device-plugin") == 2, "installed first, proven by a node after it"
+    assert edges["add-on nvidia-device-plugin"] == {"apply_cluster", "gpu_nodes"}
+    assert called.count("add-on karpenter") == 1
+    assert "gpu_nodes" in edges["warm_cache"]
+
+
 def test_nothing_moves_what_serves_before_all_that_can_be_prepared_is(stage: Stage) -> None:
     take()
     prepared = {

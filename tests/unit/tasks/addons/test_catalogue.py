@@ -9,6 +9,7 @@ import yaml
 from tasks.addons.catalogue import (
     Addon,
     chart_source,
+    chosen,
     in_order,
     load_addons,
     own_values,
@@ -95,6 +96,21 @@ def test_a_chart_comes_from_its_public_repository_at_its_version() -> None:
     assert chart_source(KEDA, an_environment(), ROOT) == [
         "keda", "--repo", "https://kedacore.github.io/charts", "--version", "2.20.2",
     ]  # fmt: skip
+
+
+def test_a_chart_of_an_oci_registry_is_named_by_its_address() -> None:
+    karpenter = addon("karpenter", chart="karpenter", repo="oci://public.ecr.aws/karpenter", version="1.14.1")
+    wanted = ["oci://public.ecr.aws/karpenter/karpenter", "--version", "1.14.1"]
+    assert chart_source(karpenter, an_environment(), ROOT) == wanted
+
+
+def test_karpenter_is_installed_where_it_makes_the_nodes_and_knows_its_cluster_and_queue() -> None:
+    by_pods = an_environment(cluster={"name": "slipway-x", "gpu": {"provisioner": "karpenter"}})
+    found = {one.name: one for one in chosen(load_addons(ROOT), by_pods)}
+    assert "karpenter" not in {one.name for one in chosen(load_addons(ROOT), an_environment())}
+    assert own_values(found["karpenter"], by_pods) == {
+        "settings": {"clusterName": "slipway-x", "interruptionQueue": "slipway-x-karpenter"}
+    }
 
 
 def test_a_chart_comes_from_the_environments_folder_where_it_has_one() -> None:

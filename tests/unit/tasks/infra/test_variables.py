@@ -26,6 +26,7 @@ STORAGE = StorageOutputs(
     hub_token_secret_arn="arn:aws:secretsmanager:us-east-1:123456789012:secret:t",
 )
 OPEN = an_environment(cluster={"public_access_cidrs": ["203.0.113.0/24"]})
+BY_PODS = an_environment(cluster={"gpu": {"provisioner": "karpenter", "instance_type": "g6.2xlarge"}})
 
 
 def blocks(kind: str, file: Path) -> dict[str, str]:
@@ -44,6 +45,7 @@ def root(name: str) -> Path:
         ("storage", storage_variables(an_environment())),
         ("cluster", cluster_variables(an_environment(), STORAGE, CALLER)),
         ("cluster", cluster_variables(OPEN, STORAGE, CALLER)),
+        ("cluster", cluster_variables(BY_PODS, STORAGE, CALLER)),
     ],
 )
 def test_every_variable_passed_exists_and_every_required_one_is_passed(
@@ -54,6 +56,17 @@ def test_every_variable_passed_exists_and_every_required_one_is_passed(
     assert declared and required
     assert set(passed) <= set(declared)
     assert required <= set(passed)
+
+
+def test_with_karpenter_no_node_group_is_described() -> None:
+    passed = cluster_variables(BY_PODS, STORAGE, CALLER)
+    assert passed["gpu_provisioner"] == "karpenter"
+    assert {name for name in passed if name.startswith("gpu_")} == {
+        "gpu_provisioner",
+        "gpu_zone",
+        "gpu_label",
+        "gpu_taint",
+    }
 
 
 def test_an_environment_that_names_no_network_keeps_its_api_private() -> None:

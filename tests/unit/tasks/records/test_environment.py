@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from pydantic import ValidationError
 
 from tasks.records.errors import InputError
 from tests.support.builders import an_environment
@@ -16,3 +19,28 @@ def test_a_shell_without_a_required_variable_is_told_the_command_that_sets_it() 
 def test_a_shell_that_has_them_and_environments_that_need_none_are_let_through() -> None:
     an_environment(requires={"AWS_PROFILE": "aws sso login"}).check_variables({"AWS_PROFILE": "staging"})
     an_environment().check_variables({})
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        ({"cluster": {"gpu": {"alternative_types": ["g6.2xlarge"]}}}, "alternative_types does nothing"),
+        ({"cluster": {"gpu": {"consolidate_after": "5m"}}}, "consolidate_after does nothing"),
+        ({"cluster": {"gpu": {"capacity_type": "SPOT_OR_ON_DEMAND"}}}, "needs provisioner: karpenter"),
+        ({"cluster": {"gpu": {"provisioner": "karpenter", "min": 1}}}, "min does nothing"),
+        ({"cluster": {"gpu": {"provisioner": "karpenter", "desired": 1}}}, "desired does nothing"),
+        ({"cluster": {"gpu": {"provisioner": "karpenter", "ami": "al2023"}}}, "al2023"),
+        (
+            {"cluster": {"gpu": {"provisioner": "karpenter"}}, "existing": {"cluster": "platform"}},
+            "only in a cluster that Slipway makes",
+        ),
+    ],
+)
+def test_a_setting_that_the_provisioner_does_not_know_is_refused(over: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        an_environment(**over)
+
+
+def test_every_type_a_node_may_be_of_is_named_once() -> None:
+    gpu = {"provisioner": "karpenter", "alternative_types": ["g6.2xlarge", "g5.2xlarge"]}
+    assert an_environment(cluster={"gpu": gpu}).cluster.gpu.types == ("g5.2xlarge", "g6.2xlarge")

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from tasks.addons.node_pool import documents, missing, subnets
+from tests.support.builders import ROOT, an_environment
+
+
+def environment(**gpu: Any) -> Any:
+    return an_environment(
+        cluster={"name": "slipway-x", "gpu": {"provisioner": "karpenter", **gpu}}, tags={"team": "ml"}
+    )
+
+
+def made(where: Any, gpus_a_node: int = 1) -> tuple[Any, Any]:
+    node_class, pool = documents(where, "eu-west-1b", gpus_a_node, ROOT)
+    return node_class["spec"], pool["spec"]
+
+
+def test_nodes_carry_what_pods_select_and_tolerate() -> None:
+    where = environment(
+        label_key="a", label_value="b", taint={"key": "t", "value": "v", "effect": "NoExecute"}
+    )
+    template = made(where)[1]["template"]
+    assert template["metadata"]["labels"] == {
+        "a": "b",
+        "node.kubernetes.io/exclude-from-external-load-balancers": "true",
+    }
+    assert template["spec"]["taints"] == [{"key": "t", "value": "v", "effect": "NoExecute"}]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "types", "capacity"),
+    [
+        ({"instance_type": "g5.2xlarge"}, ["g5.2xlarge"], ["on-demand"]),
+        ({"capacity_type": "SPOT"}, ["g5.2xlarge"], ["spot"]),
+        (
+            {"alternative_types": ["g6e.2xlarge", "g5.2xlarge"], "capacity_type": "SPOT_OR_ON_DEMAND"},
+            ["g5.2xlarge", "g6e.2xlarge"],
+            ["spot", "on-demand"],
+        ),
+    ],
+)
+def test_instances_are_those_that_the_environment_allows_in_its_one_zone(
+    gpu: dict[str, Any], types: list[str], capacity: list[str]
+) -> None:
+    requirements = made(environment(**gpu))[1]["template"]["spec"]["requirements"]
+    assert {each["key"]: each["values"] for each in requirements} == {
+        "node.kubernetes.io/instance-type": types,
+        "karpenter.sh/capacity-type": capacity,
+        "topology.kubernetes.io/zone": ["eu-west-1b"],
+    }
+
+
+def test_the_maximum_is_the_pools_limit_in_nodes_and_gpus() -> None:
+    assert made(environment(max=3), gpus_a_node=4)[1]["limits"] == {"nodes": "3", "nvidia.com/gpu": "12"}
+
+
+def test_only_empty_nodes_are_taken_away_and_none_expires() -> None:
+    pool = made(environment(consolidate_after="15m"))[1]
+    assert pool["disruption"] == {
+        "consolidationPolicy": "WhenEmpty",
+        "consolidateAfter": "900s",
+        "budgets": [
+            {"nodes": "100%", "reasons": ["Empty"]},
+            {"nodes": "0", "reasons": ["Drifted", "Underutilized"]},
+        ],
+    }
+    assert pool["template"]["spec"]["expireAfter"] == "Never"
+
+
+def test_an_instance_is_launched_as_the_node_groups_were_and_found_by_the_inventory() -> None:
+    node_class = made(environment(volume_gib=300, ami="al2023@v20261105"))[0]
+    assert node_class["role"] == "slipway-x-karpenter-node"
+    assert node_class["amiSelectorTerms"] == [{"alias": "al2023@v20261105"}]
+    assert node_class["subnetSelectorTerms"] == [{"tags": {"karpenter.sh/discovery": "slipway-x"}}]
+    assert node_class["securityGroupSelectorTerms"] == [{"tags": {"aws:eks:cluster-name": "slipway-x"}}]
+    assert node_class["tags"]["slipway:environment"] == "staging"
+    assert node_class["tags"]["team"] == "ml"
+    (disk,) = node_class["blockDeviceMappings"]
+    assert (disk["ebs"]["volumeSize"], disk["ebs"]["encrypted"]) == ("300Gi", True)
+    assert yaml.safe_load(node_class["userData"])["spec"]["featureGates"] == {"FastImagePull": True}
+
+
+def test_subnets_that_exist_are_named() -> None:
+    where = an_environment(existing={"subnets": ["subnet-0a", "subnet-0b"]})
+    assert subnets(where) == [{"id": "subnet-0a"}, {"id": "subnet-0b"}]
+
+
+def a_pool(ready: bool) -> dict[str, Any]:
+    return {"status": {"conditions": [{"type": "Ready", "status": str(ready)}]}}
+
+
+NO_ROLE = {"type": "InstanceProfileReady", "status": "False", "reason": "Failed", "message": "no role"}
+
+
+@pytest.mark.parametrize(
+    ("replicas", "ready", "lines"),
+    [
+        (0, True, ["the controller karpenter is not available yet"]),
+        (1, True, []),
+        (1, False, ["EC2NodeClass slipway-gpu: InstanceProfileReady: Failed: no role"]),
+    ],
+)
+def test_karpenter_is_proven_by_a_node_pool_it_can_use(replicas: int, ready: bool, lines: list[str]) -> None:
+    there = {
+        "Deployment": {"status": {"availableReplicas": replicas}},
+        "NodePool": a_pool(ready),
+        "EC2NodeClass": {"status": {"conditions": [NO_ROLE]}},
+    }
+
+    class Cluster:
+        def get(self, api: str, kind: str, name: str, namespace: str | None = None) -> Any:
+            return there[kind]
+
+    cluster: Any = Cluster()
+    assert missing(cluster, "kube-system") == lines
