@@ -27,7 +27,7 @@ class RolloutContext:
     Args:
         root: the project's folder.
         show: makes a table of the run from key, rows, title.
-        group_issues: what EKS says is wrong with the GPU node group, as lines.
+        group_issues: what EKS says is wrong with the GPU node group, or Karpenter of its NodePool, as lines.
         measure_from: where the gateway is asked from: a Job in the cluster, or this process.
         more_for_pull: seconds a pod may take to start beyond `deadlines.pod_start`, for its image's size.
     """

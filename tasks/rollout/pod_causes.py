@@ -204,6 +204,22 @@ WAITING: tuple[Matcher, ...] = (
         final=False,
     ),
     Matcher(
+        "node-limit",
+        "group",
+        r"exceed limits for nodepool|limits have been exhausted for nodepool",
+        "no GPU node comes: Karpenter's NodePool is at its limit, cluster.gpu.max",
+        "raise cluster.gpu.max in the environment's file, or lower scaling.max_replicas; kubectl get nodepool slipway-gpu",
+        final=False,
+    ),
+    Matcher(
+        "node-pool",
+        "group",
+        r"^(NodeClaim: |Karpenter: |EC2NodeClass |NodePool )",
+        "no GPU node comes: Karpenter makes none",
+        "kubectl describe nodepool,ec2nodeclass slipway-gpu; kubectl -n kube-system logs deploy/karpenter",
+        final=False,
+    ),
+    Matcher(
         "node-group",
         "group",
         r"^node group \S+: ",

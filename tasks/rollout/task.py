@@ -20,7 +20,7 @@ from tasks.releases.task import ledger_of
 from tasks.rollout import confirmation, gateway, namespace, procedure, removal, restore, scaler
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.manifests import release_of, serving, stamped
-from tasks.rollout.nodegroup import NodeGroupHealth
+from tasks.rollout.nodegroup import NodeGroupHealth, PoolRefusals
 from tasks.rollout.weights import Weights
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, show_table, task
@@ -35,7 +35,9 @@ def context_of(site: Site, model: Model, measure_from: MeasureFrom = "cluster") 
         ledger=ledger_of(site, model),
         reporter=RunReporter("rollout"),
         show=show_table,
-        group_issues=NodeGroupHealth(site.aws(), site.infrastructure),
+        group_issues=PoolRefusals(site.cluster(), site.namespace)
+        if site.environment.cluster.gpu.uses_karpenter
+        else NodeGroupHealth(site.aws(), site.infrastructure),
         measure_from=measure_from,
         more_for_pull=more_for_pull(model.engine.image, site.environment),
     )

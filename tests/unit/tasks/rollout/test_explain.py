@@ -74,7 +74,14 @@ GROUPS = [
         "no capacity",
     ),
     ("node group gpu: AsgInstanceLaunchFailures: UnfulfillableCapacity - Unable to fulfill", "no capacity"),
-    ("node group gpu: InsufficientFreeAddresses: the subnet has no free addresses", "reports a health issue"),
+    (
+        "node group gpu: InsufficientFreeAddresses: the subnet has no free addresses",
+        "EKS or Karpenter says why",
+    ),
+    (
+        "Karpenter: node limits have been exhausted for nodepool (NodePool=slipway-gpu)",
+        "EKS or Karpenter says why",
+    ),
 ]
 
 EVENTS = [

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tasks.rollout.nodegroup import EVERY_SECONDS, NodeGroupHealth
+from tasks.records.errors import ClusterError
+from tasks.rollout.nodegroup import EVERY_SECONDS, NodeGroupHealth, PoolRefusals
 from tests.support.builders import INFRASTRUCTURE
 
 
@@ -55,3 +56,49 @@ def test_an_eks_that_does_not_answer_is_a_line_and_ends_nothing() -> None:
     eks: Any = Eks(denied)
     [line] = NodeGroupHealth(eks, INFRASTRUCTURE)()
     assert line.startswith("the node group's health is not known: ")
+
+
+LIMIT = "Failed to schedule pod, node limits have been exhausted for nodepool (NodePool=slipway-gpu)"
+
+
+class Api:
+    """A cluster with one serving pod, and Karpenter's event of it; `node`: where the pod is."""
+
+    def __init__(self, node: str | None = None) -> None:
+        self.node, self.asked = node, 0
+
+    def list(self, api: str, kind: str, namespace: str | None = None, label_selector: str = "") -> Any:
+        if kind == "Pod":
+            self.asked += 1
+            metadata = {"name": "pod", "namespace": namespace, "creationTimestamp": "2026-11-29T10:00:00Z"}
+            return [{"metadata": metadata, "spec": {"nodeName": self.node} if self.node else {}}]
+        if kind == "Event" and namespace == "llm":
+            about = {"involvedObject": {"name": "pod"}, "lastTimestamp": "2026-11-29T10:00:02Z"}
+            return [{**about, "reason": "FailedScheduling", "message": LIMIT}]
+        return []
+
+    def get(self, api: str, kind: str, name: str) -> Any:
+        return {"status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+
+
+@pytest.mark.parametrize(
+    ("node", "lines"),
+    [
+        (None, ("Karpenter: node limits have been exhausted for nodepool (NodePool=slipway-gpu)",)),
+        ("gpu-0", ()),
+    ],
+)
+def test_what_karpenter_says_of_a_pod_without_a_node_is_a_line(node: str | None, lines: Any) -> None:
+    api: Any = Api(node)
+    refusals = PoolRefusals(api, "llm", clock=lambda: 0.0)
+    assert (refusals(), refusals()) == (lines, lines)
+    assert api.asked == 1
+
+
+def test_an_api_that_does_not_answer_is_a_line_and_ends_nothing() -> None:
+    class Silent:
+        def list(self, *_: Any) -> Any:
+            raise ClusterError("cannot list Pod")
+
+    api: Any = Silent()
+    assert PoolRefusals(api, "llm")() == ("what Karpenter says is not known: cannot list Pod",)
