@@ -100,17 +100,28 @@ def told(found: Sequence[Item]) -> str:
     return f"{least}{total:.2f} USD an hour: {parts} ({BESIDES})"
 
 
+def at_most(environment: Environment, found: Sequence[Item]) -> str:
+    """What it costs with as many GPU nodes as the environment may have; empty where that is no more, or unknown. Pure."""
+    gpu = environment.cluster.gpu
+    (nodes,) = [item for item in found if item.what == gpu.instance_type][-1:]
+    if nodes.usd is None or gpu.max <= nodes.count:
+        return ""
+    total = sum(item.usd or 0.0 for item in found) + nodes.usd / nodes.count * (gpu.max - nodes.count)
+    return (
+        f"; {total:.2f} USD an hour with {gpu.max} {gpu.instance_type}, the most that cluster.gpu.max allows"
+    )
+
+
 def judge_cost(environment: Environment, prices: Prices, *, extended: bool) -> Row:
     """The row: it fails nothing, a person decides."""
     found = items(environment, prices, extended=extended)
     missing = [item.what for item in found if item.usd is None]
-    spot = (
-        "; list prices, spot GPU nodes cost less" if environment.cluster.gpu.capacity_type == "SPOT" else ""
-    )
+    on_demand = environment.cluster.gpu.capacity_type == "ON_DEMAND"
+    spot = "" if on_demand else "; list prices, spot GPU nodes cost less"
     if missing:
         return Row(
             "warn",
             f"{told(found)}; unknown: {prices.unknown}{spot}",
             "aws pricing get-products --region us-east-1 --service-code AmazonEKS",
         )
-    return Row("ok", told(found) + spot)
+    return Row("ok", told(found) + at_most(environment, found) + spot)

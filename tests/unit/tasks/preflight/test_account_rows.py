@@ -48,6 +48,18 @@ def test_the_sum_and_its_parts_are_told() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("gpu", "end"),
+    [
+        ({"max": 3}, "; 3.94 USD an hour with 3 g5.2xlarge, the most that cluster.gpu.max allows"),
+        ({"max": 1}, "besides)"),  # the first deploy has as many
+    ],
+)
+def test_what_the_most_gpu_nodes_would_cost_is_told(gpu: dict[str, Any], end: str) -> None:
+    row = judge_cost(an_environment(cluster={"gpu": gpu}), PRICES, extended=False)
+    assert row.detail.endswith(end)
+
+
 def test_an_unknown_price_is_told_as_that() -> None:
     row = judge_cost(an_environment(), Prices({"control plane": 0.1}, "it did not answer"), extended=False)
     assert row.status == "warn"
