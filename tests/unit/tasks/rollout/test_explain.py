@@ -76,12 +76,13 @@ GROUPS = [
     ("node group gpu: AsgInstanceLaunchFailures: UnfulfillableCapacity - Unable to fulfill", "no capacity"),
     (
         "node group gpu: InsufficientFreeAddresses: the subnet has no free addresses",
-        "EKS or Karpenter says why",
+        "reports a health issue",
     ),
     (
         "Karpenter: node limits have been exhausted for nodepool (NodePool=slipway-gpu)",
-        "EKS or Karpenter says why",
+        "at its limit, cluster.gpu.max",
     ),
+    ("EC2NodeClass slipway-gpu: SubnetsReady: SubnetsNotFound: none", "Karpenter makes none"),
 ]
 
 EVENTS = [
