@@ -142,9 +142,7 @@ RULE = resource(
     read=_read_rule,
     update=_update_rule,
     retag=_retag_rule,
-    delete=lambda session, state: unless_gone(
-        lambda: session.client("events").delete_rule(Name=state["id"])
-    ),
+    delete=lambda session, state: unless_gone(lambda: session.client("events").delete_rule(Name=state["id"])),
 )
 
 # ------------------------------------------------------------------ target
