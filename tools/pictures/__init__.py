@@ -1,0 +1,1 @@
+"""The README's pictures, made by one command: `python -m tools.pictures`."""
