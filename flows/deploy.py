@@ -10,6 +10,7 @@ from flows.run.choices import EnvironmentName, Measured, ModelName, Revision, ch
 from flows.run.runbook import runbook
 from flows.run.stages import FirstStage, take_through
 from tasks.releases.records import Deployed
+from tasks.releases.task import pin_image
 from tasks.staging.task import inspect_model
 from tasks.validation.task import check_load
 
@@ -38,7 +39,7 @@ def deploy(
     check_load(choice.model, measure_from)
     inspection = inspect_model(choice.model, revision)
     return take_through(
-        choice.model,
+        pin_image(choice.model, choice.environment),
         choice.environment,
         inspection,
         may_destroy,

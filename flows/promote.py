@@ -67,7 +67,7 @@ def promote(
         )
 
     return take_through(
-        choice.model,
+        choice.model.with_image(release.image),
         choice.environment,
         inspection,
         proven=staged,

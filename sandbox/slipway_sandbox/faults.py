@@ -39,6 +39,7 @@ CATALOGUE: dict[str, str] = {
     "hub-slow": "the CDN sends value bytes a second",
     "hub-xet-only": "large files are in Xet and refused over plain HTTP; target is the repo",
     "image-not-found": "the registry does not know the image; target is the image",
+    "image-moved": "a tag means another image than before; target is the image, e.g. vllm/*:v0.32.0",
     "node-lost": "the node stops answering; target is the node",
     "spot-reclaim": "the node gets a two-minute notice and goes",
     "disk-full": "the volume has only value bytes left (0); target is the claim",

@@ -156,6 +156,11 @@ def check_expected(found: Verified, expected: Expected) -> None:
             "incomplete: it has no preflight table, no terraform plan and no price",
             next_command=f"slipway deploy {release.model} -e {release.environment}, which signs with them",
         )
+    if not DIGEST.search(release.image):
+        raise EvidenceRefused(
+            f"moving image: {release.image} is a tag, and no digest",
+            next_command=f"write engine.image with its digest, and slipway deploy {release.model} -e {release.environment}",
+        )
     if different := differing(statement_subjects=found.statement.subject, there=expected.subjects):
         raise EvidenceRefused("wrong bytes: what is there is not what was signed", evidence=different[:10])
 

@@ -12,6 +12,12 @@ from tasks.records.quantities import human_bytes, human_seconds
 def judge_pull(name: str, image: Image, environment: Environment) -> Row:
     """The row: warming and rollouts wait as long as it says."""
     deadline, rate = environment.deadlines.pod_start, environment.deadlines.image_pull_mib_s
+    if image.missing:
+        return Row(
+            "fail",
+            f"{name} cannot be pulled: {image.unknown}",
+            f"skopeo inspect docker://{name}; correct engine.image",
+        )
     if image.unknown:
         return Row(
             "warn",

@@ -28,7 +28,10 @@ class Source(Record):
 class Engine(Record):
     """vLLM's flags, under vLLM's names. https://docs.vllm.ai/en/latest/cli/serve/"""
 
-    image: str = Field("vllm/vllm-openai:v0.32.0", description="pin a tag or, better, a digest")
+    image: str = Field(
+        "vllm/vllm-openai:v0.32.0",
+        description="a tag, resolved to its digest when it is deployed, or a digest",
+    )
     task: Task = Field(
         "generate", description="generate: text; embed: vectors; score: pairs of texts (rerankers)"
     )
@@ -381,6 +384,10 @@ class Model(Record):
         if not self.load.streaming and names:
             raise ValueError(f"without load.streaming nothing is measured for {', '.join(names)}")
         return self
+
+    def with_image(self, image: str) -> Model:
+        """The model with another engine image."""
+        return self.model_copy(update={"engine": self.engine.model_copy(update={"image": image})})
 
     @property
     def route(self) -> Route:

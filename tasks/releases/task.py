@@ -5,16 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from botocore.exceptions import ClientError
 from prefect.runtime import flow_run
 
+from tasks.cloud.aws import aws_errors, error_code
+from tasks.cloud.registry import read_digest
+from tasks.records.environment import Environment
 from tasks.records.errors import InputError, NothingDeployed
 from tasks.records.model import Model
 from tasks.records.names import RUN_COMMIT_TAG
 from tasks.records.reports import LoadPage, LoadReport, Sweep
 from tasks.records.results import Release
+from tasks.releases.images import by_digest, moved, same_engine, written
 from tasks.releases.ledger import Ledger
 from tasks.releases.records import Approval, Failure, ReleaseRecord
-from tasks.site import Site
+from tasks.site import Site, aws_of
 from tasks.task import SETTINGS, RunReporter, show_link, task
 
 
@@ -76,12 +81,60 @@ def proven_release(site: Site, model: Model) -> Release:
             f"no release of {model.name} is proven in {site.name}",
             next_command=f"slipway deploy {model.name} -e {site.name}",
         )
-    if record.release.engine != model.engine or record.release.repo != model.source.repo:
+    if not same_engine(record.release.engine, model.engine) or record.release.repo != model.source.repo:
         raise InputError(
             f"models/{model.name}.yaml has changed since release {record.release.id} was proven",
             next_command=f"slipway deploy {model.name} -e {site.name}, then promote again",
         )
+    tell_moved(record.release.image)
     return record.release
+
+
+def tell_moved(image: str) -> None:
+    """Warn where the tag of an image by digest means another one by now."""
+    if written(image) == image:
+        return
+    now = read_digest(written(image))
+    told = moved(image, f"{written(image)}@{now.digest}") if now.digest else None
+    if told:
+        RunReporter("image").warn(f"{told}; what is proven is promoted")
+
+
+@task(task_run_name="image of {model.name} by digest", **SETTINGS)
+def pin_image(model: Model, environment: Environment | None = None) -> Model:
+    """The model with its image by digest, `NAME:TAG@sha256:…`; what the registry does not tell stays a tag, with a warning.
+
+    `environment`: there a release with the same tag may serve, whose digest is kept while the registry does not answer.
+    """
+    image, reporter = model.engine.image, RunReporter("image")
+    if by_digest(image):
+        return model
+    found = read_digest(image)
+    if found.digest:
+        reporter.say(f"{image} is {found.digest}")
+        return model.with_image(f"{image}@{found.digest}")
+    if not found.missing and environment and (kept := _digest_that_serves(model, environment)):
+        reporter.warn(f"{image} is not resolved ({found.unknown}): kept as it serves, {kept}")
+        return model.with_image(kept)
+    reporter.warn(f"{image} stays a tag, which can move, and is not promoted ({found.unknown})")
+    return model
+
+
+def _digest_that_serves(model: Model, environment: Environment) -> str | None:
+    """The image by digest of the release that serves, where its tag is the model's."""
+    s3 = aws_of(environment).client("s3")
+    bucket = environment.storage.model_bucket
+    with aws_errors("looking for the model bucket"):
+        try:
+            s3.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            if error_code(error) in ("404", "NoSuchBucket"):
+                return None
+            raise
+    ledger = Ledger(s3, bucket, environment.name, model.name)
+    serving = ledger.serving().serving
+    image = ledger.record(serving).release.image if serving else ""
+    return image if by_digest(image) and written(image) == model.engine.image else None
 
 
 @task(task_run_name="last proof of {model.name}", **SETTINGS)

@@ -13,6 +13,7 @@ from tasks.records.quantities import human_seconds
 from tasks.records.questions import NAMES, probe_route
 from tasks.records.results import Endpoint, Release, Rollout
 from tasks.records.strategy import Strategy
+from tasks.releases.images import moved
 from tasks.releases.ledger import Serving
 from tasks.releases.records import ReleaseRecord
 from tasks.rollout import bluegreen, gateway, restore, start_report
@@ -108,6 +109,8 @@ def announce(context: RolloutContext, takeover: Takeover) -> None:
         say(f"release {release.id} is applied already: checking it")
     else:
         say(f"release {release.id} (bundle {release.bundle}) after {takeover.known.serving or 'nothing'}")
+        if told := moved(takeover.last.release.image if takeover.last else None, release.image):
+            context.reporter.warn(told)
         say(str(takeover.plan))
     context.show(f"rollout-{release.model}", takeover.plan.rows(), f"How release {release.id} takes over")
 

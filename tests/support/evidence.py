@@ -85,7 +85,7 @@ def an_evidence(seed: int = 0, **over: Any) -> Evidence:
 def _parts(seed: int) -> tuple[ReleaseRecord, Manifest]:
     chance = random.Random(seed)
     image = (
-        chance.choice(["vllm/vllm-openai:v0.32.0", f"vllm/vllm-openai@{DIGEST}"])
+        chance.choice([f"vllm/vllm-openai:v0.32.0@{DIGEST}", f"vllm/vllm-openai@{DIGEST}"])
         if seed
         else f"vllm/vllm-openai@{DIGEST}"
     )

@@ -54,7 +54,7 @@ class HubApi:
         get("/{namespace}/{name}/resolve/{revision}/{path:.+}", self._resolve)
         get("/api/resolve-cache/models/{namespace}/{name}/{revision}/{path:.+}", self._cached)
         Xet(self._repos).add_to(app)
-        Registry().add_to(app)
+        Registry(self._faults).add_to(app)
         get("/{anything:.*}", self._nothing)
         return app
 

@@ -1,5 +1,7 @@
 """What Docker Hub's registry says of the sandbox's images: manifests with sizes, a configuration with CUDA_VERSION; no layers.
 
+Every tag of an image means one manifest, where a real registry has one for each; the fault `image-moved` makes it another.
+
 As registry-1.docker.io answers: a token for everybody (https://distribution.github.io/distribution/spec/auth/token/), an
 index by platform, then the manifest.
 """
@@ -12,7 +14,9 @@ from typing import Any
 
 from aiohttp import web
 
+from slipway_sandbox.faults import Faults
 from slipway_sandbox.images.table import resolve
+from slipway_sandbox.nodes.faulty import is_on
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -24,7 +28,8 @@ CUDA = {"vllm/vllm-openai": "13.0.3"}
 class Registry:
     """GET of a token, of manifests by tag and digest, and of configurations."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
         # of as many images as the table has
         self._documents: dict[str, tuple[str, bytes]] = {}
 
@@ -40,17 +45,22 @@ class Registry:
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             challenge = f'Bearer realm="{request.url.origin()}/v2/token",service="sandbox",scope="repository:{repository}:pull"'
             return web.json_response({"errors": []}, status=401, headers={"WWW-Authenticate": challenge})
-        if not reference.startswith("sha256:") and (image := resolve(repository)):
-            reference = self._publish(repository, image.size_bytes)
+        named = f"{repository}:{reference}"
+        if (image := resolve(repository)) and not is_on(self._faults, "image-not-found", named):
+            # a digest may be asked for before its tag, by a process that has it from earlier
+            first, other = (self._publish(repository, image.size_bytes, build) for build in ("1", "2"))
+            if not reference.startswith("sha256:"):
+                reference = other if is_on(self._faults, "image-moved", named) else first
         if reference not in self._documents:
             return web.json_response({"errors": [{"code": "MANIFEST_UNKNOWN"}]}, status=404)
         kind, body = self._documents[reference]
         return web.Response(body=body, content_type=kind)
 
-    def _publish(self, repository: str, size: int) -> str:
+    def _publish(self, repository: str, size: int, build: str) -> str:
         cuda = CUDA.get(repository)
         environment = ["PATH=/usr/bin", *([f"CUDA_VERSION={cuda}"] if cuda else [])]
-        configuration = self._put("application/json", {"os": "linux", "config": {"Env": environment}})
+        settings = {"Env": environment, "Labels": {"build": build}}
+        configuration = self._put("application/json", {"os": "linux", "config": settings})
         layers = [{"digest": "sha256:" + "0" * 64, "size": size}]
         manifest = self._put(
             MANIFEST, {"mediaType": MANIFEST, "config": {"digest": configuration}, "layers": layers}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,8 +37,15 @@ def test_a_promotion_does_not_ask_the_hub(
     next_environment: str, serving: str, project: Project, faults: Faults
 ) -> None:
     faults.set("hub-5xx")
+    faults.set("image-moved")
     done = project.run(*PROMOTE, SLIPWAY_COMMIT="0123456789abcdef").succeeded()
     assert "the hub is not asked" in done.output
+    assert re.search(
+        r"the tag vllm/vllm-openai:v[\d.]+ has moved: .*; what is proven is promoted", done.output
+    )
+    [proven_image, runs] = [image_of(project, name) for name in (ENVIRONMENT, NEXT)]
+    assert "@sha256:" in proven_image
+    assert runs == proven_image
     status = project.run("status", "-e", NEXT).succeeded()
     assert "  from commit 0123456789ab" in status.output
     proven = project.serving().serving
@@ -49,6 +57,18 @@ def test_a_promotion_does_not_ask_the_hub(
     ]
     assert proven
     assert manifests[0] == manifests[1]
+
+
+def image_of(project: Project, environment: str) -> str:
+    """What the ledger says of the release that serves, held to the Deployment it was applied with."""
+    ledger = Ledger(project.client("s3"), f"slipway-{environment}-models", environment, "tiny-llama")
+    serving = ledger.serving().serving
+    assert serving
+    record = ledger.record(serving)
+    [deployment] = [one for one in record.documents if one["kind"] == "Deployment"]
+    [container] = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == record.release.image == record.release.engine.image
+    return record.release.image
 
 
 def _manifest_key(project: Project, bucket: str) -> str:
@@ -73,6 +93,19 @@ def test_what_lost_a_file_since_it_was_proven_is_not_promoted(
         project.run(*PROMOTE).refused(FAILED, "error: .* is not whole", "missing: config.json")
     finally:
         s3.put_object(Bucket=BUCKET, Key=key, Body=body)
+
+
+@pytest.mark.long
+def test_a_tag_that_moved_is_told_and_makes_another_release(
+    serving: str, project: Project, faults: Faults
+) -> None:
+    before = image_of(project, ENVIRONMENT)
+    faults.set("image-moved")
+    done = project.deploy().succeeded()
+    after = image_of(project, ENVIRONMENT)
+    assert after != before
+    assert after.partition("@")[0] == before.partition("@")[0]
+    assert f"it was {before.partition('@')[2]}, and is {after.partition('@')[2]} now" in done.output
 
 
 NEWEST = f"releases/{ENVIRONMENT}/tiny-llama/evidence.json"

@@ -14,7 +14,7 @@ from tasks.releases.records import ReleaseRecord
 from tests.support.commands import Command, Done
 from tests.support.project import BUCKET, ENVIRONMENT, Project, edit
 
-FAILED, VALIDATION = 1, 4
+FAILED, REFUSED, VALIDATION = 1, 3, 4
 SECOND = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revision", "v1")
 # Seconds a stage is held: longer than it takes to see it and to stop the run.
 HOLD = 300.0
@@ -63,7 +63,7 @@ def test_the_image_does_not_exist(project: Project, faults: Faults) -> None:
     faults.set("image-not-found", target="*:v9.9.9")
     try:
         edit(file, {"engine": {"image": "vllm/vllm-openai:v9.9.9"}})
-        project.deploy().refused(FAILED, "error: .*image", "v9.9.9")
+        project.deploy().refused(REFUSED, "image pull", r"there is no vllm/vllm-openai v9\.9\.9")
     finally:
         file.write_text(before)
 

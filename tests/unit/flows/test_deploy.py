@@ -5,20 +5,29 @@ import pytest
 import flows.deploy
 from flows.deploy import deploy
 from tasks.records.errors import InputError, UnknownName, ValidationFailed
-from tests.support.builders import an_inspection
+from tests.support.builders import a_model, an_inspection
 from tests.support.stage import DEPLOYED, Stage
+
+PINNED = a_model(engine={"image": f"vllm/vllm-openai:v0.32.0@sha256:{'d' * 64}"})
 
 
 @pytest.fixture
 def deploying(stage: Stage) -> Stage:
     stage.does(flows.deploy, "check_load", "a load")
     stage.does(flows.deploy, "inspect_model", an_inspection())
+    stage.does(flows.deploy, "pin_image", PINNED)
     return stage
 
 
 def test_the_load_and_the_hub_are_looked_at_first(deploying: Stage) -> None:
     assert deploy.fn("tiny-llama", "staging", None, []) == DEPLOYED
-    assert deploying.recorded.called[:3] == ["check_load", "inspect_model", "check_feasible"]
+    assert deploying.recorded.called[:4] == ["check_load", "inspect_model", "pin_image", "check_feasible"]
+
+
+def test_what_is_judged_and_rolled_out_has_its_image_by_digest(deploying: Stage) -> None:
+    deploy.fn("tiny-llama", "staging", None, [])
+    for stage in ("check_feasible", "warm_cache", "roll_out", "validate"):
+        assert PINNED in deploying.recorded.arguments[stage]
 
 
 def test_the_revision_asked_for_is_the_one_inspected(deploying: Stage) -> None:

@@ -9,6 +9,7 @@ from flows.promote import promote
 from flows.run.approval import asked_at_the_terminal
 from flows.run.proposal import Proposal
 from tasks.records.errors import EvidenceRefused, InputError, Interrupted
+from tasks.records.model import Model
 from tasks.records.results import Promoted
 from tests.support.builders import an_inspection
 from tests.support.reports import a_release
@@ -40,6 +41,14 @@ def test_what_is_proven_in_the_source_is_copied_from_there(promoting: Stage) -> 
     assert asked.name == "staging"
     assert promoting.recorded.arguments["copy_model"][-1] == STAGED
     assert "stage_model" not in promoting.recorded.called
+
+
+def test_the_proven_image_is_promoted_whatever_its_tag_means_now(promoting: Stage) -> None:
+    promoting.does(flows.promote, "proven_release", a_release(image="vllm/vllm-openai:v0.32.0@sha256:ab"))
+    promote.fn("tiny-llama", "production", None, **APPROVED)
+    for stage in ("check_feasible", "warm_cache", "roll_out"):
+        model = next(one for one in promoting.recorded.arguments[stage] if isinstance(one, Model))
+        assert model.engine.image == "vllm/vllm-openai:v0.32.0@sha256:ab"
 
 
 def test_another_source_than_promote_from_is_refused(promoting: Stage) -> None:

@@ -11,6 +11,7 @@ import yaml
 import flows.render
 from flows.render import render
 from flows.run.outcomes import rendered
+from tasks.cloud.registry import ENDPOINT_VARIABLE
 from tests.support.builders import ROOT, an_inspection
 from tests.support.stage import Stage
 
@@ -23,6 +24,7 @@ def documents(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     monkeypatch.setenv("SLIPWAY_HOME", str(ROOT))
     stage = Stage(monkeypatch)
     stage.does(flows.render, "inspect_model", an_inspection())
+    monkeypatch.setenv(ENDPOINT_VARIABLE, "http://127.0.0.1:1")  # a registry that is away
     return render("tiny-llama", "staging", None)
 
 
@@ -96,5 +98,6 @@ def test_the_revision_asked_for_is_inspected(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("SLIPWAY_HOME", str(ROOT))
     stage = Stage(monkeypatch)
     stage.does(flows.render, "inspect_model", an_inspection())
+    monkeypatch.setenv(ENDPOINT_VARIABLE, "http://127.0.0.1:1")
     render("tiny-llama", "staging", "v2")
     assert stage.recorded.arguments["inspect_model"][-1] == "v2"

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from slipway_sandbox.testing import Sandbox, start
 
 from tasks.cloud.aws import Aws
-from tasks.cloud.registry import ENDPOINT_VARIABLE, Image, read_image
+from tasks.cloud.registry import ENDPOINT_VARIABLE, Image, read_digest, read_image
 from tasks.preflight.cost import CONTROL_PLANE, EXTENDED, NAT, hourly_prices, judge_cost
 from tasks.preflight.driver import driver_of, recommended_release
 from tasks.preflight.network_quota import judge_network, network_needs
@@ -109,8 +109,21 @@ def test_a_registry_tells_size_and_cuda(registry: str, monkeypatch: pytest.Monke
     monkeypatch.setenv(ENDPOINT_VARIABLE, registry)
     assert read_image("vllm/vllm-openai:v0.32.0") == Image(10_300_000_000, "13.0.3")
     assert read_image("nginx").cuda == ""
-    assert "there is no acme/none" in read_image("acme/none:1").unknown
+    nowhere = read_image("acme/none:1")
+    assert nowhere.missing
+    assert "there is no acme/none" in nowhere.unknown
     assert "linux/arm64" in read_image("nginx", "arm64").unknown
+
+
+def test_an_image_has_one_digest_by_tag_and_by_digest(registry: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(ENDPOINT_VARIABLE, registry)
+    found = read_digest("vllm/vllm-openai:v0.32.0").digest
+    assert found.startswith("sha256:")
+    pinned = f"vllm/vllm-openai:v0.32.0@{found}"
+    assert read_digest(pinned).digest == found
+    assert read_image(pinned) == read_image("vllm/vllm-openai:v0.32.0")
+    assert read_digest("acme/none:1").missing
+    assert "there is no" in read_digest(f"vllm/vllm-openai@sha256:{'0' * 64}").unknown
 
 
 def test_a_registry_that_is_away_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from securesystemslib.signer import CryptoSigner
 
 from tasks.evidence.envelope import seal
 from tasks.evidence.statement import PAYLOAD_TYPE, Statement
-from tasks.evidence.verify import check_chain, check_expected, verify
+from tasks.evidence.verify import Expected, check_chain, check_expected, verify
 from tasks.records.errors import EvidenceRefused
 from tests.support.evidence import NOW, a_proof, a_signer, expected_of
 from tests.support.reports import AT, failed, judged_outcomes
@@ -104,6 +104,11 @@ def one_flag(document: dict[str, Any]) -> None:
     document["predicate"]["release"]["engine"]["trust_remote_code"] = True
 
 
+def tagged(document: dict[str, Any]) -> None:
+    document["predicate"]["release"].update(image="vllm/vllm-openai:v0.32.0")
+    document["subject"] = [s for s in document["subject"] if not s["name"].startswith("image/")]
+
+
 def moved_image(document: dict[str, Any]) -> None:
     image = next(s for s in document["subject"] if s["name"].startswith("image/"))
     image["digest"]["sha256"] = "0" * 64
@@ -162,6 +167,7 @@ FORGERIES: dict[str, tuple[bytes, str]] = {
     "no price": (signed_edit(made(price="")), "unreadable"),
     "a preflight of after the signature": (signed_edit(made(judged_at="2025-12-31T00:00:00Z")), "clock"),
     "a release nobody knows how it was made": (signed_edit(predicate(made=None)), "incomplete"),
+    "a release whose image is a tag": (signed_edit(tagged), "stale"),
     "a manifest that is not listed": (signed_edit(no_manifest), "wrong bytes"),
     "a load validation that failed": (signed_edit(predicate(report=FAILED_RUN)), "not proven"),
     "a swapped model": (signed_edit(release(model="mistral")), "wrong model"),
@@ -193,6 +199,16 @@ def test_a_forgery_is_refused_for_what_is_wrong(name: str) -> None:
     with pytest.raises(EvidenceRefused) as refused:
         judge(body)
     assert refused.value.cause.partition(":")[0] == reason
+
+
+def test_a_release_by_its_tag_only_is_not_promoted() -> None:
+    release = HONEST.predicate.release.model_copy(update={"image": "vllm/vllm-openai:v0.32.0"})
+    subjects = tuple(one for one in HONEST.subject if not one.name.startswith("image/"))
+    evidence = HONEST.predicate.model_copy(update={"release": release})
+    body = seal(Statement(subject=subjects, predicate=evidence), SIGNER)
+    found = verify(body, SIGNER.public_key, now=NOW)
+    with pytest.raises(EvidenceRefused, match="moving image"):
+        check_expected(found, Expected(release, subjects, evidence.report.started_at))
 
 
 def test_an_older_bundle_played_again_is_stale() -> None:

@@ -1,0 +1,36 @@
+"""An image by its digest: `NAME:TAG@sha256:…`, so that a tag that moves moves nothing. Pure."""
+
+from __future__ import annotations
+
+from tasks.records.model import Engine
+
+
+def by_digest(image: str) -> bool:
+    """Whether it names the very bytes."""
+    return "@sha256:" in image
+
+
+def written(image: str) -> str:
+    """As a model's file writes it: without the digest that was resolved from its tag.
+
+    A name that has a digest and no tag is kept whole: there the file gave the digest.
+    """
+    name, at, _ = image.partition("@")
+    return name if at and ":" in name.rpartition("/")[2] else image
+
+
+def same_engine(proven: Engine, asked: Engine) -> bool:
+    """Whether a release's engine is what a model's file asks for; a tag of the file stands for what it was then."""
+    if by_digest(asked.image):
+        return proven == asked
+    return proven.model_copy(update={"image": written(proven.image)}) == asked
+
+
+def moved(before: str | None, now: str) -> str | None:
+    """What to say where one tag meant another image before; None where it did not."""
+    if not before or not (by_digest(before) and by_digest(now)) or before == now:
+        return None
+    if written(before) != written(now) or written(now) == now:
+        return None
+    old, new = (image.partition("@")[2] for image in (before, now))
+    return f"the tag {written(now)} has moved: it was {old}, and is {new} now"
