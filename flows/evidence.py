@@ -15,7 +15,8 @@ def evidence(
     model: ModelName,
     environment: EnvironmentName,
     out: str | None = Field(
-        None, description="folder that gets bundle.json, previous.json and public.pem, for `slipway verify`"
+        None,
+        description="folder that gets bundle.json, previous.json and public.pem, for `slipway verify`, model.sig and bom.cdx.json",
     ),
 ) -> str:
     """Fetch, verify and explain the signed evidence of a model.

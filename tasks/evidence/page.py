@@ -40,6 +40,7 @@ def page(found: Verified, signer: str) -> str:
         "signed": f"{evidence.signed_at:%Y-%m-%d %H:%M} UTC by Slipway {evidence.slipway_version}",
         "key": signer,
         "evidence": f"number {evidence.sequence}, sha256 {found.sha256}",
+        "beside it": ", ".join(f"{name} {sha256}" for name, sha256 in evidence.beside.items()) or "nothing",
         "replaces": evidence.replaces or "nothing: the first",
     }
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())

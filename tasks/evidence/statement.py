@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
@@ -51,6 +51,9 @@ class Evidence(Record):
     )
     approval: Approval | None = Field(None, description="by whom it came into a protected environment")
     promoted_from: Promoted | None = None
+    beside: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
+        default_factory=dict, description="documents that are kept beside it, by name, with their sha256"
+    )
 
 
 class Statement(Record):

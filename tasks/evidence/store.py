@@ -2,10 +2,12 @@
 
 releases/{environment}/{model}/evidence.json              the newest
 releases/{environment}/{model}/evidence/{number:06}.json  each of them
+releases/{environment}/{model}/evidence/{number:06}.NAME  the model's signature and the bill of materials
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from botocore.exceptions import ClientError
@@ -33,6 +35,20 @@ class Store:
 
     def numbered(self, sequence: int) -> bytes | None:
         return self._read(f"{self._folder}/evidence/{sequence:06}.json")
+
+    def beside(self, sequence: int, name: str) -> bytes | None:
+        return self._read(f"{self._folder}/evidence/{sequence:06}.{name}")
+
+    def keep_beside(self, sequence: int, documents: Mapping[str, bytes]) -> None:
+        """Write what a bundle names beside itself; before the bundle, which tells that it is complete."""
+        for name, body in documents.items():
+            with aws_errors("writing the evidence"):
+                self._s3.put_object(
+                    Bucket=self._bucket,
+                    Key=f"{self._folder}/evidence/{sequence:06}.{name}",
+                    Body=body,
+                    ContentType="application/json",
+                )
 
     def keep(self, body: bytes, sequence: int) -> str:
         """Write a bundle, as the newest last; its address. A run that is killed between both writes it again."""

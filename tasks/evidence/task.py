@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from securesystemslib.signer import SSlibKey
 
 from tasks.cloud.aws import Aws, aws_errors
+from tasks.evidence.bom import bill_of_materials
 from tasks.evidence.envelope import KmsSigner, pem_of, read_public_key, seal
 from tasks.evidence.made import made_before
+from tasks.evidence.model_signing import sign_model
 from tasks.evidence.page import page
 from tasks.evidence.statement import Evidence, statement_of, subjects_of
 from tasks.evidence.store import Store
@@ -21,11 +26,14 @@ from tasks.evidence.verify import Expected, Verified, check_chain, check_expecte
 from tasks.records.environment import Environment
 from tasks.records.errors import EvidenceRefused, InputError
 from tasks.records.model import Model
+from tasks.records.names import staged_prefix
 from tasks.records.results import Manifest, Promoted, Release
 from tasks.releases.records import Made, ReleaseRecord
 from tasks.releases.task import ledger_of
 from tasks.site import Site, aws_of
 from tasks.task import SETTINGS, RunReporter, task
+
+MODEL_SIG, BOM = "model.sig", "bom.cdx.json"
 
 
 def store_of(site: Site, model: Model) -> Store:
@@ -73,6 +81,21 @@ def sign_evidence(
     aws = site.aws()
     with aws_errors("asking AWS who we are"):
         approver = str(aws.client("sts").get_caller_identity()["Arn"])
+    signer = KmsSigner(aws.client("kms"), site.storage.evidence_key_arn, key)
+    made = made or (made_before(store, before, record.release, key, now) if before else None)
+    sequence = before.evidence.sequence + 1 if before else 1
+    began = time.perf_counter()
+    with aws_errors("signing the model"):
+        documents = {MODEL_SIG: sign_model(manifest, signer)}
+    documents[BOM] = bill_of_materials(
+        record.release,
+        manifest,
+        _config(site, record.release, manifest),
+        sequence=sequence,
+        at=now,
+        slipway_version=version("slipway"),
+        engine_version=made.engine_version if made else "",
+    )
     statement = statement_of(
         record,
         manifest,
@@ -82,21 +105,56 @@ def sign_evidence(
             approved_by=approver,
             signed_at=now,
             slipway_version=version("slipway"),
-            sequence=before.evidence.sequence + 1 if before else 1,
+            sequence=sequence,
             replaces=before.sha256 if before else None,
             catalogue_commit=ledger_of(site, model).record(record.release.id).made_from,
-            made=made or (before and made_before(store, before, record.release, key, now)),
+            made=made,
             approval=record.approval,
             promoted_from=promoted,
+            beside={name: hashlib.sha256(body).hexdigest() for name, body in documents.items()},
         ),
     )
-    began = time.perf_counter()
     with aws_errors("signing the evidence"):
-        body = seal(statement, KmsSigner(aws.client("kms"), site.storage.evidence_key_arn, key))
+        body = seal(statement, signer)
     seconds = time.perf_counter() - began
+    store.keep_beside(sequence, documents)
     address = store.keep(body, statement.predicate.sequence)
     RunReporter("evidence").say(f"signed in {seconds:.2f} s: {address}")
     return address
+
+
+def _config(site: Site, release: Release, manifest: Manifest) -> dict[str, Any]:
+    """The model's config.json, where it has one; held to the manifest. Raises EvidenceRefused."""
+    listed = {file.path: file.sha256 for file in manifest.files}
+    if "config.json" not in listed:
+        return {}
+    with aws_errors("reading the model's config.json"):
+        body: bytes = (
+            site.aws()
+            .client("s3")
+            .get_object(
+                Bucket=site.storage.bucket,
+                Key=f"{staged_prefix(release.repo, release.commit)}/config.json",
+            )["Body"]
+            .read()
+        )
+    if hashlib.sha256(body).hexdigest() != listed["config.json"]:
+        raise EvidenceRefused("wrong bytes: config.json in the bucket is not what was staged")
+    found: dict[str, Any] = json.loads(body)
+    return found
+
+
+def _check_beside(store: Store, found: Verified) -> dict[str, bytes]:
+    """The documents that a bundle names beside itself. Raises EvidenceRefused where one is gone or another."""
+    documents = {}
+    for name, sha256 in found.evidence.beside.items():
+        body = store.beside(found.evidence.sequence, name)
+        if body is None or hashlib.sha256(body).hexdigest() != sha256:
+            raise EvidenceRefused(
+                f"wrong bytes: {name} is {'gone' if body is None else 'not what was signed'}"
+            )
+        documents[name] = body
+    return documents
 
 
 def _says_the_same(evidence: Evidence, record: ReleaseRecord, promoted: Promoted | None) -> bool:
@@ -131,6 +189,7 @@ def check_evidence(
             seen_before(into, site.name, key.keyid, model, now),
         )
         check_expected(found, expected)
+        _check_beside(store, found)
         _check_before(store, found, key, now)
     RunReporter("evidence").say(
         f"evidence number {found.evidence.sequence} of {site.name} holds: {found.sha256}"
@@ -156,7 +215,7 @@ def seen_before(into: Environment, origin: str, key_id: str, model: Model, now: 
 
 
 def explained_evidence(site: Site, model: Model, folder: Path | None) -> str:
-    """The page about the newest bundle. `folder` gets it, the one before and the public key, for `slipway verify`.
+    """The page about the newest bundle. `folder` gets it, what is kept beside it, the one before, the public key.
 
     Raises EvidenceRefused, InputError.
     """
@@ -167,10 +226,13 @@ def explained_evidence(site: Site, model: Model, folder: Path | None) -> str:
             raise EvidenceRefused(f"unsigned: there is no evidence of {model.name} in {site.name}")
         found = verify(body, key, now=now)
         older = _check_before(store, found, key, now)
+        documents = _check_beside(store, found)
     if folder:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "bundle.json").write_bytes(body)
         (folder / "public.pem").write_text(pem_of(key))
+        for name, document in documents.items():
+            (folder / name).write_bytes(document)
         if older:
             (folder / "previous.json").write_bytes(older)
     return page(found, key.keyid)

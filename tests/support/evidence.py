@@ -77,6 +77,7 @@ def an_evidence(seed: int = 0, **over: Any) -> Evidence:
             engine_version=chance.choice(["", "0.32.0"]),
         ),
         "approval": chance.choice([None, Approval(approver="ana", reason="release day", at=AT, how="in Prefect")]),
+        "beside": {"model.sig": "1" * 64, "bom.cdx.json": "2" * 64},
         "promoted_from": chance.choice([None, Promoted(environment="dev", evidence_sha256="f" * 64, sequence=3, key_id="a" * 64)]),
     }  # fmt: skip
     return Evidence(**fields | over)

@@ -119,6 +119,14 @@ def test_evidence_is_fetched_explained_and_verified_offline(
     assert f"Evidence of tiny-llama in {ENVIRONMENT}" in said.output
     key = ("--key", str(tmp_path / "public.pem"))
     project.run("verify", str(tmp_path / "bundle.json"), *key).succeeded()
+    signed = json.loads((tmp_path / "model.sig").read_text())
+    model = json.loads(base64.b64decode(signed["dsseEnvelope"]["payload"]))["predicate"]["resources"]
+    bom = json.loads((tmp_path / "bom.cdx.json").read_text())["components"][0]
+    assert bom["type"] == "machine-learning-model"
+    # .gitattributes is staged, and is no part of what model_signing looks at
+    listed = {one["name"]: one["hashes"][0]["content"] for one in bom["components"]}
+    listed.pop(".gitattributes", None)
+    assert {one["name"]: one["digest"] for one in model} == listed
 
 
 def test_what_is_proven_again_keeps_how_its_deploy_made_it(
@@ -161,5 +169,11 @@ def test_evidence_that_was_changed_stripped_or_is_of_something_else_is_not_promo
             project.run(*PROMOTE).refused(REFUSED, f"error: {reason}", "next: ")
         s3.delete_object(Bucket=BUCKET, Key=NEWEST)
         project.run(*PROMOTE).refused(REFUSED, "error: unsigned: there is no evidence", "slipway validate")
+        s3.put_object(Bucket=BUCKET, Key=NEWEST, Body=body)
+        bom = f"releases/{ENVIRONMENT}/tiny-llama/evidence/{found.predicate.sequence:06}.bom.cdx.json"
+        kept = s3.get_object(Bucket=BUCKET, Key=bom)["Body"].read()
+        s3.put_object(Bucket=BUCKET, Key=bom, Body=kept.replace(b"machine-learning-model", b"library"))
+        project.run(*PROMOTE).refused(REFUSED, "error: wrong bytes: bom.cdx.json is not what was signed")
+        s3.put_object(Bucket=BUCKET, Key=bom, Body=kept)
     finally:
         s3.put_object(Bucket=BUCKET, Key=NEWEST, Body=body)

@@ -127,6 +127,7 @@ FORGERIES: dict[str, tuple[bytes, str]] = {
     "an approver written in": (unsigned_edit(predicate(approved_by="ceo")), BROKEN),
     "a preflight row that failed, made ok": (unsigned_edit(made(preflight=[OK_ROW])), BROKEN),
     "another terraform plan": (unsigned_edit(made(plans={"storage": "no change", "cluster": "0" * 64})), BROKEN),
+    "another bill of materials": (unsigned_edit(predicate(beside={"bom.cdx.json": "0" * 64})), BROKEN),
     "a lower price": (unsigned_edit(made(price="0.01 USD an hour")), BROKEN),
     "an approval that was never given": (
         unsigned_edit(predicate(approval={"approver": "ceo", "reason": "ok", "at": "2025-01-01T00:00:00Z", "how": "said"})),
