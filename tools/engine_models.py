@@ -2,7 +2,7 @@
 
 Architectures by what they do (the literal dicts of vllm/model_executor/models/registry.py), which of them cannot be split into
 pipeline stages or keep recurrent states (the classes' bases), names of tool and reasoning parsers, load formats, keys
-of JSON flags (fields of the configuration classes), and the rope types whose factor is counted in already. Nothing of the wheel is run.
+of JSON flags (fields of the configuration classes), variables it reads, and the rope types whose factor is counted in already. Nothing of the wheel is run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tools.wheel import Wheel
 REGISTRY = "vllm.model_executor.models.registry"
 MODELS = "vllm.model_executor.models"
 MODEL_CONFIG = ("vllm.config.model", "vllm.config.__init__", "vllm.config")
+ENVIRONMENT = "vllm.envs"
 CHAT_TEMPLATES = "vllm.transformers_utils.chat_templates.registry"
 # Newest first: where a version keeps its parsers.
 TOOLS = ("vllm.tool_parsers", "vllm.entrypoints.openai.tool_parsers")
@@ -97,6 +98,7 @@ def read_models(wheel: Wheel) -> dict[str, Any]:
         "load_formats": sorted(load_formats(wheel)),
         "chat_templates": sorted(registry.literal(CHAT_TEMPLATES, "_MODEL_TYPE_TO_CHAT_TEMPLATE_FALLBACK")),
         "rope_not_scaled": list(rope_not_scaled(wheel)),
+        "environment": sorted(registry.literal(ENVIRONMENT, "environment_variables")),
         "keys": dict(sorted(config_keys(wheel).items())),
     }
 

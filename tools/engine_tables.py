@@ -21,7 +21,9 @@ def write(wheel: Path, target: Path = PREFLIGHT) -> list[Path]:
     flags = engine_flags.read(wheel)
     version = flags["version"]
     root = Wheel(zipfile.Path(wheel) if wheel.is_file() else wheel)
-    source = f"{wheel.name}: {engine_models.REGISTRY}, vllm.tool_parsers, vllm.reasoning, vllm.config"
+    source = (
+        f"{wheel.name}: {engine_models.REGISTRY}, vllm.tool_parsers, vllm.reasoning, vllm.config, vllm.envs"
+    )
     models = {"version": version, "source": source, **engine_models.read_models(root)}
     files = {
         target / "engine_flags" / f"{version}.json": engine_flags.written(flags),

@@ -17,6 +17,7 @@ from tasks.preflight.rows import Row
 # Of vLLM 0.32.0; `rope_not_scaled` of a version's table says it for the others.
 NOT_SCALED = ("su", "longrope", "llama3", "yarn", "deepseek_yarn", "deepseek_llama_scaling")
 
+ALLOW_LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 ROBERTAS = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert")
 
 
@@ -85,8 +86,10 @@ def judge_context(
     version: str,
     not_scaled: tuple[str, ...] = NOT_SCALED,
     sentence: int | None = None,
+    *,
+    longer: bool = False,
 ) -> Row:
-    """max_model_len against the model's length."""
+    """max_model_len against the model's length. `longer`: VLLM_ALLOW_LONG_MAX_MODEL_LEN is set."""
     length = length_of(config, settings, not_scaled, sentence)
     wanted = settings.max_model_len
     if length.tokens == float("inf"):
@@ -99,6 +102,13 @@ def judge_context(
         return Row("ok", f"{said} tokens, as vLLM derives it")
     if wanted <= max(most, length.allowed):
         return Row("ok", f"{wanted:,} tokens of the model's {said}")
+    if longer:
+        return Row(
+            "warn",
+            f"max_model_len {wanted} is more than the model's {said} positions, and {ALLOW_LONGER} lets it: answers to long "
+            "requests may be wrong, or end the engine where positions are looked up",
+            "",
+        )
     why = ""
     remedy = f"set engine.max_model_len to {most} or less"
     if length.scaling in not_scaled and length.factor == 1 and length.scaling:

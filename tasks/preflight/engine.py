@@ -10,13 +10,13 @@ from typing import Any
 from tasks.preflight.architecture import judge_architecture
 from tasks.preflight.arguments import CommandLine, Settings, settings_of
 from tasks.preflight.config import Config, Unsaid, read_config
-from tasks.preflight.context import NOT_SCALED, judge_context, length_of
+from tasks.preflight.context import ALLOW_LONGER, NOT_SCALED, judge_context, length_of
 from tasks.preflight.dtypes import judge_dtype, served_dtype
 from tasks.preflight.engine_models import EngineModels, models_of
 from tasks.preflight.flags import FlagTable, Given, flags_of, given, lint, versions
 from tasks.preflight.gpus import Gpu, gpu_of, shown
 from tasks.preflight.images import vllm_version
-from tasks.preflight.lint import judge_values
+from tasks.preflight.lint import judge_values, judge_variables
 from tasks.preflight.memory import Plan, plan
 from tasks.preflight.nodes import InstanceType
 from tasks.preflight.quantization import judge_quantization, quantization_of
@@ -176,7 +176,14 @@ class Engine:
 
     def context(self) -> Row:
         rules = self.models.rope_not_scaled if self.models else NOT_SCALED
-        return judge_context(self.config, self.settings, self.version, rules, self.inspection.sentence_length)
+        return judge_context(
+            self.config,
+            self.settings,
+            self.version,
+            rules,
+            self.inspection.sentence_length,
+            longer=self.model.engine.env.get(ALLOW_LONGER) == "1",
+        )
 
     def lint(self) -> Row:
         """Every argument of the serving container, as its image's vLLM would read it."""
@@ -190,7 +197,11 @@ class Engine:
         own = frozenset(
             table.name.get(one.flag, one.flag) for one in given(ours, table) if isinstance(one, Given)
         )
-        found = [*lint(arguments, table, own), *judge_values(arguments, table, self.models)]
+        found = [
+            *lint(arguments, table, own),
+            *judge_values(arguments, table, self.models),
+            *judge_variables(self.model.engine.env, self.models),
+        ]
         wrong, going = [f for f in found if f.fatal], [f for f in found if not f.fatal]
         told = "; ".join(map(str, wrong or going))
         mend = f"mend engine in models/{self.model.name}.yaml"

@@ -19,7 +19,7 @@ TABLES = Path(__file__).with_name("engine_models")
 class EngineModels:
     """One version. `generate`, `pooling`: architectures by what they do; `unsplit`: those without pipeline parallelism;
     `removed`: architecture -> the last version that had it; `plugin`: architecture -> where its plugin is; `keys`: JSON
-    flag -> the keys it takes."""
+    flag -> the keys it takes; `environment`: variables vLLM reads, none where the table does not have them."""
 
     version: str
     generate: frozenset[str]
@@ -35,6 +35,7 @@ class EngineModels:
     chat_templates: frozenset[str]
     rope_not_scaled: tuple[str, ...]
     keys: Mapping[str, frozenset[str]]
+    environment: frozenset[str]
 
     def known(self, architecture: str) -> bool:
         return architecture in self.generate or architecture in self.pooling
@@ -66,6 +67,7 @@ def models_of(version: str) -> EngineModels | None:
         removed=document["removed"],
         plugin=document["plugin"],
         rope_not_scaled=tuple(document["rope_not_scaled"]),
+        environment=frozenset(document.get("environment", ())),
         keys={flag: frozenset(keys) for flag, keys in document["keys"].items()},
         **sets,
     )

@@ -8,7 +8,7 @@ vllm/entrypoints/openai/cli_args.py for --enable-auto-tool-choice.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tasks.preflight.arguments import CommandLine
 from tasks.preflight.engine_models import EngineModels
@@ -30,6 +30,19 @@ def judge_values(arguments: Sequence[str], table: FlagTable, models: EngineModel
         found.append(Finding("--enable-auto-tool-choice", "needs --tool-call-parser beside it"))
     if line.text("--model"):
         found.append(Finding("--model", "is given beside the model's path: leave it out"))
+    return found
+
+
+def judge_variables(env: Mapping[str, str], models: EngineModels | None) -> list[Finding]:
+    """VLLM_ variables this version does not read: it starts, warns in its log and ignores them (`validate_environ`)."""
+    if models is None or not models.environment:
+        return []
+    found = []
+    for name in sorted(env):
+        if name.startswith("VLLM_") and name not in models.environment:
+            near = difflib.get_close_matches(name, models.environment, 1, 0.7)
+            meant = f": did you mean {near[0]}?" if near else ""
+            found.append(Finding(name, f"is not read by vLLM {models.version}{meant}", fatal=False))
     return found
 
 

@@ -12,6 +12,7 @@ from tasks.records.quantities import Quantity, Seconds, parse_duration
 from tasks.records.questions import GENERATING, ROUTES, Route, Task
 from tasks.records.record import Record
 from tasks.records.strategy import Asked, Strategy, asked_for
+from tasks.records.variables import checked_variables
 
 
 class Source(Record):
@@ -48,6 +49,9 @@ class Engine(Record):
     drain: Seconds = Field(5.0, description="preStop: time for load balancing to forget a pod")
     shutdown_timeout: Seconds = Field(30.0, description="time for streams in flight to end after SIGTERM")
     extra_args: tuple[str, ...] = Field((), description="further vLLM flags, as --flag=value")
+    env: Annotated[dict[str, str], BeforeValidator(checked_variables)] = Field(
+        {}, description="variables of vLLM's container, as VLLM_LOGGING_LEVEL: DEBUG; no secrets"
+    )
 
 
 class Resources(Record):

@@ -18,7 +18,7 @@ from tasks.records.strategy import Taken, as_written
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 # Settings that came after ledgers were written. At their default they are no part of an id, or every release would get
 # another one.
-ADDED_TO_ENGINE: dict[str, Any] = {"task": "generate"}
+ADDED_TO_ENGINE: dict[str, Any] = {"task": "generate", "env": {}}
 
 
 APPLIED = "sha256 of the saved plan that this run applied, or `no change`; None where it planned nothing"

@@ -108,6 +108,7 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     container["args"] = engine_arguments(
         model.engine, model_path=f"/models/{weights.path}", served_name=model.name
     )
+    container["env"] += [{"name": name, "value": value} for name, value in sorted(model.engine.env.items())]
     period, threshold = startup_probe(budget)
     container["startupProbe"] |= {"periodSeconds": period, "failureThreshold": threshold}
     container["startupProbe"]["exec"]["command"][-3:] = probe_words(model)

@@ -194,3 +194,23 @@ def test_settings_are_read_off_the_command_line_wherever_they_stand() -> None:
     assert settings_of(["/m", "--max-model-len=32k"]).max_model_len == 32_000
     assert settings_of(["/m", "--max-model-len=32K"]).max_model_len == 32_768
     assert settings_of(["/m", "--hf-overrides={no json"]).overrides == {}
+
+
+@pytest.mark.parametrize(
+    ("variable", "status", "said"),
+    [
+        ("VLLM_LOGGING_LEVEL", "ok", "all known to vLLM 0.32.0"),
+        ("VLLM_LOGING_LEVEL", "warn", "is not read by vLLM 0.32.0: did you mean VLLM_LOGGING_LEVEL?"),
+        ("NCCL_DEBUG", "ok", "all known"),
+    ],
+)
+def test_variables_of_vllm_are_held_to_the_image(variable: str, status: str, said: str) -> None:
+    row = linted(env={variable: "1"})
+    assert (row.status, said in row.detail) == (status, True), row
+
+
+def test_a_context_longer_than_the_model_is_let_through_by_vllms_own_variable() -> None:
+    over: dict[str, Any] = {"max_model_len": 200_000}
+    assert an_engine(engine=over).context().status == "fail"
+    row = an_engine(engine=over | {"env": {"VLLM_ALLOW_LONG_MAX_MODEL_LEN": "1"}}).context()
+    assert (row.status, "VLLM_ALLOW_LONG_MAX_MODEL_LEN lets it" in row.detail) == ("warn", True)

@@ -486,3 +486,11 @@ def test_a_prometheus_that_exists_is_asked_by_keda_finds_the_pods_and_is_let_in(
     [scraper] = the("NetworkPolicy", documents)["spec"]["ingress"][1]["from"]
     assert scraper["podSelector"] == {"matchLabels": {"app": "prom"}}
     assert scraper["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "o11y"}}
+
+
+def test_variables_of_the_models_file_come_after_ours_and_make_another_release() -> None:
+    model = a_model(engine={"env": {"VLLM_LOGGING_LEVEL": "DEBUG", "NCCL_DEBUG": "INFO"}})
+    names_set = [one["name"] for one in container_of(made(model))["env"]]
+    assert names_set[-2:] == ["NCCL_DEBUG", "VLLM_LOGGING_LEVEL"]
+    assert len(set(names_set)) == len(names_set)
+    assert release_id(model, an_environment()) != release_id(a_model(), an_environment())
