@@ -8,7 +8,7 @@ from flows.run.choices import EnvironmentName, ModelName, Revision, read_choice
 from flows.run.conclude import here
 from flows.run.runbook import runbook
 from flows.run.stages import manifests
-from tasks.preflight.task import judge_feasible
+from tasks.preflight.task import judge_feasible, settled
 from tasks.records.results import Feasibility
 from tasks.staging.task import inspect_model
 
@@ -26,5 +26,6 @@ def preflight(
     """Judge whether a deploy can succeed; touch nothing."""
     choice = read_choice(model, environment)
     inspection = here(inspect_model)(choice.model, revision)
-    documents = manifests(choice.environment, choice.model, inspection)
-    return here(judge_feasible)(choice.environment, choice.model, inspection, documents, as_reader=as_reader)
+    chosen = settled(choice.model, inspection)
+    documents = manifests(choice.environment, chosen, inspection)
+    return here(judge_feasible)(choice.environment, chosen, inspection, documents, as_reader=as_reader)

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.preflight.asked import asked
 from tasks.preflight.checks import Check, judge_environment, judge_model
 from tasks.preflight.config import Unsaid
 from tasks.preflight.engine import Engine
@@ -173,6 +174,7 @@ def judged(folder: Path) -> dict[str, Any]:
     model, environment = model_of(folder.name, case), environment_of(case)
     instance = instance_of(case["instance"])
     inspection = inspection_of(folder, case, model)
+    model = asked(model, inspection)
     documents = serving(ROOT, model, environment, Weights.expected(model, inspection))
     checks = [
         *judge_model(model, inspection, instance, documents),

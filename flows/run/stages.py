@@ -18,7 +18,7 @@ from tasks.cache.task import end_fast_restores, find_warm_cache, warm_cache
 from tasks.cache.task import preview as preview_of_warming
 from tasks.evidence.task import sign_evidence
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes, read_infrastructure
-from tasks.preflight.task import check_feasible
+from tasks.preflight.task import check_feasible, settled
 from tasks.records.environment import Environment
 from tasks.records.errors import Inconclusive, RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
 from tasks.records.model import Model
@@ -56,6 +56,7 @@ def take_through(
     `proven`: copy this inside S3 instead of asking the hub. `first`: begin with this stage, and look whether what is
     before it is there. `approve`: asks a person before the turn is taken.
     """
+    model = settled(model, inspection)
     judged = check_feasible(environment, model, inspection, manifests(environment, model, inspection))
     approval = approve(judged)
     with turn(environment), tell_timeline(), tasks_of_this_run() as graph:

@@ -137,7 +137,10 @@ def judge_tokenizer(
             f"{inspection.model.repo} has no tokenizer among the files chosen",
             "check source.allow and ignore, or name one by --tokenizer in engine.extra_args",
         )
-    if endpoint != "chat" or template_given or _has_template(inspection, config, models):
+    has = template_given or template_in(inspection, config, models)
+    if endpoint == "completions" and not has:
+        return Row("ok", f"{found[0]}, no chat template: a base model, asked for completions")
+    if endpoint != "chat" or has:
         return Row("ok", f"{found[0]}" + (", chat template" if endpoint == "chat" else ""))
     return Row(
         "fail",
@@ -146,7 +149,8 @@ def judge_tokenizer(
     )
 
 
-def _has_template(inspection: HubInspection, config: Config, models: EngineModels | None) -> bool:
+def template_in(inspection: HubInspection, config: Config, models: EngineModels | None) -> bool:
+    """Whether the repo brings a chat template, or vLLM has one for its model type."""
     paths = {file.path for file in inspection.model.files}
     own = "tekken.json" in paths or any(path.startswith("tokenizer.model.v") for path in paths)
     files = any(path.endswith((".jinja", "chat_template.json")) for path in paths)

@@ -9,6 +9,7 @@ from typing import Any
 from tasks.cloud.aws import aws_errors
 from tasks.cloud.processes import TOOLS, executable
 from tasks.preflight import api_access
+from tasks.preflight.asked import asked
 from tasks.preflight.checks import Check, judge, require, table
 from tasks.preflight.config import Unsaid
 from tasks.preflight.cost import hourly_prices, items, told
@@ -21,6 +22,11 @@ from tasks.records.model import Model
 from tasks.records.results import Feasibility, HubInspection, PreflightRow
 from tasks.site import aws_of
 from tasks.task import SETTINGS, RunReporter, show_table, task
+
+
+def settled(model: Model, inspection: HubInspection) -> Model:
+    """The model with the route it is asked by, where its file names none."""
+    return asked(model, inspection)
 
 
 @task(task_run_name="preflight {model.name} on {environment.name}", **SETTINGS)

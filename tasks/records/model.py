@@ -161,7 +161,8 @@ class Load(Record):
         description="JSON lines of prompt or messages, max_tokens; relative to the project's folder",
     )
     endpoint: Route | None = Field(
-        None, description="the route that is asked; default: chat, embeddings or score, by engine.task"
+        None,
+        description="the route that is asked; default: by engine.task embeddings, score, or chat; completions of a repo without a chat template",
     )
     texts: int = Field(
         1,
@@ -397,6 +398,12 @@ class Model(Record):
     def route(self) -> Route:
         """What of the engine is asked, by gate and load."""
         return self.load.endpoint or ROUTES[self.engine.task][0]
+
+    def asked_by(self, route: Route) -> Self:
+        """The model with `route` where its file names none: what a repo without a chat template is asked by."""
+        if self.load.endpoint or route not in ROUTES[self.engine.task]:
+            return self
+        return self.model_copy(update={"load": self.load.model_copy(update={"endpoint": route})})
 
     @property
     def asked_load(self) -> Load:

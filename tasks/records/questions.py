@@ -86,7 +86,11 @@ def read_answer(route: Route, document: Any) -> str:
 
 
 def _text(choice: Mapping[str, Any]) -> str:
-    return str(choice["message"]["content"] if "message" in choice else choice["text"])
+    if "message" not in choice:
+        return str(choice["text"])
+    message = choice["message"]
+    # a model that reasons has no content until it has reasoned
+    return str(message["content"] or message.get("reasoning") or message.get("reasoning_content") or "")
 
 
 def _numbers(values: Any, what: str) -> list[float]:

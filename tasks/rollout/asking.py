@@ -14,7 +14,14 @@ from tasks.records.questions import GENERATING, Route
 from tasks.records.results import Endpoint
 from tasks.rollout import downtime, network
 from tasks.rollout.context import RolloutContext
-from tasks.rollout.endpoint_check import GatewayCutOff, GatewayUnreached, check_endpoint, read_answer
+from tasks.rollout.endpoint_check import (
+    ABILITY_SECONDS,
+    GatewayCutOff,
+    GatewayUnreached,
+    Proving,
+    check_endpoint,
+    read_answer,
+)
 
 
 class Watch(Protocol):
@@ -24,7 +31,9 @@ class Watch(Protocol):
         """End it; seconds without an answer, None where they are not known."""
 
 
-def ask_endpoint(context: RolloutContext, endpoint: Endpoint, workload: str) -> str:
+def ask_endpoint(
+    context: RolloutContext, endpoint: Endpoint, workload: str, proving: Proving | None = None
+) -> str:
     """What the model answers through the gateway, in a few words. Raises RolloutFailed with what shuts the way, where policies do."""
     try:
         if context.measure_from == "here":
@@ -35,10 +44,11 @@ def ask_endpoint(context: RolloutContext, endpoint: Endpoint, workload: str) -> 
                 key,
                 endpoint.served_name,
                 route=endpoint.route,
+                proving=proving,
                 patience=patience,
                 time=context.time,
             )
-        return _ask_inside(context, endpoint)
+        return _ask_inside(context, endpoint, proving or Proving())
     except GatewayCutOff as cut_off:
         raise network.explain(context.cluster, context.namespace, workload, cut_off) from cut_off
     except GatewayUnreached as unreached:
@@ -47,7 +57,7 @@ def ask_endpoint(context: RolloutContext, endpoint: Endpoint, workload: str) -> 
         ) from unreached
 
 
-def _ask_inside(context: RolloutContext, endpoint: Endpoint) -> str:
+def _ask_inside(context: RolloutContext, endpoint: Endpoint, proving: Proving) -> str:
     environment, model = context.environment, endpoint.served_name
     patience = environment.deadlines.gateway
     program = inside.Program.told(
@@ -56,6 +66,8 @@ def _ask_inside(context: RolloutContext, endpoint: Endpoint) -> str:
         base_url=inside.gateway_url(context.cluster, environment, model),
         served_name=model,
         route=endpoint.route,
+        abilities=dict(proving.abilities),
+        max_model_len=proving.max_model_len,
         patience=patience,
     )
     with running(
@@ -64,7 +76,7 @@ def _ask_inside(context: RolloutContext, endpoint: Endpoint) -> str:
         model,
         program,
         # a question that was sent as patience ended may still be answered
-        seconds=patience + 120.0,
+        seconds=patience + 120.0 + len(proving.abilities) * ABILITY_SECONDS,
         failed=RolloutFailed,
         say=context.reporter.say,
         time=context.time,

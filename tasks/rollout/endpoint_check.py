@@ -11,11 +11,14 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tasks.cloud.plain_http import UNREACHABLE, Answer, ask
 from tasks.cloud.waiting import REAL, Time, until
+from tasks.records.abilities import FLAGS, Ability, ask_for, read_ability
 from tasks.records.errors import RolloutFailed
 from tasks.records.questions import NAMES, PATHS, NoAnswer, Route, question
 from tasks.records.questions import read_answer as answer_in
@@ -23,6 +26,15 @@ from tasks.records.questions import read_answer as answer_in
 ASK_AGAIN_SECONDS = 0.3
 CONNECT_SECONDS = 10.0  # a policy that drops packets must not take up the patience
 ANSWER_SECONDS = 30.0
+ABILITY_SECONDS = 120.0  # reasoning takes a thousand tokens
+
+
+@dataclass(frozen=True)
+class Proving:
+    """What is to be shown beside an answer. `abilities`: the parser of each."""
+
+    abilities: Mapping[Ability, str] = field(default_factory=dict)
+    max_model_len: int = 8192
 
 
 class GatewayCutOff(RolloutFailed):
@@ -41,11 +53,18 @@ class _Final(RolloutFailed):
 
 
 def check_endpoint(
-    base_url: str, key: str, served_name: str, *, route: Route = "chat", patience: float, time: Time = REAL
+    base_url: str,
+    key: str,
+    served_name: str,
+    *,
+    route: Route = "chat",
+    proving: Proving | None = None,
+    patience: float,
+    time: Time = REAL,
 ) -> str:
-    """Ask until `/v1/models` lists the name and `route` answers; what it says. Raises RolloutFailed.
+    """Ask until `/v1/models` lists the name, `route` answers and each ability of `proving` shows; what was said.
 
-    Routing may trail readiness by up to `patience` seconds: a new load balancer's name, its targets' health.
+    Raises RolloutFailed. Routing may trail readiness by up to `patience` seconds: a new load balancer's name, its targets' health.
     """
     headers = {"Authorization": f"Bearer {key}"}
     last: RolloutFailed | None = None
@@ -53,7 +72,7 @@ def check_endpoint(
     def look() -> str | None:
         nonlocal last
         try:
-            return _ask(base_url, headers, served_name, route)
+            return _ask(base_url, headers, served_name, route, proving or Proving())
         except _Final:
             raise
         except RolloutFailed as error:
@@ -72,11 +91,16 @@ def check_endpoint(
     return until(look, patience, late, time, every=ASK_AGAIN_SECONDS)
 
 
-def _ask(base_url: str, headers: dict[str, str], served_name: str, route: Route) -> str:
+def _ask(base_url: str, headers: dict[str, str], served_name: str, route: Route, proving: Proving) -> str:
     _without_key(base_url)
     _served_name(ask(f"{base_url}/models", headers, seconds=ANSWER_SECONDS), base_url, served_name)
     asked = question(route, served_name)
-    return _answered(route, ask(f"{base_url}{PATHS[route]}", headers, asked, seconds=ANSWER_SECONDS))
+    said = [_answered(route, ask(f"{base_url}{PATHS[route]}", headers, asked, seconds=ANSWER_SECONDS))]
+    for ability, parser in proving.abilities.items():
+        asked = ask_for(ability, parser, served_name, proving.max_model_len)
+        answer = ask(f"{base_url}{PATHS['chat']}", headers, asked, seconds=ABILITY_SECONDS)
+        said.append(_shown(ability, parser, answer))
+    return "; ".join(said)
 
 
 def _without_key(base_url: str) -> None:
@@ -125,6 +149,25 @@ def _answered(route: Route, answer: Answer) -> str:
         ) from None
 
 
+def _shown(ability: Ability, parser: str, answer: Answer) -> str:
+    """What shows the ability. Without it the parser is not the model's: asking again cannot help."""
+    if answer.status != 200:
+        kind = _Final if answer.status == 400 else RolloutFailed
+        raise kind(f"a request for a {ability} answers {answer.status}", evidence=[answer.text[:300]])
+    try:
+        return read_ability(ability, answer.json())
+    except NoAnswer as wrong:
+        raise _Final(
+            f"{FLAGS[ability]}={parser}: {wrong}",
+            evidence=[answer.text[:600]],
+            next_command=f"check {FLAGS[ability]} in engine.extra_args: the parser is to be of the model's own format",
+        ) from wrong
+    except ValueError:
+        raise RolloutFailed(
+            f"a request for a {ability} answers 200 without JSON", evidence=[answer.text[:300]]
+        ) from None
+
+
 def _entries(answer: Answer, key: str, what: str) -> list[dict[str, Any]]:
     """The list under `key` of a JSON answer, never empty. Raises RolloutFailed for an answer without it."""
     try:
@@ -141,7 +184,12 @@ def main() -> None:
     key = os.environ["SLIPWAY_API_KEY"]
     try:
         answer = check_endpoint(
-            given["base_url"], key, given["served_name"], route=given["route"], patience=given["patience"]
+            given["base_url"],
+            key,
+            given["served_name"],
+            route=given["route"],
+            proving=Proving(given["abilities"], given["max_model_len"]),
+            patience=given["patience"],
         )
         said: dict[str, Any] = {"answer": answer}
     except RolloutFailed as error:

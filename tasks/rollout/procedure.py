@@ -141,7 +141,7 @@ def pass_gate(context: RolloutContext, takeover: Takeover) -> tuple[Endpoint, li
     context.reporter.say(
         f"gate passed: /health, /v1/models and {NAMES[probe_route(takeover.model.engine.task)]} by each of "
         f"{len(pods)} new pods, "
-        f"and ({answer!r:.40}) through the gateway"
+        f"and ({answer!r:.120}) through the gateway"
     )
     return endpoint, pods
 

@@ -10,6 +10,7 @@ from tasks.cloud import objects
 from tasks.cloud.kubernetes import Object
 from tasks.cloud.scaling import resume
 from tasks.records import names
+from tasks.records.abilities import abilities_of
 from tasks.records.model import Model
 from tasks.records.results import Endpoint
 from tasks.records.strategy import Strategy
@@ -18,6 +19,7 @@ from tasks.releases.records import ReleaseRecord
 from tasks.rollout import bluegreen, gateway
 from tasks.rollout.asking import ask_endpoint
 from tasks.rollout.context import RolloutContext
+from tasks.rollout.endpoint_check import Proving
 from tasks.rollout.gate import wait_for_pods
 from tasks.rollout.strategy import RolloutPlan
 
@@ -144,4 +146,7 @@ def ask(context: RolloutContext, takeover: Takeover, workload: str) -> tuple[End
     endpoint = gateway.endpoint_of(
         context.cluster, context.environment, takeover.model, seconds=takeover.budget, time=context.time
     )
-    return endpoint, ask_endpoint(context, endpoint, workload)
+    model = takeover.model
+    abilities = abilities_of(model.engine.extra_args) if model.route == "chat" else {}
+    proving = Proving(abilities, model.engine.max_model_len)
+    return endpoint, ask_endpoint(context, endpoint, workload, proving)

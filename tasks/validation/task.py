@@ -55,7 +55,7 @@ def validate(
         again: False returns the last report where it is of this very release, load and objectives.
         measure_from: Where the generator runs: in a Job in the cluster, or here.
     """
-    reporter = RunReporter("validation")
+    reporter, model = RunReporter("validation"), model.asked_by(release.endpoint.route)
     digest = profile(model, project_root(), measure_from)
     if not again and before and still_proven(release.release.id, before, digest, model.objectives):
         reporter.say(
@@ -93,7 +93,7 @@ def find_knee(
     """Try one rate after another on what serves, through the gateway. Changes nothing."""
 
     def measure(load: Load) -> LoadReport:
-        one_rate = model.model_copy(update={"load": load})
+        one_rate = model.model_copy(update={"load": load}).asked_by(release.endpoint.route)
         return _measured(site, one_rate, release, RunReporter("sweep"), measure_from)
 
     return search(

@@ -30,6 +30,7 @@ ORDER = [
     "test_scaler",
     "test_tasks",
     "test_karpenter",
+    "test_abilities",
     "test_torn_down",
     "test_existing",
 ]

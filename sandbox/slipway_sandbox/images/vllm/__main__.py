@@ -21,6 +21,7 @@ from slipway_sandbox.images.vllm import flags, logs
 from slipway_sandbox.images.vllm.engine import Engine
 from slipway_sandbox.images.vllm.faulting import EngineFaults
 from slipway_sandbox.images.vllm.gpu import GpuFile, Owner
+from slipway_sandbox.images.vllm.parsing import Parsers
 from slipway_sandbox.images.vllm.pooling import Pooling
 from slipway_sandbox.images.vllm.server import Server, ServerOptions
 from slipway_sandbox.images.vllm.serving import Completions
@@ -141,6 +142,11 @@ def make_server(
         fingerprint=fingerprint(args),
         seed=args.seed,
         force_usage=args.enable_force_include_usage,
+        parsers=Parsers(
+            tool=bool(args.tool_call_parser),
+            auto=bool(args.enable_auto_tool_choice),
+            reasoning=bool(args.reasoning_parser),
+        ),
     )
     key = environment.get("VLLM_API_KEY")
     options = ServerOptions(

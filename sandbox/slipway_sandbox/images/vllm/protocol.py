@@ -118,6 +118,8 @@ class ChatRequest(Request):
     messages: list[dict[str, Any]]
     max_tokens: int | None = None
     max_completion_tokens: int | None = None
+    tools: list[dict[str, Any]] | None = None
+    tool_choice: str | dict[str, Any] | None = None
 
     @property
     def asked_tokens(self) -> int | None:

@@ -18,6 +18,7 @@ from aiohttp import web
 
 from slipway_sandbox.images.vllm.engine import Engine
 from slipway_sandbox.images.vllm.faulting import EngineFaults
+from slipway_sandbox.images.vllm.parsing import Parsers, message
 from slipway_sandbox.images.vllm.protocol import (
     ChatRequest,
     CompletionRequest,
@@ -49,6 +50,8 @@ class Job:
     continuous_usage: bool
     extra_first_seconds: float
     fault: str | None  # engine-stall or engine-error-in-200
+    reasons: bool = False
+    call: dict[str, Any] | None = None
 
     @property
     def choices(self) -> int:
@@ -81,10 +84,12 @@ class Completions:
         fingerprint: str,
         seed: int,
         force_usage: bool,
+        parsers: Parsers | None = None,
     ) -> None:
         self._engine, self._faults = engine, faults
         self._names, self._max_model_len = tuple(served_names), max_model_len
         self._fingerprint, self._seed, self._force_usage = fingerprint, seed, force_usage
+        self._parsers = parsers or Parsers()
 
     def check_model(self, name: str | None) -> None:
         """Resolve the model's name; none means the first. Raises Refusal 404 for a name that is not served."""
@@ -104,6 +109,7 @@ class Completions:
             self._chat_prompt(request) if isinstance(request, ChatRequest) else self._prompts(request.prompt)
         )
         request.check(self._max_model_len)
+        call = self._parsers.call(request) if isinstance(request, ChatRequest) else None
         options = request.stream_options
         slow = self._faults.struck("engine-slow-token")
         fault = next((f for f in ("engine-stall", "engine-error-in-200") if self._faults.struck(f)), None)
@@ -119,6 +125,8 @@ class Completions:
             continuous_usage=bool(options and options.include_usage and options.continuous_usage_stats),
             extra_first_seconds=(slow.value or 1.0) if slow else 0.0,
             fault=fault,
+            reasons=chat and self._parsers.reasoning,
+            call=call,
         )
 
     def _sampling(self, request: Request, prompt_tokens: int) -> Sampling:
@@ -208,7 +216,8 @@ class Completions:
             "choices": choices,
             "service_tier": None,
             "system_fingerprint": self._fingerprint,
-            "usage": usage(job.prompt_tokens, tokens, ("prompt_tokens_details", "completion_tokens_details")),
+            "usage": usage(job.prompt_tokens, tokens, ("prompt_tokens_details", "completion_tokens_details"))
+            | _reasoning_tokens(job, tokens),
         }
         return compact(head | tail)
 
@@ -216,16 +225,15 @@ class Completions:
     def _choice(job: Job, index: int, text: str, end: Step) -> dict[str, Any]:
         finish = {
             "logprobs": None,
-            "finish_reason": end.finish_reason,
+            "finish_reason": "tool_calls" if job.call else end.finish_reason,
             "stop_reason": end.stop_reason,
             "token_ids": None,
         }
         if not job.chat:
             nothing = dict.fromkeys(("prompt_logprobs", "prompt_token_ids", "routed_experts"))
             return {"index": index, "text": text} | finish | nothing
-        message: dict[str, Any] = {"role": "assistant", "content": text}
-        message |= dict.fromkeys(("refusal", "annotations", "audio", "function_call", "reasoning"))
-        return {"index": index, "message": message} | finish | {"routed_experts": None}
+        made = message(text, job.call, reasons=job.reasons)
+        return {"index": index, "message": made} | finish | {"routed_experts": None}
 
     async def stream(self, job: Job, response: web.StreamResponse) -> int:
         """Write the events of one stream with `[DONE]`; return the number of tokens."""
@@ -288,6 +296,11 @@ class Completions:
         )
 
 
+def _reasoning_tokens(job: Job, tokens: int) -> dict[str, Any]:
+    """What a reasoning parser adds to the usage."""
+    return {"completion_tokens_details": {"reasoning_tokens": tokens}} if job.reasons else {}
+
+
 def event(document: Any) -> bytes:
     """Format an error event of a stream: with json.dumps' default separators, unlike all other events."""
     return b"data: " + json.dumps(document).encode() + b"\n\n"
@@ -303,6 +316,7 @@ class _EventWriter:
             f'"model":{json.dumps(job.model, ensure_ascii=False)},"choices":['
         )
         self._job = job
+        self._text = "reasoning" if job.reasons else "content"
         self._fingerprint = f',"system_fingerprint":"{fingerprint}"'
 
     def role(self, index: int) -> bytes:
@@ -316,9 +330,7 @@ class _EventWriter:
         reason = json.dumps(step.finish_reason)
         if self._job.chat:
             why = f',"stop_reason":{json.dumps(step.stop_reason)}' if step.finish_reason else ""
-            body = (
-                f'"delta":{{"content":{text}}},"logprobs":null,"finish_reason":{reason}{why},"token_ids":null'
-            )
+            body = f'"delta":{{"{self._text}":{text}}},"logprobs":null,"finish_reason":{reason}{why},"token_ids":null'
         else:
             body = (
                 f'"text":{text},"logprobs":null,"finish_reason":{reason},"stop_reason":{json.dumps(step.stop_reason)},'
@@ -328,7 +340,9 @@ class _EventWriter:
         return f'{self._head}{{"index":{index},{body}}}]{self._running_usage(tokens, index)}{last}}}\n\n'.encode()
 
     def usage(self, tokens: int) -> bytes:
-        counts = compact(usage(self._job.prompt_tokens, tokens)).decode()
+        counts = compact(
+            usage(self._job.prompt_tokens, tokens) | _reasoning_tokens(self._job, tokens)
+        ).decode()
         return f'{self._head}],"usage":{counts}{self._fingerprint}}}\n\n'.encode()
 
     def _running_usage(self, tokens: int, index: int) -> str:

@@ -39,6 +39,7 @@ def test_a_module_is_given_with_its_packages_and_what_it_imports_at_second_hand(
         "tasks/cloud/plain_http.py",
         "tasks/cloud/waiting.py",
         "tasks/records/__init__.py",
+        "tasks/records/abilities.py",
         "tasks/records/errors.py",
         "tasks/records/questions.py",
         "tasks/records/stop.py",

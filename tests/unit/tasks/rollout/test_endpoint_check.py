@@ -17,6 +17,7 @@ from tasks.records.errors import RolloutFailed
 from tasks.rollout.endpoint_check import (
     GatewayCutOff,
     GatewayUnreached,
+    Proving,
     check_endpoint,
     main,
     read_answer,
@@ -170,7 +171,16 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
     def as_a_program(url: str) -> str:
         file = tmp_path / "instructions.json"
         file.write_text(
-            json.dumps({"base_url": url, "served_name": "tiny", "route": "chat", "patience": 0.1})
+            json.dumps(
+                {
+                    "base_url": url,
+                    "served_name": "tiny",
+                    "route": "chat",
+                    "abilities": {},
+                    "max_model_len": 512,
+                    "patience": 0.1,
+                }
+            )
         )
         monkeypatch.setattr(sys, "argv", ["endpoint_check", str(file)])
         monkeypatch.setenv("SLIPWAY_API_KEY", KEY)
@@ -207,3 +217,44 @@ def test_a_server_that_repeats_the_key_does_not_get_it_into_the_log(serve: Serve
     printed = run(serve(models=(500, f"what is Bearer {KEY}?")))
     assert KEY not in printed
     assert "what is Bearer …?" in printed
+
+
+CALLED = json.dumps(
+    {
+        "choices": [
+            {
+                "message": {
+                    "content": None,
+                    "tool_calls": [{"function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}],
+                },
+                "finish_reason": "tool_calls",
+            }
+        ]
+    }
+)
+HERMES = Proving({"tool_call": "hermes"})
+
+
+def proving(url: str, clock: Clock) -> str:
+    return check_endpoint(url, KEY, "tiny", proving=HERMES, patience=3.0, time=Time(clock, clock.sleep))
+
+
+def test_an_ability_is_asked_for_after_the_answer(serve: Serve, clock: Clock, asked: list[str]) -> None:
+    said = proving(serve(chat=[(200, COMPLETION), (200, CALLED)]), clock)
+    assert said == "Hi; calls get_weather(city=Paris)"
+    assert asked == ["shut", "models", "chat", "chat"]
+
+
+def test_a_parser_that_reads_no_call_is_final_and_told_by_its_flag(serve: Serve, clock: Clock) -> None:
+    with pytest.raises(RolloutFailed, match="--tool-call-parser=hermes: no tool call came back") as caught:
+        proving(serve(), clock)
+    assert "check --tool-call-parser in engine.extra_args" in (caught.value.next_command or "")
+    assert clock.now == 1000.0
+
+
+def test_a_refusal_of_tools_is_final_with_the_servers_words(serve: Serve, clock: Clock) -> None:
+    refused = (400, '{"error": {"message": "auto tool choice requires"}}')
+    with pytest.raises(RolloutFailed, match="a request for a tool_call answers 400") as caught:
+        proving(serve(chat=[(200, COMPLETION), refused]), clock)
+    assert "auto tool choice requires" in caught.value.evidence[0]
+    assert clock.now == 1000.0
