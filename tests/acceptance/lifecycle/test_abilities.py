@@ -30,9 +30,9 @@ def change(project: Project, **sections: dict[str, object]) -> None:
 def test_a_model_without_a_chat_template_is_proven_by_completions(project: Project) -> None:
     """Case 40: nobody names an endpoint, and the repo cannot chat."""
     change(project, source={"repo": "slipway/tiny-base"})
-    done = project.deploy().succeeded()
-    assert "no chat template: a base model, asked for completions" in done.output
-    assert "validation: PASS" in done.output
+    judged = project.run("preflight", "tiny-llama", "-e", ENVIRONMENT).succeeded()
+    assert "no chat template: a base model, asked for completions" in judged.output
+    assert "validation: PASS" in project.deploy().succeeded().output
     told = project.run("endpoint", "tiny-llama", "-e", ENVIRONMENT).succeeded().output
     assert "/v1/completions" in told
     assert "chat" not in told
