@@ -1,5 +1,5 @@
 # The image that runs flows: a Prefect worker with terraform and helm, and the commands that its errors name. Not built where this project is tested
-# (no Docker there): see docs/not-run-on-aws.md.
+# (no Docker there); `make image` installs and starts what it copies: see docs/workers.md.
 FROM hashicorp/terraform:1.13 AS terraform
 FROM alpine/helm:3.19.0 AS helm
 FROM registry.k8s.io/kubectl:v1.35.0 AS kubectl
@@ -26,5 +26,8 @@ COPY prefect.yaml automations.yaml ./
 RUN useradd --uid 10001 --create-home slipway && chown -R slipway /slipway
 USER 10001
 ENV SLIPWAY_HOME=/slipway
+# docker build --build-arg SLIPWAY_COMMIT=$(git rev-parse HEAD): .git is not in the image, and `slipway ci … --ref` compares it
+ARG SLIPWAY_COMMIT
+ENV SLIPWAY_COMMIT=$SLIPWAY_COMMIT
 # the pool of one environment: docker run IMAGE prefect worker start --pool slipway-production
 CMD ["prefect", "worker", "start", "--pool", "slipway-staging"]

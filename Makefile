@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 
 CHECKOV := .checkov
 
-.PHONY: run test check acceptance long buttons postgres checkov pictures lint types imports unit lock clean install
+.PHONY: run test check acceptance long buttons postgres checkov pictures image lint types imports unit lock clean install
 
 run: $(STAMP)
 	$(BIN)/slipway sandbox demo $(if $(KEEP),--keep)
@@ -48,6 +48,10 @@ buttons: $(STAMP)
 # a worker's tests with Prefect's server on Postgres, which Debian's package postgresql brings
 postgres: $(STAMP)
 	DATABASE=postgres $(BIN)/pytest -m long tests/acceptance/buttons
+
+# what the Dockerfile copies and installs, in a clean folder, as its user: a worker runs a flow there. As root; Debian's Python
+image: $(STAMP)
+	$(BIN)/python -m tools.image
 
 # docs/pictures, drawn from a deploy in a sandbox by Chromium: apt-get install chromium
 pictures: $(STAMP)

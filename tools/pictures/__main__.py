@@ -16,8 +16,6 @@ import fcntl
 import os
 import pty
 import re
-import shlex
-import shutil
 import struct
 import subprocess
 import sys
@@ -32,12 +30,9 @@ import httpx
 
 from tools.pictures.browser import Part, chromium, picture
 from tools.pictures.screen import HEIGHT, WIDTH, busiest, frames, plain, svg
+from tools.sandboxed import PATIENCE, ROOT, SLIPWAY, sandbox, slipway
 
-ROOT = Path(__file__).resolve().parents[2]
-CATALOGUE = ("models", "environments", "k8s", "infra", "sandbox/charts", "sandbox/values")
-SLIPWAY = str(Path(sys.executable).with_name("slipway"))
 DEPLOY = ("deploy", "tiny-llama", "-e", "sandbox")
-PATIENCE = 600.0
 # so that 24 MB take about as long as terraform's cluster
 HUB_BYTES_A_SECOND = 2_000_000
 MOST_BYTES = 300_000
@@ -81,31 +76,6 @@ def draw(program: str, home: Path, variables: Mapping[str, str], into: Path) -> 
     page = home / "page.html"
     page.write_bytes(fetched(told, variables))
     picture(program, page.as_uri(), PAGE, into / "load-report.png", PAGE_MS)
-
-
-@contextlib.contextmanager
-def sandbox(home: Path) -> Iterator[dict[str, str]]:
-    """A sandbox in `home` beside a copy of the catalogue; the variables of who uses it."""
-    for part in CATALOGUE:
-        shutil.copytree(ROOT / part, home / part, ignore=shutil.ignore_patterns(".terraform"))
-    own = {**os.environ, "SLIPWAY_HOME": str(home)}
-    slipway(home, own, "sandbox", "up", "--detach")
-    try:
-        given = [shlex.split(line)[1] for line in (home / ".sandbox" / "env").read_text().splitlines()[1:]]
-        yield {**own, **dict(assignment.split("=", 1) for assignment in given)}
-    finally:
-        slipway(home, own, "sandbox", "down")
-
-
-def slipway(home: Path, variables: Mapping[str, str], *words: str) -> str:
-    """What a command said. Ends this one where it fails."""
-    done = subprocess.run(
-        [SLIPWAY, *words], cwd=home, env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, check=False,
-    )  # fmt: skip
-    if done.returncode:
-        sys.exit(f"slipway {' '.join(words)} ended with exit code {done.returncode}:\n{done.stdout[-3000:]}")
-    return done.stdout
 
 
 def on_terminal(home: Path, variables: Mapping[str, str], *words: str) -> Iterator[str]:
