@@ -92,6 +92,9 @@ def _conditions_hold(conditions: Mapping[str, Mapping[str, Any]], context: Mappi
             found = context.get(key)
             if operator == "StringEquals":
                 matches = found in patterns
+            # a list of values, of which a call here has none: ForAllValues holds of nothing
+            elif operator in ("StringEqualsIfExists", "ForAllValues:StringEquals"):
+                matches = found is None or found in patterns
             elif operator == "StringLike":
                 matches = found is not None and any(fnmatchcase(found, pattern) for pattern in patterns)
             else:

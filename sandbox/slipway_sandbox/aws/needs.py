@@ -6,6 +6,7 @@ Actions, resources and condition keys: the Service Authorization Reference (docs
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -36,6 +37,8 @@ EC2_KINDS = {
     "vpc": "vpc",
     "vpce": "vpc-endpoint",
 }
+# those whose resources are what they make, with the tags they ask for, and not every id among their parameters
+EC2_MAKES = ("CreateFleet", "CreateLaunchTemplate")
 # S3's actions that are not called as their operation is
 S3_ACTIONS = {
     "AbortMultipartUpload": "AbortMultipartUpload",
@@ -107,10 +110,12 @@ def needs_of(service: str, operation: str, parameters: Parameters, region: str) 
     readers = {
         "ec2": _ec2,
         "eks": _eks,
+        "events": _events,
         "iam": _iam,
         "kms": _kms,
         "logs": _logs,
         "secretsmanager": _secrets,
+        "sqs": _sqs,
         "ssm": _ssm,
     }
     read = readers.get(service)
@@ -126,6 +131,9 @@ def needs_of(service: str, operation: str, parameters: Parameters, region: str) 
 def _ec2(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
     """An action on every resource whose id is among the parameters, with its tags; lists have no resource."""
     action, named = f"ec2:{operation}", False
+    if operation in EC2_MAKES:
+        yield from _ec2_makes(operation, parameters, region)
+        return
     for value in [] if operation.startswith("Describe") else list(parameters.values()):
         kind = EC2_KINDS.get(str(value).partition("-")[0]) if "-" in str(value) else None
         if kind:
@@ -144,6 +152,38 @@ def _ec2(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
         )
 
 
+def _ec2_makes(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
+    """What makes several things, or of others' parts: on each kind it makes, with the tags it asks for, and on what it uses."""
+    arn = f"arn:aws:ec2:{region}:{ACCOUNT_ID}:"
+    for kind, tags in _asked_tags(parameters).items():
+        context = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
+        yield Need(f"ec2:{operation}", f"{arn}{kind}/*", context)
+        yield Need("ec2:CreateTags", f"{arn}{kind}/*", {**context, "ec2:CreateAction": operation})
+    backend = ec2_backends[ACCOUNT_ID][region]
+    for name, value in parameters.items():
+        if name.endswith("LaunchTemplateName") and operation != "CreateLaunchTemplate":
+            template = backend.get_launch_template_by_name(value)
+            found = backend.describe_tags(filters={"resource-id": [template.id]})
+            context = {f"aws:ResourceTag/{tag['key']}": tag["value"] for tag in found}
+            yield Need(f"ec2:{operation}", f"{arn}launch-template/{template.id}", context)
+        if name.endswith("SubnetId") and operation != "CreateLaunchTemplate":
+            yield Need(f"ec2:{operation}", f"{arn}subnet/{value}")
+
+
+def _asked_tags(parameters: Parameters) -> dict[str, dict[str, str]]:
+    """The tags of a call's TagSpecifications, by kind of resource."""
+    found: dict[str, dict[str, str]] = {}
+    for name, kind in parameters.items():
+        if not re.fullmatch(r"TagSpecification\.\d+\.ResourceType", name):
+            continue
+        tags = found.setdefault(str(kind), {})
+        stem = name.removesuffix("ResourceType") + "Tag."
+        for key, value in parameters.items():
+            if key.startswith(stem) and key.endswith(".Key"):
+                tags[str(value)] = str(parameters.get(key.removesuffix("Key") + "Value", ""))
+    return found
+
+
 def _role(name: str) -> str:
     for role in iam_backends[ACCOUNT_ID]["aws"].roles.values():
         if role.name == name:
@@ -155,9 +195,55 @@ def _iam(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
     resource = parameters.get("PolicyArn", "*")
     if name := parameters.get("RoleName"):
         resource = _role(name)
+    if profile := parameters.get("InstanceProfileName"):
+        yield from _instance_profile(operation, str(profile), parameters)
+        return
     yield Need(f"iam:{operation}", resource)
     if operation == "CreateRole" and "Tags.member.1.Key" in parameters:
         yield Need("iam:TagRole", resource)
+
+
+def _instance_profile(operation: str, name: str, parameters: Parameters) -> Iterator[Need]:
+    arn = f"arn:aws:iam::{ACCOUNT_ID}:instance-profile/{name}"
+    asked = {
+        str(value): str(parameters.get(key.removesuffix("Key") + "Value", ""))
+        for key, value in parameters.items()
+        if re.fullmatch(r"Tags\.member\.\d+\.Key", key)
+    }
+    known = iam_backends[ACCOUNT_ID]["aws"].instance_profiles.values()
+    tags = next((each.tags for each in known if each.name == name), {})
+    context = {f"aws:RequestTag/{key}": value for key, value in asked.items()}
+    context |= {f"aws:ResourceTag/{each['Key']}": each["Value"] for each in _listed(tags)}
+    yield Need(f"iam:{operation}", arn, context)
+    if asked:
+        resource = {f"aws:ResourceTag/{key}": value for key, value in asked.items()}
+        yield Need("iam:TagInstanceProfile", arn, context | resource)
+    if operation == "AddRoleToInstanceProfile":
+        # docs.aws.amazon.com/IAM/latest/APIReference/API_AddRoleToInstanceProfile.html
+        yield Need(
+            "iam:PassRole", _role(parameters["RoleName"]), {"iam:PassedToService": "ec2.amazonaws.com"}
+        )
+
+
+def _listed(tags: Any) -> list[dict[str, str]]:
+    """moto keeps an instance profile's tags as a mapping of pairs or as a list of them."""
+    return list(tags.values()) if isinstance(tags, dict) else list(tags)
+
+
+def _sqs(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
+    name = str(parameters.get("QueueName") or parameters.get("QueueUrl") or "*").rpartition("/")[2]
+    arn = f"arn:aws:sqs:{region}:{ACCOUNT_ID}:{name}"
+    yield Need(f"sqs:{operation}", "*" if operation == "ListQueues" else arn)
+    if operation == "CreateQueue" and parameters.get("tags"):
+        yield Need("sqs:TagQueue", arn)
+
+
+def _events(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
+    name = parameters.get("Name") or parameters.get("Rule")
+    arn = f"arn:aws:events:{region}:{ACCOUNT_ID}:rule/{name}" if name else parameters.get("ResourceARN", "*")
+    yield Need(f"events:{operation}", arn)
+    if operation == "PutRule" and parameters.get("Tags"):
+        yield Need("events:TagResource", arn)
 
 
 def _kms(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:

@@ -32,6 +32,30 @@ STATEMENTS: list[dict[str, Any]] = [
         "Condition": {"StringLike": {"aws:ResourceTag/team": "our*"}},
     },
     {"Sid": "Pass", "Action": "iam:PassRole", "Resource": "*"},
+    {
+        "Sid": "Made",
+        "Action": "ec2:CreateLaunchTemplate",
+        "Resource": "arn:aws:ec2:us-east-1:*:launch-template/*",
+        "Condition": {"StringEquals": {"aws:RequestTag/team": "ours"}},
+    },
+    {
+        "Sid": "MadeTags",
+        "Action": "ec2:CreateTags",
+        "Resource": "arn:aws:ec2:us-east-1:*:launch-template/*",
+        "Condition": {"StringEquals": {"ec2:CreateAction": "CreateLaunchTemplate"}},
+    },
+    {
+        "Sid": "Profile",
+        "Action": ["iam:CreateInstanceProfile", "iam:TagInstanceProfile"],
+        "Resource": f"arn:aws:iam::{ACCOUNT}:instance-profile/*",
+        "Condition": {"StringEqualsIfExists": {"aws:RequestTag/team": "ours"}},
+    },
+    {"Sid": "Queue", "Action": "sqs:CreateQueue", "Resource": f"arn:aws:sqs:us-east-1:{ACCOUNT}:ours-*"},
+    {
+        "Sid": "Rule",
+        "Action": "events:PutRule",
+        "Resource": f"arn:aws:events:us-east-1:{ACCOUNT}:rule/ours-*",
+    },
 ]
 
 
@@ -187,3 +211,36 @@ def test_every_decision_about_the_user_is_kept(guarded: Sandbox, mine: Callable[
     allowed, denied = guarded.decisions()[before:]
     assert (allowed["action"], allowed["allowed_by"]) == ("ec2:DescribeVpcs", ["ours/Free"])
     assert (denied["action"], denied["allowed_by"]) == ("ec2:DescribeVolumes", [])
+
+
+@pytest.mark.parametrize(("team", "allowed"), [("ours", True), ("theirs", False)])
+def test_what_is_made_is_judged_by_the_tags_that_are_asked_for_it(
+    mine: Callable[..., Any], team: str, allowed: bool
+) -> None:
+    tags = [{"Key": "team", "Value": team}]
+    calls: list[Callable[[], Any]] = [
+        lambda: mine("ec2").create_launch_template(
+            LaunchTemplateName=f"made-{team}",
+            LaunchTemplateData={"InstanceType": "m5.large"},
+            TagSpecifications=[{"ResourceType": "launch-template", "Tags": tags}],
+        ),
+        lambda: mine("iam").create_instance_profile(InstanceProfileName=f"made-{team}", Tags=tags),
+    ]
+    for call in calls:
+        if allowed:
+            call()
+        else:
+            assert refusal(call)[0] in ("UnauthorizedOperation", "AccessDenied")
+
+
+@pytest.mark.parametrize(("name", "allowed"), [("ours-a", True), ("theirs", False)])
+def test_queues_and_rules_are_named_by_their_arns(mine: Callable[..., Any], name: str, allowed: bool) -> None:
+    calls: list[Callable[[], Any]] = [
+        lambda: mine("sqs").create_queue(QueueName=name),
+        lambda: mine("events").put_rule(Name=name, EventPattern='{"source": ["aws.ec2"]}'),
+    ]
+    for call in calls:
+        if allowed:
+            call()
+        else:
+            assert "AccessDenied" in refusal(call)[0]

@@ -1,6 +1,6 @@
 """A sandbox that is used with the policies of infra/iam and no others, and a project of its own in it.
 
-Three environments: one, the next that it is promoted to, and one beside an existing cluster, with existing buckets.
+Three environments: one, the next that it is promoted to, where Karpenter makes the nodes, and one beside an existing cluster, with existing buckets.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def _write_next(environments: Path) -> None:
     document = yaml.safe_load((environments / f"{ENVIRONMENT}.yaml").read_text())
     document |= {"name": NEXT, "namespace": "llm-next", "promote_from": ENVIRONMENT}
     document["cluster"] |= {"name": "slipway-next", "vpc_cidr": "10.1.0.0/16"}
+    document["cluster"]["gpu"]["provisioner"] = "karpenter"
     document["storage"] |= {"model_bucket": "slipway-next-models", "state_bucket": "slipway-next-state"}
     document["gateway"]["port"] += 1  # both clusters of a sandbox answer on this machine
     (environments / f"{NEXT}.yaml").write_text(yaml.safe_dump(document, sort_keys=False))

@@ -146,6 +146,29 @@ def test_pods_that_warm_caches_read_with_their_own_role(decisions: Mapping[str, 
     assert {each["action"] for each in roles} == {"s3:GetObject", "kms:Decrypt"}
 
 
+def test_karpenter_works_with_its_own_role_and_every_statement_of_it_that_makes_or_ends(
+    decisions: Mapping[str, list[Decision]],
+) -> None:
+    by = {
+        phase: {
+            each["action"]
+            for each in decisions[phase]
+            if ":assumed-role/slipway-next-karpenter/" in each["who"]
+        }
+        for phase in ("promote", "teardown of the next")
+    }
+    assert {
+        "ec2:CreateFleet",
+        "ec2:CreateLaunchTemplate",
+        "ec2:CreateTags",
+        "iam:CreateInstanceProfile",
+        "iam:PassRole",
+        "sqs:ReceiveMessage",
+    } <= by["promote"]
+    ended = {"ec2:TerminateInstances", "ec2:DeleteLaunchTemplate", "iam:DeleteInstanceProfile"}
+    assert ended <= by["teardown of the next"]
+
+
 def statements() -> Iterator[tuple[str, str, str]]:
     """(policy, sid, action or pattern) of every policy."""
     for policy, template in templates().items():

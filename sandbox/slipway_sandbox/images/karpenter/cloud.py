@@ -136,7 +136,7 @@ class Cloud:
         Raises InsufficientCapacity, LaunchFailed.
         """
         subnets: dict[str, str] = template["subnets"]  # by zone
-        name = await self._launch_template(template["data"], template["class"])
+        name = await self._launch_template(template["data"], tags)
         capacity_type = offerings[0].capacity_type
         overrides = [
             {"InstanceType": o.type.name, "SubnetId": subnets[o.zone], "AvailabilityZone": o.zone}
@@ -177,17 +177,23 @@ class Cloud:
                 override = error["LaunchTemplateAndOverrides"]["Overrides"]
                 self.unavailable.mark((override["InstanceType"], override["AvailabilityZone"], capacity_type))
 
-    async def _launch_template(self, data: Object, node_class: str) -> str:
+    @property
+    def region(self) -> str:
+        """Of the session, or the one its environment names."""
+        return str(self._client("ec2").meta.region_name)
+
+    async def _launch_template(self, data: Object, tags: Mapping[str, str]) -> str:
+        """Tagged as the instance is, but for the NodeClaim: it may launch others (pkg/providers/launchtemplate)."""
         digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:19]
         name = f"karpenter.k8s.aws/{digest}"
-        tags = {"karpenter.k8s.aws/cluster": self.cluster, NODE_CLASS: node_class}
+        kept = {name: value for name, value in tags.items() if name != "karpenter.sh/nodeclaim"}
         try:
             await self.ask(
                 "ec2",
                 "create_launch_template",
                 LaunchTemplateName=name,
                 LaunchTemplateData=data,
-                TagSpecifications=[{"ResourceType": "launch-template", "Tags": tag_list(tags)}],
+                TagSpecifications=[{"ResourceType": "launch-template", "Tags": tag_list(kept)}],
             )
         except ClientError as error:
             if error.response["Error"]["Code"] != "InvalidLaunchTemplateName.AlreadyExistsException":
@@ -197,7 +203,7 @@ class Cloud:
     async def delete_launch_templates(self, node_class: str) -> None:
         """Every launch template this controller has made for an EC2NodeClass."""
         filters = [
-            tag_filter("karpenter.k8s.aws/cluster", self.cluster),
+            tag_filter("eks:eks-cluster-name", self.cluster),
             tag_filter(NODE_CLASS, node_class),
         ]
         for template in (await self.ask("ec2", "describe_launch_templates", Filters=filters))[

@@ -94,6 +94,7 @@ class NodeClasses:
             f"kubernetes.io/cluster/{cluster}": "owned",
             "eks:eks-cluster-name": cluster,
             "karpenter.k8s.aws/ec2nodeclass": name_of(node_class),
+            "topology.kubernetes.io/region": self._state.cloud.region,
         }
         try:
             await self._discovery.ensure_profile(name, node_class["spec"].get("role", ""), tags)
