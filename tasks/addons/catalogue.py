@@ -56,7 +56,8 @@ class AddonFile(Record):
 
 def chosen(addons: Sequence[Addon], environment: Environment) -> list[Addon]:
     """The add-ons that belong in this environment."""
-    return [one for one in addons if one.provisioner in (None, environment.cluster.gpu.provisioner)]
+    by_pods = environment.cluster.gpu.uses_karpenter
+    return [one for one in addons if one.provisioner is None or by_pods]
 
 
 def load_addons(root: Path) -> list[Addon]:

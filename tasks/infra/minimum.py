@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.environment import Environment
-from tasks.records.errors import CloudError
+from tasks.records.errors import CloudError, InputError
 from tasks.records.progress import Reporter
 
 # as infra/terraform/cluster/nodes.tf names it
@@ -30,6 +30,25 @@ def decide_raise(sizes: Mapping[str, int], minimum: int) -> dict[str, int] | Non
         "desiredSize": minimum,
         "maxSize": max(sizes["maxSize"], minimum),
     }
+
+
+def refuse_nodes_that_would_go(environment: Environment, aws: Aws) -> None:
+    """Raises InputError where Karpenter is to make the GPU nodes and a node group still has some: they would go at once, with
+    what serves on them."""
+    names = {"clusterName": environment.eks_cluster, "nodegroupName": GPU_GROUP}
+    with aws_errors("looking for the GPU node group"):
+        try:
+            sizes = aws.client("eks").describe_nodegroup(**names)["nodegroup"]["scalingConfig"]
+        except ClientError as error:
+            if error_code(error) == "ResourceNotFoundException":
+                return
+            raise
+    if sizes["desiredSize"]:
+        raise InputError(
+            f"the GPU node group has {sizes['desiredSize']} nodes, and cluster.gpu.provisioner: karpenter takes it away",
+            evidence=["what serves on them would stop, and start again on nodes that Karpenter makes"],
+            next_command="set provisioner: node-group, scale every model down (slipway scale-down), then change it",
+        )
 
 
 def raise_to_minimum(environment: Environment, aws: Aws, reporter: Reporter, time: Time = REAL) -> bool:

@@ -11,7 +11,7 @@ from tasks.cloud.ebs import ebs_prices
 from tasks.cloud.instance_types import gpus_of
 from tasks.infra import inventory, nodes, pool
 from tasks.infra.existing import bucket_key, existing_variables, located, staying
-from tasks.infra.minimum import raise_to_minimum
+from tasks.infra.minimum import raise_to_minimum, refuse_nodes_that_would_go
 from tasks.infra.plan import Plan, plan_table
 from tasks.infra.stacks import Stack, StackName
 from tasks.infra.state import ensure_state_bucket, read_outputs, remove_state_bucket, state_exists
@@ -95,7 +95,9 @@ def apply_storage(environment: Environment, may_destroy: Sequence[str] = ()) -> 
 @task(task_run_name="terraform cluster of {environment.name}", **SETTINGS)
 def apply_cluster(environment: Environment, storage: StorageOutputs, may_destroy: Sequence[str] = ()) -> Site:
     """Network, EKS, node groups, EKS add-ons, identities."""
-    if not environment.cluster.gpu.uses_karpenter:
+    if environment.cluster.gpu.uses_karpenter:
+        refuse_nodes_that_would_go(environment, aws_of(environment))
+    else:
         raise_to_minimum(environment, aws_of(environment), RunReporter("cluster"))
     done = cluster_stack(environment, storage).converge(
         may_destroy=may_destroy, show=lambda plan: _show("cluster", environment, plan)

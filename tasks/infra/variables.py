@@ -77,7 +77,7 @@ def cluster_variables(environment: Environment, storage: StorageOutputs, caller:
         "system_desired_size": system.count,
         "system_max_size": max(4, system.count),
         "zones": list(cluster.zones),
-        "gpu_provisioner": gpu.provisioner,
+        "gpu_provisioner": "karpenter" if gpu.uses_karpenter else "node-group",
         "gpu_zone": gpu.zone or "",
         "gpu_label": {"key": gpu.label_key, "value": gpu.label_value},
         "gpu_taint": {"key": gpu.taint.key, "value": gpu.taint.value, "effect": gpu.taint.eks_effect},

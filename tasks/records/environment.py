@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -48,10 +48,10 @@ class GpuNodes(Record):
     All of them are in one zone: a cache volume is, and a node elsewhere could never attach it.
     """
 
-    provisioner: Literal["karpenter", "node-group"] = Field(
-        "node-group",
+    provisioner: Literal["karpenter", "node-group"] | None = Field(
+        None,
         description="karpenter: a node for each pod that fits nowhere, also those that KEDA adds; node-group: an EKS node group "
-        "that the flows resize",
+        "that the flows resize; default: node-group in an existing cluster and where min or desired is set, else karpenter",
     )
     zone: str | None = Field(None, description="one of the cluster's zones; default: the first")
     instance_type: str = "g5.2xlarge"
@@ -86,14 +86,17 @@ class GpuNodes(Record):
         idle = OF_NODE_GROUP if self.uses_karpenter else OF_KARPENTER
         given = [name for name in idle if name in self.model_fields_set]
         if given:
-            raise ValueError(f"{given[0]} does nothing with provisioner: {self.provisioner}: leave it out")
+            chosen = "karpenter" if self.uses_karpenter else "node-group"
+            raise ValueError(f"{given[0]} does nothing with provisioner: {chosen}: leave it out")
         if self.capacity_type == "SPOT_OR_ON_DEMAND" and not self.uses_karpenter:
             raise ValueError("capacity_type SPOT_OR_ON_DEMAND needs provisioner: karpenter")
         return self
 
     @property
     def uses_karpenter(self) -> bool:
-        return self.provisioner == "karpenter"
+        if self.provisioner:
+            return self.provisioner == "karpenter"
+        return not self.model_fields_set.intersection(OF_NODE_GROUP)
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -310,6 +313,23 @@ class Environment(Record):
         description="a person approves promotions and teardown; teardown needs the environment's name typed too",
     )
     promote_from: str | None = Field(None, description="only what was proven in this environment may come in")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _node_group_in_an_existing_cluster(cls, given: Any) -> Any:
+        """Choose it where the file chooses nothing: a cluster that exists has nodes, or a Karpenter, of its own."""
+        sections = given if isinstance(given, Mapping) else {}
+        existing, cluster = sections.get("existing"), sections.get("cluster")
+        if (
+            not isinstance(existing, Mapping)
+            or not existing.get("cluster")
+            or not isinstance(cluster, Mapping)
+        ):
+            return given
+        gpu = cluster.get("gpu") or {}
+        if not isinstance(gpu, Mapping) or gpu.get("provisioner"):
+            return given
+        return {**given, "cluster": {**cluster, "gpu": {**gpu, "provisioner": "node-group"}}}
 
     @model_validator(mode="after")
     def _cache_in_a_known_account(self) -> Self:

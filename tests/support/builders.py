@@ -48,7 +48,7 @@ def an_environment(**over: Any) -> Environment:
     base = {
         "name": "staging",
         "region": "us-east-1",
-        "cluster": {"name": "slipway-staging"},
+        "cluster": {"name": "slipway-staging", "gpu": {"provisioner": "node-group"}},
         "storage": {"model_bucket": "acme-models", "state_bucket": "acme-states"},
     }
     return Environment.model_validate(merged(base, over))

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tasks.records.environment import Environment
 from tasks.records.errors import InputError
 from tests.support.builders import an_environment
 
@@ -44,3 +45,30 @@ def test_a_setting_that_the_provisioner_does_not_know_is_refused(over: dict[str,
 def test_every_type_a_node_may_be_of_is_named_once() -> None:
     gpu = {"provisioner": "karpenter", "alternative_types": ["g6.2xlarge", "g5.2xlarge"]}
     assert an_environment(cluster={"gpu": gpu}).cluster.gpu.types == ("g5.2xlarge", "g6.2xlarge")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "existing", "by_pods"),
+    [
+        ({}, {}, True),
+        ({"provisioner": "node-group"}, {}, False),
+        ({"min": 1}, {}, False),
+        ({"desired": 2}, {}, False),
+        ({}, {"cluster": "platform"}, False),
+        ({}, {"vpc": "vpc-0a"}, True),
+        ({"alternative_types": ["g6.2xlarge"]}, {}, True),
+    ],
+)
+def test_karpenter_makes_the_nodes_unless_something_speaks_for_a_node_group(
+    gpu: dict[str, Any], existing: dict[str, Any], by_pods: bool
+) -> None:
+    where = Environment.model_validate(
+        {
+            "name": "new",
+            "region": "eu-west-1",
+            "cluster": {"name": "slipway-new", "gpu": gpu},
+            "storage": {"model_bucket": "a-models", "state_bucket": "a-states"},
+            "existing": existing,
+        }
+    )
+    assert where.cluster.gpu.uses_karpenter is by_pods
