@@ -181,6 +181,6 @@ def unaffordable(strategy: str, now: Present, replicas: int, model: str) -> Roll
     return RolloutFailed(
         f"{strategy} needs {needed} GPU free {now.where}, beside what serves, and {found} are: nothing was moved",
         evidence=[str(now)],
-        next_command=f"set rollout.strategy: auto in models/{model}.yaml, or raise cluster.gpu.desired "
+        next_command=f"set rollout.strategy: auto in models/{model}.yaml, or raise cluster.gpu.desired of a node group, "
         "or take a larger cluster.gpu.instance_type in the environment's file",
     )
