@@ -211,7 +211,7 @@ def _instance_profile(operation: str, name: str, parameters: Parameters) -> Iter
         if re.fullmatch(r"Tags\.member\.\d+\.Key", key)
     }
     known = iam_backends[ACCOUNT_ID]["aws"].instance_profiles.values()
-    tags = next((each.tags for each in known if each.name == name), {})
+    tags: Any = next((each.tags for each in known if each.name == name), {})
     context = {f"aws:RequestTag/{key}": value for key, value in asked.items()}
     context |= {f"aws:ResourceTag/{each['Key']}": each["Value"] for each in _listed(tags)}
     yield Need(f"iam:{operation}", arn, context)
