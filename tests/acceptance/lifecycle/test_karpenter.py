@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from slipway_sandbox.testing import Faults
 
 from tasks.records.names import KEY_ENTRY, KEY_SECRET
 from tests.support.callers import calling
@@ -21,6 +22,8 @@ MODEL, WORKLOAD, WHERE = "tiny-llama", "vllm-tiny-llama", "elastic"
 CLUSTER, NAMESPACE = f"slipway-{WHERE}", f"llm-{WHERE}"
 CLAIMS = "/apis/karpenter.sh/v1/nodeclaims"
 TEARDOWN = ("teardown", "-e", WHERE, "--models", "delete", "--volumes", "delete")
+# the first is the cheaper one
+FIRST, SECOND = "g6.2xlarge", "g5.2xlarge"
 PATIENCE = 180.0
 IDLE_SECONDS = 120.0
 
@@ -28,7 +31,8 @@ IDLE_SECONDS = 120.0
 @pytest.fixture(scope="module")
 def deployed(project: Project) -> Iterator[Done]:
     """tiny-llama in an environment of its own: one replica, and room for two on nodes of one GPU."""
-    another_environment(project, WHERE, {"provisioner": "karpenter", "max": 2, "consolidate_after": "6s"})
+    gpu = {"provisioner": "karpenter", "max": 2, "consolidate_after": "6s", "instance_type": FIRST}
+    another_environment(project, WHERE, gpu | {"alternative_types": [SECOND]})
     file = project.home / "models" / f"{MODEL}.yaml"
     before = file.read_text()
     edit(
@@ -38,7 +42,8 @@ def deployed(project: Project) -> Iterator[Done]:
         yield project.run("deploy", MODEL, "-e", WHERE).succeeded()
     finally:
         file.write_text(before)
-        project.run(*TEARDOWN)
+        if CLUSTER in project.client("eks").list_clusters()["clusters"]:
+            project.run(*TEARDOWN)
 
 
 def get(project: Project, path: str, **query: str) -> Any:
@@ -67,7 +72,7 @@ def test_the_node_was_made_for_a_pod(project: Project, deployed: Done) -> None:
     (node,) = gpu_nodes(project)
     labels = node["metadata"]["labels"]
     assert labels["karpenter.sh/nodepool"] == "slipway-gpu"
-    assert labels["node.kubernetes.io/instance-type"] == "g5.2xlarge"
+    assert labels["node.kubernetes.io/instance-type"] == FIRST
     assert labels["node.kubernetes.io/exclude-from-external-load-balancers"] == "true"
     assert [(t["key"], t["value"]) for t in node["spec"]["taints"]] == [("nvidia.com/gpu", "true")]
     groups = project.client("eks").list_nodegroups(clusterName=CLUSTER)["nodegroups"]
@@ -116,15 +121,40 @@ def test_load_brings_a_second_node_and_its_end_takes_it_away(project: Project, d
     assert "Disrupting NodeClaim: Empty" in {event["message"] for event in events}
 
 
-@pytest.mark.usefixtures("deployed")
-def test_asleep_there_is_no_node_and_a_wake_brings_one(project: Project) -> None:
+def fall_asleep(project: Project) -> None:
     end = time.monotonic() + IDLE_SECONDS
     while "scaled to zero" not in project.run("scale-down", MODEL, "-e", WHERE).succeeded().output:
         assert time.monotonic() < end, "never idle"
+
+
+@pytest.mark.usefixtures("deployed")
+def test_asleep_there_is_no_node_and_a_wake_takes_the_type_that_ec2_has(
+    project: Project, faults: Faults
+) -> None:
+    fall_asleep(project)
     assert (gpu_nodes(project), get(project, CLAIMS)["items"]) == ([], [])
+    faults.set("capacity", target=FIRST)
     woken = project.run("wake", MODEL, "-e", WHERE).succeeded()
     assert "asking Karpenter for nodes for 1 replica" in woken.output
-    assert len(gpu_nodes(project)) == 1
+    (node,) = gpu_nodes(project)
+    assert node["metadata"]["labels"]["node.kubernetes.io/instance-type"] == SECOND
+
+
+@pytest.mark.usefixtures("deployed")
+def test_where_ec2_has_no_type_at_all_the_wake_says_so_before_its_deadline(
+    project: Project, faults: Faults
+) -> None:
+    fall_asleep(project)
+    for kind in (FIRST, SECOND):
+        faults.set("capacity", target=kind)
+    project.run("wake", MODEL, "-e", WHERE).refused(
+        1,
+        "error: no GPU node comes: EC2 has no capacity for what cluster.gpu allows",
+        f"InsufficientInstanceCapacity: We currently do not have sufficient {SECOND} capacity",
+        "next: .*cluster.gpu.alternative_types",
+    )
+    jobs = get(project, "/apis/batch/v1/namespaces/kube-system/jobs")["items"]
+    assert jobs == []
 
 
 @pytest.mark.usefixtures("deployed")
