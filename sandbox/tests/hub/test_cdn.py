@@ -15,6 +15,7 @@ import uvloop
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.hub import Hub, start_hub
 from slipway_sandbox.hub.cdn import URL_SECONDS
+from slipway_sandbox.hub.models import RECIPE
 from slipway_sandbox.hub.transfer import Unsatisfiable, requested_span
 from tests.hub.conftest import READER, SHARD, TINY, Clock, settings_in, signed_url
 
@@ -198,7 +199,7 @@ def test_files_come_whole_under_uvloop_too(hub_root: Path, tmp_path: Path) -> No
         try:
             async with httpx.AsyncClient(timeout=10) as http:
                 answer = await http.get(await signed_url(http, hub), headers={"Range": "bytes=5-"})
-            path = f"hub/models/recipe-1/tiny-llama/main/{SHARD}"
+            path = f"hub/models/recipe-{RECIPE}/tiny-llama/main/{SHARD}"
             assert answer.content == (hub_root / path).read_bytes()[5:]
         finally:
             await hub.stop()
