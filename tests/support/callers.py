@@ -31,6 +31,7 @@ class Callers:
     base_url: str
     key: str
     model: str
+    embeds: bool = False
     answers: list[Answer] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -70,11 +71,13 @@ class Callers:
         sent = time.monotonic()
         long = number % LONG == 0
         try:
-            wrong = await self._stream(http, 500 if long else 16)
+            asked = self._vector(http) if self.embeds else self._stream(http, 500 if long else 16)
+            wrong = await asked
         except httpx.HTTPError as error:
             wrong = f"{type(error).__name__}: {error}"
         if wrong:
-            wrong = f"{'long' if long else 'short'} stream after {time.monotonic() - sent:.2f} s: {wrong}"
+            kind = "vector" if self.embeds else "long stream" if long else "short stream"
+            wrong = f"{kind} after {time.monotonic() - sent:.2f} s: {wrong}"
         self.answers.append(Answer(sent, time.monotonic(), wrong))
 
     async def _stream(self, http: httpx.AsyncClient, tokens: int) -> str:
@@ -93,11 +96,18 @@ class Callers:
             return f"a stream that did not end: ...{text[-200:]}"
         return ""
 
+    async def _vector(self, http: httpx.AsyncClient) -> str:
+        body = {"model": self.model, "input": ["Hello", "and again"]}
+        response = await http.post(f"{self.base_url}/embeddings", json=body)
+        if response.status_code != 200 or len(response.json()["data"]) != 2:
+            return f"{response.status_code}: {response.text[:200]}"
+        return ""
+
 
 @contextmanager
-def calling(base_url: str, key: str, model: str) -> Iterator[Callers]:
+def calling(base_url: str, key: str, model: str, *, embeds: bool = False) -> Iterator[Callers]:
     """Load for as long as the block lasts, from the first answer on; everything sent has settled afterwards."""
-    callers = Callers(base_url, key, model)
+    callers = Callers(base_url, key, model, embeds)
     thread = threading.Thread(target=callers.run, daemon=True)
     thread.start()
     try:

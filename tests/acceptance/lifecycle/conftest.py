@@ -31,6 +31,7 @@ ORDER = [
     "test_tasks",
     "test_karpenter",
     "test_abilities",
+    "test_pair",
     "test_torn_down",
     "test_existing",
 ]
