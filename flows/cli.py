@@ -49,18 +49,22 @@ CONFIRMED = {
 }
 VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="each resource and file too")
 # they touch nothing: called without a run of Prefect
-FUNCTIONS = {"endpoint", "evidence", "preflight", "render", "status"}
+FUNCTIONS = {"endpoint", "evidence", "keys_list", "keys_show", "preflight", "render", "status"}
 # their output is for other programs: progress goes to stderr
-DATA = {"render"}
+DATA = {"keys_show", "render"}
+# the flows of a group: flows/keys_add.py is `slipway keys add`
+KEYS = "keys_"
 
 
 class Command(click.Command):
     """`slipway NAME`: the function NAME of flows/NAME.py, which is imported (with Prefect) only to run or describe it."""
 
-    def __init__(self, flow: str) -> None:
+    def __init__(self, flow: str, name: str = "") -> None:
         function = definition(flow)
         self.flow, self.names = flow, [argument.arg for argument in function.args.args]
-        super().__init__(flow.replace("_", "-"), help=ast.get_docstring(function), epilog=NOTES.get(flow))
+        super().__init__(
+            name or flow.replace("_", "-"), help=ast.get_docstring(function), epilog=NOTES.get(flow)
+        )
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         if not self.params:
@@ -80,7 +84,7 @@ class Command(click.Command):
 
     def names_in(self, words: list[str]) -> dict[str, str]:
         """The names that stand in their usual places, `MODEL ... -e ENVIRONMENT`: known before Prefect is imported."""
-        found = {POSITIONAL: words[0]} if words and POSITIONAL in self.names else {}
+        found = {name: words[0] for name in POSITIONAL if words and name in self.names}
         for option, word in pairwise(words):
             if option in ("-e", "--environment"):
                 found["environment"] = word
@@ -110,11 +114,23 @@ class Commands(click.Group):
     """The flows, then the commands other packages bring, such as `slipway sandbox` of the extra `sandbox`."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*(flow.replace("_", "-") for flow in OUTCOMES), *self.commands])
+        flows = (flow.replace("_", "-") for flow in OUTCOMES if not flow.startswith(KEYS))
+        return sorted([*flows, *self.commands])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         flow = cmd_name.replace("-", "_")
         return Command(flow) if flow in OUTCOMES else super().get_command(ctx, cmd_name)
+
+
+class KeyCommands(click.Group):
+    """`slipway keys NAME`: the flows of keys."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(flow.removeprefix(KEYS) for flow in OUTCOMES if flow.startswith(KEYS))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        flow = KEYS + cmd_name
+        return Command(flow, cmd_name) if flow in OUTCOMES else None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -145,6 +161,9 @@ def verify(bundle: Path, key: Path, previous: Path | None) -> None:
 
     with explained():
         click.echo(verify_files(bundle, key, previous))
+
+
+main.add_command(KeyCommands("keys", help="The API keys of an environment's gateway."))
 
 
 @main.group("prefect")

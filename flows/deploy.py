@@ -6,7 +6,15 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flows.run.choices import EnvironmentName, Measured, ModelName, Revision, check_comes_in, read_choice
+from flows.run.choices import (
+    EnvironmentName,
+    Measured,
+    ModelName,
+    Revision,
+    check_comes_in,
+    check_names,
+    read_choice,
+)
 from flows.run.runbook import runbook
 from flows.run.stages import FirstStage, take_through
 from tasks.releases.records import Deployed
@@ -36,6 +44,7 @@ def deploy(
     """Provision, stage, warm, roll out and prove a model."""
     choice = read_choice(model, environment)
     check_comes_in(choice)
+    check_names(choice)
     check_load(choice.model, measure_from)
     inspection = inspect_model(choice.model, revision)
     return take_through(

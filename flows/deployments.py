@@ -98,6 +98,11 @@ STARTABLE = (
     Startable("stage", where=lambda environment: not environment.promote_from),
     Startable("validate", schedules=_at("nightly", "0 2 * * *")),
     Startable("status"),
+    Startable("keys_add"),
+    Startable("keys_rotate"),
+    Startable("keys_revoke"),
+    # NGINX refuses a key that has expired by itself; this takes it out of the cluster, too
+    Startable("keys_sync", schedules=_at("daily", "0 4 * * *")),
 )
 
 

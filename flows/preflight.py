@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from flows.run.choices import EnvironmentName, ModelName, Revision, read_choice
+from flows.run.choices import EnvironmentName, ModelName, Revision, check_names, read_choice
 from flows.run.conclude import here
 from flows.run.runbook import runbook
 from flows.run.stages import manifests
@@ -25,6 +25,7 @@ def preflight(
 ) -> Feasibility:
     """Judge whether a deploy can succeed; touch nothing."""
     choice = read_choice(model, environment)
+    check_names(choice)
     inspection = here(inspect_model)(choice.model, revision)
     chosen = settled(choice.model, inspection)
     documents = manifests(choice.environment, chosen, inspection)

@@ -5,7 +5,16 @@ from __future__ import annotations
 from pydantic import Field
 
 from flows.run.approval import approved, check_said
-from flows.run.choices import ApprovedBy, Choice, EnvironmentName, Measured, ModelName, Reason, read_choice
+from flows.run.choices import (
+    ApprovedBy,
+    Choice,
+    EnvironmentName,
+    Measured,
+    ModelName,
+    Reason,
+    check_names,
+    read_choice,
+)
 from flows.run.proposal import Proposal, of_promotion
 from flows.run.runbook import runbook
 from flows.run.stages import take_through
@@ -51,6 +60,7 @@ def promote(
             next_command=f"slipway promote {model} -e {environment} --from ENVIRONMENT",
         )
     check_said(approved_by, reason)
+    check_names(choice)
     check_load(choice.model, measure_from)
     proven_in = read_infrastructure(load_environment(origin))
     release = proven_release(proven_in, choice.model)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
 
+from tasks.records.aliases import check_aliases
 from tasks.records.catalogue import load_environment, load_model, names, project_root
 from tasks.records.environment import Environment
-from tasks.records.errors import InputError
+from tasks.records.errors import InputError, InvalidDocument
 from tasks.records.model import Model
 from tasks.records.reports import MeasureFrom
 
@@ -62,6 +64,16 @@ def read_models(model: str | None) -> list[Model]:
     """That model; every one of models/ without a name. Raises UnknownName, InvalidDocument."""
     root = project_root()
     return [load_model(name, root) for name in ([model] if model else names("models", root))]
+
+
+def check_names(choice: Choice) -> None:
+    """Refuse aliases that lead to two models, to none, or are a model's name. Raises InputError, with nothing touched."""
+    root, known = project_root(), [choice.model]
+    for name in names("models", root):
+        # a file that cannot be read serves nothing, and is its own deploy's affair
+        with suppress(InvalidDocument):
+            known.append(load_model(name, root))
+    check_aliases({model.name: model for model in known}.values(), choice.environment)
 
 
 def check_comes_in(choice: Choice) -> None:

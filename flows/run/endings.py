@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from tasks.records.errors import Inconclusive, NothingDeployed, SlipwayError
+from tasks.records.keys import KeyChange
 from tasks.records.reports import LoadReport, Sweep
 from tasks.records.results import Feasibility, IdleDecision, Served, StagedModel
 from tasks.releases.records import Deployed
@@ -91,6 +92,11 @@ def _served(found: list[Served], given: Given) -> Ending:
     )
 
 
+def _key(name: str, change: KeyChange) -> Ending:
+    where = "the gateway has it" if change.at_the_gateway else "the next deploy brings it to the gateway"
+    return Ending(name, f"{change.key.name}: {where}")
+
+
 ENDINGS: dict[str, Callable[[Any, Given], Ending]] = {
     "slipway-deploy": _proven,
     "slipway-promote": _proven,
@@ -106,6 +112,10 @@ ENDINGS: dict[str, Callable[[Any, Given], Ending]] = {
     "slipway-validate": _proven_again,
     "slipway-idle": _idle_of_all,
     "slipway-status": _served,
+    "slipway-keys-add": lambda change, given: _key("Added", change),
+    "slipway-keys-rotate": lambda change, given: _key("Rotated", change),
+    "slipway-keys-revoke": lambda change, given: _key("Revoked", change),
+    "slipway-keys-sync": lambda valid, given: Ending("At the gateway", f"{valid} keys"),
 }
 
 

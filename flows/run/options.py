@@ -20,11 +20,12 @@ NAMES: dict[str, tuple[str, ...]] = {
 }
 METAVARS = {"reason": "REASON"}
 SHORT = {"environment": "-e"}
-POSITIONAL = "model"
+# what a command is about: its argument, whichever of them the flow has
+POSITIONAL = ("model", "name")
 
 
 def parameters_of(function: Callable[..., Any]) -> list[click.Parameter]:
-    """`model` is the argument, everything else an option; `Field` gives default, range and help."""
+    """`model` or `name` is the argument, everything else an option; `Field` gives default, range and help."""
     hints = get_type_hints(function, include_extras=True)
     taken: set[str] = set()
     found = []
@@ -32,14 +33,14 @@ def parameters_of(function: Callable[..., Any]) -> list[click.Parameter]:
         options = NAMES.get(name, (f"--{name.replace('_', '-')}",))
         free = [option for option in options if option not in taken]
         taken |= set(free)
-        if not free and name != POSITIONAL:
+        if not free and name not in POSITIONAL:
             continue
         found.append(_parameter(name, hints[name], given.default, free))
     return found
 
 
 def _parameter(name: str, hint: Any, default: Any, options: list[str]) -> click.Parameter:
-    if name == POSITIONAL:
+    if name in POSITIONAL:
         return click.Argument([name], required=default is inspect.Parameter.empty)
     field = default if isinstance(default, FieldInfo) else _field_of(hint)
     required = default is inspect.Parameter.empty

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tasks.records.errors import PreflightFailed, ValidationFailed
+from tasks.records.keys import KeyChange, ShownKey
 from tasks.records.questions import PATHS, curl
 from tasks.records.reports import LoadReport, Sweep
 from tasks.records.results import Feasibility, IdleDecision, Served
@@ -208,6 +209,46 @@ def proof(one: Served) -> str:
     return f"proven {one.proven_at:%Y-%m-%d %H:%M} UTC" if one.proven_at else "not proven"
 
 
+def changed_key(change: KeyChange, given: Given) -> Outcome:
+    """Of keys add and rotate: what the gateway does with the key now, and where its value is."""
+    key, where = change.key, given["environment"]
+    return Outcome(
+        [
+            f"key {key.name} of {where}: {describe(key)}",
+            *_not_there(change, given),
+            f"  its value is in Secrets Manager alone, in {change.secret}",
+        ],
+        next_command=f"slipway keys show {key.name} -e {where}",
+    )
+
+
+def revoked_key(change: KeyChange, given: Given) -> Outcome:
+    return Outcome([f"key {change.key.name} of {given['environment']}: revoked", *_not_there(change, given)])
+
+
+def _not_there(change: KeyChange, given: Given) -> list[str]:
+    if change.at_the_gateway:
+        return []
+    return [f"  {given['environment']} has no gateway yet: the next deploy brings the keys there"]
+
+
+def describe(key: ShownKey) -> str:
+    """What a key opens, and how long."""
+    models = ", ".join(key.models) or "every model"
+    if key.expires is None:
+        return f"opens {models}"
+    word = {"valid": "until", "replaced": "rotated; the old value opens until", "expired": "EXPIRED"}[
+        key.state
+    ]
+    return f"opens {models}; {word} {key.expires:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def listed_keys(keys: Sequence[ShownKey], given: Given) -> Outcome:
+    """Of keys list: a line for each value."""
+    lines = [f"{key.name:<24} {key.created:%Y-%m-%d}  {describe(key)}" for key in keys]
+    return Outcome(lines or [f"{given['environment']}: no key; the first deploy makes Slipway's own"])
+
+
 OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "deploy": proven,
     "promote": proven,
@@ -226,4 +267,10 @@ OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "idle": judged_idle,
     "status": served,
     "evidence": lambda page, given: Outcome([page]),
+    "keys_add": changed_key,
+    "keys_rotate": changed_key,
+    "keys_revoke": revoked_key,
+    "keys_list": listed_keys,
+    "keys_show": lambda value, given: Outcome([value]),
+    "keys_sync": lambda valid, given: Outcome([f"{given['environment']}: the gateway takes {valid} keys"]),
 }

@@ -18,6 +18,7 @@ from tasks.cache.task import end_fast_restores, find_warm_cache, warm_cache
 from tasks.cache.task import preview as preview_of_warming
 from tasks.evidence.task import sign_evidence
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes, read_infrastructure
+from tasks.keys.task import sync_keys
 from tasks.preflight.task import check_feasible, settled
 from tasks.records.environment import Environment
 from tasks.records.errors import Inconclusive, RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
@@ -85,6 +86,7 @@ class Ready:
     site: Site
     cache: PrefectFuture[WarmCache]
     addons: Sequence[PrefectFuture[str]]
+    keys: PrefectFuture[int]
     before: PrefectFuture[tuple[str, LoadReport] | None]
     swept: PrefectFuture[tuple[str, Sweep] | None]
 
@@ -116,6 +118,7 @@ def provision(
     site = result_of(cluster)
     namespace = graph.submit(prepare_namespace, site)
     addons, nodes = provide_nodes(graph, model, environment, site)
+    keys = graph.wait_for(namespace).submit(sync_keys, site)
     needed = result_of(graph.submit(needed_commits, site, model))
     before = graph.submit(last_proven, site, model)
     swept = graph.submit(last_swept, site, model)
@@ -124,7 +127,7 @@ def provision(
         warm_cache, site, model, result_of(staged), needed
     )
     graph.wait()
-    return Ready(cluster.result(), cache, list(addons.values()), before, swept)
+    return Ready(cluster.result(), cache, list(addons.values()), keys, before, swept)
 
 
 def found(
@@ -140,17 +143,19 @@ def found(
     before = graph.submit(last_proven, site, model)
     swept = graph.submit(last_swept, site, model)
     if first == "rollout":
+        keys = graph.submit(sync_keys, site)
         staged = graph.submit(find_staged, site, inspection)
         cache = graph.submit(find_warm_cache, site, model, result_of(staged))
     else:
         namespace = graph.submit(prepare_namespace, site)
+        keys = graph.wait_for(namespace).submit(sync_keys, site)
         staged = graph.submit(stage_model, environment, site.storage, inspection)
         needed = result_of(graph.submit(needed_commits, site, model))
         cache = graph.wait_for(namespace, nodes, *addons).submit(
             warm_cache, site, model, result_of(staged), needed
         )
     graph.wait()
-    return Ready(site, cache, addons, before, swept)
+    return Ready(site, cache, addons, keys, before, swept)
 
 
 def provide_nodes(
@@ -194,7 +199,9 @@ def prove(
     """
     site, cache = ready.site, result_of(ready.cache)
     with undone_on_failure(graph, site, model):
-        rolled = graph.wait_for(*ready.addons).submit(roll_out, site, model, cache, inspection, measure_from)
+        rolled = graph.wait_for(*ready.addons, ready.keys).submit(
+            roll_out, site, model, cache, inspection, measure_from
+        )
         release = result_of(rolled)
         validated = graph.submit(
             validate, site, model, release, result_of(ready.before), revalidate, measure_from

@@ -10,7 +10,7 @@ from tasks.cloud import objects
 from tasks.cloud.kubernetes import Object
 from tasks.records.environment import Environment
 from tasks.records.errors import SlipwayError
-from tasks.records.names import KEY_SECRET, VALIDATION
+from tasks.records.names import OWN_KEY_SECRET, VALIDATION
 from tasks.records.quantities import human_seconds
 
 Phase = Literal["creating", "scheduling", "starting", "running", "succeeded", "failed"]
@@ -91,7 +91,7 @@ class Failures:
         if reason in UNCONFIGURED and waited > min(HOPELESS_SECONDS, self.limits.starting):
             return self._error(
                 f"the container of job {self.name} cannot be made ({reason})",
-                f"kubectl -n {self._namespace} get secret {KEY_SECRET}",
+                f"kubectl -n {self._namespace} get secret {OWN_KEY_SECRET}",
                 message,
             )
         if phase in ("scheduling", "starting") and waited > self.limits.starting:

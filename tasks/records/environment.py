@@ -9,6 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.records.errors import InputError
 from tasks.records.existing import OWN_PROMETHEUS, Existing, IamSettings, PrometheusServer
+from tasks.records.model import Alias
 from tasks.records.quantities import Seconds
 from tasks.records.record import Record
 from tasks.records.work_pool import WorkPool
@@ -226,6 +227,10 @@ class Gateway(Record):
         5.0, description="preStop: how long load balancing may take to forget a gateway pod"
     )
     scheme: Literal["internal", "internet-facing"] = "internal"
+    aliases: dict[Alias, str] = Field(
+        {},
+        description="other names that requests may call models by: alias -> model, before those of the models' files",
+    )
     clients: tuple[str, ...] = Field(
         (),
         description="networks that may ask it; none: the VPC, and for an internet-facing one it must be said",

@@ -14,6 +14,9 @@ from tasks.records.record import Record
 from tasks.records.strategy import Asked, Strategy, asked_for
 from tasks.records.variables import checked_variables
 
+# as names of models are written on the hub and in OpenAI's API
+Alias = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,95}$")]
+
 
 class Source(Record):
     """Where the weights come from on the hub."""
@@ -335,6 +338,9 @@ class Model(Record):
     name: str = Field(
         pattern=r"^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$",
         description="the served model name; resources in the cluster are named for it",
+    )
+    aliases: tuple[Alias, ...] = Field(
+        (), description="other names that requests may call it by; gateway.aliases of an environment wins"
     )
     source: Source
     engine: Engine = Engine()

@@ -21,8 +21,11 @@ RELEASE_ANNOTATION = "slipway.dev/release"
 REPO_KEY = "slipway.dev/repo"
 COMMIT_KEY = "slipway.dev/commit"
 
-KEY_SECRET = "slipway-api-key"  # noqa: S105  the name of a Secret
-KEY_ENTRY = "api-key"  # of that Secret's data
+KEY_SECRET = "slipway-api-key"  # noqa: S105  the name of a Secret: what the gateway shows vLLM, and no client has
+OWN_KEY_SECRET = "slipway-own-key"  # noqa: S105  the client's key that gate and load ask with
+CLIENTS_SECRET = "slipway-gateway-keys"  # noqa: S105  hashes of every client's key
+KEY_ENTRY = "api-key"  # of the data of the first two
+CLIENTS_ANNOTATION = "slipway.dev/keys"  # digest of the hashes, on their Secret and on the gateway's pods
 
 MANAGED_BY = "app.kubernetes.io/managed-by"  # "slipway" on the namespace
 

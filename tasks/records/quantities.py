@@ -20,8 +20,14 @@ _SUFFIXES = {
     "Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40, "Pi": 2.0**50,
 }  # fmt: skip
 _QUANTITY = re.compile(r"^(\d+(?:\.\d+)?)(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$")
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h)$")
-_SECONDS = {"ms": Fraction(1, 1000), "s": Fraction(1), "m": Fraction(60), "h": Fraction(3600)}
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_SECONDS = {
+    "ms": Fraction(1, 1000),
+    "s": Fraction(1),
+    "m": Fraction(60),
+    "h": Fraction(3600),
+    "d": Fraction(86400),
+}
 
 
 def parse_quantity(text: str | int | float) -> float:
@@ -38,7 +44,7 @@ def parse_duration(text: str | int | float) -> float:
         return float(text)
     match = _DURATION.match(str(text))
     if not match:
-        raise ValueError(f"{text!r} is not a duration such as 500ms, 90s, 20m or 1h")
+        raise ValueError(f"{text!r} is not a duration such as 500ms, 90s, 20m, 1h or 30d")
     return float(Fraction(match[1]) * _SECONDS[match[2]])
 
 

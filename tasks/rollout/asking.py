@@ -9,7 +9,7 @@ from typing import Protocol
 from tasks.cloud import inside, objects
 from tasks.cloud.jobs import RunningJob, running
 from tasks.records.errors import Interrupted, RolloutFailed, SlipwayError
-from tasks.records.names import GATEWAY, KEY_SECRET
+from tasks.records.names import GATEWAY, OWN_KEY_SECRET
 from tasks.records.questions import GENERATING, Route
 from tasks.records.results import Endpoint
 from tasks.rollout import downtime, network
@@ -37,7 +37,7 @@ def ask_endpoint(
     """What the model answers through the gateway, in a few words. Raises RolloutFailed with what shuts the way, where policies do."""
     try:
         if context.measure_from == "here":
-            key = objects.read_key(context.cluster, context.namespace, KEY_SECRET)
+            key = objects.read_key(context.cluster, context.namespace, OWN_KEY_SECRET)
             patience = context.environment.deadlines.gateway
             return check_endpoint(
                 endpoint.base_url,

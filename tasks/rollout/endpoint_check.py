@@ -125,7 +125,7 @@ def _served_name(answer: Answer, base_url: str, served_name: str) -> None:
             f"/v1/models answers {answer.status}"
             + (": the gateway or vLLM does not take the API key" if answer.status == 401 else ""),
             evidence=[answer.text[:300]],
-            next_command="kubectl get secret slipway-api-key; the gateway and vLLM must have the same one",
+            next_command="slipway keys list -e ENVIRONMENT; kubectl get secret slipway-api-key is what vLLM takes",
         )
     names = [entry["id"] for entry in _entries(answer, "data", "/v1/models")]
     if served_name not in names:

@@ -1,4 +1,4 @@
-"""The gateway: an NGINX that checks the API key and passes streams unbuffered; its documents, key, routes, address."""
+"""The gateway: an NGINX that checks API keys and passes streams unbuffered; its documents, routes, address."""
 
 from __future__ import annotations
 
@@ -6,32 +6,68 @@ import hashlib
 import json
 import math
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster, Object
 from tasks.cloud.waiting import REAL, Time, until
+from tasks.records.aliases import aliases_of
 from tasks.records.environment import Environment
-from tasks.records.errors import RolloutFailed
+from tasks.records.errors import ClusterError, InputError, RolloutFailed
 from tasks.records.model import Model
-from tasks.records.names import GATEWAY, KEY_ENTRY, KEY_SECRET
+from tasks.records.names import (
+    CLIENTS_ANNOTATION,
+    CLIENTS_SECRET,
+    GATEWAY,
+    KEY_ENTRY,
+    KEY_SECRET,
+    OWN_KEY_SECRET,
+)
 from tasks.records.results import Endpoint
 from tasks.rollout.manifests import load
 
 ROUTES = "gateway-models"
+GATE = "gate.js"
+ENGINE_CONF = "engine.conf"  # of the Secret of vLLM's key: how NGINX shows it
 LOAD_BALANCER = "service.beta.kubernetes.io/aws-load-balancer"
 
 
 def routes(root: Path, model: Model, environment: Environment) -> dict[str, str]:
-    """One model's NGINX files by name: its upstream and its location block."""
+    """One model's files by name: NGINX's upstream and locations, and its aliases."""
     files = {}
     for template, ending in (("upstream", "upstream"), ("route", "conf")):
         text = (root / f"k8s/gateway/{template}.conf").read_text()
         body = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
         body = body.replace("MODEL", model.name).replace("NAMESPACE", environment.namespace)
         files[f"{model.name}.{ending}"] = body
+    files[f"{model.name}.json"] = json.dumps({"aliases": aliases_of(model, environment)})
     return files
+
+
+def served_names(all_routes: Mapping[str, str]) -> dict[str, str]:
+    """What a request may ask for -> the model that serves it: names and aliases of every route. Pure."""
+    models = {name.removesuffix(".json"): text for name, text in all_routes.items() if name.endswith(".json")}
+    leads = {name: name for name in models}
+    for model, text in models.items():
+        leads |= dict.fromkeys(json.loads(text)["aliases"], model)
+    return leads
+
+
+def check_aliases(cluster: Cluster, model: Model, environment: Environment) -> None:
+    """Raises InputError where what serves already has an alias of the model: its file may have changed since."""
+    there = cluster.get("v1", "ConfigMap", ROUTES, environment.namespace) or {}
+    others = served_names(
+        {name: text for name, text in (there.get("data") or {}).items() if name != f"{model.name}.json"}
+    )
+    for alias in (model.name, *aliases_of(model, environment)):
+        if alias in others:
+            raise InputError(
+                f"{alias} leads to {others[alias]} in {environment.name}",
+                evidence=[f"{others[alias]} was rolled out with it: nothing was moved"],
+                next_command=f"slipway deploy {others[alias]} -e {environment.name}, once its file does not have it",
+            )
 
 
 def route(root: Path, model: Model, environment: Environment) -> dict[str, Any]:
@@ -44,20 +80,29 @@ def route(root: Path, model: Model, environment: Environment) -> dict[str, Any]:
     }
 
 
-def documents(root: Path, environment: Environment, all_routes: dict[str, str]) -> list[dict[str, Any]]:
-    """The gateway's documents without routes and key, in the order they are applied. Pure."""
+def documents(
+    root: Path, environment: Environment, all_routes: dict[str, str], keys: str = ""
+) -> list[dict[str, Any]]:
+    """The gateway's documents without routes and Secrets, in the order they are applied. Pure but for files.
+
+    `keys`: digest of the clients' keys, which the keys' own stage changes too.
+    """
     namespace = environment.namespace
     configuration, workload, service, policy = (
         load(root, f"gateway/{name}.yaml") for name in ("configmap", "deployment", "service", "networkpolicy")
     )
     for document in (configuration, workload, service, policy):
         document["metadata"]["namespace"] = namespace
+    configuration["data"] |= {
+        GATE: (root / "k8s/gateway" / GATE).read_text(),
+        "models.json": json.dumps(served_names(all_routes), sort_keys=True),
+    }
     digest = hashlib.sha256(
         json.dumps([configuration["data"], all_routes], sort_keys=True).encode()
     ).hexdigest()
     workload["spec"]["replicas"] = environment.gateway.replicas
     template = workload["spec"]["template"]
-    template["metadata"]["annotations"] = {"slipway.dev/configuration": digest[:16]}
+    template["metadata"]["annotations"] = {"slipway.dev/configuration": digest[:16], CLIENTS_ANNOTATION: keys}
     container = template["spec"]["containers"][0]
     container["image"] = environment.pulled_as(environment.gateway.image)
     container["lifecycle"]["preStop"]["sleep"]["seconds"] = math.ceil(environment.gateway.drain)
@@ -78,21 +123,37 @@ def documents(root: Path, environment: Environment, all_routes: dict[str, str]) 
     return [configuration, policy, service, workload]
 
 
-def ensure_key(cluster: Cluster, namespace: str) -> str:
-    """The namespace's API key, created once and stored in its Secret only."""
-    if cluster.get("v1", "Secret", KEY_SECRET, namespace):
-        return objects.read_key(cluster, namespace, KEY_SECRET)
-    key = f"sk-{secrets.token_urlsafe(32)}"
+def ensure_engine_key(cluster: Cluster, namespace: str) -> None:
+    """The key between gateway and vLLM, made once and stored in its Secret only: no client has it."""
+    found = cluster.get("v1", "Secret", KEY_SECRET, namespace)
+    data = (found or {}).get("data") or {}
+    if ENGINE_CONF in data:
+        return
+    # one of before keys had names is kept: vLLM's pods have it
+    key = objects.read_key(cluster, namespace, KEY_SECRET) if found else f"sk-{secrets.token_urlsafe(32)}"
     cluster.apply(
         {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": KEY_SECRET, "namespace": namespace},
             "type": "Opaque",
-            "stringData": {KEY_ENTRY: key, "clients.map": f'"Bearer {key}" 1;\n'},
+            "stringData": {
+                KEY_ENTRY: key,
+                ENGINE_CONF: f'proxy_set_header Authorization "Bearer {key}";\n',
+            },
         }
     )
-    return objects.read_key(cluster, namespace, KEY_SECRET)
+
+
+def keys_digest(cluster: Cluster, namespace: str) -> str:
+    """The digest of the clients' keys that are in the namespace. Raises ClusterError where there are none."""
+    found = cluster.get("v1", "Secret", CLIENTS_SECRET, namespace)
+    if found is None:
+        raise ClusterError(
+            f"the Secret {namespace}/{CLIENTS_SECRET} with the keys of the gateway is not there",
+            next_command="slipway deploy, which brings it",
+        )
+    return objects.annotations(found).get(CLIENTS_ANNOTATION, "")
 
 
 def apply_route(root: Path, cluster: Cluster, model: Model, environment: Environment) -> dict[str, str]:
@@ -144,6 +205,6 @@ def endpoint_of(
         base_url=f"{base}/{model.name}/v1",
         served_name=model.name,
         key_namespace=environment.namespace,
-        key_secret=KEY_SECRET,
         route=model.route,
+        key_secret=OWN_KEY_SECRET,
     )

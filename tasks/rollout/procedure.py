@@ -33,6 +33,7 @@ def roll_out(context: RolloutContext, model: Model, weights: Weights) -> Release
     The ledger has what serves now before the first write to the Deployment. Raises RolloutFailed; nothing is put back
     then: that is `restore.undo`.
     """
+    gateway.check_aliases(context.cluster, model, context.environment)
     documents = serving(context.root, model, context.environment, weights)
     green_serves = bluegreen.tidy(context, model, documents)
     takeover = prepare(context, model, weights, documents, green_serves=green_serves)
@@ -117,7 +118,8 @@ def announce(context: RolloutContext, takeover: Takeover) -> None:
 
 def carry_out(context: RolloutContext, takeover: Takeover) -> ReleaseRecord:
     """Take over, pass the gate, and report the downtime and the start. Raises RolloutFailed."""
-    key = gateway.ensure_key(context.cluster, context.namespace)
+    gateway.ensure_engine_key(context.cluster, context.namespace)
+    key = objects.read_key(context.cluster, context.namespace, names.OWN_KEY_SECRET)
     polled = takeover.last.rollout.endpoint if takeover.last and takeover.last.rollout else None
     # a second start of blue-green, its gate and the last one are within it
     longest = 2 * takeover.budget + 2 * context.environment.deadlines.gateway

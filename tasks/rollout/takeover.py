@@ -136,8 +136,9 @@ def apply_gateway(context: RolloutContext, model: Model) -> None:
 
     After the serving documents: NGINX resolves the model's Service when it starts.
     """
+    keys = gateway.keys_digest(context.cluster, context.namespace)
     routes = gateway.apply_route(context.root, context.cluster, model, context.environment)
-    for document in gateway.documents(context.root, context.environment, routes):
+    for document in gateway.documents(context.root, context.environment, routes, keys):
         context.cluster.apply(document)
 
 

@@ -6,6 +6,7 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.objects import read_key
 from tasks.records.catalogue import project_root
 from tasks.records.model import Load, Model
+from tasks.records.names import OWN_KEY_SECRET
 from tasks.records.progress import Reporter
 from tasks.records.reports import LoadPage, LoadReport, MeasureFrom, Sweep
 from tasks.records.results import Endpoint
@@ -128,5 +129,8 @@ def _measured(
 
 
 def api_key(cluster: Cluster, endpoint: Endpoint) -> str:
-    """Read the API key from the Secret that the endpoint names. Raises ClusterError."""
-    return read_key(cluster, endpoint.key_namespace, endpoint.key_secret)
+    """Read Slipway's own API key. Raises ClusterError.
+
+    Not from the Secret that the endpoint names: in older ledgers it is the one of vLLM's key.
+    """
+    return read_key(cluster, endpoint.key_namespace, OWN_KEY_SECRET)

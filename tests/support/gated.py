@@ -10,7 +10,7 @@ import pytest
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.errors import RolloutFailed
-from tasks.records.names import KEY_SECRET, serving_selector, workload
+from tasks.records.names import OWN_KEY_SECRET, serving_selector, workload
 from tasks.releases.ledger import Ledger
 from tasks.rollout import gateway
 from tasks.rollout.context import RolloutContext
@@ -19,6 +19,7 @@ from tasks.rollout.gate import wait_for_pods
 from tasks.rollout.manifests import release_of, serving, stamped
 from tasks.rollout.weights import Weights
 from tests.support.builders import ROOT, a_cache, a_model, an_environment
+from tests.support.keys import bring_keys
 from tests.support.ledgers import MemoryS3
 from tests.support.weights import CLAIM, PATH
 from tests.support.workloads import NAMESPACE, Document, Quiet, wait
@@ -62,7 +63,7 @@ class GatedRelease:
         self.pod["volumes"][0]["persistentVolumeClaim"]["claimName"] = claim
 
     def apply(self) -> None:
-        gateway.ensure_key(self.cluster, NAMESPACE)
+        bring_keys(self.cluster, NAMESPACE)
         for document in self.documents:
             self.cluster.apply(document)
 
@@ -106,16 +107,18 @@ class OpenGateway:
         one.apply()
         one.wait(patience=20.0)
         routes = gateway.apply_route(ROOT, api, one.model, one.environment)
-        quick = {name: text.replace("timeout 10s", "timeout 1s") for name, text in routes.items()}
-        api.patch("v1", "ConfigMap", gateway.ROUTES, {"data": quick}, NAMESPACE)
-        for document in gateway.documents(ROOT, one.environment, quick):
+        keys = gateway.keys_digest(api, NAMESPACE)
+        for document in gateway.documents(ROOT, one.environment, routes, keys):
+            if document["kind"] == "ConfigMap":
+                text = document["data"]["nginx.conf"]
+                document["data"]["nginx.conf"] = text.replace("timeout 10s", "timeout 1s")
             if document["kind"] != "NetworkPolicy":
                 api.apply(document)
         self.endpoint = gateway.endpoint_of(api, one.environment, one.model, seconds=40.0)
 
     @property
     def key(self) -> str:
-        return objects.read_key(self.one.cluster, NAMESPACE, KEY_SECRET)
+        return objects.read_key(self.one.cluster, NAMESPACE, OWN_KEY_SECRET)
 
     def ask(self, key: str | None = None, name: str | None = None) -> str:
         served = name or self.one.model.name

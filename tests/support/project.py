@@ -14,7 +14,7 @@ import httpx
 import yaml
 from slipway_sandbox.testing import Faults, Sandbox
 
-from tasks.records.names import KEY_SECRET, VALIDATION
+from tasks.records.names import OWN_KEY_SECRET, VALIDATION
 from tasks.releases.ledger import Ledger, Serving
 from tests.support.builders import ROOT
 from tests.support.commands import Command, Done
@@ -137,16 +137,21 @@ class Project:
         found = [self.get(path, labelSelector=f"app={VALIDATION}")["items"] for path in paths]
         return [one["metadata"]["name"] for items in found for one in items]
 
-    def complete(self, model: str = "tiny-llama") -> str:
-        """A completion through the gateway, as a caller with the API key gets it."""
+    def base_url(self, model: str = "tiny-llama") -> str:
+        """The address of a model that serves, through the gateway's load balancer."""
         serving = self.serving(model).serving
         assert serving
         record = Ledger(self.client("s3"), BUCKET, ENVIRONMENT, model).record(serving)
         assert record.rollout
-        secret = self.get(f"/api/v1/namespaces/llm/secrets/{KEY_SECRET}")
+        return record.rollout.endpoint.base_url
+
+    def complete(self, model: str = "tiny-llama") -> str:
+        """A completion through the gateway, as a caller with the API key gets it."""
+        base = self.base_url(model)
+        secret = self.get(f"/api/v1/namespaces/llm/secrets/{OWN_KEY_SECRET}")
         key = base64.b64decode(next(iter(secret["data"].values()))).decode()
         answer = httpx.post(
-            f"{record.rollout.endpoint.base_url}/completions",
+            f"{base}/completions",
             json={"model": model, "prompt": "Hello", "max_tokens": 4},
             headers={"Authorization": f"Bearer {key}"},
             timeout=30,

@@ -46,6 +46,7 @@ RESULTS: dict[str, Any] = {
     "copy_model": SimpleNamespace(name="copied"),
     "gpu_nodes": ["node"],
     "prepare_namespace": "llm",
+    "sync_keys": 1,
     "needed_commits": [],
     "warm_cache": a_cache(),
     "last_proven": BEFORE,

@@ -16,7 +16,7 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.waiting import Time
 from tasks.records.errors import Interrupted, RolloutFailed
 from tasks.records.model import Model
-from tasks.records.names import KEY_SECRET, MODEL_LABEL
+from tasks.records.names import MODEL_LABEL, OWN_KEY_SECRET
 from tasks.records.results import WarmCache
 from tasks.releases.ledger import Ledger
 from tasks.releases.records import ReleaseRecord
@@ -27,6 +27,7 @@ from tasks.rollout.weights import Weights
 from tests.support.builders import ROOT, a_model, an_environment
 from tests.support.callers import Callers, calling
 from tests.support.heard import Heard
+from tests.support.keys import bring_keys
 from tests.support.workloads import NAMESPACE, Document, wait
 
 IMAGE = "vllm/vllm-openai:v0.32.0"
@@ -55,6 +56,7 @@ class Upgrades:
         self.shown: dict[str, list[dict[str, Any]]] = {}
         self.context = RolloutContext(ROOT, api, environment, self.ledger, self.heard, show=self.show)
         self.number = 1
+        bring_keys(api, NAMESPACE)
 
     def show(self, key: str, rows: Any, title: str) -> None:
         self.shown[key] = [dict(row) for row in rows]
@@ -117,7 +119,7 @@ class Upgrades:
     def calling(self) -> AbstractContextManager[Callers]:
         """Load on the endpoint for as long as the block lasts."""
         assert self.serving
-        key = objects.read_key(self.api, NAMESPACE, KEY_SECRET)
+        key = objects.read_key(self.api, NAMESPACE, OWN_KEY_SECRET)
         return calling(self.ledger.record(self.serving).endpoint.base_url, key, self.name)
 
     def deployment(self) -> Document:

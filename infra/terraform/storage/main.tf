@@ -169,6 +169,17 @@ resource "aws_secretsmanager_secret" "hub_token" {
 }
 
 # ---------------------------------------------------------------------------------------------------------------------
+# The gateway's API keys: made here, filled by `slipway keys` and deploys, so that their values are in no state and no plan
+# ---------------------------------------------------------------------------------------------------------------------
+
+resource "aws_secretsmanager_secret" "api_keys" {
+  name                    = "${var.name}/api-keys"
+  description             = "API keys of the gateway, written by `slipway keys`. Their values are set outside Terraform."
+  kms_key_id              = local.kms_key_arn
+  recovery_window_in_days = var.secret_recovery_window_days
+}
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Images
 # ---------------------------------------------------------------------------------------------------------------------
 

@@ -112,6 +112,18 @@ def test_lines_keep_their_numbers_and_includes_are_copied(rendered: Rendering, t
     assert copy.stat().st_mode & 0o077 == 0
 
 
+def test_the_image_s_module_is_compiled_in_here_and_its_scripts_are_found(
+    rendered: Rendering, tmp_path: Path
+) -> None:
+    module = "load_module /usr/lib/nginx/modules/ngx_http_js_module.so;"
+    scripts = "js_import /etc/nginx/slipway/gate.js; js_preload_object /etc/nginx/keys/keys.json;"
+    other = "load_module modules/ngx_other_module.so;"
+    text, _ = rewritten(rendered, tmp_path, f"{module}\n{other}\nhttp {{ {scripts} }}")
+    assert text.startswith(f"\n{other}\nhttp {{ ")
+    assert f"js_import {tmp_path}/configuration/gate.js;" in text
+    assert f"js_preload_object {tmp_path}/keys/keys.json;" in text
+
+
 def test_an_upstream_may_be_declared_after_it_is_used(rendered: Rendering, tmp_path: Path) -> None:
     text, _ = rewritten(rendered, tmp_path, "proxy_pass http://models; upstream models { keepalive 2; }")
     assert "http://models;" in text

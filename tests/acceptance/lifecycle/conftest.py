@@ -24,6 +24,7 @@ ORDER = [
     "test_killed",
     "test_terminal",
     "test_releases",
+    "test_keys",
     "test_promoted",
     "test_idle",
     "test_replicas",

@@ -61,7 +61,7 @@ def test_a_job_that_lives_only_while_it_asks_is_left_out(documents: list[dict[st
 
 def test_the_gateway_routes_the_model(documents: list[dict[str, Any]]) -> None:
     (routes,) = [each["data"] for each in documents if each["metadata"]["name"] == "gateway-models"]
-    assert {*routes} == {"tiny-llama.upstream", "tiny-llama.conf"}
+    assert {*routes} == {"tiny-llama.upstream", "tiny-llama.conf", "tiny-llama.json"}
     assert "server vllm-tiny-llama.llm.svc.cluster.local:8000" in routes["tiny-llama.upstream"]
 
 

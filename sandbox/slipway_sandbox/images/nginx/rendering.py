@@ -34,7 +34,12 @@ TEMPORARY: Final = {
 FOLDERS: Final = ("/run", "/tmp", "/var/cache/nginx", "/var/log/nginx")  # noqa: S108 paths in the pod
 
 LOGS: Final = frozenset({"access_log", "error_log"})
-READ: Final = frozenset({"alias", "root", "ssl_certificate", "ssl_certificate_key"})
+READ: Final = frozenset(
+    {"alias", "js_import", "js_preload_object", "root", "ssl_certificate", "ssl_certificate_key"}
+)
+# A module of its own file in the image (alpine/Dockerfile of docker-nginx-unprivileged, commit e26803b, installs
+# nginx-module-njs) and compiled into the wheel's nginx, which refuses to load it.
+COMPILED_IN: Final = frozenset({"/usr/lib/nginx/modules/ngx_http_js_module.so"})
 _NO_PATH = re.compile(r"(off|stderr|(syslog|memory|data|engine):.*|/dev/.*|\$.*)$")
 _LISTEN = re.compile(r"((\*|localhost|\d+\.\d+\.\d+\.\d+):)?(\d+)$")
 _ENDPOINT = re.compile(
@@ -132,6 +137,7 @@ class Rendering:
     def _text(self, source: str, path: str) -> str:
         pieces: list[str] = []
         words: list[str] = []
+        begin = 0  # where the directive's pieces begin
         for match in _TOKEN.finditer(source):
             token = match[0]
             if token.isspace() or token.startswith("#"):
@@ -139,10 +145,14 @@ class Rendering:
             elif token in (";", "{"):
                 if words and token == "{":
                     self._open(words)
+                if words[:1] == ["load_module"] and self._absolute(words[-1]) in COMPILED_IN:
+                    del pieces[begin:]
+                    token = ""
                 words = []
             elif token == "}":
                 token = self._close() + token
             else:
+                begin = begin if words else len(pieces)
                 words.append(token.strip("\"'"))
                 where = f"{path}:{source.count(chr(10), 0, match.start()) + 1}"
                 token = self._word(words, token, where)

@@ -44,6 +44,7 @@ def test_warming_waits_for_the_weights_the_nodes_the_namespace_and_its_two_add_o
         ("stage_model", {"apply_storage"}),  # not for the cluster: both take minutes
         ("gpu_nodes", {"apply_cluster"}),
         ("prepare_namespace", {"apply_cluster"}),
+        ("sync_keys", {"apply_cluster", "prepare_namespace"}),
         ("needed_commits", {"apply_cluster"}),
         ("validate", {"roll_out", "last_proven"}),
         ("draw_page", {"roll_out", "validate", "last_swept"}),
@@ -88,6 +89,7 @@ def test_nothing_moves_what_serves_before_all_that_can_be_prepared_is(stage: Sta
         "stage_model",
         "gpu_nodes",
         "prepare_namespace",
+        "sync_keys",
         "warm_cache",
     }
     assert prepared | {

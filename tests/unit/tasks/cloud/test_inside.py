@@ -14,7 +14,7 @@ import pytest
 from tasks.cloud import inside
 from tasks.cloud.inside import Program
 from tasks.records.errors import ClusterError, InputError
-from tasks.records.names import KEY_SECRET
+from tasks.records.names import OWN_KEY_SECRET
 from tasks.rollout.manifests import serving
 from tasks.rollout.weights import Weights
 from tests.support.builders import ROOT, a_cache, a_model, an_environment
@@ -52,7 +52,7 @@ def test_the_key_comes_by_reference_to_its_secret_and_the_pod_has_no_other_ident
     [key] = [one for one in container["env"] if one["name"] == "SLIPWAY_API_KEY"]
     assert key == {
         "name": "SLIPWAY_API_KEY",
-        "valueFrom": {"secretKeyRef": {"name": KEY_SECRET, "key": "api-key"}},
+        "valueFrom": {"secretKeyRef": {"name": OWN_KEY_SECRET, "key": "api-key"}},
     }
     assert pod["automountServiceAccountToken"] is False
     assert "serviceAccountName" not in pod

@@ -50,7 +50,7 @@ def test_a_phase_is_read_from_the_pod(pod: dict[str, Any] | None, phase: Phase) 
         (waiting("ContainerCreating"), 61.0, "did not start within 1 min", "describe pods"),
         (waiting(PULL), 5.0, None, ""),
         (waiting(PULL), 21.0, "cannot be pulled (ImagePullBackOff)", "validation.image"),
-        (waiting(UNMADE), 21.0, "cannot be made (CreateContainerConfigError)", "get secret slipway-api-key"),
+        (waiting(UNMADE), 21.0, "cannot be made (CreateContainerConfigError)", "get secret slipway-own-key"),
         (a_pod("Running"), 29.0, None, ""),
         (a_pod("Running"), 31.0, "job load-llama did not end within 30", "--measure-from here"),
     ],

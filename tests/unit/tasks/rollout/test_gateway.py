@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -7,7 +8,8 @@ import kubernetes_validate
 import pytest
 
 from tasks.cloud.objects import is_complete
-from tasks.rollout.gateway import documents, routes
+from tasks.records.errors import InputError
+from tasks.rollout.gateway import check_aliases, documents, routes, served_names
 from tests.support.builders import ROOT, a_model, an_environment
 
 
@@ -24,7 +26,7 @@ def configuration(found: dict[str, dict[str, Any]]) -> str:
 
 def test_a_models_route_leads_to_its_own_service() -> None:
     files = routes(ROOT, a_model(name="tiny"), an_environment(namespace="models"))
-    assert sorted(files) == ["tiny.conf", "tiny.upstream"]
+    assert sorted(files) == ["tiny.conf", "tiny.json", "tiny.upstream"]
     assert "location /tiny/v1/ {" in files["tiny.conf"]
     assert "proxy_pass http://vllm-tiny/v1/;" in files["tiny.conf"]
     assert "upstream vllm-tiny {" in files["tiny.upstream"]
@@ -34,13 +36,13 @@ def test_a_models_route_leads_to_its_own_service() -> None:
 
 def test_a_route_asks_for_the_key_and_passes_streams_as_they_come() -> None:
     text = routes(ROOT, a_model(), an_environment())["llama.conf"]
-    assert text.index("return 401;") < text.index("proxy_pass")
-    assert "proxy_buffering off;" in text
+    assert text.index("return 401 $refusal;") < text.index("proxy_pass")
     assert text.count("{") == text.count("}")
+    assert "proxy_buffering off;" in made()["ConfigMap"]["data"]["nginx.conf"]
 
 
 def test_a_request_that_was_sent_is_never_sent_twice_and_no_connection_outlives_its_request() -> None:
-    text = routes(ROOT, a_model(), an_environment())["llama.conf"]
+    text = made()["ConfigMap"]["data"]["nginx.conf"]
     assert "proxy_next_upstream error;" in text
     assert "non_idempotent;" not in text
     assert "proxy_set_header Connection close;" in text
@@ -150,3 +152,44 @@ def test_a_public_gateway_finds_its_subnets_itself() -> None:
     public = {"scheme": "internet-facing", "clients": ["203.0.113.0/24"]}
     found = made(existing={"subnets": ["subnet-a"]}, gateway=public)
     assert not any(key.endswith("-subnets") for key in found["Service"]["metadata"]["annotations"])
+
+
+class Holding:
+    """A cluster whose ConfigMap of routes has this data."""
+
+    def __init__(self, data: dict[str, str]) -> None:
+        self.data = data
+
+    def get(self, *of: object) -> dict[str, Any]:
+        return {"data": self.data}
+
+
+def test_a_request_may_ask_for_every_model_by_its_name_and_its_aliases() -> None:
+    where = an_environment(gateway={"aliases": {"default": "a"}})
+    files = routes(ROOT, a_model(name="a", aliases=["fast"]), where) | routes(ROOT, a_model(name="b"), where)
+    assert served_names(files) == {"a": "a", "b": "b", "default": "a", "fast": "a"}
+    data = made(files)["ConfigMap"]["data"]
+    assert json.loads(data["models.json"]) == served_names(files)
+    assert data["gate.js"] == (ROOT / "k8s/gateway/gate.js").read_text()
+
+
+def test_an_alias_that_another_model_serves_by_is_refused_before_anything_moves() -> None:
+    where = an_environment()
+    there: Any = Holding(routes(ROOT, a_model(name="a", aliases=["fast"]), where))
+    check_aliases(there, a_model(name="a", aliases=["fast", "more"]), where)
+    for other in (
+        a_model(name="b", aliases=["fast"]),
+        a_model(name="fast"),
+        a_model(name="b", aliases=["a"]),
+    ):
+        with pytest.raises(InputError, match="leads to a in"):
+            check_aliases(there, other, where)
+
+
+def test_what_the_gate_does_not_let_in_by_name_is_refused() -> None:
+    """An exception in gate.js leaves the variable empty."""
+    found = made(routes(ROOT, a_model(), an_environment()))["ConfigMap"]["data"]["nginx.conf"]
+    paths = routes(ROOT, a_model(), an_environment())["llama.conf"]
+    for text in (found, paths):
+        assert re.search(r"if \(\$access != 200\) \{\s+return 401 \$refusal;", text)
+        assert "$access = 401" not in text

@@ -1,0 +1,147 @@
+// The gateway's decisions, run by njs in NGINX: who may come in, and which model a request is for.
+//
+// `keys` is keys.json: sha256 of a key -> its name, its models (null: every one), and when it ends (milliseconds since 1970; 0: never).
+// A key that has ended is refused at that moment, without a reload.
+// `models` is models.json: each name or alias that a request may ask for -> the model that serves it.
+import crypto from 'crypto';
+
+// of this gateway, not of a model: OpenAI's list has to name a time
+const STARTED = Math.floor(Date.now() / 1000);
+
+function bearer(r) {
+  const given = /^Bearer +(\S+) *$/i.exec(r.headersIn['Authorization'] || '');
+  return given ? given[1] : '';
+}
+
+// The entry of the request's key; undefined where there is none, or it has ended.
+function entry(r) {
+  const given = bearer(r);
+  const found = given ? keys[crypto.createHash('sha256').update(given).digest('hex')] : undefined;
+  return found && (!found.expires || Date.now() < found.expires) ? found : undefined;
+}
+
+function mayUse(found, model) {
+  return found.models === null || found.models[model] === true;
+}
+
+// 200, 401 (no key that is valid) or 403 (not for the model of the request's path)
+function access(r) {
+  const found = entry(r);
+  if (!found) {
+    return '401';
+  }
+  const model = r.variables.route_model;
+  return !model || mayUse(found, model) ? '200' : '403';
+}
+
+// The body of an answer that refuses, as OpenAI's API writes it.
+function refusal(r) {
+  if (r.variables.access === '403') {
+    return noAccess(r.variables.route_model);
+  }
+  return bearer(r)
+    ? error('Incorrect API key provided: it is unknown, revoked or expired.', 'invalid_api_key')
+    : error('You did not provide an API key: send it as Authorization: Bearer KEY.', null);
+}
+
+function noAccess(model) {
+  return error(`This API key does not have access to model \`${model}\`.`, 'model_not_found');
+}
+
+function unknown(model) {
+  return error(`The model \`${model}\` does not exist.`, 'model_not_found');
+}
+
+function error(message, code) {
+  return JSON.stringify({ error: { message, type: 'invalid_request_error', param: null, code } });
+}
+
+function keyName(r) {
+  const found = entry(r);
+  return found ? found.name : '-';
+}
+
+// Send a request on to the model that its body names. Its key has been let in; the body is read by now.
+function route(r) {
+  const text = r.requestText || '';
+  let asked;
+  try {
+    asked = JSON.parse(text);
+  } catch (e) {
+    return answer(r, 400, error('The body of the request is not JSON.', null));
+  }
+  const name = asked && asked.model;
+  if (typeof name !== 'string') {
+    return answer(r, 400, error('The body of the request names no model.', null));
+  }
+  const model = servedBy(name);
+  const found = entry(r);
+  if (!model) {
+    return answer(r, 404, unknown(name));
+  }
+  if (!found) {
+    return answer(r, 401, refusal(r)); // it ended while the body came
+  }
+  if (!mayUse(found, model)) {
+    return answer(r, 403, noAccess(name));
+  }
+  r.variables.asked_model = model;
+  if (name === model) {
+    return r.internalRedirect(`@${model}`);
+  }
+  const renamed = withModel(text, name, model);
+  if (renamed === undefined) {
+    return answer(r, 400, error('The name of the model is written with escapes.', null));
+  }
+  r.variables.renamed_body = renamed;
+  return r.internalRedirect(`@${model}.renamed`);
+}
+
+// The model behind a name or an alias; undefined for what JavaScript's objects have besides.
+function servedBy(name) {
+  const model = models[name];
+  return typeof model === 'string' ? model : undefined;
+}
+
+// The body with another value of its own `model`, and every other byte as it was: parsed and written again, large numbers would
+// be others. What looks like it inside of something else is told by reading the result.
+function withModel(text, name, model) {
+  const looksLike = new RegExp('("model"\\s*:\\s*)' + JSON.stringify(name).replace(/[.*+?^${}()|[\]\\/]/g, '\\$&'), 'g');
+  let found;
+  while ((found = looksLike.exec(text)) !== null) {
+    const start = found.index + found[1].length;
+    const changed = text.slice(0, start) + JSON.stringify(model) + text.slice(looksLike.lastIndex);
+    if (JSON.parse(changed).model === model) {
+      return changed;
+    }
+  }
+  return undefined;
+}
+
+// GET /v1/models and /v1/models/NAME: what the key may use, aliases among them.
+function list(r) {
+  const found = entry(r);
+  if (!found) {
+    return answer(r, 401, refusal(r));
+  }
+  const one = decodeURIComponent(r.uri).replace(/^\/v1\/models\/?/, '');
+  if (one) {
+    const model = servedBy(one);
+    return model && mayUse(found, model)
+      ? answer(r, 200, JSON.stringify(described(one)))
+      : answer(r, 404, unknown(one));
+  }
+  const names = Object.keys(models).filter((name) => mayUse(found, models[name])).sort();
+  return answer(r, 200, JSON.stringify({ object: 'list', data: names.map(described) }));
+}
+
+function described(name) {
+  return { id: name, object: 'model', created: STARTED, owned_by: 'slipway', root: models[name], parent: null };
+}
+
+function answer(r, status, body) {
+  r.headersOut['Content-Type'] = 'application/json';
+  r.return(status, body);
+}
+
+export default { access, refusal, keyName, route, list };
