@@ -106,13 +106,15 @@ function servedBy(name) {
 // The body with another value of its own `model`, and every other byte as it was: parsed and written again, large numbers would
 // be others. What looks like it inside of something else is told by reading the result.
 function withModel(text, name, model) {
-  const looksLike = new RegExp('("model"\\s*:\\s*)' + JSON.stringify(name).replace(/[.*+?^${}()|[\]\\/]/g, '\\$&'), 'g');
-  let found;
-  while ((found = looksLike.exec(text)) !== null) {
-    const start = found.index + found[1].length;
-    const changed = text.slice(0, start) + JSON.stringify(model) + text.slice(looksLike.lastIndex);
-    if (JSON.parse(changed).model === model) {
-      return changed;
+  const quoted = JSON.stringify(name);
+  for (let at = text.indexOf('"model"'); at >= 0; at = text.indexOf('"model"', at + 1)) {
+    const before = /^"model"\s*:\s*/.exec(text.slice(at, at + 200));
+    const start = at + (before ? before[0].length : 0);
+    if (before && text.slice(start, start + quoted.length) === quoted) {
+      const changed = text.slice(0, start) + JSON.stringify(model) + text.slice(start + quoted.length);
+      if (JSON.parse(changed).model === model) {
+        return changed;
+      }
     }
   }
   return undefined;

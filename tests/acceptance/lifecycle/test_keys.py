@@ -81,6 +81,11 @@ def test_a_key_that_is_unknown_missing_or_revoked_is_refused_as_openai_does(proj
 def test_a_key_opens_the_models_of_its_scope_only(project: Project) -> None:
     key = add(project, "elsewhere", "--models", "huge-llama,tiny-llama-gated")
     refused(ask(project, key), 403, "model_not_found")
+    address = project.base_url().removesuffix(f"/{MODEL}/v1")
+    headers = {"Authorization": f"Bearer {key}"}
+    by_name = httpx.post(f"{address}/v1/completions", json={"model": MODEL}, headers=headers, timeout=30)
+    refused(by_name, 403, "model_not_found")
+    assert httpx.get(f"{address}/v1/models", headers=headers, timeout=30).json()["data"] == []
 
 
 def test_the_gateway_itself_refuses_a_key_whose_time_has_passed(project: Project) -> None:
