@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flows.run.choices import EnvironmentName, Measured, SomeModel, read_models
 from flows.run.runbook import runbook
-from flows.run.stages import verdict_error
+from flows.run.stages import answers_error, verdict_error
 from flows.run.turn import turn
 from tasks.evidence.task import sign_evidence
 from tasks.infra.task import read_infrastructure
@@ -16,7 +16,7 @@ from tasks.releases.task import keep_page, last_proven, last_swept, mark_proven,
 from tasks.rollout.task import list_served
 from tasks.site import Site
 from tasks.staging.task import staged_manifest
-from tasks.validation.task import check_load, draw_page
+from tasks.validation.task import check_load, draw_page, prove_answers
 from tasks.validation.task import validate as put_load
 
 
@@ -57,7 +57,10 @@ def prove(site: Site, model: Model, measure_from: MeasureFrom) -> LoadReport:
     keep_page(site, model, record, page, "load-report")
     if report.verdict != "PASS":
         raise verdict_error(model.name, report, undone=False)
-    marked = mark_proven(site, model, record, report)
+    answers = prove_answers(site, model, record, True, measure_from) if model.answers else None
+    if answers and answers.verdict != "PASS":
+        raise answers_error(model.name, answers, undone=False)
+    marked = mark_proven(site, model, record, report, answers)
     sign_evidence(site, model, marked, staged_manifest(site, marked.release))
     return report
 

@@ -20,6 +20,7 @@ from tasks.evidence.task import sign_evidence
 from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes, read_infrastructure
 from tasks.keys.task import sync_keys
 from tasks.preflight.task import check_feasible, settled
+from tasks.records.answers import AnswersReport
 from tasks.records.environment import Environment
 from tasks.records.errors import Inconclusive, RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
 from tasks.records.model import Model
@@ -27,12 +28,20 @@ from tasks.records.reports import LoadReport, MeasureFrom, Sweep
 from tasks.records.results import Feasibility, HubInspection, Promoted, StagedModel, WarmCache
 from tasks.records.stop import STOP
 from tasks.releases.records import Approval, Deployed, Made, ReleaseRecord
-from tasks.releases.task import keep_evidence, keep_page, last_proven, last_swept, mark_proven, needed_commits
+from tasks.releases.task import (
+    keep_evidence,
+    keep_page,
+    keep_wrong_answers,
+    last_proven,
+    last_swept,
+    mark_proven,
+    needed_commits,
+)
 from tasks.rollout.task import prepare_namespace, roll_out, undo
 from tasks.rollout.task import preview as preview_of_rollout
 from tasks.site import Site
 from tasks.staging.task import copy_model, find_staged, stage_model, staged_manifest
-from tasks.validation.task import draw_page, validate
+from tasks.validation.task import draw_page, prove_answers, validate
 
 # the stage a deploy begins with; what is before it must be there already
 FirstStage = Literal["infrastructure", "staging", "rollout"]
@@ -213,13 +222,37 @@ def prove(
         if validated.result().verdict != "PASS":
             graph.wait_for(kept).submit(keep_evidence, site, model, release, report).result()
             raise verdict_error(model.name, validated.result())
-    marked = graph.wait_for(kept).submit(mark_proven, site, model, release, report, signing.approval)
+        answers = asked(graph, site, model, rolled.result(), revalidate, measure_from)
+    marked = graph.wait_for(kept).submit(mark_proven, site, model, release, report, answers, signing.approval)
     listed = graph.submit(staged_manifest, site, marked.result().release)
     made = Made.of(signing.judged, site.storage, site.infrastructure)
     graph.submit(sign_evidence, site, model, result_of(marked), result_of(listed), made, signing.promoted)
     graph.wait_for(marked).submit(end_fast_restores, site, model, cache)
     graph.wait()
     return marked.result(), kept.result()
+
+
+def asked(
+    graph: Graph, site: Site, model: Model, release: ReleaseRecord, again: bool, measure_from: MeasureFrom
+) -> AnswersReport | None:
+    """What the release answers to its golden prompts, once its load is over. Raises ValidationFailed where it is wrong."""
+    if model.answers is None:
+        return None
+    answers = graph.submit(prove_answers, site, model, release, again, measure_from).result()
+    if answers and answers.verdict != "PASS":
+        graph.submit(keep_wrong_answers, site, model, release, answers).result()
+        raise answers_error(model.name, answers)
+    return answers
+
+
+def answers_error(model: str, answers: AnswersReport, *, undone: bool = True) -> ValidationFailed:
+    """The release answers otherwise than the proven one, or wrongly."""
+    then = "; what served before was put back" if undone else ""
+    return ValidationFailed(
+        f"answers of {model}: {answers.verdict}: {answers.reasons[0]}",
+        evidence=answers.reasons[1:],
+        next_command=f"look at the answers' table in the run{then}",
+    )
 
 
 @contextmanager

@@ -32,6 +32,9 @@ def page(found: Verified, signer: str) -> str:
             if one.measured is not None
         )
         or "none",
+        "answers": f"{evidence.answers.verdict}: {evidence.answers.reasons[0]}"
+        if evidence.answers
+        else "not asked",
         **_made(evidence.made),
         "catalogue commit": evidence.catalogue_commit or UNKNOWN,
         "approved": str(evidence.approval) if evidence.approval else "nobody was asked",

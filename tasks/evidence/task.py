@@ -102,6 +102,7 @@ def sign_evidence(
         Evidence(
             release=record.release,
             report=record.report,
+            answers=record.answers,
             approved_by=approver,
             signed_at=now,
             slipway_version=version("slipway"),
@@ -160,7 +161,8 @@ def _check_beside(store: Store, found: Verified) -> dict[str, bytes]:
 def _says_the_same(evidence: Evidence, record: ReleaseRecord, promoted: Promoted | None) -> bool:
     return (
         evidence.made is not None
-        and (evidence.release, evidence.report) == (record.release, record.report)
+        and (evidence.release, evidence.report, evidence.answers)
+        == (record.release, record.report, record.answers)
         and (promoted is None or promoted == evidence.promoted_from)
     )
 

@@ -96,6 +96,8 @@ def check_contents(statement: Statement, now: datetime) -> None:
         )
     if any(not objective.holds for objective in evidence.report.objectives):
         raise EvidenceRefused("not proven: an objective of its load validation does not hold")
+    if evidence.answers and evidence.answers.verdict != "PASS":
+        raise EvidenceRefused("not proven: its answers failed", evidence=evidence.answers.reasons)
     made = evidence.made
     if made and (failed := [row for row in made.preflight if row.status == "fail"]):
         raise EvidenceRefused(

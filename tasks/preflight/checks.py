@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.cloud.reachability import wrong_paths
 from tasks.preflight.account_rows import account_rows
+from tasks.preflight.answers import judge_answers
 from tasks.preflight.engine import Engine
 from tasks.preflight.facts import NOT_FOR_EKS, Facts
 from tasks.preflight.manifests import disagreements
@@ -15,6 +16,7 @@ from tasks.preflight.nodes import InstanceType, allocatable, shortages
 from tasks.preflight.paths import needed_paths
 from tasks.preflight.rights import judge_rights
 from tasks.preflight.rows import Status
+from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
 from tasks.records.errors import PreflightFailed
 from tasks.records.model import Model
@@ -71,6 +73,7 @@ def judge_model(
         Check("engine flags", *engine.lint()),
         Check("compute", *engine.compute()),
         Check("ranks", *engine.ranks()),
+        *([Check("answers", *answers)] if (answers := judge_answers(model, project_root())) else []),
         _room(model, instance),
     ]
 

@@ -7,6 +7,7 @@ from zoneinfo import available_timezones
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from tasks.records.answers import AnswersProof
 from tasks.records.objectives import Objectives
 from tasks.records.quantities import Quantity, Seconds, parse_duration
 from tasks.records.questions import GENERATING, ROUTES, Route, Task
@@ -348,6 +349,9 @@ class Model(Record):
     cache: Cache = Cache()
     objectives: Objectives = Objectives()
     load: Load
+    answers: AnswersProof | None = Field(
+        None, description="golden prompts asked after the load; {} for Slipway's own; default: none are asked"
+    )
     scaling: Scaling = Scaling()
     rollout: HowToRollOut = HowToRollOut()
 
@@ -379,6 +383,12 @@ class Model(Record):
             raise ValueError(f"engine.task {task} generates no tokens: leave load.output_tokens out")
         if load.prompts and self.route != "embeddings":
             raise ValueError(f"load.prompts holds single texts, and {self.route} takes a query and documents")
+        return self
+
+    @model_validator(mode="after")
+    def _answers_are_of_a_chat(self) -> Self:
+        if self.answers and self.route != "chat":
+            raise ValueError(f"answers are asked as chat completions, and the load asks {self.route}")
         return self
 
     @model_validator(mode="after")

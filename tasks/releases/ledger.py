@@ -15,13 +15,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import aws_errors, error_code
+from tasks.records.answers import AnswersReport
 from tasks.records.errors import UnknownName
 from tasks.records.record import Record
 from tasks.records.reports import LoadPage, LoadReport, Sweep
 from tasks.releases.records import ReleaseRecord
 
-# of a release that is rolled out again: its last proof, its knee, and who approved it
-KEPT = ("proven_by", "sweep", "approval")
+# of a release that is rolled out again: its last proof, its answers, its knee, and who approved it
+KEPT = ("proven_by", "answers", "sweep", "approval")
 
 
 class Serving(Record):
@@ -99,6 +100,14 @@ class Ledger:
             passed = record.proven_by or record.report
             if passed is not None and passed.verdict == "PASS":
                 return release_id, passed
+        return None
+
+    def last_answers(self) -> tuple[str, AnswersReport] | None:
+        """(release, report) of the release that serves, else of the one before; None where neither was asked."""
+        known = self.serving()
+        for release_id in filter(None, (known.serving, known.previous)):
+            if answers := self.record(release_id).answers:
+                return release_id, answers
         return None
 
     def last_swept(self) -> tuple[str, Sweep] | None:

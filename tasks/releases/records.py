@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from tasks.records.answers import AnswersReport
 from tasks.records.errors import RolloutFailed, SlipwayError
 from tasks.records.record import Record
 from tasks.records.reports import LoadReport, Sweep
@@ -99,6 +100,10 @@ class ReleaseRecord(Record):
     proven_by: LoadReport | None = Field(
         None, description="the last load validation it passed; kept when it is rolled out again"
     )
+    answers: AnswersReport | None = Field(
+        None, description="what it answered to the golden prompts when it was proven last; kept likewise"
+    )
+    wrong_answers: AnswersReport | None = Field(None, description="answers by which it failed")
     sweep: Sweep | None = Field(None, description="its knee; kept likewise")
     made_from: str | None = Field(
         None,

@@ -10,6 +10,7 @@ from prefect.runtime import flow_run
 
 from tasks.cloud.aws import aws_errors, error_code
 from tasks.cloud.registry import read_digest
+from tasks.records.answers import AnswersReport
 from tasks.records.environment import Environment
 from tasks.records.errors import InputError, NothingDeployed
 from tasks.records.model import Model
@@ -151,10 +152,21 @@ def last_swept(site: Site, model: Model) -> tuple[str, Sweep] | None:
 
 @task(task_run_name="release of {model.name} is proven", **SETTINGS)
 def mark_proven(
-    site: Site, model: Model, record: ReleaseRecord, report: LoadReport, approval: Approval | None = None
+    site: Site,
+    model: Model,
+    record: ReleaseRecord,
+    report: LoadReport,
+    answers: AnswersReport | None = None,
+    approval: Approval | None = None,
 ) -> ReleaseRecord:
-    """Write into the ledger that this release serves, with the report that proves it and who approved it."""
-    proven = record.model_copy(update={"report": report, "approval": approval or record.approval})
+    """Write into the ledger that this release serves, with the reports that prove it and who approved it."""
+    proven = record.model_copy(
+        update={
+            "report": report,
+            "answers": answers or record.answers,
+            "approval": approval or record.approval,
+        }
+    )
     ledger_of(site, model).proven(proven)
     return proven
 
@@ -164,6 +176,13 @@ def keep_evidence(site: Site, model: Model, record: ReleaseRecord, report: LoadR
     """Write the report of a release that failed its validation into its record."""
     why = Failure(cause=f"load validation: {report.verdict}", evidence=report.reasons)
     ledger_of(site, model).keep(record.model_copy(update={"report": report, "failure": why}))
+
+
+@task(task_run_name="keep the answers of {model.name}", **SETTINGS)
+def keep_wrong_answers(site: Site, model: Model, record: ReleaseRecord, answers: AnswersReport) -> None:
+    """Write the answers of a release that failed by them into its record."""
+    why = Failure(cause=f"answers: {answers.verdict}", evidence=answers.reasons)
+    ledger_of(site, model).keep(record.model_copy(update={"wrong_answers": answers, "failure": why}))
 
 
 @task(task_run_name="knee of {model.name} kept", **SETTINGS)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.objects import read_key
+from tasks.records.answers import AnswersReport
 from tasks.records.catalogue import project_root
+from tasks.records.golden import read_golden
 from tasks.records.model import Load, Model
 from tasks.records.names import OWN_KEY_SECRET
 from tasks.records.progress import Reporter
 from tasks.records.reports import LoadPage, LoadReport, MeasureFrom, Sweep
 from tasks.records.results import Endpoint
 from tasks.releases.records import ReleaseRecord
+from tasks.releases.task import ledger_of
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, show_table, task
+from tasks.validation.answers.decide import judge
+from tasks.validation.answers.proof import answered_of, ask_here, ask_inside, instructions_for, profile_of
+from tasks.validation.answers.summary import answers_table, tell_answers
 from tasks.validation.compare import compare, with_comparison
 from tasks.validation.in_cluster import check_size, prove_inside
 from tasks.validation.page import page
@@ -28,6 +36,8 @@ def check_load(model: Model, measure_from: MeasureFrom = "cluster") -> str:
     trace, prompts = sources(model, project_root())
     if measure_from == "cluster":
         check_size(model, project_root())
+    if model.answers:
+        read_golden(model.answers, project_root())
     what = [f"{len(trace)} rows of a trace"] * bool(trace) + [f"{len(prompts)} prompts"] * bool(prompts)
     return ": ".join([str(model.load), *what])
 
@@ -70,6 +80,43 @@ def validate(
     report = with_comparison(measured, comparison)
     tell(report, reporter)
     show_table(f"load-report-{model.name}", table(report), f"{report.verdict}: {model.name} on {site.name}")
+    return report
+
+
+@task(task_run_name="answers of {model.name}", **SETTINGS)
+def prove_answers(
+    site: Site,
+    model: Model,
+    release: ReleaseRecord,
+    again: bool = True,
+    measure_from: MeasureFrom = "cluster",
+) -> AnswersReport | None:
+    """Ask the release its golden prompts twice, and hold the answers against the proven release's; None without `answers`.
+
+    `again`: False returns the last answers where they are of this very release, prompts and settings.
+    """
+    if model.answers is None:
+        return None
+    proof, reporter = model.answers, RunReporter("answers")
+    prompts = read_golden(proof, project_root())
+    profile = profile_of(model, proof, prompts)
+    before = ledger_of(site, model).last_answers()
+    if not again and before and (before[0], before[1].profile) == (release.release.id, profile):
+        reporter.say(f"release {before[0]} has answered these prompts: not asked again (--revalidate does)")
+        return before[1]
+    key = api_key(site.cluster(), release.endpoint)
+    instructions = instructions_for(model, proof, prompts, release.endpoint.base_url)
+    if measure_from == "here":
+        lines = ask_here(instructions, key)
+    else:
+        lines = ask_inside(site.cluster(), site.environment, model, instructions, key, reporter)
+    report = judge(answered_of(lines, prompts), proof, profile, before, datetime.now(UTC))
+    tell_answers(report, reporter)
+    show_table(
+        f"answers-{model.name}",
+        answers_table(report, before[1] if before and report.against else None),
+        f"{report.verdict}: answers of {model.name} on {site.name}",
+    )
     return report
 
 

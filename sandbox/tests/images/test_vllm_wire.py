@@ -214,3 +214,51 @@ def test_request_ids_come_back_when_asked_for(guarded: Pod) -> None:
     answer = ask(guarded, "/v1/completions", {"model": "tiny", "prompt": "x", "max_tokens": 1}, **headers)
     assert answer.headers["x-request-id"] == "abc-1"
     assert answer.json()["id"] == "cmpl-abc-1"
+
+
+def test_log_probabilities_are_of_each_token_and_alike_each_time(vllm: Pod) -> None:
+    body = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "x"}],
+        "max_tokens": 6,
+        "logprobs": True,
+    }
+    one, other = (ask(vllm, "/v1/chat/completions", body | {"top_logprobs": 1}).json() for _ in range(2))
+    content = one["choices"][0]["logprobs"]["content"]
+    assert content == other["choices"][0]["logprobs"]["content"]
+    assert len(content) == one["usage"]["completion_tokens"] == 6
+    for token in content:
+        assert list(token) == ["token", "logprob", "bytes", "top_logprobs"]
+        assert token["logprob"] <= 0
+        assert bytes(token["bytes"]).decode() == token["token"]
+        assert len(token["top_logprobs"]) == 1
+    assert (
+        ask(vllm, "/v1/chat/completions", body | {"logprobs": False}).json()["choices"][0]["logprobs"] is None
+    )
+
+
+def test_answers_can_be_altered_by_a_fault(vllm: Pod) -> None:
+    body = {
+        "model": "tiny",
+        "messages": [{"role": "user", "content": "x"}],
+        "max_tokens": 6,
+        "logprobs": True,
+    }
+
+    def content() -> list[tuple[str, float]]:
+        found = ask(vllm, "/v1/chat/completions", body).json()["choices"][0]["logprobs"]["content"]
+        return [(one["token"], one["logprob"]) for one in found]
+
+    before = content()
+    vllm.faults.set("engine-altered-answers", value=0.5)
+    try:
+        lowered = content()
+        assert [token for token, _ in lowered] == [token for token, _ in before]
+        assert [was - now for (_, was), (_, now) in zip(before, lowered, strict=True)] == pytest.approx(
+            [0.5] * 6
+        )
+        vllm.faults.clear("engine-altered-answers")
+        vllm.faults.set("engine-altered-answers")
+        assert [token for token, _ in content()] != [token for token, _ in before]
+    finally:
+        vllm.faults.clear()

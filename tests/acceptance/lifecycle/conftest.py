@@ -26,6 +26,7 @@ ORDER = [
     "test_releases",
     "test_keys",
     "test_promoted",
+    "test_answers",
     "test_idle",
     "test_replicas",
     "test_scaler",

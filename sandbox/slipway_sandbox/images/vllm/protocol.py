@@ -120,6 +120,8 @@ class ChatRequest(Request):
     max_completion_tokens: int | None = None
     tools: list[dict[str, Any]] | None = None
     tool_choice: str | dict[str, Any] | None = None
+    logprobs: bool | None = False
+    top_logprobs: int | None = 0
 
     @property
     def asked_tokens(self) -> int | None:

@@ -11,13 +11,14 @@ import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from aiohttp import web
 
 from slipway_sandbox.images.vllm.engine import Engine
 from slipway_sandbox.images.vllm.faulting import EngineFaults
+from slipway_sandbox.images.vllm.logprobs import logprobs_of
 from slipway_sandbox.images.vllm.parsing import Parsers, message
 from slipway_sandbox.images.vllm.protocol import (
     ChatRequest,
@@ -52,6 +53,9 @@ class Job:
     fault: str | None  # engine-stall or engine-error-in-200
     reasons: bool = False
     call: dict[str, Any] | None = None
+    logprobs: bool = False
+    top_logprobs: bool = False
+    lower_logprobs: float = 0.0  # by so many nats
 
     @property
     def choices(self) -> int:
@@ -112,6 +116,11 @@ class Completions:
         call = self._parsers.call(request) if isinstance(request, ChatRequest) else None
         options = request.stream_options
         slow = self._faults.struck("engine-slow-token")
+        # without a value other tokens are chosen, with one the same tokens are less probable by so many nats
+        altered = self._faults.struck("engine-altered-answers")
+        sampling = self._sampling(request, max(map(len, prompts)))
+        if altered and altered.value is None:
+            sampling = replace(sampling, seed=sampling.seed + 1)
         fault = next((f for f in ("engine-stall", "engine-error-in-200") if self._faults.struck(f)), None)
         return Job(
             chat=chat,
@@ -119,7 +128,7 @@ class Completions:
             model=request.model or self._names[0],
             created=int(time.time()),
             prompts=prompts,
-            sampling=self._sampling(request, max(map(len, prompts))),
+            sampling=sampling,
             n=request.n or 1,
             include_usage=self._force_usage or bool(options and options.include_usage),
             continuous_usage=bool(options and options.include_usage and options.continuous_usage_stats),
@@ -127,6 +136,9 @@ class Completions:
             fault=fault,
             reasons=chat and self._parsers.reasoning,
             call=call,
+            logprobs=isinstance(request, ChatRequest) and bool(request.logprobs),
+            top_logprobs=isinstance(request, ChatRequest) and bool(request.top_logprobs),
+            lower_logprobs=(altered.value or 0.0) if altered else 0.0,
         )
 
     def _sampling(self, request: Request, prompt_tokens: int) -> Sampling:
@@ -195,16 +207,20 @@ class Completions:
         """Answer in one document. Raises Refusal for a fault in the middle."""
         texts = [""] * job.choices
         ends: list[Step] = [Step("", 0)] * job.choices
-        tokens = 0
+        tokens, counts = 0, [0] * job.choices
         async with aclosing(self._steps(job)) as steps:
             async for index, step in steps:
                 texts[index] += step.text
                 tokens += step.tokens
+                counts[index] += step.tokens
                 if job.fault and tokens * 2 >= job.sampling.max_tokens:
                     await self._break(job.fault)
                 if step.finish_reason:
                     ends[index] = step
-        choices = [self._choice(job, i, texts[i], ends[i]) for i in range(job.choices)]
+        choices = [
+            self._choice(job, i, texts[i], ends[i]) | self._logprobs(job, i, counts[i])
+            for i in range(job.choices)
+        ]
         tail: dict[str, Any] = dict.fromkeys(("kv_transfer_params", "ec_transfer_params", "metrics"))
         if job.chat:
             tail = dict.fromkeys(("prompt_logprobs", "prompt_token_ids", "prompt_text")) | tail
@@ -220,6 +236,22 @@ class Completions:
             | _reasoning_tokens(job, tokens),
         }
         return compact(head | tail)
+
+    def _logprobs(self, job: Job, index: int, count: int) -> dict[str, Any]:
+        """`logprobs` of a choice, where they were asked for; it keeps its place among the keys."""
+        if not job.logprobs:
+            return {}
+        return {
+            "logprobs": logprobs_of(
+                self._engine.text,
+                job.prompts[index // job.n],
+                job.sampling.seed,
+                index % job.n,
+                count,
+                shift=job.lower_logprobs,
+                listed=job.top_logprobs,
+            )
+        }
 
     @staticmethod
     def _choice(job: Job, index: int, text: str, end: Step) -> dict[str, Any]:
