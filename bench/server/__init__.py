@@ -1,0 +1,1 @@
+"""Prefect's server on Postgres and on SQLite, with a large catalogue and many scheduled runs."""
