@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from slipway_sandbox.testing import Faults
 
-from tasks.records.names import KEY_ENTRY, KEY_SECRET
+from tasks.records.names import KEY_ENTRY, OWN_KEY_SECRET
 from tests.support.callers import calling
 from tests.support.commands import Done
 from tests.support.project import Project, another_environment, edit
@@ -87,7 +87,7 @@ def pods(project: Project) -> list[dict[str, Any]]:
 
 
 def key(project: Project) -> str:
-    secret = get(project, f"/api/v1/namespaces/{NAMESPACE}/secrets/{KEY_SECRET}")
+    secret = get(project, f"/api/v1/namespaces/{NAMESPACE}/secrets/{OWN_KEY_SECRET}")
     return base64.b64decode(secret["data"][KEY_ENTRY]).decode()
 
 
