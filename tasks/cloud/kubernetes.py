@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import tempfile
 import threading
 import time
@@ -71,6 +72,17 @@ class Cluster:
                     field_manager=field_manager,
                     force_conflicts=force,
                 )
+            )
+
+    def try_create(self, document: Object) -> None:
+        """Ask the API server to make one object and to forget it (dry run). Raises KubernetesRefused as it would."""
+        metadata = document["metadata"]
+        with self._errors(
+            "create", document["kind"], metadata.get("name") or metadata.get("generateName", "")
+        ):
+            resource = self._resource(document["apiVersion"], document["kind"])
+            self._client().create(
+                resource, body=document, namespace=metadata.get("namespace"), query_params=[("dryRun", "All")]
             )
 
     def get(self, api_version: str, kind: str, name: str, namespace: str | None = None) -> Object | None:
@@ -255,9 +267,10 @@ class Cluster:
         try:
             yield
         except ApiException as error:
-            raise KubernetesRefused(verb, kind, name, error.status or 0, _reason(error)) from error
+            status = error.status or 0
+            raise KubernetesRefused(verb, kind, name, status, _reason(error), self.name) from error
         except ResourceNotFoundError as error:
-            raise KubernetesRefused(verb, kind, name, 404, str(error)) from error
+            raise KubernetesRefused(verb, kind, name, 404, str(error), self.name) from error
         except urllib3.exceptions.HTTPError as error:
             raise ClusterError(
                 f"the Kubernetes API of {self.name} cannot be reached",
@@ -266,11 +279,20 @@ class Cluster:
             ) from error
 
 
+# the API server's authorizer: `User "x" cannot create resource "pods" in API group ""`
+_RIGHTS = re.compile(r"cannot \w+ (resource|path)|^Forbidden$")
+
+
 class KubernetesRefused(ClusterError):
     """The API server refused a request; `status` is its HTTP code."""
 
-    def __init__(self, verb: str, kind: str, name: str, status: int, reason: str) -> None:
-        hint = "aws eks list-access-entries --cluster-name NAME" if status in (401, 403) else None
+    def __init__(
+        self, verb: str, kind: str, name: str, status: int, reason: str, cluster: str = "NAME"
+    ) -> None:
+        # an object that may not be made (a quota, a policy, a namespace that goes) is no matter of who asks
+        hint = None
+        if status == 401 or (status == 403 and _RIGHTS.search(reason)):
+            hint = f"aws eks list-access-entries --cluster-name {cluster}"
         super().__init__(
             f"{verb} {kind} {name}: the Kubernetes API answered {status}",
             evidence=[reason],

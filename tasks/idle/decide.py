@@ -13,6 +13,8 @@ from tasks.records.quantities import human_seconds
 from tasks.records.results import IdleDecision
 
 REQUESTS = "vllm:request_success_total"
+# of requests that clients leave too: vLLM counts those nowhere else (0.32.0, v1/metrics/loggers.py; vllm-project/vllm#31503)
+PROMPTS = "vllm:prompt_tokens_total"
 RUNNING = "vllm:num_requests_running"
 WAITING = "vllm:num_requests_waiting"
 UTILIZATION = "DCGM_FI_DEV_GPU_UTIL"
@@ -34,7 +36,7 @@ def decide(signals: Signals, scaling: Scaling) -> IdleDecision:
     if not signals.pods:
         return IdleDecision(act=False, reason="nothing serves: there is nothing to scale down", evidence=())
     evidence: list[str] = []
-    for metric in (REQUESTS, RUNNING, WAITING, UTILIZATION):
+    for metric in (REQUESTS, PROMPTS, RUNNING, WAITING, UTILIZATION):
         for pod in signals.pods:
             mine = [series for series in signals.series.get(metric, ()) if _pod(series) == pod]
             gap = uncovered(mine, signals, window)
@@ -88,6 +90,9 @@ def _judge(metric: str, pod: str, series: Sequence[TimeSeries], scaling: Scaling
         # a counter: a rise is requests, a fall is a restart, which counts from zero
         finished = sum(increase(one) for one in series)
         return finished > 0, f"{pod}: {finished:.0f} requests finished"
+    if metric == PROMPTS:
+        read = sum(increase(one) for one in series)
+        return read > 0, f"{pod}: {read:.0f} prompt tokens read, also of requests that were left"
     highest = max(value for one in series for _, value in one.samples)
     if metric == UTILIZATION:
         bound = scaling.idle_gpu_utilization

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.prometheus import Prometheus, TimeSeries
-from tasks.idle.decide import REQUESTS, RUNNING, UTILIZATION, WAITING, Signals
+from tasks.idle.decide import PROMPTS, REQUESTS, RUNNING, UTILIZATION, WAITING, Signals
 from tasks.records import names
 from tasks.records.environment import Environment
 from tasks.records.model import Model
@@ -28,7 +28,7 @@ def observe(
     namespace = environment.namespace
     selectors = {
         metric: f'{metric}{{namespace="{namespace}",model_name="{model.name}"}}'
-        for metric in (REQUESTS, RUNNING, WAITING)
+        for metric in (REQUESTS, PROMPTS, RUNNING, WAITING)
     }
     pods = tuple(sorted(serving_pods(cluster, model, environment)))
     series: dict[str, list[TimeSeries]] = {

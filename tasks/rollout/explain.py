@@ -197,6 +197,25 @@ def _by_table(seen: PodEvidence, matchers: Sequence[Matcher]) -> Explanation | N
     return None
 
 
+def unmade(deployment: Mapping[str, Any] | None) -> Explanation | None:
+    """Why a Deployment's ReplicaSet makes no pod, in the API server's words; None where it makes them."""
+    failure = objects.condition(deployment, "ReplicaFailure")
+    if deployment is None or failure.get("status") != "True":
+        return None
+    return refused(deployment, str(failure.get("message") or failure.get("reason")))
+
+
+def refused(deployment: Mapping[str, Any], said: str) -> Explanation:
+    """What the API server says of a pod that may not be made."""
+    matcher = next(one for one in pod_causes.UNMADE if one.regex.search(said))
+    return Explanation(
+        matcher.cause,
+        (f"deployment {objects.name(deployment)}", said),
+        matcher.next_command.format(namespace=deployment["metadata"].get("namespace", "")),
+        matcher.final,
+    )
+
+
 def explain_first(evidence: Sequence[PodEvidence]) -> Explanation | None:
     """The first explanation that any of the pods gives."""
     return next((found for seen in evidence if (found := unanswered(seen) or explain(seen))), None)

@@ -16,7 +16,7 @@ from tasks.cloud.waiting import changes, until
 from tasks.records.errors import RolloutFailed
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.evidence import evidence_of, lines_of
-from tasks.rollout.explain import Explanation, explain_first
+from tasks.rollout.explain import Explanation, explain_first, unmade
 from tasks.rollout.kept_log import failure_of
 from tasks.rollout.pod_phases import phase_of, pod_phase, progress_of, release_pods, selector_of
 
@@ -51,12 +51,13 @@ class _Gate:
     release_id: str
     first: int
     pods: list[Object] = field(default_factory=list)
+    deployment: Object | None = None
     found: Explanation | None = None
     since: float = 0.0
 
     def passed(self) -> list[Object] | None:
         """Look once; the pods where the gate is passed."""
-        deployment = self.context.workload(self.workload)
+        deployment = self.deployment = self.context.workload(self.workload)
         listed = self.context.cluster.list(
             "v1", "Pod", self.context.namespace, label_selector=selector_of(deployment)
         )
@@ -71,8 +72,12 @@ class _Gate:
         context = self.context
         waiting = [pod for pod in self.pods if pod_phase(pod) != "ready"]
         evidence = [evidence_of(context.cluster, pod, context.group_issues) for pod in waiting]
-        say(f"pods of release {self.release_id}: {progress_of(self.pods, evidence)}")
-        found, now = explain_first(evidence), context.time.clock()
+        # before a Deployment has its pods there is none that could tell
+        refused = None if waiting else unmade(self.deployment)
+        found = explain_first(evidence) or refused
+        why = f": {refused.cause}: {refused.evidence[-1]}" if refused else ""
+        say(f"pods of release {self.release_id}: {progress_of(self.pods, evidence)}{why}")
+        now = context.time.clock()
         if found is None or self.found is None or found.cause != self.found.cause:
             self.since = now
         self.found = found

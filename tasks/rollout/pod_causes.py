@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Matcher:
-    """One cause. `where` the pattern is looked for: events, claims, node, group or state ("REASON exit N")."""
+    """One cause. `where` the pattern is looked for: events, claims, node, group, state or deployment ("REASON exit N")."""
 
     name: str
     where: str
@@ -32,6 +32,58 @@ _QUOTA = (
     "aws service-quotas get-service-quota --service-code ec2 --quota-code L-DB2E81BA (G on demand; P: L-417A185B), "
     "and request-service-quota-increase"
 )
+
+# what a ReplicaSet says that can make no pod (condition ReplicaFailure): the words of admission
+UNMADE: tuple[Matcher, ...] = (
+    Matcher(
+        "quota",
+        "deployment",
+        r"exceeded quota",
+        "no pod can be made: the namespace's quota is used up",
+        "kubectl -n {namespace} describe resourcequota; raise it, or lower resources in the model's file",
+        final=False,
+    ),
+    Matcher(
+        "limit-range",
+        "deployment",
+        r"(maximum|minimum) \S+ usage per|must specify (limits|requests)|failed quota",
+        "no pod can be made: a LimitRange or quota of the namespace forbids its requests",
+        "kubectl -n {namespace} describe limitrange,resourcequota; resources in the model's file",
+        final=False,
+    ),
+    Matcher(
+        "pod-security",
+        "deployment",
+        r"violates PodSecurity",
+        "no pod can be made: the namespace's Pod Security level forbids it",
+        "kubectl get namespace {namespace} --show-labels: pod-security.kubernetes.io/enforce",
+        final=False,
+    ),
+    Matcher(
+        "webhook",
+        "deployment",
+        r"admission webhook|failed calling webhook|ValidatingAdmissionPolicy",
+        "no pod can be made: an admission webhook or policy refuses it",
+        "kubectl get validatingwebhookconfigurations,mutatingwebhookconfigurations,validatingadmissionpolicies",
+        final=False,
+    ),
+    Matcher(
+        "no-account",
+        "deployment",
+        r"serviceaccount .* not found|error looking up service account",
+        "no pod can be made: its service account does not exist",
+        "kubectl -n {namespace} get serviceaccounts",
+        final=False,
+    ),
+    Matcher(
+        "unmade",
+        "deployment",
+        r".",
+        "no pod can be made",
+        "kubectl -n {namespace} get events --field-selector reason=FailedCreate",
+        final=False,
+    ),
+)  # fmt: skip
 
 # before what vLLM says: it did not get as far, or did not end by itself
 BEFORE: tuple[Matcher, ...] = (
@@ -276,9 +328,17 @@ WAITING: tuple[Matcher, ...] = (
         final=False,
     ),
     Matcher(
+        "claim-gone",
+        "events",
+        r"persistentvolumeclaim .* (not found|is being deleted)",
+        "its cache volume's claim is not there",
+        "slipway deploy makes the claim again, fills it and starts the model",
+        final=False,
+    ),
+    Matcher(
         "claim-pending",
         "events",
-        r"unbound immediate PersistentVolumeClaims|persistentvolumeclaim .* not found|ProvisioningFailed|FailedMount",
+        r"unbound immediate PersistentVolumeClaims|ProvisioningFailed|FailedMount",
         "its cache volume is not available",
         "kubectl -n {namespace} describe pvc",
         final=False,
@@ -293,4 +353,4 @@ WAITING: tuple[Matcher, ...] = (
     ),
 )  # fmt: skip
 
-MATCHERS = (*BEFORE, *ENDED, *CRASHED, *WAITING)
+MATCHERS = (*UNMADE, *BEFORE, *ENDED, *CRASHED, *WAITING)

@@ -16,12 +16,13 @@ from tasks.records.strategy import Strategy
 from tasks.releases.images import moved
 from tasks.releases.ledger import Serving
 from tasks.releases.records import ReleaseRecord
-from tasks.rollout import bluegreen, gateway, restore, start_report
+from tasks.rollout import admission, bluegreen, gateway, restore, start_report
 from tasks.rollout.asking import watching
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.gate import wait_for_pods
 from tasks.rollout.manifests import release_of, serving, stamped, start_budget_seconds
 from tasks.rollout.planning import plan_rollout
+from tasks.rollout.pod_phases import is_scheduled, release_pods, selector_of
 from tasks.rollout.strategy import RolloutPlan, under_way
 from tasks.rollout.takeover import Takeover, ask, take_over
 from tasks.rollout.weights import Weights
@@ -57,14 +58,17 @@ def prepare(
     known, last = last_release(context)
     release = release_of(model, environment, weights.commit, documents)
     unchanged = before is not None and release_id_of(before) == release.id
-    if before is not None and unchanged:
-        plan = under_way(before)
+    begun = before if unchanged and not blocked(context, before, release.id) else None
+    if begun is not None:
+        plan = under_way(begun)
+    elif before is not None and unchanged:
+        plan = RolloutPlan(Strategy.RECREATE, "pods of another release have the GPUs that it waits for")
     else:
         how = model.rollout
         if green_serves:
             how = how.model_copy(update={"strategy": Strategy.AUTO})
         plan = plan_rollout(context, model, how, weights.size, last)
-    set_strategy(documents, plan, before if unchanged else None)
+    set_strategy(documents, plan, begun)
     return Takeover(
         model=model,
         record=renewed(context.ledger.find(release.id), release, documents),
@@ -103,6 +107,36 @@ def set_strategy(documents: Sequence[Object], plan: RolloutPlan, present: Mappin
     next(d for d in documents if d["kind"] == "Deployment")["spec"]["strategy"] = chosen
 
 
+def blocked(context: RolloutContext, deployment: Mapping[str, Any] | None, release_id: str) -> bool:
+    """Whether the release waits for GPUs that pods of another release of its Deployment have.
+
+    So it is after a return whose replaced release came up late: that one passed no gate, and a surge lets it be.
+    """
+    if objects.is_complete(deployment):
+        return False
+    listed = context.cluster.list("v1", "Pod", context.namespace, label_selector=selector_of(deployment))
+    return waits_for_others(listed, release_id)
+
+
+def waits_for_others(pods: Sequence[Object], release_id: str) -> bool:
+    """Whether none of the release's pods has a node, and one of another release has. Pure."""
+    mine = release_pods(pods, release_id)
+    others = [pod for pod in objects.staying(pods) if pod not in mine and is_scheduled(pod)]
+    return bool(mine and others) and not any(is_scheduled(pod) for pod in mine)
+
+
+def start_anew(context: RolloutContext, deployment: Mapping[str, Any] | None, release_id: str) -> None:
+    """Delete the release's pods whose engine ended and that are not ready: they may have met a volume not yet filled."""
+    listed = context.cluster.list("v1", "Pod", context.namespace, label_selector=selector_of(deployment))
+    for pod in release_pods(listed, release_id):
+        restarts = sum(status.get("restartCount") or 0 for status in objects.container_statuses(pod))
+        if restarts and not objects.is_ready(pod):
+            context.reporter.say(
+                f"pod {objects.name(pod)} ended {restarts} times before this run: it starts anew"
+            )
+            context.cluster.delete("v1", "Pod", objects.name(pod), context.namespace)
+
+
 def announce(context: RolloutContext, takeover: Takeover) -> None:
     """Report what will be done, why, and the expected downtime, before anything moves."""
     release, say = takeover.record.release, context.reporter.say
@@ -120,6 +154,10 @@ def carry_out(context: RolloutContext, takeover: Takeover) -> ReleaseRecord:
     """Take over, pass the gate, and report the downtime and the start. Raises RolloutFailed."""
     gateway.ensure_engine_key(context.cluster, context.namespace)
     key = objects.read_key(context.cluster, context.namespace, names.OWN_KEY_SECRET)
+    if takeover.unchanged:
+        start_anew(context, context.workload(takeover.workload), takeover.release_id)
+    elif takeover.known.serving and takeover.plan.strategy is Strategy.RECREATE:
+        admission.check(context, takeover.document("Deployment"))
     polled = takeover.last.rollout.endpoint if takeover.last and takeover.last.rollout else None
     # a second start of blue-green, its gate and the last one are within it
     longest = 2 * takeover.budget + 2 * context.environment.deadlines.gateway

@@ -11,6 +11,7 @@ from tasks.cloud.scaling import resume
 from tasks.records import names
 from tasks.records.errors import SlipwayError, as_slipway_error
 from tasks.records.model import HowToRollOut, Model
+from tasks.records.strategy import Strategy
 from tasks.releases.ledger import Serving
 from tasks.releases.records import Failure
 from tasks.rollout import bluegreen
@@ -21,6 +22,7 @@ from tasks.rollout.kept_log import failure_of
 from tasks.rollout.planning import plan_rollout
 from tasks.rollout.pod_phases import phase_of, release_pods
 from tasks.rollout.start_report import remember
+from tasks.rollout.strategy import RolloutPlan
 
 
 @dataclass(frozen=True)
@@ -121,7 +123,11 @@ def _put_back(
     workload = names.workload(model)
     green = bluegreen.tidy(context, model, documents)
     # chosen anew: a surge that was right then may wait for ever for a GPU that the broken release holds
-    strategy = plan_rollout(context, model, HowToRollOut(), 0).deployment_strategy
+    plan = plan_rollout(context, model, HowToRollOut(), 0)
+    strategy = plan.deployment_strategy
+    if plan.strategy is Strategy.ROLLING and not plan.unavailable:
+        # nothing serves: a pod of the broken release that comes up late must not keep the GPU
+        strategy = RolloutPlan(Strategy.RECREATE, plan.reason).deployment_strategy
     for document in documents:
         if document["kind"] == "Deployment":
             document = {**document, "spec": {**document["spec"], "strategy": strategy}}

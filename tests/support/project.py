@@ -147,17 +147,17 @@ class Project:
 
     def complete(self, model: str = "tiny-llama") -> str:
         """A completion through the gateway, as a caller with the API key gets it."""
-        base = self.base_url(model)
+        with self.asking(model) as client:
+            body = {"model": model, "prompt": "Hello", "max_tokens": 4}
+            answer = client.post("completions", json=body).raise_for_status()
+        return str(answer.json()["choices"][0]["text"])
+
+    def asking(self, model: str = "tiny-llama") -> httpx.Client:
+        """A client of the model's endpoint, with the API key."""
         secret = self.get(f"/api/v1/namespaces/llm/secrets/{OWN_KEY_SECRET}")
         key = base64.b64decode(next(iter(secret["data"].values()))).decode()
-        answer = httpx.post(
-            f"{base}/completions",
-            json={"model": model, "prompt": "Hello", "max_tokens": 4},
-            headers={"Authorization": f"Bearer {key}"},
-            timeout=30,
-        )
-        answer.raise_for_status()
-        return str(answer.json()["choices"][0]["text"])
+        headers = {"Authorization": f"Bearer {key}"}
+        return httpx.Client(base_url=f"{self.base_url(model)}/", headers=headers, timeout=30)
 
 
 def copy_project(home: Path) -> None:

@@ -12,7 +12,7 @@ import httpx
 import pytest
 from slipway_sandbox.testing import Faults
 
-from tasks.idle.decide import REQUESTS
+from tasks.idle.decide import PROMPTS, REQUESTS
 from tests.support.clock import until
 from tests.support.project import ENVIRONMENT, Project
 
@@ -23,10 +23,10 @@ IDLE_SECONDS = 120.0
 pytestmark = pytest.mark.usefixtures("serving")
 
 
-def counted(project: Project) -> float:
-    """How many requests Prometheus knows of."""
+def counted(project: Project, metric: str = REQUESTS) -> float:
+    """How many requests, or what else a counter counts, Prometheus knows of."""
     url = f"{project.environment['PROMETHEUS_URL']}/api/v1/query"
-    answer = httpx.get(url, params={"query": f'{REQUESTS}{{model_name="tiny-llama"}}'}, trust_env=False)
+    answer = httpx.get(url, params={"query": f'{metric}{{model_name="tiny-llama"}}'}, trust_env=False)
     return sum(float(series["value"][1]) for series in answer.raise_for_status().json()["data"]["result"])
 
 
@@ -73,6 +73,31 @@ def test_with_traffic_nothing_is_scaled_down(project: Project) -> None:
     with traffic(project):
         done = project.run(*IDLE).succeeded()
     assert ": left: " in done.output
+    assert project.gpu_nodes() == 1
+
+
+def test_requests_that_clients_leave_are_traffic(project: Project) -> None:
+    """vLLM counts an aborted request among no finished ones; its prompt it counts."""
+    body = {"model": "tiny-llama", "prompt": "Hello", "max_tokens": 400, "stream": True, "ignore_eos": True}
+    stop = threading.Event()
+
+    def leave() -> None:
+        with project.asking() as client:
+            while not stop.wait(0.2):
+                with client.stream("POST", "completions", json=body) as answer:
+                    next(answer.iter_bytes())
+
+    before = counted(project, PROMPTS)
+    asking = threading.Thread(target=leave, daemon=True)
+    asking.start()
+    try:
+        until(lambda: counted(project, PROMPTS) > before, 60)
+        done = project.run(*IDLE).succeeded()
+    finally:
+        stop.set()
+        asking.join(60)
+    assert ": left: " in done.output
+    assert "prompt tokens read, also of requests that were left" in done.output
     assert project.gpu_nodes() == 1
 
 

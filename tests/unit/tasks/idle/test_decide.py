@@ -8,13 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.cloud.prometheus import TimeSeries
-from tasks.idle.decide import REQUESTS, RUNNING, UTILIZATION, WAITING, Signals, decide, increase
+from tasks.idle.decide import (
+    PROMPTS,
+    REQUESTS,
+    RUNNING,
+    UTILIZATION,
+    WAITING,
+    Signals,
+    decide,
+    increase,
+)
 from tasks.records.model import Scaling
 
 NOW = 100_000.0
 WINDOW = 600.0
 INTERVAL = 15.0
-METRICS = (REQUESTS, RUNNING, WAITING, UTILIZATION)
+METRICS = (REQUESTS, PROMPTS, RUNNING, WAITING, UTILIZATION)
 SCALING = Scaling(idle_after=WINDOW, idle_gpu_utilization=5.0)
 COUNT = int(WINDOW / INTERVAL) + 4
 FIRST = COUNT - 1 - int(WINDOW / INTERVAL)  # the sample at the window's very beginning
@@ -33,8 +42,8 @@ def series(
 
 
 def signals(*, pods: tuple[str, ...] = ("p",), **over: Any) -> Signals:
-    """Idle signals, but for `requests`, `running`, `waiting`, `utilization`: a TimeSeries or a list of them."""
-    names = dict(zip(("requests", "running", "waiting", "utilization"), METRICS, strict=True))
+    """Idle signals, but for `requests`, `prompts`, `running`, `waiting`, `utilization`: a TimeSeries or a list of them."""
+    names = dict(zip(("requests", "prompts", "running", "waiting", "utilization"), METRICS, strict=True))
     found: dict[str, list[TimeSeries]] = {metric: [series(pod=pod) for pod in pods] for metric in METRICS}
     for name, given_series in over.items():
         found[names[name]] = given_series if isinstance(given_series, list) else [given_series]
@@ -49,7 +58,7 @@ def with_signal(name: str, found: TimeSeries | list[TimeSeries]) -> Signals:
 def test_gpus_nobody_used_for_the_whole_window_may_go() -> None:
     decision = decide(signals(), SCALING)
     assert decision.act
-    assert len(decision.evidence) == 4
+    assert len(decision.evidence) == 5
 
 
 def test_every_pod_must_be_idle() -> None:
@@ -67,6 +76,7 @@ def test_two_idle_pods_may_go() -> None:
     [
         {"requests": series([7.0, 8.0])},
         {"requests": [series(pod="p", reason="stop"), series([0.0, 1.0], pod="p", reason="length")]},
+        {"prompts": series([900.0, 908.0])},  # of a client that left before an answer was complete
         {"running": series(1)},
         {"running": series([0.0, 1.0, *[0.0] * (COUNT - 1 - FIRST)])},  # once, at the window's beginning
         {"waiting": series(3)},
@@ -98,7 +108,7 @@ def test_a_counter_that_began_again_at_nothing_counted_nothing() -> None:
     assert decide(signals(requests=series([9.0, 9.0, 0.0])), SCALING).act
 
 
-@pytest.mark.parametrize("missing", ["requests", "running", "waiting", "utilization"])
+@pytest.mark.parametrize("missing", ["requests", "prompts", "running", "waiting", "utilization"])
 def test_a_missing_series_is_not_taken_for_idle(missing: str) -> None:
     decision = decide(with_signal(missing, []), SCALING)
     assert not decision.act

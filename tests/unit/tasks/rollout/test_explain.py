@@ -13,6 +13,7 @@ from tasks.rollout.explain import (
     current_events,
     explain,
     unanswered,
+    unmade,
 )
 from tasks.rollout.pod_causes import MATCHERS
 from tests.support.pods import RUNNING, SCHEDULED, UNREADY
@@ -169,13 +170,30 @@ EVENTS = [
     (
         UNSCHEDULED,
         'Warning FailedScheduling: 0/1 nodes are available: persistentvolumeclaim "model-cache-x" not found.',
-        "volume is not available", False,
+        "claim is not there", False,
     ),
     (
         UNSCHEDULED,
         "Warning FailedScheduling: no nodes available to schedule pods",
         "no node at all", False,
     ),
+]  # fmt: skip
+
+# as the ReplicaSet controller passes on what admission says
+UNMADE = [
+    (
+        'pods "vllm-x-7d9-" is forbidden: exceeded quota: gpus, requested: requests.nvidia.com/gpu=1, used: 4, limited: 4',
+        "quota is used up",
+    ),
+    ('pods "vllm-x-7d9-abcde" is forbidden: maximum memory usage per Container is 8Gi, but limit is 12Gi', "a LimitRange"),
+    ('pods "vllm-x" is forbidden: failed quota: q: must specify limits.cpu for: vllm', "a LimitRange or quota"),
+    (
+        'pods "vllm-x-7d9-abcde" is forbidden: violates PodSecurity "restricted:latest": unrestricted capabilities',
+        "Pod Security level",
+    ),
+    ('admission webhook "validate.kyverno.svc-fail" denied the request: no tag latest', "admission webhook"),
+    ('pods "vllm-x" is forbidden: error looking up service account llm/vllm: serviceaccount "vllm" not found', "service account"),
+    ("Internal error occurred: boo", "no pod can be made"),
 ]  # fmt: skip
 
 OUT_OF_MEMORY = (
@@ -335,6 +353,8 @@ def test_every_matcher_has_a_case_here() -> None:
         [event[1] for event in EVENTS]
         + [claim[0] for claim in CLAIMS]
         + [group[0] for group in GROUPS]
+        + [said for said, _ in UNMADE]
+        + ["Warning FailedScheduling: pod has unbound immediate PersistentVolumeClaims"]
         + ["CrashLoopBackOff after exit 0", "Completed exit 0"]
         + ["OOMKilled", "CrashLoopBackOff", "Error exit 1", "node n is not Ready: NodeStatusUnknown"]
     )
@@ -370,6 +390,26 @@ def test_a_node_group_nobody_could_ask_explains_nothing() -> None:
     )
     assert found
     assert found.cause == "no node has a free GPU for it"
+
+
+def a_deployment(**condition: str) -> dict[str, Any]:
+    conditions = [{"type": "ReplicaFailure", **condition}] if condition else []
+    return {"metadata": {"name": "vllm-x", "namespace": "llm"}, "status": {"conditions": conditions}}
+
+
+@pytest.mark.parametrize(("said", "cause"), UNMADE)
+def test_a_replica_set_that_can_make_no_pod_is_told_in_the_api_servers_words(said: str, cause: str) -> None:
+    found = unmade(a_deployment(status="True", reason="FailedCreate", message=said))
+    assert found
+    assert cause in found.cause
+    assert found.evidence == ("deployment vllm-x", said)
+    assert "{" not in found.next_command
+    assert not found.final
+
+
+@pytest.mark.parametrize("deployment", [None, a_deployment(), a_deployment(status="False", message="old")])
+def test_a_replica_set_that_makes_its_pods_explains_nothing(deployment: dict[str, Any] | None) -> None:
+    assert unmade(deployment) is None
 
 
 def up(*events: str, restarts: int = 0) -> PodEvidence:

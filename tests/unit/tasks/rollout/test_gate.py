@@ -45,6 +45,7 @@ class Cluster:
         self.began = clock.now
         self.event_lines: Callable[[float], list[str]] = lambda at: []
         self.log = ""
+        self.conditions: list[dict[str, str]] = []
 
     @property
     def at(self) -> float:
@@ -61,9 +62,9 @@ class Cluster:
         ready = sum(pod is IS_READY for pod in self.pods(self.at))
         status = {"observedGeneration": 1, "updatedReplicas": ready, "replicas": ready}
         return {
-            "metadata": {"generation": 1},
+            "metadata": {"name": name, "namespace": "llm", "generation": 1},
             "spec": {"replicas": self.wanted, "selector": {"matchLabels": {"app": "vllm"}}},
-            "status": status | {"availableReplicas": ready},
+            "status": status | {"availableReplicas": ready, "conditions": self.conditions},
         }
 
     def events(self, namespace: str, name: str) -> Any:
@@ -163,6 +164,19 @@ def test_a_cause_that_may_pass_is_waited_out_for_the_start_of_a_pod(clock: Clock
     with pytest.raises(RolloutFailed, match="no node has a free GPU for it"):
         wait(cluster, heard)
     assert cluster.at == pytest.approx(POD_START, abs=0.5)
+
+
+def test_pods_that_cannot_be_made_are_told_while_and_after_they_are_waited_for(
+    clock: Clock, heard: Heard
+) -> None:
+    cluster = Cluster(clock, lambda at: [])
+    said = 'pods "vllm-llama-1-" is forbidden: exceeded quota: gpus'
+    cluster.conditions = [{"type": "ReplicaFailure", "status": "True", "message": said}]
+    with pytest.raises(RolloutFailed, match="the namespace's quota is used up") as caught:
+        wait(cluster, heard)
+    assert said in caught.value.evidence
+    assert cluster.at == pytest.approx(POD_START, abs=0.5)
+    assert any(said in line for line in heard.lines)
 
 
 def test_a_cause_that_passed_does_not_count_against_the_next(clock: Clock, heard: Heard) -> None:

@@ -14,7 +14,7 @@ from tasks.records.strategy import Strategy
 from tasks.releases.records import Failure, ReleaseRecord, Start
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.manifests import release_of, serving, start_budget_seconds
-from tasks.rollout.procedure import announce, prepare, renewed
+from tasks.rollout.procedure import announce, prepare, renewed, start_anew, waits_for_others
 from tasks.rollout.takeover import Takeover, updated_replicas
 from tasks.rollout.weights import Weights
 from tests.support.builders import ROOT, WEIGHTS, a_cache, a_model, an_environment
@@ -49,10 +49,17 @@ def serves(model: Model, **spec: Any) -> dict[str, Any]:
 
 
 class Cluster:
-    """One GPU node with `gpus`, and a Deployment with one pod on it; nothing can be written."""
+    """One GPU node with `gpus`, and a Deployment with one pod on it, or with `pods`; only pods can be deleted."""
 
     def __init__(self, deployment: dict[str, Any] | None, gpus: int) -> None:
         self.deployment, self.gpus = deployment, gpus
+        self.pods: list[dict[str, Any]] = []
+        self.deleted: list[str] = []
+
+    def delete(self, api: str, kind: str, name: str, namespace: str) -> bool:
+        assert (kind, namespace) == ("Pod", "llm")
+        self.deleted.append(name)
+        return True
 
     def get(self, api: str, kind: str, name: str, namespace: str) -> dict[str, Any] | None:
         assert (kind, name, namespace) == ("Deployment", "vllm-llama", "llm")
@@ -62,6 +69,8 @@ class Cluster:
         if kind == "Node":
             return [{"metadata": {"name": "n"}, "status": {"allocatable": {"nvidia.com/gpu": self.gpus}}}]
         assert kind == "Pod"
+        if label_selector and self.pods:
+            return self.pods
         requests = {"resources": {"requests": {"nvidia.com/gpu": "1"}}}
         pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [requests]}}
         return [pod] if self.deployment else []
@@ -172,3 +181,47 @@ def test_a_release_that_is_applied_already_is_announced_as_that(heard: Heard) ->
 )
 def test_updated_replicas_count_once_the_controller_has_seen_the_spec(status: Any, replicas: int) -> None:
     assert updated_replicas({"status": status}, 3) == replicas
+
+
+def a_release_pod(release: str, *, scheduled: bool, restarts: int = 0) -> dict[str, Any]:
+    conditions = [{"type": "PodScheduled", "status": "True" if scheduled else "False"}]
+    statuses = [{"name": "vllm", "restartCount": restarts, "state": {}}]
+    return {
+        "metadata": {"name": f"pod-{release}-{restarts}", "annotations": {RELEASE_ANNOTATION: release}},
+        "status": {"conditions": conditions, "containerStatuses": statuses},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pods", "waits"),
+    [
+        ([a_release_pod("r1", scheduled=False), a_release_pod("r2", scheduled=True)], True),
+        ([a_release_pod("r1", scheduled=True), a_release_pod("r2", scheduled=True)], False),
+        ([a_release_pod("r1", scheduled=False)], False),
+        ([a_release_pod("r2", scheduled=True)], False),
+        ([a_release_pod("r1", scheduled=False), a_release_pod("r2", scheduled=False)], False),
+    ],
+)
+def test_a_release_waits_for_what_another_one_has(pods: list[dict[str, Any]], waits: bool) -> None:
+    assert waits_for_others(pods, "r1") is waits
+
+
+def test_a_release_that_another_ones_pod_keeps_from_its_gpu_recreates(heard: Heard) -> None:
+    """As after a return whose replaced release came up late: a surge would wait for ever."""
+    begun = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    context = context_of(serves(NEW, strategy=begun), heard)
+    cluster: Any = context.cluster
+    cluster.pods = [a_release_pod(release_id(NEW), scheduled=False), a_release_pod("other", scheduled=True)]
+    takeover = prepared(context, NEW)
+    assert takeover.unchanged
+    assert takeover.plan.strategy is Strategy.RECREATE
+    assert takeover.document("Deployment")["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_only_a_pod_whose_engine_ended_starts_anew(heard: Heard) -> None:
+    context = context_of(serves(NEW), heard)
+    cluster: Any = context.cluster
+    release = release_id(NEW)
+    cluster.pods = [a_release_pod(release, scheduled=True, restarts=n) for n in (0, 3)]
+    start_anew(context, serves(NEW), release)
+    assert cluster.deleted == [f"pod-{release}-3"]

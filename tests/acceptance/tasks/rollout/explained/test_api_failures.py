@@ -11,8 +11,12 @@ from slipway_sandbox.testing import EksCluster, Faults
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.node_group import describe
+from tasks.records.environment import Environment
 from tasks.records.errors import CloudError, ClusterError
-from tests.support.gated import GatedRelease
+from tasks.rollout import namespace
+from tests.support.builders import ROOT, an_environment
+from tests.support.gated import GatedRelease, told
+from tests.support.workloads import wait
 
 Make = Callable[..., GatedRelease]
 pytestmark = pytest.mark.timeout(240)
@@ -43,6 +47,35 @@ def test_an_api_server_that_stays_down_is_named(release: Make, faults: Faults) -
     with pytest.raises(ClusterError) as caught:
         one.apply()
     assert "api-500" in str(caught.value)
+
+
+def test_pods_that_cannot_be_made_are_told_by_their_replica_set(release: Make, faults: Faults) -> None:
+    faults.set("api-500", target="POST pods")
+    failure = release().failure()
+    assert failure.cause == "no pod can be made"
+    assert "api-500" in told(failure)
+
+
+def test_a_namespace_that_is_being_deleted_is_told_with_what_holds_it(gpu_cluster: Cluster) -> None:
+    name = "going"
+    gpu_cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
+    held = {"name": "held", "namespace": name, "finalizers": ["example.com/never"]}
+    gpu_cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": held})
+    gpu_cluster.delete("v1", "Namespace", name)
+    environment = an_environment(namespace=name)
+    try:
+        wait(lambda: _is_told(gpu_cluster, environment))
+    finally:
+        gpu_cluster.patch("v1", "ConfigMap", "held", {"metadata": {"finalizers": None}}, name)
+
+
+def _is_told(cluster: Cluster, environment: Environment) -> bool:
+    """Whether what holds the namespace is told: its conditions come a moment after its deletion."""
+    with pytest.raises(ClusterError) as caught:
+        namespace.apply(ROOT, cluster, environment)
+    assert "access-entries" not in str(caught.value)
+    assert "kubectl get namespace going -o yaml" in str(caught.value.next_command)
+    return "example.com/never" in caught.value.cause
 
 
 def test_a_throttled_eks_is_asked_again_and_one_that_stays_throttled_is_named(
