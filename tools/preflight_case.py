@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from tasks.preflight.asked import asked
 from tasks.preflight.checks import Check, judge_environment, judge_model
 from tasks.preflight.config import Unsaid
@@ -27,6 +29,7 @@ from tasks.preflight.nodes import InstanceType
 from tasks.preflight.quota import QuotaNeed, quota_code
 from tasks.preflight.weights import STORED
 from tasks.records.environment import Environment
+from tasks.records.errors import SlipwayError
 from tasks.records.model import Model
 from tasks.records.results import HubFile, HubInspection, HubModel
 from tasks.records.weights import INDEX, INDEXES, weight_files
@@ -42,11 +45,66 @@ ASSUMED = {"tokenizer.json": 9_000_000, "tokenizer_config.json": 5_000}
 
 
 def instance_of(name: str) -> InstanceType:
-    """An instance type as EC2 describes it, from the recorded answers. Raises SystemExit for one that is not there."""
+    """An instance type as EC2 describes it, from the recorded answers. Raises CaseRefused for one that is not there."""
     types = json.loads(INSTANCES.read_text("utf-8"))["types"]
     if name not in types:
-        raise SystemExit(f"{INSTANCES.name} has no {name}: it has GPU types only; add what EC2 says of it")
+        raise CaseRefused(f"{INSTANCES.name} has no {name}: it has GPU types only; add what EC2 says of it")
     return described(types[name])
+
+
+class CaseRefused(Exception):
+    """A case folder that cannot be read, in one line."""
+
+
+# what case.json may hold of each key, in words and as types
+NUMBER = (int, float)
+SHAPES: dict[str, tuple[str, tuple[type, ...]]] = {
+    "instance": ("an EC2 instance type", (str,)),
+    "weights": ("bytes by safetensors dtype", (dict,)),
+    "files": ("bytes by path, or a list of paths", (dict, list)),
+    "index": ("names of shards, or an index's weight_map", (dict, list)),
+    "engine": ("the engine of a model's file", (dict,)),
+    "resources": ("the resources of a model's file", (dict,)),
+    "cache": ("the cache of a model's file", (dict,)),
+    "load": ("the load of a model's file", (dict,)),
+    "cluster": ("the cluster of an environment's file", (dict,)),
+    "region": ("a region", (str,)),
+    "zone": ("a zone", (str,)),
+    "zones": ("a list of zones", (list,)),
+    "zone_ids": ("zone ids by zone", (dict,)),
+    "quota": ("a number of vCPUs", NUMBER),
+}
+
+
+def case_of(folder: Path) -> dict[str, Any]:
+    """case.json, each value of the shape it must have. Raises CaseRefused."""
+    path = folder / "case.json"
+    try:
+        case = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CaseRefused(f"{folder} has no case.json") from None
+    except (OSError, ValueError) as error:
+        raise CaseRefused(f"{path} cannot be read: {error}") from None
+    if not isinstance(case, dict):
+        raise CaseRefused(f"{path} is no JSON object")
+    if "instance" not in case:
+        raise CaseRefused(f"{path}: instance is missing: an EC2 instance type")
+    case = {key: value for key, value in case.items() if value is not None or key == "instance"}
+    for key, (what, types) in SHAPES.items():
+        if key in case and (not isinstance(case[key], types) or isinstance(case[key], bool)):
+            raise CaseRefused(f"{path}: {key}: {what} is wanted, not {case[key]!r:.80}")
+    for key in ("weights", "files"):
+        if isinstance(case.get(key), dict):
+            for name, size in case[key].items():
+                if not isinstance(size, NUMBER) or isinstance(size, bool) or size < 0:
+                    raise CaseRefused(f"{path}: {key}.{name}: a number of bytes is wanted, not {size!r:.80}")
+    return case
+
+
+def in_one_line(error: ValidationError) -> str:
+    """Where a model's or environment's settings are wrong, and how."""
+    told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()]
+    return f"case.json: {'; '.join(told)}"
 
 
 def model_of(name: str, case: Mapping[str, Any]) -> Model:
@@ -129,13 +187,17 @@ def _named(case: Mapping[str, Any], found: HubInspection, folder: Path) -> dict[
     named = {}
     for path in INDEXES:
         if (folder / path).is_file():
-            document = json.loads((folder / path).read_text("utf-8"))
-            named[path] = set(map(str, (document.get("weight_map") or {}).values()))
+            named[path] = _weight_map(json.loads((folder / path).read_text("utf-8")))
     said = case.get("index")
     if said and INDEX not in named:
-        mapping = said.get("weight_map", said) if isinstance(said, Mapping) else None
-        named[INDEX] = set(map(str, mapping.values() if mapping else said))
+        named[INDEX] = _weight_map(said) if isinstance(said, Mapping) else set(map(str, said))
     return named
+
+
+def _weight_map(index: Any) -> set[str]:
+    """The files an index names; none where it is not shaped as one."""
+    mapping = index.get("weight_map", index) if isinstance(index, Mapping) else None
+    return set(map(str, mapping.values())) if isinstance(mapping, Mapping) else set()
 
 
 def _stored(
@@ -170,10 +232,22 @@ def facts_of(case: Mapping[str, Any], environment: Environment, instance: Instan
 
 def judged(folder: Path) -> dict[str, Any]:
     """The rows of one case folder, and the two figures most of them hang on (None where config.json does not say enough)."""
-    case = json.loads((folder / "case.json").read_text("utf-8"))
-    model, environment = model_of(folder.name, case), environment_of(case)
+    case = case_of(folder)
     instance = instance_of(case["instance"])
-    inspection = inspection_of(folder, case, model)
+    try:
+        model, environment = model_of(folder.name, case), environment_of(case)
+    except ValidationError as error:
+        raise CaseRefused(in_one_line(error)) from None
+    try:
+        inspection = inspection_of(folder, case, model)
+    except SlipwayError as error:  # as the run ends, before there is a table
+        row = Check("repo", "fail", error.cause, error.next_command or "")
+        return {
+            "case": folder.name,
+            "rows": [row_of(row)],
+            "kv_bytes_per_token": None,
+            "weights_bytes_per_gpu": None,
+        }
     model = asked(model, inspection)
     documents = serving(ROOT, model, environment, Weights.expected(model, inspection))
     checks = [
@@ -213,7 +287,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path, help="a folder with case.json")
     parser.add_argument("--json", action="store_true", help="one JSON line; without it, a table")
     given = parser.parse_args(arguments)
-    found = judged(given.folder.resolve())
+    try:
+        found = judged(given.folder.resolve())
+    except CaseRefused as refused:
+        sys.stderr.write(f"error: {refused}\n")
+        return 2
     if given.json:
         sys.stdout.write(json.dumps(found) + "\n")
         return 0

@@ -41,12 +41,12 @@ def _attention(config: Config, settings: Settings) -> float:
 
 
 def _feed_forward(config: Config, settings: Settings, width: float, batch: int) -> float:
-    inner = int(config.get("intermediate_size") or config.get("ffn_dim") or 4 * config.hidden_size)
+    inner = config.size("intermediate_size", config.size("ffn_dim", 4 * config.hidden_size))
     dense = 3 * batch * inner / settings.tensor * width
     if not config.experts:
         return dense
-    chosen = int(config.get("num_experts_per_tok") or config.text.get("num_experts_per_token") or 2)
-    narrow = int(config.get("moe_intermediate_size") or inner) / settings.tensor
+    chosen = config.size("num_experts_per_tok", config.size("num_experts_per_token", 2))
+    narrow = config.size("moe_intermediate_size", inner) / settings.tensor
     return batch * chosen * (3 * narrow + config.hidden_size) * width
 
 

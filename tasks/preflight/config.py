@@ -8,6 +8,7 @@ Defaults and `attribute_map` of each model type are read from transformers' and 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -133,7 +134,14 @@ class Config:
     def number(self, name: str) -> int:
         """A whole number. Raises Unsaid."""
         value = self.get(name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+            raise Unsaid(name)
+        return int(value)
+
+    def size(self, name: str, default: int | None = None) -> int:
+        """A whole number above zero; `default` where it is left out. Raises Unsaid."""
+        value = self.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < float("inf"):
             raise Unsaid(name)
         return int(value)
 
@@ -152,7 +160,7 @@ class Config:
     def architecture(self) -> str:
         """The first of `architectures`; "" where config.json names none."""
         names = self.top.get("architectures") or self.text.get("architectures") or ()
-        return str(names[0]) if names else ""
+        return str(names[0]) if names and isinstance(names, list | tuple) else ""
 
     @property
     def has_encoder(self) -> bool:
@@ -168,21 +176,21 @@ class Config:
         types = self.text.get("layers_block_type") or self.text.get("hybrid_override_pattern")
         if self.model_type == "nemotron_h" and types:
             return len(types)
-        return self.number("num_hidden_layers")
+        return self.size("num_hidden_layers")
 
     @property
     def heads(self) -> int:
         if self.model_type == "whisper":
             return self.number("decoder_attention_heads")
-        return self.number("num_attention_heads")
+        return self.size("num_attention_heads")
 
     @property
     def hidden_size(self) -> int:
-        return self.number("d_model" if self.model_type == "whisper" else "hidden_size")
+        return self.size("d_model" if self.model_type == "whisper" else "hidden_size")
 
     @property
     def vocabulary(self) -> int:
-        return self.number("vocab_size")
+        return self.size("vocab_size")
 
     @property
     def kv_heads(self) -> int:

@@ -67,7 +67,7 @@ def _states(config: Config, tensor: int) -> str:
 def _widths(config: Config, quantization: Quantization | None, tensor: int, *, experts_whole: bool) -> str:
     inputs = {"attention's output": config.heads * config.head_size}
     if config.is_latent:
-        inputs = {"attention's output": config.heads * int(config.get("v_head_dim") or 128)}
+        inputs = {"attention's output": config.heads * config.size("v_head_dim", 128)}
     # only what config.json says itself: a model type's default width is not the repo's
     dense, narrow = config.text.get("intermediate_size"), config.text.get("moe_intermediate_size")
     routed = bool(config.experts)

@@ -131,14 +131,14 @@ def _uneven(whole: int, config: Config, settings: Settings, width: float) -> lis
 
 def _lora(config: Config, settings: Settings) -> int:
     """A and B of each linear layer, in the model's dtype of two bytes (`create_lora_weights`)."""
-    hidden, inner = config.hidden_size, int(config.get("intermediate_size") or 4 * config.hidden_size)
+    hidden, inner = config.hidden_size, config.size("intermediate_size", 4 * config.hidden_size)
     heads, size = config.heads * config.head_size, config.kv_heads * config.head_size
     rows = 3 * hidden + heads + 2 * size + heads + hidden + 2 * (hidden + inner) + inner + hidden
     return settings.lora_slots * settings.lora_rank * rows * config.layers * 2 // settings.ranks
 
 
 def _padding(stored: int, config: Config, settings: Settings) -> int:
-    inner, hidden = config.number("intermediate_size") // settings.tensor, config.hidden_size
+    inner, hidden = config.size("intermediate_size") // settings.tensor, config.hidden_size
     padded = (inner + -inner % MXFP4_ALIGN[0]) * (hidden + -hidden % MXFP4_ALIGN[1])
     return int(stored / settings.ranks * (padded / (inner * hidden) - 1))
 

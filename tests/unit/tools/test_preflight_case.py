@@ -168,3 +168,53 @@ def test_one_json_line_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(lines) == 1
     assert set(json.loads(lines[0])) == {"case", "rows", "kv_bytes_per_token", "weights_bytes_per_gpu"}
     assert set(json.loads(lines[0])["rows"][0]) == {"name", "status", "detail", "next_command"}
+
+
+@pytest.mark.parametrize(
+    ("case", "said"),
+    [
+        ("{", "case.json cannot be read"),
+        ("[]", "is no JSON object"),
+        ("{}", "instance is missing"),
+        ('{"instance": "g5"}', "has no g5"),
+        ('{"instance": "g5.xlarge", "weights": {"BF16": "x"}}', "weights.BF16: a number of bytes is wanted, not 'x'"),
+        ('{"instance": "g5.xlarge", "files": 3}', "files: bytes by path, or a list of paths is wanted, not 3"),
+        ('{"instance": "g5.xlarge", "engine": {"nope": 1}}', "case.json: engine.nope: Extra inputs are not permitted"),
+        ('{"instance": "g5.xlarge", "resources": {"gpu": 99}}', "case.json: resources.gpu: "),
+        ('{"instance": "g5.xlarge", "cluster": {"gpu": {"x": 1}}}', "case.json: cluster.gpu.x: Extra inputs"),
+    ],
+)  # fmt: skip
+def test_a_case_that_cannot_be_read_is_told_in_one_line(
+    case: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "case.json").write_text(case)
+    assert main(["--json", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert said in told.err
+    assert told.err.count("\n") == 1
+    assert told.out == ""
+
+
+def test_a_folder_without_a_case_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--json", str(tmp_path)]) == 2
+    assert "has no case.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json"])
+def test_a_document_of_the_repo_that_is_no_json_fails_its_row(name: str, tmp_path: Path) -> None:
+    (tmp_path / "case.json").write_text('{"instance": "g5.xlarge", "weights": {"BF16": 1000}}')
+    (tmp_path / name).write_text('{"a')
+    [row] = judged(tmp_path)["rows"]
+    assert (row["name"], row["status"]) == ("repo", "fail")
+    assert f"{name} of " in row["detail"]
+
+
+CONFIG = json.loads((CASES / "01-mla-deepseek-v2-lite" / "config.json").read_text())
+
+
+@pytest.mark.parametrize("value", [None, "x", 0, -1, [], {}, 1.5, float("inf"), {"a": 1}])
+@pytest.mark.parametrize("key", sorted(CONFIG))
+def test_no_value_of_a_config_ends_in_a_traceback(key: str, value: Any, tmp_path: Path) -> None:
+    (tmp_path / "case.json").write_text('{"instance": "g6e.2xlarge", "weights": {"BF16": 31412968448}}')
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {key: value}))
+    assert judged(tmp_path)["rows"]
