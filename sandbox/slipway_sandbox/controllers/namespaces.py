@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from slipway_sandbox.apiclient import ApiError
 from slipway_sandbox.controllers.controller import Controller
@@ -16,6 +17,8 @@ from slipway_sandbox.controllers.objects import (
     is_deleting,
     name_of,
     status_of,
+    timestamp,
+    with_condition,
 )
 from slipway_sandbox.controllers.writes import Create, Decision, Delete, update_status
 
@@ -23,17 +26,54 @@ _VERBS = frozenset({"list", "delete"})
 _LOOK_AGAIN_SECONDS = 0.1  # pods end by their kubelet: looked at again until they have
 
 
-def decide_contents(namespace: Object, contents: Sequence[tuple[Resource, Object]]) -> Decision:
-    """Delete what is not being deleted yet, and look again while anything is left."""
+def decide_contents(
+    namespace: Object, contents: Sequence[tuple[Resource, Object]], now: datetime
+) -> Decision:
+    """Delete what is not being deleted yet, tell what holds it, and look again while anything is left."""
     decision = Decision()
     for resource, item in contents:
         if not is_deleting(item):
             decision.writes.append(Delete(resource, item, {"propagationPolicy": "Background"}))
-    status = {**status_of(namespace), "phase": "Terminating"}
+    conditions = list(status_of(namespace).get("conditions") or [])
+    for condition in remaining(contents, now):
+        conditions = with_condition(conditions, condition)
+    status = {**status_of(namespace), "phase": "Terminating", "conditions": conditions}
     decision.writes += update_status(NAMESPACES, namespace, status)
     if contents:
         decision.again(_LOOK_AGAIN_SECONDS)
     return decision
+
+
+def remaining(contents: Sequence[tuple[Resource, Object]], now: datetime) -> list[Object]:
+    """The conditions of what is left, in Kubernetes' words (pkg/controller/namespace/deletion/status_condition_utils.go)."""
+    groups = [f"{resource.plural}.{resource.api.rpartition('/')[0]}" for resource, _ in contents]
+    finalizers = [name for _, item in contents for name in item["metadata"].get("finalizers") or ()]
+    found = []
+    for kind, reason, words, joint, counted in (
+        ("NamespaceContentRemaining", "SomeResourcesRemain", "Some resources are remaining", "has", groups),
+        (
+            "NamespaceFinalizersRemaining",
+            "SomeFinalizersRemain",
+            "Some content in the namespace has finalizers remaining",
+            "in",
+            finalizers,
+        ),
+    ):
+        if not counted:
+            continue
+        told = ", ".join(
+            f"{name} {joint} {counted.count(name)} resource instances" for name in sorted(set(counted))
+        )
+        found.append(
+            {
+                "type": kind,
+                "status": "True",
+                "reason": reason,
+                "message": f"{words}: {told}",
+                "lastTransitionTime": timestamp(now),
+            }
+        )
+    return found
 
 
 class NamespaceController(Controller):
@@ -50,7 +90,7 @@ class NamespaceController(Controller):
         if "kubernetes" not in (namespace["spec"].get("finalizers") or []):
             return
         contents = await self._contents(name_of(namespace))
-        await self.act(key, decide_contents(namespace, contents))
+        await self.act(key, decide_contents(namespace, contents, self.world.now()))
         if contents:
             return
         left = [name for name in namespace["spec"]["finalizers"] if name != "kubernetes"]
