@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +17,7 @@ from slipway_sandbox.faults import Faults
 from slipway_sandbox.images.vllm import flags
 from slipway_sandbox.images.vllm.__main__ import main
 from slipway_sandbox.images.vllm.memory import GIB, OutOfMemoryError, plan_memory
-from slipway_sandbox.images.vllm.model import ModelConfig, find_model
+from slipway_sandbox.images.vllm.model import ModelConfig, find_model, read_config
 from slipway_sandbox.loopback import free_port
 from slipway_sandbox.settings import EngineTiming
 from tests.images.conftest import Pod, Serve, write_settings
@@ -136,15 +138,59 @@ def test_a_truncated_shard_ends_the_engine(fail: Fail, tiny_llama: Path, tmp_pat
     assert "RuntimeError: Engine core initialization failed. See root cause above." in text
 
 
-def test_a_missing_shard_is_named_by_its_tensors(fail: Fail, tiny_llama: Path, tmp_path: Path) -> None:
+def test_a_missing_shard_is_named(fail: Fail, tiny_llama: Path, tmp_path: Path) -> None:
     model = shutil.copytree(tiny_llama, tmp_path / "m")
     (model / "model-00001-of-00002.safetensors").unlink()
     code, text = fail(model)
     assert code == 1
+    assert "FileNotFoundError: Weight files referenced in index but missing: {" in text
+    assert "model-00001-of-00002.safetensors'}" in text
+
+
+def test_a_tensor_that_no_file_has_is_named(fail: Fail, tiny_llama: Path, tmp_path: Path) -> None:
+    model = shutil.copytree(tiny_llama, tmp_path / "m")
+    index = model / "model.safetensors.index.json"
+    document = json.loads(index.read_text())
+    document["weight_map"]["model.new.weight"] = next(iter(document["weight_map"].values()))
+    index.write_text(json.dumps(document))
+    code, text = fail(model)
+    assert code == 1
+    assert "ValueError: Following weights were not initialized from checkpoint: {'model.new.weight'}" in text
+
+
+def test_an_architecture_vllm_does_not_know_is_refused(fail: Fail, tiny_llama: Path, tmp_path: Path) -> None:
+    model = configured(tiny_llama, tmp_path, architectures=["FooForCausalLM"])
+    code, text = fail(model)
+    assert code == 1
     assert (
-        "ValueError: Following weights were not initialized from checkpoint: {'model.embed_tokens.weight'}"
-        in text
+        "Model architectures ['FooForCausalLM'] are not supported for now. Supported architectures:" in text
     )
+
+
+@pytest.mark.parametrize(("kind", "fits"), [("yarn", False), ("linear", True)])
+def test_yarn_is_not_multiplied_and_linear_scaling_is(
+    tiny_llama: Path, tmp_path: Path, kind: str, fits: bool
+) -> None:
+    model = configured(tiny_llama, tmp_path, rope_scaling={"rope_type": kind, "factor": 4.0})
+
+    def read() -> int:
+        return read_config(model, "m", dtype="auto", max_model_len=8192, allow_longer=False).max_model_len
+
+    if fits:
+        assert read() == 8192
+    else:
+        with pytest.raises(
+            ValueError, match=r"max_model_len \(8192\) is greater than the derived max_model_len"
+        ):
+            read()
+
+
+def configured(model: Path, folder: Path, **config: Any) -> Path:
+    """A copy of the model with other values in its config.json."""
+    copy = Path(shutil.copytree(model, folder / "configured"))
+    known = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(known | config))
+    return copy
 
 
 def test_a_folder_without_weights_is_refused(fail: Fail, tiny_llama: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -60,6 +60,19 @@ class ModelConfig:
 # meets them.
 _CLASSIFIES: Final = ("ForSequenceClassification", "ForTokenClassification")
 _ENCODERS: Final = ("bert", "roberta", "xlm-roberta")
+
+
+# Rope types whose max_position_embeddings is the scaled length (`_get_and_verify_max_len`, 0.32.0).
+SCALED_ALREADY: Final = (
+    "su",
+    "longrope",
+    "llama3",
+    "mrope",
+    "yarn",
+    "deepseek_yarn",
+    "deepseek_llama_scaling",
+)
+ARCHITECTURES: Final = Path(__file__).with_name("architectures-0.32.0.json")
 
 
 def pooling_task(architecture: str, runner: str) -> str:
@@ -149,6 +162,7 @@ def read_config(
         )
     if not document.get("architectures"):
         raise ValidationError("No model architectures are specified")
+    check_architectures(document["architectures"])
     text = document | document.get("text_config", {})
     heads = int(text["num_attention_heads"])
     eos = text.get("eos_token_id")
@@ -166,6 +180,15 @@ def read_config(
         pools=pooling_task(document["architectures"][0], runner),
         encoder=document["model_type"] in _ENCODERS,
     )
+
+
+def check_architectures(named: Sequence[str]) -> None:
+    """Raise as vLLM's registry does for what it does not know."""
+    known = json.loads(ARCHITECTURES.read_text("utf-8"))["architectures"]
+    if not set(named) & set(known):
+        raise ValidationError(
+            f"Model architectures {list(named)} are not supported for now. Supported architectures: dict_keys({known})"
+        )
 
 
 def _sentence_length(folder: Path) -> int | None:
@@ -187,8 +210,8 @@ def _max_model_len(
     derived = int(config["max_position_embeddings"])
     scaling = config.get("rope_scaling") or {}
     kind = scaling.get("rope_type", scaling.get("type", "default"))
-    if "factor" in scaling and kind not in ("su", "longrope", "llama3", "mrope"):
-        derived = int(scaling.get("original_max_position_embeddings", derived) * float(scaling["factor"]))
+    if "factor" in scaling and kind not in SCALED_ALREADY:
+        derived = int(derived * float(scaling["factor"]))
     derived = sentence or derived
     if asked is None or asked == -1:
         return derived
@@ -207,7 +230,7 @@ def _max_model_len(
 def read_weights(folder: Path, name: str, dtype: str) -> Weights:
     """Open every safetensors file the index names, or all files without an index.
 
-    Raises RuntimeError when there are none, safetensors.SafetensorError for a truncated or corrupt one, ValueError when
+    Raises RuntimeError when there are none, FileNotFoundError when the index names others, safetensors.SafetensorError for a truncated or corrupt one, ValueError when
     the index names tensors that no file has.
     """
     files = sorted(folder.glob("*.safetensors"))
@@ -215,9 +238,12 @@ def read_weights(folder: Path, name: str, dtype: str) -> Weights:
     wanted: dict[str, str] = {}
     if index.is_file():
         wanted = json.loads(index.read_text("utf-8"))["weight_map"]
-        files = [file for file in files if file.name in set(wanted.values())]
     if not files:
         raise RuntimeError(f"Cannot find any model weights with `{name}`")
+    if missing_files := {str(folder / file) for file in wanted.values()} - set(map(str, files)):
+        raise FileNotFoundError(f"Weight files referenced in index but missing: {missing_files}")
+    if wanted:
+        files = [file for file in files if file.name in set(wanted.values())]
     found: set[str] = set()
     elements = size = 0.0
     for file in files:
