@@ -90,9 +90,9 @@ def warm(context: Context) -> WarmCache:
 
 
 def find(context: Context) -> WarmCache:
-    """The claim that holds the staged model whole; with its snapshot, where one is wanted. It copies nothing.
+    """The claim that was warmed with the staged model last; with its snapshot, where one is wanted. It copies nothing.
 
-    Raises WarmingFailed where the claim does not hold it.
+    Raises WarmingFailed where it was not: only a job on the volume could tell whether an older commit is whole.
     """
     throughput = claims.wanted_volume(context).throughput
     progress = Progress(
@@ -102,7 +102,7 @@ def find(context: Context) -> WarmCache:
     volume = claims.wanted_volume(context, seen)
     if _decide(context, seen, progress, volume) is not Action.REUSE:
         raise WarmingFailed(
-            f"{context.claim} does not hold {context.staged.repo} at {context.staged.commit[:12]}",
+            f"{context.claim} was not warmed with {context.staged.repo} at {context.staged.commit[:12]} last",
             evidence=[f"on it: {commit}, {human_bytes(size)}" for commit, size in seen.held.items()],
             next_command=f"slipway deploy {context.model.name} -e {context.environment.name} --from-stage staging",
         )

@@ -158,7 +158,7 @@ def test_a_claim_that_is_not_warm_is_told_and_left_as_it_is(
     documents: list[Object], evidence: tuple[str, ...]
 ) -> None:
     cluster = CannedCluster(*documents)
-    with pytest.raises(WarmingFailed, match="does not hold") as caught:
+    with pytest.raises(WarmingFailed, match="was not warmed with") as caught:
         find(context_of(cluster, Clock()))
     assert caught.value.evidence == evidence
     assert str(caught.value.next_command).endswith("--from-stage staging")
