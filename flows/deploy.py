@@ -36,7 +36,7 @@ def deploy(
         FirstStage,
         Field(
             description="begin with this stage: staging where infrastructure and add-ons are there, rollout where the "
-            "volume holds the weights too; refused where they are not"
+            "volume was warmed with these weights last, too; refused where it is not so"
         ),
     ] = "infrastructure",
     measure_from: Measured = "cluster",
