@@ -13,8 +13,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -23,18 +23,17 @@ from uuid import UUID
 
 import click
 
+from flows.run.explained import AGAIN, explained
 from flows.run.options import POSITIONAL, parameters_of
 from flows.run.outcomes import OUTCOMES
 from flows.run.streams import unbroken_output
 from tasks.records.catalogue import load_environment, load_model, names, project_root
-from tasks.records.errors import Interrupted, SlipwayError
+from tasks.records.errors import Interrupted
 from tasks.records.quantities import parse_duration
 from tasks.records.stop import STOP
 
 # Ctrl-C lets terraform and the like end in order for so long
 INTERRUPT_SECONDS = 60.0
-
-AGAIN = "run the same command again: it continues"
 
 NOTES = {
     "sweep": "Exit code 4 where the rate cannot be told.",
@@ -391,27 +390,6 @@ def check_names(given: Mapping[str, Any]) -> None:
         load_model(given["model"])
     if given.get("environment"):
         load_environment(given["environment"]).check_variables(os.environ)
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """End the process with what a SlipwayError or a Ctrl-C in the block says."""
-    try:
-        yield
-    except SlipwayError as error:
-        fail(error)
-    except (KeyboardInterrupt, click.Abort):
-        fail(Interrupted("interrupted", next_command=AGAIN))
-
-
-def fail(error: SlipwayError) -> None:
-    """Print cause, evidence and next command; exit with the error's code."""
-    click.secho(f"error: {error.cause}", fg="red", err=True)
-    for line in error.evidence:
-        click.echo(f"  | {line}", err=True)
-    if error.next_command:
-        click.secho(f"  next: {error.next_command}", fg="yellow", err=True)
-    sys.exit(error.exit_code)
 
 
 def _interrupt(signum: int, frame: Any) -> None:

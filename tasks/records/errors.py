@@ -210,6 +210,10 @@ class MetricsUnavailable(SlipwayError):
     pass
 
 
+class PrefectUnavailable(SlipwayError):
+    pass
+
+
 class TeardownIncomplete(SlipwayError):
     pass
 

@@ -76,7 +76,7 @@ def _by_signal(failure: Failure) -> Cause:
         signal.SIGKILL: ("it ran out of memory, as a rule", "raise resources.memory in the model's file"),
         signal.SIGBUS: (
             "shared memory or a file it maps is too small or cannot be read",
-            "mount an emptyDir with medium: Memory at /dev/shm: a container has 64 MiB there by itself",
+            "raise resources.memory in the model's file: a replica of several GPUs has half of it as /dev/shm, 16 GiB at most",
         ),
         signal.SIGILL: (
             "the processor lacks an instruction the image was built for",

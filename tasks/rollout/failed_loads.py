@@ -83,7 +83,7 @@ WEIGHTS: tuple[Family, ...] = (
 FILES: tuple[Family, ...] = (
     Family(
         "shared-memory", r"No space left on device.*/dev/shm|/dev/shm.*No space left|posix_fallocate|unable to (open|mmap|allocate) shared memory|Bus error",
-        "shared memory (/dev/shm) is too small for the ranks", "mount an emptyDir with medium: Memory at /dev/shm: a container has 64 MiB there by itself",
+        "shared memory (/dev/shm) is too small for the ranks", "raise resources.memory in the model's file: a replica of several GPUs has half of it as /dev/shm, 16 GiB at most",
     ),
     Family(
         "disk-full", r"No space left on device|Errno 28", "a disk that vLLM writes to is full: the node's own, or the cache volume",
