@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.programs import STOPPED, wait
 from tasks.cloud.programs import files_of
-from tasks.records.model import Load
+from tasks.records.load import Load
 from tasks.records.objectives import EachRequest
 from tasks.validation.proof import instructions_for
 

@@ -9,7 +9,8 @@ import yaml
 
 from tasks.cloud import karpenter, objects
 from tasks.cloud.kubernetes import Cluster
-from tasks.records.environment import Environment, GpuNodes
+from tasks.records.environment import Environment
+from tasks.records.gpu_nodes import GpuNodes
 from tasks.records.names import ENVIRONMENT_TAG, GPU
 
 Object = dict[str, Any]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tasks.records.environment import Environment, Taint
+from tasks.records.environment import Environment
+from tasks.records.gpu_nodes import Taint
 
 Document = Mapping[str, Any]
 

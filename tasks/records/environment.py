@@ -9,110 +9,11 @@ from pydantic import Field, field_validator, model_validator
 
 from tasks.records.errors import InputError
 from tasks.records.existing import OWN_PROMETHEUS, Existing, IamSettings, PrometheusServer
+from tasks.records.gpu_nodes import GpuNodes
 from tasks.records.model import Alias
 from tasks.records.quantities import Seconds
 from tasks.records.record import Record
 from tasks.records.work_pool import WorkPool
-
-
-class Taint(Record):
-    """One taint; `effect` in Kubernetes' spelling."""
-
-    key: str
-    value: str = ""
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
-
-    @property
-    def eks_effect(self) -> str:
-        """The same effect as EKS and terraform spell it."""
-        return {
-            "NoSchedule": "NO_SCHEDULE",
-            "PreferNoSchedule": "PREFER_NO_SCHEDULE",
-            "NoExecute": "NO_EXECUTE",
-        }[self.effect]
-
-    @property
-    def toleration(self) -> dict[str, str]:
-        """The toleration that matches exactly this taint."""
-        operator = {"operator": "Equal", "value": self.value} if self.value else {"operator": "Exists"}
-        return {"key": self.key, **operator, "effect": self.effect}
-
-
-# settings of GpuNodes that act with one provisioner alone
-OF_NODE_GROUP = ("min", "desired")
-OF_KARPENTER = ("alternative_types", "consolidate_after", "ami")
-
-
-class GpuNodes(Record):
-    """The GPU nodes. Their label and taint are the one place the pods' selector and toleration come from.
-
-    All of them are in one zone: a cache volume is, and a node elsewhere could never attach it.
-    """
-
-    provisioner: Literal["karpenter", "node-group"] | None = Field(
-        None,
-        description="karpenter: a node for each pod that fits nowhere, also those that KEDA adds; node-group: an EKS node group "
-        "that the flows resize; default: node-group in an existing cluster and where min or desired is set, else karpenter",
-    )
-    zone: str | None = Field(None, description="one of the cluster's zones; default: the first")
-    instance_type: str = "g5.2xlarge"
-    alternative_types: tuple[str, ...] = Field(
-        (), description="types that will do as well; Karpenter takes the cheapest that EC2 has"
-    )
-    capacity_type: Literal["ON_DEMAND", "SPOT", "SPOT_OR_ON_DEMAND"] = Field(
-        "ON_DEMAND", description="SPOT_OR_ON_DEMAND, of Karpenter's: spot where EC2 has it"
-    )
-    min: int = Field(0, ge=0)
-    max: int = Field(2, ge=1)
-    desired: int = Field(1, ge=0, description="nodes that deploy and wake ask for at least")
-    label_key: str = "workload"
-    label_value: str = "inference-gpu"
-    taint: Taint = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
-    volume_gib: int = Field(100, ge=20)
-    consolidate_after: Seconds = Field(
-        600.0,
-        ge=1,
-        description="how long a node that Karpenter made stays without a pod; below the time a model takes to load, a node goes "
-        "that the next replica would have used",
-    )
-    ami: str = Field(
-        "al2023@latest",
-        pattern=r"^al2023@(latest|v\d{8})$",
-        description="alias of EKS's image for Karpenter's nodes; a version such as al2023@v20261105 pins it",
-    )
-
-    @model_validator(mode="after")
-    def _settings_of_the_provisioner(self) -> Self:
-        """Refuse a setting that does nothing with the provisioner."""
-        idle = OF_NODE_GROUP if self.uses_karpenter else OF_KARPENTER
-        given = [name for name in idle if name in self.model_fields_set]
-        if given:
-            chosen = "karpenter" if self.uses_karpenter else "node-group"
-            raise ValueError(f"{given[0]} does nothing with provisioner: {chosen}: leave it out")
-        if self.capacity_type == "SPOT_OR_ON_DEMAND" and not self.uses_karpenter:
-            raise ValueError("capacity_type SPOT_OR_ON_DEMAND needs provisioner: karpenter")
-        return self
-
-    @property
-    def uses_karpenter(self) -> bool:
-        if self.provisioner:
-            return self.provisioner == "karpenter"
-        return not self.model_fields_set.intersection(OF_NODE_GROUP)
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        """Every instance type a node may be of."""
-        return (self.instance_type, *(kind for kind in self.alternative_types if kind != self.instance_type))
-
-    @property
-    def selector(self) -> str:
-        """The label selector of the GPU nodes."""
-        return f"{self.label_key}={self.label_value}"
-
-    @property
-    def node_selector(self) -> dict[str, str]:
-        """A pod's nodeSelector for the GPU nodes."""
-        return {self.label_key: self.label_value}
 
 
 class SystemNodes(Record):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tasks.records.model import Load
+from tasks.records.load import Load
 from tasks.records.objectives import LatencyName, Objectives
 from tasks.records.reports import FigureName, LoadReport, Measured, Named, ObjectiveResult, Verdict
 

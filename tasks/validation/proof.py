@@ -15,7 +15,8 @@ import certifi
 
 from tasks.cloud.processes import run
 from tasks.records.errors import ValidationFailed
-from tasks.records.model import LengthDistribution, Load, Model
+from tasks.records.load import LengthDistribution, Load
+from tasks.records.model import Model
 from tasks.records.objectives import EachRequest
 from tasks.records.progress import Reporter
 from tasks.records.questions import GENERATING

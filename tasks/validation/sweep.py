@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 
 from tasks.cloud.waiting import REAL, Time
 from tasks.records.errors import InputError
-from tasks.records.model import Load, Model
+from tasks.records.load import Load
+from tasks.records.model import Model
 from tasks.records.progress import Reporter
 from tasks.records.quantities import human_seconds
 from tasks.records.reports import LoadReport, Sweep, SweepStep

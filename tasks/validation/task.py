@@ -9,7 +9,8 @@ from tasks.cloud.objects import read_key
 from tasks.records.answers import AnswersReport
 from tasks.records.catalogue import project_root
 from tasks.records.golden import read_golden
-from tasks.records.model import Load, Model
+from tasks.records.load import Load
+from tasks.records.model import Model
 from tasks.records.names import OWN_KEY_SECRET
 from tasks.records.progress import Reporter
 from tasks.records.reports import LoadPage, LoadReport, MeasureFrom, Sweep

@@ -9,7 +9,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
-from tasks.records.model import Engine, Load
+from tasks.records.load import Load
+from tasks.records.model import Engine
 from tasks.records.objectives import Objectives
 from tasks.records.reports import LoadReport, Measured
 from tasks.records.results import Release

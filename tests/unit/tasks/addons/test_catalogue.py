@@ -17,8 +17,8 @@ from tasks.addons.catalogue import (
 )
 from tasks.addons.helm import Repair, decide_repair
 from tasks.preflight.manifests import tolerates
-from tasks.records.environment import Taint
 from tasks.records.errors import InvalidDocument
+from tasks.records.gpu_nodes import Taint
 from tests.support.builders import ROOT, an_environment
 
 

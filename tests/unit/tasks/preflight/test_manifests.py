@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tasks.preflight.manifests import disagreements, hygiene, tolerates
-from tasks.records.environment import Taint
+from tasks.records.gpu_nodes import Taint
 from tests.support.builders import an_environment
 
 TAINT = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.records import names
-from tasks.records.environment import Taint
+from tasks.records.gpu_nodes import Taint
 from tests.support.builders import ROOT, a_model, an_environment
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tasks.cloud.waiting import Time
 from tasks.records.errors import InputError
-from tasks.records.model import Load
+from tasks.records.load import Load
 from tasks.records.reports import LoadReport, SweepStep
 from tasks.validation.judge import ENOUGH_REQUESTS
 from tasks.validation.knee import MOST_STEPS, TOLERANCE, Knee, Limits, Refused, find, next_rate, proposals

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.records.errors import ValidationFailed
-from tasks.records.model import Load
+from tasks.records.load import Load
 from tasks.records.objectives import EachRequest
 from tasks.validation.load.figures import measured
 from tasks.validation.load.instructions import Good, Instructions, Segment, Trace

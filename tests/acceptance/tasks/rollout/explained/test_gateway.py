@@ -9,7 +9,7 @@ from slipway_sandbox.testing import Faults
 
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.errors import RolloutFailed
-from tasks.records.model import Load
+from tasks.records.load import Load
 from tasks.rollout import network
 from tasks.rollout.manifests import load
 from tasks.validation.proof import prove

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.records.model import Load
+from tasks.records.load import Load
 from tasks.records.objectives import EachRequest
 from tasks.validation.load.arrivals import Arrival, arrivals, cut_to_context, draw
 from tasks.validation.load.instructions import Lengths

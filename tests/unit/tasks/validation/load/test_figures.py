@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.records import reports
-from tasks.records.model import Load
+from tasks.records.load import Load
 from tasks.records.objectives import Objectives
 from tasks.validation.load import figures
 from tasks.validation.load.figures import Distribution, distribution, of_gaps, percentile

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.records.errors import InvalidDocument
-from tasks.records.model import Load
+from tasks.records.load import Load
 from tasks.records.objectives import EachRequest
 from tasks.validation.load.instructions import Instructions
 from tasks.validation.load.sources import read_prompts, read_sources, read_trace
