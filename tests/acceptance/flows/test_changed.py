@@ -20,8 +20,10 @@ from tests.support.repository import commit, git
 def checkout(tmp_path: Path) -> Path:
     """A repository whose project is a folder of it, with a branch that was left behind by main."""
     project = tmp_path / "serving"
-    for folder in ("models", "environments"):
-        shutil.copytree(ROOT / folder, project / folder)
+    shutil.copytree(ROOT / "environments", project / "environments")
+    (project / "models").mkdir()
+    for model in ("llama-3-1-8b-instruct", "tiny-llama"):
+        shutil.copy(ROOT / "models" / f"{model}.yaml", project / "models")
     git(tmp_path, "init", "--quiet", "--initial-branch", "main")
     commit(tmp_path, "first")
     git(tmp_path, "tag", "base")

@@ -12,6 +12,8 @@ from slipway_sandbox.testing import Faults
 from tasks.releases.ledger import Ledger
 from tests.support.project import BUCKET, ENVIRONMENT, Project, edit
 
+pytestmark = pytest.mark.long
+
 VALIDATION = 4
 REFUSED = 3
 NEXT_REVISION = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revision", "v1")

@@ -180,6 +180,7 @@ def test_a_sweep_writes_what_it_found_and_changes_nothing(project: Project, firs
         assert f"engine.max_num_seqs: {found['sweep']['max_num_seqs']}" in done.succeeded().output
 
 
+@in_the_long_ring
 def test_a_deploy_begins_with_the_rollout_where_what_is_before_it_is_there(
     project: Project, first: str
 ) -> None:

@@ -14,7 +14,7 @@ from tests.support.project import ENVIRONMENT, Project, edit
 MODEL = "tiny-embedding"
 IDLE_SECONDS = 120.0
 
-pytestmark = pytest.mark.usefixtures("serving")
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("serving")]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -111,6 +111,9 @@ def test_the_key_is_in_no_object_but_its_secret(asked: Asked) -> None:
         f"gate-{model}",
         "tasks.rollout.endpoint_check",
         base_url=inside.gateway_url(asked.api, environment, model),
+        route="chat",
+        abilities={},
+        max_model_len=2048,
         served_name=model,
         patience=5.0,
     )
@@ -183,7 +186,9 @@ def test_a_load_of_a_run_that_was_killed_is_ended_before_the_next_is_measured(
 ) -> None:
     environment, model = asked.environment(), asked.one.model.name
     url = inside.gateway_url(asked.api, environment, model)
-    told = inside.Program.told("downtime-dead", "tasks.rollout.downtime", base_url=url, served_name=model)
+    told = inside.Program.told(
+        "downtime-dead", "tasks.rollout.downtime", base_url=url, served_name=model, route="chat"
+    )
     with running(
         asked.api, environment, model, told, seconds=200.0, failed=ValidationFailed, say=lambda line: None
     ) as job:
