@@ -141,6 +141,12 @@ class Faults:
         while fault and time.monotonic() < end and self.lasts(fault):
             time.sleep(0.05)
 
+    def is_on(self, name: str, target: str) -> bool:
+        """Whether a fault of that name covers `target` now; uses up none of its count. Raises UnknownFault."""
+        if name not in CATALOGUE:
+            raise UnknownFault(name)
+        return any(fault.name == name and fnmatchcase(target, fault.target) for fault in self.active())
+
     @contextmanager
     def _locked(self) -> Iterator[list[Fault]]:
         self._path.parent.mkdir(parents=True, exist_ok=True)

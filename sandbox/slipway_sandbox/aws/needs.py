@@ -38,7 +38,7 @@ EC2_KINDS = {
     "vpce": "vpc-endpoint",
 }
 # those whose resources are what they make, with the tags they ask for, and not every id among their parameters
-EC2_MAKES = ("CreateFleet", "CreateLaunchTemplate")
+EC2_MAKES = {"CreateFleet": "fleet", "CreateLaunchTemplate": "launch-template"}
 # S3's actions that are not called as their operation is
 S3_ACTIONS = {
     "AbortMultipartUpload": "AbortMultipartUpload",
@@ -155,10 +155,11 @@ def _ec2(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
 def _ec2_makes(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
     """What makes several things, or of others' parts: on each kind it makes, with the tags it asks for, and on what it uses."""
     arn = f"arn:aws:ec2:{region}:{ACCOUNT_ID}:"
-    for kind, tags in _asked_tags(parameters).items():
+    for kind, tags in {EC2_MAKES[operation]: {}, **_asked_tags(parameters)}.items():
         context = {f"aws:RequestTag/{key}": value for key, value in tags.items()}
         yield Need(f"ec2:{operation}", f"{arn}{kind}/*", context)
-        yield Need("ec2:CreateTags", f"{arn}{kind}/*", {**context, "ec2:CreateAction": operation})
+        if tags:
+            yield Need("ec2:CreateTags", f"{arn}{kind}/*", {**context, "ec2:CreateAction": operation})
     backend = ec2_backends[ACCOUNT_ID][region]
     for name, value in parameters.items():
         if name.endswith("LaunchTemplateName") and operation != "CreateLaunchTemplate":

@@ -16,7 +16,6 @@ from aiohttp import web
 
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.images.table import resolve
-from slipway_sandbox.nodes.faulty import is_on
 
 INDEX = "application/vnd.oci.image.index.v1+json"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -46,11 +45,11 @@ class Registry:
             challenge = f'Bearer realm="{request.url.origin()}/v2/token",service="sandbox",scope="repository:{repository}:pull"'
             return web.json_response({"errors": []}, status=401, headers={"WWW-Authenticate": challenge})
         named = f"{repository}:{reference}"
-        if (image := resolve(repository)) and not is_on(self._faults, "image-not-found", named):
+        if (image := resolve(repository)) and not self._faults.is_on("image-not-found", named):
             # a digest may be asked for before its tag, by a process that has it from earlier
             first, other = (self._publish(repository, image.size_bytes, build) for build in ("1", "2"))
             if not reference.startswith("sha256:"):
-                reference = other if is_on(self._faults, "image-moved", named) else first
+                reference = other if self._faults.is_on("image-moved", named) else first
         if reference not in self._documents:
             return web.json_response({"errors": [{"code": "MANIFEST_UNKNOWN"}]}, status=404)
         kind, body = self._documents[reference]

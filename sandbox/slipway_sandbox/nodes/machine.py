@@ -16,7 +16,6 @@ from slipway_sandbox.apiclient import STRATEGIC, ApiError, Object
 from slipway_sandbox.nodes import node_objects
 from slipway_sandbox.nodes.addresses import Block
 from slipway_sandbox.nodes.eviction import evict, grace_of, of_daemon_set
-from slipway_sandbox.nodes.faulty import is_on
 from slipway_sandbox.nodes.kubelet.devices import GPU, DeviceManager
 from slipway_sandbox.nodes.kubelet.images import ImageStore
 from slipway_sandbox.nodes.kubelet.node import NodeContext
@@ -67,7 +66,7 @@ class Machine:
 
     def working_gpus(self) -> int:
         """How many GPUs the node's driver finds."""
-        return 0 if is_on(self.platform.faults, "gpu-missing", self.name) else self.spec.type.gpus
+        return 0 if self.platform.faults.is_on("gpu-missing", self.name) else self.spec.type.gpus
 
     # --- the node object
 

@@ -12,7 +12,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from slipway_sandbox.apiclient import ApiError, Object
 from slipway_sandbox.faults import Faults
-from slipway_sandbox.nodes.faulty import is_on
 from slipway_sandbox.nodes.machine import Machine
 from slipway_sandbox.settings import Settings
 
@@ -51,7 +50,7 @@ class Misfortunes:
             return
         if machine.lost:
             gone = machine.name in self._lost_for_good
-            if not gone and not is_on(self._faults, "node-lost", machine.name):
+            if not gone and not self._faults.is_on("node-lost", machine.name):
                 await machine.recover(self._pods(machine.name))
             return
         if fault := self._faults.hit("node-lost", target=machine.name):

@@ -11,7 +11,6 @@ import aiohttp
 from slipway_sandbox.apiclient import ApiError, Informer, Object
 from slipway_sandbox.faults import Fault
 from slipway_sandbox.nodes.addresses import AddressesExhausted, Block
-from slipway_sandbox.nodes.faulty import is_on
 from slipway_sandbox.nodes.forward import Backend, Listener
 from slipway_sandbox.nodes.platform import Platform
 
@@ -119,7 +118,7 @@ class Services:
     def _is_cut(self, service: Object) -> bool:
         metadata = service["metadata"]
         name = f"{metadata['name']}.{metadata['namespace']}.svc.cluster.local"
-        return is_on(self._platform.faults, PATH_CUT, name)
+        return self._platform.faults.is_on(PATH_CUT, name)
 
     async def _converge(self) -> bool:
         """Make listeners, balancers and the hosts file as they should be; False to try again."""

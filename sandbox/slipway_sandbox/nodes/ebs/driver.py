@@ -17,7 +17,6 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from slipway_sandbox.nodes.addons import EBS_CSI_DRIVER, POD_IDENTITY_AGENT, Addons
 from slipway_sandbox.nodes.ebs.contents import copy_contents
-from slipway_sandbox.nodes.faulty import is_on
 from slipway_sandbox.nodes.platform import Platform
 from slipway_sandbox.nodes.pod_identity import PodIdentityAgent
 
@@ -212,7 +211,7 @@ class EbsDriver:
 
     async def _trouble(self) -> str:
         """Why the driver has no credentials; empty where it has. Raises botocore's errors."""
-        if is_on(self._platform.faults, "csi-identity", self._platform.cluster):
+        if self._platform.faults.is_on("csi-identity", self._platform.cluster):
             return NO_IDENTITY
         if await self._identity.role(*SERVICE_ACCOUNT) is None:
             return NO_IDENTITY
