@@ -22,6 +22,8 @@ def without(project: Project, *policies: str) -> Iterator[None]:
             taken[name] = json.dumps(document)
             iam.delete_user_policy(UserName=DEPLOYER, PolicyName=name)
     assert taken
-    yield
-    for name, text in taken.items():
-        iam.put_user_policy(UserName=DEPLOYER, PolicyName=name, PolicyDocument=text)
+    try:
+        yield
+    finally:
+        for name, text in taken.items():
+            iam.put_user_policy(UserName=DEPLOYER, PolicyName=name, PolicyDocument=text)
