@@ -35,6 +35,7 @@ SlipwayError                     cause, evidence lines, the next command
 │   └── Inconclusive             the load generator could not tell
 ├── EvidenceRefused              a bundle of evidence is unsigned, broken, stale or of something else
 ├── MetricsUnavailable           no answer from Prometheus, or no series: never read as "idle"
+├── PrefectUnavailable           the Prefect server does not answer
 ├── TeardownIncomplete           something is left; the evidence lists it
 └── Interrupted                  Ctrl-C or a cancelled run
 """
