@@ -126,6 +126,18 @@ async def test_a_last_line_without_newline_is_kept() -> None:
     assert await read(log) == b"first\nsecond"
 
 
+async def test_a_long_line_that_comes_in_pieces_is_read_as_one() -> None:
+    log = ContainerLog()
+    line = b"x" * 40_000
+    log.feed(1, b"first\n" + line[:20_000])
+    log.feed(1, line[20_000:] + b"\nlast\n")
+    log.end()
+    assert await read(log) == b"first\n" + line + b"\nlast\n"
+    # as a kubelet counts: each piece is a line of its own
+    assert await read(log, tail_lines=1) == b"last\n"
+    assert (await read(log, timestamps=True)).count(b"Z ") == 3
+
+
 async def test_two_streams_do_not_tear_each_others_lines() -> None:
     log = ContainerLog()
     log.feed(1, b"out ")

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 LIMIT_BYTES = 4 * 1024 * 1024
-LINE_LIMIT = 16 * 1024  # containerd splits longer lines
+# containerd writes a longer line in pieces. A kubelet joins them as it reads (cri-client, logs.go: a partial line loses its
+# end), but counts each piece as a line of `tailLines`.
+LINE_LIMIT = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class ContainerLog:
         for line in lines:
             self._append(now, line + b"\n")
         while len(rest) > LINE_LIMIT:
-            self._append(now, rest[:LINE_LIMIT] + b"\n")
+            self._append(now, rest[:LINE_LIMIT])
             rest = rest[LINE_LIMIT:]
         if rest:
             self._partial[stream] = rest
@@ -74,7 +76,7 @@ class ContainerLog:
         while True:
             position = max(position, self._dropped)  # a reader slower than the bound misses lines
             chunk = b"".join(
-                _render(self._lines[index], query.timestamps)
+                _render(self._lines[index], query.timestamps and self._begins_line(index))
                 for index in range(position - self._dropped, len(self._lines))
             )
             position = self._dropped + len(self._lines)
@@ -100,6 +102,9 @@ class ContainerLog:
         if query.tail_lines is not None:
             first = max(first, len(self._lines) - query.tail_lines)
         return self._dropped + first
+
+    def _begins_line(self, index: int) -> bool:
+        return index == 0 or self._lines[index - 1][1].endswith(b"\n")
 
     def _append(self, written: int, line: bytes) -> None:
         self._lines.append((written, line))
