@@ -100,7 +100,8 @@ def test_a_promotion_waits_without_the_turn_and_goes_on_as_approved(platform: Pl
         "| cluster | update | aws_eks_cluster.this |",
     ):
         assert told in page
-    assert inputs(platform, run, "description") == [page]
+    # Prefect writes it after the form
+    eventually(lambda: inputs(platform, run, "description") == [page], "the page is above the form")
     assert platform.world.entries() == []
     time.sleep(5)
     assert platform.state_name(run) == "Suspended"
