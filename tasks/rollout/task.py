@@ -20,7 +20,7 @@ from tasks.releases.task import ledger_of
 from tasks.rollout import confirmation, gateway, namespace, procedure, removal, restore, scaler
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.manifests import release_of, serving, stamped
-from tasks.rollout.nodegroup import NodeGroupHealth, PoolRefusals
+from tasks.rollout.node_refusals import NodeGroupHealth, PoolRefusals
 from tasks.rollout.weights import Weights
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, show_table, task

@@ -75,7 +75,9 @@ def turn(platform: Platform) -> Any:
 
 
 def inputs(platform: Platform, run: str, kind: str) -> list[str]:
-    found = platform.call("POST", f"/flow_runs/{run}/input/filter", {"prefix": "suspended-approval-"})
+    found = platform.call(
+        "POST", f"/flow_runs/{run}/input/filter", {"prefix": "suspended-approval-", "limit": 50}
+    )
     return [one["value"] for one in found if one["key"].endswith(f"-{kind}")]
 
 

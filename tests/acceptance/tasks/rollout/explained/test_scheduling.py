@@ -11,7 +11,7 @@ from slipway_sandbox.testing import EksCluster, Faults
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.kubernetes import Cluster
-from tasks.rollout.nodegroup import NodeGroupHealth
+from tasks.rollout.node_refusals import NodeGroupHealth
 from tests.support.gated import GatedRelease, told
 from tests.support.workloads import gpu_node, wait
 

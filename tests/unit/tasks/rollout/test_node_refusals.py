@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tasks.records.errors import ClusterError
-from tasks.rollout.nodegroup import EVERY_SECONDS, NodeGroupHealth, PoolRefusals
+from tasks.rollout.node_refusals import EVERY_SECONDS, NodeGroupHealth, PoolRefusals
 from tests.support.builders import INFRASTRUCTURE
 
 
