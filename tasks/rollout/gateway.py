@@ -26,10 +26,10 @@ from tasks.records.names import (
     OWN_KEY_SECRET,
 )
 from tasks.records.results import Endpoint
-from tasks.rollout.manifests import load
+from tasks.rollout.manifests import let_scraped, load
 
 ROUTES = "gateway-models"
-GATE = "gate.js"
+SCRIPTS = ("gate.js", "metrics.js")
 ENGINE_CONF = "engine.conf"  # of the Secret of vLLM's key: how NGINX shows it
 LOAD_BALANCER = "service.beta.kubernetes.io/aws-load-balancer"
 
@@ -88,13 +88,15 @@ def documents(
     `keys`: digest of the clients' keys, which the keys' own stage changes too.
     """
     namespace = environment.namespace
-    configuration, workload, service, policy = (
-        load(root, f"gateway/{name}.yaml") for name in ("configmap", "deployment", "service", "networkpolicy")
+    configuration, workload, service, policy, monitor = (
+        load(root, f"gateway/{name}.yaml")
+        for name in ("configmap", "deployment", "service", "networkpolicy", "podmonitor")
     )
-    for document in (configuration, workload, service, policy):
+    for document in (configuration, workload, service, policy, monitor):
         document["metadata"]["namespace"] = namespace
+    let_scraped(environment, policy["spec"]["ingress"][-1], monitor)
     configuration["data"] |= {
-        GATE: (root / "k8s/gateway" / GATE).read_text(),
+        **{script: (root / "k8s/gateway" / script).read_text() for script in SCRIPTS},
         "models.json": json.dumps(served_names(all_routes), sort_keys=True),
     }
     digest = hashlib.sha256(
@@ -120,7 +122,7 @@ def documents(
     if environment.existing.subnets and environment.gateway.scheme == "internal":
         # without it the cloud provider goes by tags, and subnets that exist are not tagged for it
         annotations[f"{LOAD_BALANCER}-subnets"] = ",".join(environment.existing.subnets)
-    return [configuration, policy, service, workload]
+    return [configuration, policy, service, monitor, workload]
 
 
 def ensure_engine_key(cluster: Cluster, namespace: str) -> None:

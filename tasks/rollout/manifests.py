@@ -179,19 +179,24 @@ def serving(root: Path, model: Model, environment: Environment, weights: Weights
     )
     for document in (account, policy, monitor):
         document["metadata"]["namespace"] = namespace
-    prometheus = environment.prometheus
-    monitor["metadata"]["labels"] = dict(prometheus.monitor_labels)
-    scraper = policy["spec"]["ingress"][1]["from"][0]
-    scraper["namespaceSelector"]["matchLabels"] = {NAMESPACE_NAME: prometheus.namespace}
-    scraper["podSelector"]["matchLabels"] = dict(prometheus.pod_labels)
-    endpoint = monitor["spec"]["podMetricsEndpoints"][0]
-    endpoint["interval"] = f"{math.ceil(environment.scrape_interval)}s"
+    let_scraped(environment, policy["spec"]["ingress"][1], monitor)
     service = load(root, "serving/service.yaml")
     service["metadata"] |= {"name": names.workload(model), "namespace": namespace}
     service["metadata"]["labels"][names.MODEL_LABEL] = model.name
     service["spec"]["selector"][names.MODEL_LABEL] = model.name
     workload = deployment(root, model, environment, weights)
     return [account, policy, service, monitor, workload, scaled_object(root, model, environment)]
+
+
+def let_scraped(environment: Environment, rule: Document, monitor: Document) -> None:
+    """Complete a network policy's rule for the environment's Prometheus, and the PodMonitor that it goes by."""
+    prometheus = environment.prometheus
+    monitor["metadata"]["labels"] = dict(prometheus.monitor_labels)
+    scraper = rule["from"][0]
+    scraper["namespaceSelector"]["matchLabels"] = {NAMESPACE_NAME: prometheus.namespace}
+    scraper["podSelector"]["matchLabels"] = dict(prometheus.pod_labels)
+    endpoint = monitor["spec"]["podMetricsEndpoints"][0]
+    endpoint["interval"] = f"{math.ceil(environment.scrape_interval)}s"
 
 
 def release_of(model: Model, environment: Environment, commit: str, documents: Sequence[Document]) -> Release:

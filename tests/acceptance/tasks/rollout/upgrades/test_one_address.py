@@ -16,7 +16,7 @@ from tasks.records.names import OWN_KEY_SECRET
 from tasks.rollout import restore
 from tests.support.callers import calling
 from tests.support.upgrades import Upgrades, all_answered
-from tests.support.workloads import NAMESPACE
+from tests.support.workloads import NAMESPACE, wait
 
 pytestmark = pytest.mark.timeout(300)
 ALIASES = ["fast", "Org/Small:1"]
@@ -118,6 +118,24 @@ def test_a_stream_comes_token_by_token(address: Address) -> None:
         came = [time.monotonic() - began for _ in answer.iter_raw()]
     assert len(came) > 20
     assert came[0] < came[-1] / 2
+
+
+def test_requests_are_counted_by_model_key_and_status(address: Address, one: Upgrades) -> None:
+    def counted(code: int) -> float:
+        pods = one.api.list("v1", "Pod", NAMESPACE, label_selector="app=llm-gateway")
+        pages = [
+            httpx.get(f"http://{pod['status']['podIP']}:9113/metrics", timeout=30).text
+            for pod in objects.staying(pods)
+        ]
+        start = f'slipway_gateway_requests_total{{model="{address.second}",key="'
+        lines = [line for page in pages for line in page.splitlines() if line.startswith(start)]
+        return sum(float(line.split()[-1]) for line in lines if f'code="{code}"' in line)
+
+    before, refused = counted(200), counted(400)
+    assert address.completes("fast").status_code == 200
+    assert address.completes("fast", max_tokens=-1).status_code == 400
+    # counted where its line of the log is written, which may be after the client has its answer
+    wait(lambda: (counted(200), counted(400)) == (before + 1, refused + 1))
 
 
 def test_an_alias_that_leads_elsewhere_is_refused_with_nothing_moved(address: Address, one: Upgrades) -> None:
