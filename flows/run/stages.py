@@ -14,6 +14,7 @@ from flows.run.graph import Graph, result_of
 from flows.run.timeline import tell_timeline
 from flows.run.turn import turn
 from tasks.addons.task import find_addon, install_addon, read_addons
+from tasks.alerts.task import apply_alerts
 from tasks.cache.task import end_fast_restores, find_warm_cache, warm_cache
 from tasks.cache.task import preview as preview_of_warming
 from tasks.evidence.task import sign_evidence
@@ -227,6 +228,7 @@ def prove(
     listed = graph.submit(staged_manifest, site, marked.result().release)
     made = Made.of(signing.judged, site.storage, site.infrastructure)
     graph.submit(sign_evidence, site, model, result_of(marked), result_of(listed), made, signing.promoted)
+    graph.submit(apply_alerts, site, model, result_of(marked))
     graph.wait_for(marked).submit(end_fast_restores, site, model, cache)
     graph.wait()
     return marked.result(), kept.result()

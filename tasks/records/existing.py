@@ -25,6 +25,9 @@ class PrometheusServer(Record):
     monitor_labels: dict[str, str] = Field(
         {}, description="what its podMonitorSelector and serviceMonitorSelector ask for"
     )
+    rule_labels: dict[str, str] = Field(
+        {}, description="what its ruleSelector asks for; default: monitor_labels"
+    )
 
     @model_validator(mode="after")
     def _one_address(self) -> Self:

@@ -59,6 +59,7 @@ RESULTS: dict[str, Any] = {
     "mark_proven": RECORD,
     "staged_manifest": None,
     "sign_evidence": "s3://acme-models/evidence.json",
+    "apply_alerts": ["SlipwayRequestsFail"],
     "end_fast_restores": None,
     "undo": BEFORE[0],
 }

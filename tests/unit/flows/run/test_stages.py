@@ -50,6 +50,7 @@ def test_warming_waits_for_the_weights_the_nodes_the_namespace_and_its_two_add_o
         ("draw_page", {"roll_out", "validate", "last_swept"}),
         ("keep_page", {"roll_out", "draw_page"}),
         ("mark_proven", {"roll_out", "validate", "keep_page"}),
+        ("apply_alerts", {"mark_proven"}),
         ("end_fast_restores", {"warm_cache", "mark_proven"}),
     ],
 )

@@ -1,0 +1,1 @@
+"""Alerts on what serves: rules for Prometheus, made from a model's objectives."""
