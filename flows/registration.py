@@ -33,9 +33,9 @@ from tasks.records.catalogue import load_environment, load_model, names
 from tasks.records.environment import Environment
 from tasks.records.errors import InputError
 from tasks.records.model import Model
+from tasks.records.names import WEBHOOK_BLOCK
 from tasks.records.work_pool import WorkPool
 
-BLOCK = "slipway-report"
 # SLIPWAY_HOME of the Dockerfile
 IMAGE_HOME = "/slipway"
 # of the automations that `apply` made, and removes once their file does not name them any more
@@ -52,7 +52,7 @@ def apply(project: Path, webhook: str | None = None, environments: Sequence[str]
     chosen = chosen_environments(project, environments)
     models = [load_model(name, project) for name in names("models", project)]
     if webhook:
-        Webhook(url=SecretStr(webhook)).save(BLOCK, overwrite=True)
+        Webhook(url=SecretStr(webhook)).save(WEBHOOK_BLOCK, overwrite=True)
     declared = yaml.safe_load((project / "automations.yaml").read_text("utf-8"))
     document = render(chosen, models)
     pools = {pool_of(one.name): one.work_pool for one in chosen}
@@ -300,4 +300,4 @@ def _converge(client: SyncPrefectClient, wanted: Sequence[AutomationCore]) -> li
 def _block(client: SyncPrefectClient) -> UUID | None:
     """The id of the webhook's block, None where nobody has made it."""
     found = client.read_block_documents_by_type("webhook")
-    return next((one.id for one in found if one.name == BLOCK), None)
+    return next((one.id for one in found if one.name == WEBHOOK_BLOCK), None)

@@ -34,6 +34,7 @@ ABSENT = "(absent)"
 # what the product or an add-on's proof stands on
 KINDS = (
     "APIService",
+    "Alertmanager",
     "DaemonSet",
     "Deployment",
     "PodMonitor",
@@ -77,7 +78,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Document:
 
 
 def values_of(addon: Addon) -> Document:
-    """The values that an environment with default settings installs the add-on with."""
+    """The values that an environment installs the add-on with: default settings, and an Alertmanager."""
     file = VALUES / f"{addon.name}.yaml"
     given: Document = yaml.safe_load(file.read_text()) if file.exists() else {}
     return merged(given, own_values(addon, environment()))
@@ -86,7 +87,13 @@ def values_of(addon: Addon) -> Document:
 def environment() -> Environment:
     names = {"model_bucket": "models", "state_bucket": "states"}
     return Environment.model_validate(
-        {"name": "facts", "region": "us-east-1", "cluster": {"name": "facts"}, "storage": names}
+        {
+            "name": "facts",
+            "region": "us-east-1",
+            "cluster": {"name": "facts"},
+            "storage": names,
+            "alerts": {"webhook": True},
+        }
     )
 
 
@@ -96,14 +103,13 @@ def digest_of(values: Mapping[str, Any]) -> str:
 
 
 def render(chart: Path, addon: Addon) -> list[Document]:
-    """Every object the chart makes of our values. Dependencies that are switched off need not be there."""
+    """Every object the chart makes of our values. Of its dependencies those below charts/: one that is switched off may lack."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "chart"
         shutil.copytree(chart, copy)
         about = yaml.safe_load((copy / "Chart.yaml").read_text())
-        about.pop("dependencies", None)
-        (copy / "Chart.yaml").write_text(yaml.safe_dump(about))
-        shutil.rmtree(copy / "charts", ignore_errors=True)
+        there = [each for each in about.pop("dependencies", []) if (copy / "charts" / each["name"]).is_dir()]
+        (copy / "Chart.yaml").write_text(yaml.safe_dump(about | {"dependencies": there}))
         with helm_python.Chart.load(str(copy)) as loaded:
             files = loaded.render(values_of(addon), name=addon.name, namespace=addon.namespace)
     texts = [text for file, text in files.items() if not file.endswith("NOTES.txt")]
@@ -130,6 +136,8 @@ def summary(document: Mapping[str, Any]) -> Document:
             if pod.get(key)
         }
         found["containers"] = [container["name"] for container in pod["containers"]]
+    elif document["kind"] == "Alertmanager":
+        found |= {key: spec[key] for key in ("version", "secrets") if key in spec}
     elif document["kind"] == "Prometheus":
         keys = (
             "retention",
@@ -137,6 +145,7 @@ def summary(document: Mapping[str, Any]) -> Document:
             "scrapeInterval",
             "podMonitorSelector",
             "serviceMonitorSelector",
+            "ruleSelector",
         )
         found |= {key: spec[key] for key in keys if key in spec}
     return found

@@ -13,8 +13,9 @@ from prefect.futures import PrefectFuture
 from flows.run.graph import Graph, result_of
 from flows.run.timeline import tell_timeline
 from flows.run.turn import turn
-from tasks.addons.task import find_addon, install_addon, read_addons
+from tasks.addons.task import check_webhook, find_addon, install_addon, read_addons
 from tasks.alerts.task import apply_alerts
+from tasks.alerts.task import preview as preview_of_alerts
 from tasks.cache.task import end_fast_restores, find_warm_cache, warm_cache
 from tasks.cache.task import preview as preview_of_warming
 from tasks.evidence.task import sign_evidence
@@ -67,6 +68,7 @@ def take_through(
     `proven`: copy this inside S3 instead of asking the hub. `first`: begin with this stage, and look whether what is
     before it is there. `approve`: asks a person before the turn is taken.
     """
+    check_webhook(environment)
     model = settled(model, inspection)
     judged = check_feasible(environment, model, inspection, manifests(environment, model, inspection))
     approval = approve(judged)
@@ -82,9 +84,11 @@ def take_through(
 
 def manifests(environment: Environment, model: Model, inspection: HubInspection) -> list[dict[str, Any]]:
     """Every document that warming and the rollout will apply, the namespace before what is in it."""
+    served = preview_of_rollout(environment, model, inspection)
     documents = [
         *preview_of_warming(environment, model, inspection),
-        *preview_of_rollout(environment, model, inspection),
+        *served,
+        *preview_of_alerts(environment, model, served),
     ]
     return sorted(documents, key=lambda document: document["kind"] != "Namespace")
 

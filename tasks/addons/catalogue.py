@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.addons import alertmanager
 from tasks.cloud import karpenter
 from tasks.records.catalogue import read_document
 from tasks.records.environment import Environment
@@ -121,6 +122,8 @@ def own_values(addon: Addon, environment: Environment) -> dict[str, object]:
     if addon.gpu_nodes:
         gpu = environment.cluster.gpu
         values |= {"nodeSelector": gpu.node_selector, "tolerations": [gpu.taint.toleration]}
+    if addon.proof == "metrics-answer" and environment.alerts.webhook:
+        values["alertmanager"] = alertmanager.values()
     if addon.proof == "gpu-metrics" and environment.existing.prometheus:
         values["serviceMonitor"] = {"additionalLabels": environment.prometheus.monitor_labels}
     return values

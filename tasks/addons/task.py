@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
+from prefect.blocks.webhook import Webhook
 
-from tasks.addons import node_pool, probe
+from tasks.addons import alertmanager, node_pool, probe
 from tasks.addons.catalogue import Addon, chart_source, chosen, load_addons, own_values, values_files
 from tasks.addons.helm import Helm, bundle_description, is_deployed
 from tasks.addons.owners import make_namespace, mark, owner_of, remove_namespaces, unmark
@@ -16,7 +17,8 @@ from tasks.addons.proofs import PROOFS, Installed, prove
 from tasks.cloud.instance_types import gpus_of
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
-from tasks.records.errors import AddonNotReady, ClusterError
+from tasks.records.errors import AddonNotReady, ClusterError, InputError
+from tasks.records.names import WEBHOOK_BLOCK
 from tasks.records.progress import Reporter
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, task, transient
@@ -78,12 +80,34 @@ def install_addon(site: Site, addon: Addon, unproven: bool = False) -> str:
             reporter.say(f"{addon.name} {addon.version}: helm upgrade --install")
             mark(addon, environment, cluster)
             make_namespace(addon, environment, cluster)
+            if addon.proof == "metrics-answer" and environment.alerts.webhook:
+                # before the Alertmanager that mounts it
+                alertmanager.bring_address(cluster, addon.namespace, webhook_address(environment))
             helm.install(addon, chart, values, history)
             if addon.provisioner:
                 apply_node_pool(site)
     if not unproven:
         prove(installed, reporter)
     return addon.name
+
+
+def check_webhook(environment: Environment) -> None:
+    """Raises InputError where alerts are to be told and Prefect has no address."""
+    if environment.alerts.webhook:
+        webhook_address(environment)
+
+
+def webhook_address(environment: Environment) -> str:
+    """The address that alerts go to, of Prefect's block. Raises InputError where nobody has made it."""
+    try:
+        block = Webhook.load(WEBHOOK_BLOCK, _sync=True)
+    except ValueError as missing:
+        raise InputError(
+            f"alerts.webhook of {environment.name} is on, and Prefect has no address to tell",
+            evidence=[f"there is no Webhook block {WEBHOOK_BLOCK}"],
+            next_command="slipway prefect apply --webhook URL",
+        ) from missing
+    return block.url.get_secret_value()
 
 
 @task(task_run_name="add-on {addon.name}", **SETTINGS)

@@ -16,7 +16,7 @@ from tasks.records import names
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.objectives import LatencyName
-from tasks.records.quantities import write_duration
+from tasks.records.quantities import human_seconds, write_duration
 
 Document = dict[str, Any]
 Severity = Literal["critical", "warning"]
@@ -36,9 +36,10 @@ LATENCY_NAMES: dict[LatencyName, str] = {
     "itl": "TokenGapsLong",
     "e2e": "AnswersSlow",
 }
-WINDOW_SECONDS = 600
 # requests beyond the percentile, on average, that the window must have before the percentile means anything
 BEYOND = 5
+# times the patience: what may be a matter of a burst
+STANDS = 5
 MINIMUM_REQUESTS = 20
 # of the model's volume: below it a new revision is likely not to fit
 FREE_SHARE = 0.03
@@ -79,6 +80,11 @@ class Watched:
     start: float
 
     @property
+    def window(self) -> int:
+        """Seconds that rates look back."""
+        return math.ceil(self.environment.alerts.window)
+
+    @property
     def engine(self) -> str:
         """Labels of vLLM's own metrics."""
         return f'namespace="{self.environment.namespace}",model_name="{self.model.name}"'
@@ -95,10 +101,10 @@ class Watched:
 
     @property
     def pods(self) -> str:
-        """Labels of kube-state-metrics and the scrape about the pods. A Deployment's pods are NAME-HASH-ID, blue-green's NAME-green-HASH-ID."""
+        """Labels of kube-state-metrics and the scrape about the pods: NAME-HASH-ID, and blue-green's green-NAME-HASH-ID."""
         return (
             f'namespace="{self.environment.namespace}",'
-            f'pod=~"{names.workload(self.model)}(-green)?-[a-z0-9]+-[a-z0-9]+"'
+            f'pod=~"(green-)?{names.workload(self.model)}-[a-z0-9]+-[a-z0-9]+"'
         )
 
     @property
@@ -120,16 +126,17 @@ def rules_of(model: Model, environment: Environment, start: float) -> list[Rule]
 
 
 def _latencies(watched: Watched) -> Iterator[Rule]:
-    """One for each bound on a percentile, over ten minutes with enough requests."""
+    """One for each bound on a percentile, where the window has enough requests."""
+    window, holds = watched.window, watched.environment.alerts.patience
     for latency, percentile, bound in watched.model.objectives.latencies():
         histogram, quantile = HISTOGRAMS[latency], int(percentile[1:]) / 100
         enough = max(MINIMUM_REQUESTS, math.ceil(BEYOND / (1 - quantile)))
-        rate = f"rate({histogram}_bucket{{{watched.engine}}}[{WINDOW_SECONDS}s])"
+        rate = f"rate({histogram}_bucket{{{watched.engine}}}[{window}s])"
         yield Rule(
             f"Slipway{LATENCY_NAMES[latency]}",
             f"histogram_quantile({quantile:g}, sum by (le) ({rate})) > {bound:g}"
-            f" and on() sum(increase({histogram}_count{{{watched.engine}}}[{WINDOW_SECONDS}s])) >= {enough}",
-            300,
+            f" and on() sum(increase({histogram}_count{{{watched.engine}}}[{window}s])) >= {enough}",
+            holds,
             "warning",
             f"{watched.model.name}: {latency} {percentile} is {{{{ $value | humanizeDuration }}}}, its objective is "
             f"{write_duration(bound)}",
@@ -139,13 +146,14 @@ def _latencies(watched: Watched) -> Iterator[Rule]:
 
 def _requests(watched: Watched) -> Iterator[Rule]:
     """Failures as clients see them, and a queue that does not end."""
-    of_all = f"sum(increase(slipway_gateway_requests_total{{{watched.gateway}}}[300s]))"
-    failed = f'sum(increase(slipway_gateway_requests_total{{{watched.gateway},code=~"5.."}}[300s]))'
+    window, patience = watched.window, watched.environment.alerts.patience
+    of_all = f"sum(increase(slipway_gateway_requests_total{{{watched.gateway}}}[{window}s]))"
+    failed = f'sum(increase(slipway_gateway_requests_total{{{watched.gateway},code=~"5.."}}[{window}s]))'
     allowed = watched.model.objectives.errors
     yield Rule(
         "SlipwayRequestsFail",
         f"{failed} / {of_all} > {allowed:g} and on() {of_all} >= {MINIMUM_REQUESTS}",
-        120,
+        patience,
         "critical",
         f"{watched.model.name}: {{{{ $value | humanizePercentage }}}} of its requests failed at the gateway with a status of "
         f"500 or above, its objective is {allowed:.2%}",
@@ -154,9 +162,9 @@ def _requests(watched: Watched) -> Iterator[Rule]:
     yield Rule(
         "SlipwayQueueStands",
         f"sum(vllm:num_requests_waiting{{{watched.engine}}}) > 0",
-        600,
+        STANDS * patience,
         "warning",
-        f"{watched.model.name}: requests have waited in vLLM's queue for ten minutes, now {{{{ $value }}}}: it has as many "
+        f"{watched.model.name}: requests have waited in vLLM's queue for {human_seconds(STANDS * patience)}, now {{{{ $value }}}}: it has as many "
         f"replicas as scaling.max_replicas ({watched.model.scaling.max_replicas}) allows, or no node comes for another",
         watched.slipway("status"),
     )
@@ -207,7 +215,7 @@ def _replicas(watched: Watched) -> Iterator[Rule]:
         "SlipwayMetricsMissing",
         f"max(kube_deployment_status_replicas_available{{{watched.deployment}}}) > 0"
         f" unless on() count(up{{{watched.pods}}} == 1) > 0",
-        600,
+        STANDS * watched.environment.alerts.patience,
         "warning",
         f"{model}: Prometheus gets no metrics of its pods: it does not scale with its load, and is not put to sleep",
         watched.kubectl("get podmonitor,networkpolicy"),
@@ -221,9 +229,9 @@ def _capacity(watched: Watched) -> Iterator[Rule]:
         yield Rule(
             "SlipwayKvCacheFull",
             f"min(vllm:kv_cache_usage_perc{{{watched.engine}}}) > 0.95",
-            600,
+            STANDS * watched.environment.alerts.patience,
             "warning",
-            f"{model.name}: {{{{ $value | humanizePercentage }}}} of the KV cache is in use for ten minutes: requests wait for "
+            f"{model.name}: {{{{ $value | humanizePercentage }}}} of the KV cache is in use all the time: requests wait for "
             "it, or are computed again",
             watched.slipway(f"preflight {model.name} --explain"),
         )

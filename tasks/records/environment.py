@@ -144,6 +144,24 @@ class Gateway(Record):
         return self
 
 
+class Alerts(Record):
+    """Alerting rules of Prometheus about what serves, and whom Alertmanager tells."""
+
+    window: Seconds = Field(
+        300.0, ge=1, description="how far back latencies and failed requests are looked at"
+    )
+    patience: Seconds = Field(
+        120.0,
+        ge=0,
+        description="how long latencies or failures must be out of bounds; five times as long for a queue",
+    )
+    webhook: bool = Field(
+        False,
+        description="install Alertmanager, which tells the address of `slipway prefect apply --webhook`; else the rules are "
+        "there, for an Alertmanager of yours",
+    )
+
+
 class Validation(Record):
     """The Jobs that ask the gateway from inside the cluster: readiness gate, downtime poll, load."""
 
@@ -208,6 +226,7 @@ class Environment(Record):
     addons: Addons = Addons()
     gateway: Gateway = Gateway()
     validation: Validation = Validation()
+    alerts: Alerts = Alerts()
     prometheus_url: str | None = Field(
         None, description="default: the cluster's own Prometheus through the Kubernetes API's service proxy"
     )
@@ -273,6 +292,10 @@ class Environment(Record):
             raise ValueError(
                 "cluster.gpu.provisioner: karpenter is installed only in a cluster that Slipway makes: an existing one has a "
                 "Karpenter of its own, or takes provisioner: node-group"
+            )
+        if self.alerts.webhook and self.existing.prometheus:
+            raise ValueError(
+                "alerts.webhook is of the Alertmanager that Slipway installs, and existing.prometheus brings another: leave it out"
             )
         if cluster.gpu.zone and not self.existing.network and cluster.gpu.zone not in cluster.zones:
             raise ValueError("cluster.gpu.zone must be one of cluster.zones")

@@ -35,6 +35,9 @@ REPO_TAG = "slipway:repo"
 COMMIT_TAG = "slipway:commit"
 MANIFEST_TAG = "slipway:manifest"
 
+# Prefect's Webhook block that `slipway prefect apply --webhook` saves: who is told of runs and of alerts
+WEBHOOK_BLOCK = "slipway-report"
+
 # before the commit of the project's files, in a tag of a run in Prefect
 RUN_COMMIT_TAG = "commit:"
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -21,12 +22,12 @@ class Webhook:
     """What was posted to it."""
 
     url: str
-    heard: list[dict[str, str]]
+    heard: list[dict[str, Any]]
 
 
 @pytest.fixture(scope="session")
 def webhook() -> Iterator[Webhook]:
-    heard: list[dict[str, str]] = []
+    heard: list[dict[str, Any]] = []
 
     class Hears(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tasks.addons import alertmanager
 from tasks.addons.catalogue import load_addons
+from tasks.alerts.rules import documents
 from tasks.preflight.manifests import tolerates
-from tests.support.builders import ROOT, an_environment
+from tests.support.builders import ROOT, a_model, an_environment
 from tools.chart_facts import ABSENT, FACTS, STAND_INS, default_of, digest_of, leaves, merged, values_of
 
 ADDONS = {addon.name: addon for addon in load_addons(ROOT) if addon.chart}
@@ -84,6 +86,20 @@ def test_prometheus_is_where_it_is_asked_and_takes_every_monitor() -> None:
     spec = rendered("kube-prometheus-stack", "Prometheus")["kube-prometheus-stack-prometheus"]
     assert (spec["podMonitorSelector"], spec["serviceMonitorSelector"]) == ({}, {})
     assert spec["retentionSize"]
+    ours = {each["metadata"]["labels"]["release"] for each in documents(a_model(), an_environment(), 600.0)}
+    assert {spec["ruleSelector"]["matchLabels"]["release"]} == ours
+
+
+def test_alertmanager_reads_the_webhooks_address_from_the_secret_that_is_mounted() -> None:
+    (spec,) = rendered("kube-prometheus-stack", "Alertmanager").values()
+    assert spec["secrets"] == [alertmanager.SECRET]
+    (told,) = (
+        one for one in alertmanager.configuration()["receivers"] if one["name"] == alertmanager.RECEIVER
+    )
+    (webhook,) = told["webhook_configs"]
+    assert webhook["url_file"] == f"/etc/alertmanager/secrets/{alertmanager.SECRET}/{alertmanager.ENTRY}"
+    version = tuple(map(int, spec["version"].removeprefix("v").split(".")))
+    assert version >= (0, 26, 0), "the first with url_file"
 
 
 def test_keda_brings_what_its_proof_looks_at() -> None:

@@ -57,7 +57,7 @@ def test_vllm_has_every_metric_that_is_asked_of_it() -> None:
     ("pod", "mine"),
     [
         ("vllm-llama-7d9c5b6f4-x2x4z", True),
-        ("vllm-llama-green-7d9c5b6f4-x2x4z", True),
+        ("green-vllm-llama-7d9c5b6f4-x2x4z", True),
         ("vllm-llama-large-7d9c5b6f4-x2x4z", False),
         ("vllm-other-7d9c5b6f4-x2x4z", False),
     ],

@@ -14,9 +14,12 @@ from tasks.cloud.kubernetes import Cluster
 from tasks.records.results import WarmCache
 from tests.support.builders import ROOT, a_cache
 from tests.support.clouds import aws_over, connected, without_nodes
+from tests.support.platform_fixtures import webhook
 from tests.support.upgrades import Upgrades
 from tests.support.weights import CLAIM, PATH, put_weights, storage_class
 from tests.support.workloads import Document, device_plugin, on_nodes, wait
+
+__all__ = ["webhook"]
 
 
 @pytest.fixture(scope="package")
