@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prefect.blocks.webhook import Webhook
@@ -100,14 +101,14 @@ def check_webhook(environment: Environment) -> None:
 def webhook_address(environment: Environment) -> str:
     """The address that alerts go to, of Prefect's block. Raises InputError where nobody has made it."""
     try:
-        block = Webhook.load(WEBHOOK_BLOCK, _sync=True)
+        block: Any = Webhook.load(WEBHOOK_BLOCK, _sync=True)  # type: ignore[call-arg]
     except ValueError as missing:
         raise InputError(
             f"alerts.webhook of {environment.name} is on, and Prefect has no address to tell",
             evidence=[f"there is no Webhook block {WEBHOOK_BLOCK}"],
             next_command="slipway prefect apply --webhook URL",
         ) from missing
-    return block.url.get_secret_value()
+    return str(block.url.get_secret_value())
 
 
 @task(task_run_name="add-on {addon.name}", **SETTINGS)

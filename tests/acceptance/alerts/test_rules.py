@@ -141,6 +141,7 @@ CASES = [
 
 
 def spec_of(alert: str) -> dict[str, Any]:
+    found: dict[str, Any]
     (found,) = (
         spec for spec in RULES.values() for rule in spec["groups"][0]["rules"] if rule["alert"] == alert
     )
