@@ -309,13 +309,17 @@ class Platform:
         eventually(none, "no run is under way")
 
     def artifact(self, run: str, kind: str) -> str:
-        """The text of a run's artifact; empty where it made none."""
+        """The text of a run's latest artifact of that kind; empty where it made none."""
         found = self.call(
             "POST",
             "/artifacts/filter",
-            {"flow_runs": {"id": {"any_": [run]}}, "artifacts": {"key": {"like_": f"{kind}-%"}}},
+            {
+                "flow_runs": {"id": {"any_": [run]}},
+                "artifacts": {"key": {"like_": f"{kind}-%"}},
+                "sort": "CREATED_DESC",
+            },
         )
-        return str(found[-1]["data"]) if found else ""
+        return str(found[0]["data"]) if found else ""
 
     def turn(self) -> dict[str, Any] | None:
         """Who holds the cluster's turn."""

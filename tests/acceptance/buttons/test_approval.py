@@ -74,11 +74,12 @@ def turn(platform: Platform) -> Any:
     return None if answer.status_code == httpx.codes.NOT_FOUND else answer.json()
 
 
-def inputs(platform: Platform, run: str, kind: str) -> list[str]:
+def inputs(platform: Platform, run: str, kind: str) -> list[Any]:
+    """What the run asks with: Prefect 3.8.8 keeps each value as JSON (prefect/input/actions.py, create_flow_run_input)."""
     found = platform.call(
         "POST", f"/flow_runs/{run}/input/filter", {"prefix": "suspended-approval-", "limit": 50}
     )
-    return [one["value"] for one in found if one["key"].endswith(f"-{kind}")]
+    return [json.loads(one["value"]) for one in found if one["key"].endswith(f"-{kind}")]
 
 
 def answer(platform: Platform, run: str, **given: str) -> str:
