@@ -23,9 +23,9 @@ check: $(STAMP)
 unit: $(STAMP)
 	$(BIN)/pytest -n 2 tests/unit
 
-# the product over the sandbox
+# the product over the sandbox, and one case of tests/buttons
 acceptance: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile -m 'not long' tests/acceptance
+	$(BIN)/pytest -n 2 --dist loadfile -m 'not long' tests/acceptance tests/buttons
 
 # whole lifecycles of special shapes (enforced policies, an existing cluster, two replicas on two nodes), a worker's run that
 # is cancelled or killed, `slipway ci`, the benches
