@@ -35,22 +35,27 @@ AS_ROOT = () if os.geteuid() == 0 else ("--user", "--map-root-user")
 NEW_HOST = ("unshare", *AS_ROOT, "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 T = TypeVar("T")
 PATIENCE = 90.0
+# more than Prefect 3.8.8 lets a statement wait for SQLite: busy_timeout of server/database/configurations.py, 60 s
+ANSWER_SECONDS = 75.0
+# between two looks, from the first to the tenth and on: each is a request, on a machine that has little to spare
+FIRST_PAUSE, LAST_PAUSE = 0.05, 0.5
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 ASKED = {"model": "tiny-llama", "environment": "sandbox"}
 FLOWS = ("deploy", "rollback", "recover", "idle", "promote", "teardown")
 # ten heartbeats of tests/support/standin/tasks.py
 SILENT_SECONDS = 30
 OFTEN = "*/2 * * * *"
-TURN = "slipway-turn-slipway-sandbox"
+CLUSTER = "slipway-sandbox"
 
 
 def eventually(found: Callable[[], T], what: str, patience: float = PATIENCE) -> T:
     """What `found` gives once that is true; fails the test where it never is."""
-    deadline = time.monotonic() + patience
+    deadline, pause = time.monotonic() + patience, FIRST_PAUSE
     while not (value := found()):
         if time.monotonic() >= deadline:
             pytest.fail(f"not within {patience:.0f} s: {what}")
-        time.sleep(0.1)
+        time.sleep(pause)
+        pause = min(pause * 1.3, LAST_PAUSE)
     return value
 
 
@@ -67,6 +72,13 @@ class Platform:
     access_log: bool = False
     # of the deployment; a command's run is not known before it begins
     started_run: str = ""
+    # one for all: to make one reads the certificates, 40 ms of a core. It leaves a connection before uvicorn does, after 5 s
+    client: httpx.Client = field(
+        default_factory=lambda: httpx.Client(
+            timeout=ANSWER_SECONDS, limits=httpx.Limits(keepalive_expiry=2.0)
+        ),
+        repr=False,
+    )
 
     @property
     def url(self) -> str:
@@ -123,7 +135,7 @@ class Platform:
 
     def _healthy(self) -> bool:
         try:
-            return httpx.get(f"{self.url}/health", timeout=2).is_success
+            return self.client.get(f"{self.url}/health", timeout=2).is_success
         except httpx.HTTPError:
             return False
 
@@ -155,6 +167,7 @@ class Platform:
         self.processes[name].wait(10)
 
     def end(self) -> None:
+        self.client.close()
         for process in self.processes.values():
             process.kill()
             process.wait(10)
@@ -202,15 +215,18 @@ class Platform:
         return Command(process).listen()
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
+        answer = self._answer(method, path, body).raise_for_status()
+        return answer.json() if answer.content else None
+
+    def _answer(self, method: str, path: str, body: Any = None) -> httpx.Response:
         def answered() -> httpx.Response | None:
             """Not while SQLite is locked, which Prefect's own client retries too."""
-            answer = httpx.request(method, f"{self.url}{path}", json=body, timeout=30)
+            answer = self.client.request(method, f"{self.url}{path}", json=body)
             return None if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE else answer
 
         answer = eventually(answered, f"the server answers {method} {path}")
         assert answer is not None
-        answer.raise_for_status()
-        return answer.json() if answer.content else None
+        return answer
 
     def deploy(self) -> str:
         """Run the deployment `deploy`, as the UI's form does; the id of the run."""
@@ -321,14 +337,16 @@ class Platform:
         )
         return str(found[0]["data"]) if found else ""
 
-    def turn(self) -> dict[str, Any] | None:
+    def turn(self, cluster: str = CLUSTER) -> dict[str, Any] | None:
         """Who holds the cluster's turn."""
-        answer = httpx.get(f"{self.url}/variables/name/{TURN}", timeout=30)
-        return None if answer.status_code == httpx.codes.NOT_FOUND else dict(answer.json()["value"])
+        answer = self._answer("GET", f"/variables/name/slipway-turn-{cluster}")
+        if answer.status_code == httpx.codes.NOT_FOUND:
+            return None
+        return dict(answer.raise_for_status().json()["value"])
 
     def lose_turn(self) -> None:
         """What another run does that takes it over."""
-        self.call("DELETE", f"/variables/name/{TURN}")
+        self.call("DELETE", f"/variables/name/slipway-turn-{CLUSTER}")
 
     def in_stage(self, stage: str, beside: int = 0) -> int:
         """The process that is in `stage`, other than `beside`, once there is one."""

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 import yaml
 
@@ -66,12 +65,7 @@ def waits(platform: Platform, run: str) -> None:
     eventually(lambda: platform.state_name(run) == "Suspended", "the run is suspended")
     # what was resumed before is no longer what it waits for
     eventually(lambda: inputs(platform, run, "schema"), "the form is there")
-    eventually(lambda: turn(platform) is None, "the turn is free")
-
-
-def turn(platform: Platform) -> Any:
-    answer = httpx.get(f"{platform.url}/variables/name/slipway-turn-slipway-guarded", timeout=30)
-    return None if answer.status_code == httpx.codes.NOT_FOUND else answer.json()
+    eventually(lambda: platform.turn("slipway-guarded") is None, "the turn is free")
 
 
 def inputs(platform: Platform, run: str, kind: str) -> list[Any]:
