@@ -23,6 +23,7 @@ from slipway_sandbox.testing import make_prefect_home
 from tests.support.builders import ROOT
 from tests.support.commands import Command
 from tests.support.loopback import free_port
+from tests.support.standin import FLOWS
 from tests.support.standin.world import VARIABLE, World
 
 STAND_IN = """
@@ -41,7 +42,6 @@ ANSWER_SECONDS = 75.0
 FIRST_PAUSE, LAST_PAUSE = 0.05, 0.5
 TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 ASKED = {"model": "tiny-llama", "environment": "sandbox"}
-FLOWS = ("deploy", "rollback", "recover", "idle", "promote", "teardown")
 # ten heartbeats of tests/support/standin/tasks.py
 SILENT_SECONDS = 30
 OFTEN = "*/2 * * * *"

@@ -36,11 +36,18 @@ def support_of(file: Path) -> set[Path]:
     waiting = [file]
     while waiting:
         for name in imports(waiting.pop()):
-            module = ROOT / f"{'/'.join(name.split('.')[:3])}.py"
-            if name.startswith("tests.support.") and module not in found:
+            if name.startswith("tests.support.") and (module := file_of(name)) not in found:
                 found.add(module)
                 waiting.append(module)
     return found
+
+
+def file_of(name: str) -> Path:
+    """The file of a module, of what is imported from one, or of a package. Raises StopIteration."""
+    parts = name.split(".")
+    longest_first = ["/".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    files = [ROOT / f"{path}{end}" for path in longest_first for end in (".py", "/__init__.py")]
+    return next(file for file in files if file.is_file())
 
 
 def is_inner(name: str) -> bool:

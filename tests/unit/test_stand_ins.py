@@ -1,4 +1,4 @@
-"""The flows of tests/support/platform.py touch nothing real: each task of a stage is replaced, or named as real."""
+"""The flows of tests/support/standin touch nothing real: each task of a stage is replaced, or named as real."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tasks.infra.task import apply_cluster, check_account
-from tests.support.platform import FLOWS
+from tests.support.standin import FLOWS
 from tests.support.standin.tasks import REAL, from_stages, reached, stand_ins, without_stand_in
 
 
