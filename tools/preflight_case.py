@@ -251,7 +251,7 @@ def judged(folder: Path) -> dict[str, Any]:
     model = asked(model, inspection)
     documents = serving(ROOT, model, environment, Weights.expected(model, inspection))
     checks = [
-        *judge_model(model, inspection, instance, documents),
+        *judge_model(model, inspection, instance, documents, environment.cluster.gpu.volume_gib),
         *judge_environment(environment, facts_of(case, environment, instance), documents),
     ]
     checks = [check for check in checks if check.name != "vCPU quota" or "quota" in case]

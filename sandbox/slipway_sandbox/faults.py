@@ -50,6 +50,8 @@ CATALOGUE: dict[str, str] = {
     "engine-oom": "vLLM runs out of GPU memory while loading",
     "engine-slow-load": "loading takes value seconds more, or until it is cleared",
     "engine-crash": "vLLM dies while loading, with a traceback",
+    "engine-rank-crash": "one rank of a vLLM with several dies while loading; value is the rank (0)",
+    "engine-rank-killed": "one rank of a vLLM with several is killed as it gets a request; value is the rank (0)",
     "engine-wrong-name": "vLLM serves another name than was asked",
     "engine-stall": "a stream stops in the middle and never ends",
     "engine-error-in-200": "a stream answers 200 and then an error event",

@@ -55,6 +55,7 @@ class Settings:
     node_boot_seconds: float = 1.5
     addon_seconds: float = 0.1
     snapshot_seconds: float = 1.0  # an EBS snapshot's: minutes and more on EC2, by what was written
+    vcpu_quota: float = 64.0  # vCPUs the account has of each EC2 quota
     scrape_seconds: float = 0.5
     crash_backoff_seconds: float = 1.0  # 10 in a real kubelet; image pulls and mounts wait in proportion
     memory_poll_seconds: float = 0.5  # how long a container may hold more memory than its limit unseen

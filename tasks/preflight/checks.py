@@ -49,7 +49,7 @@ def judge(
         *(Check(name, *row) for name, row in facts.existing.items()),
         _kubernetes(environment, facts),
         *(Check(name, *row) for name, row in account_rows(environment, model.engine.image, facts)),
-        *judge_model(model, inspection, facts.instance, documents),
+        *judge_model(model, inspection, facts.instance, documents, environment.cluster.gpu.volume_gib),
         *_gpu_nodes(model, environment, facts),
         *judge_environment(environment, facts, documents),
         _reachability(environment, documents),
@@ -57,13 +57,17 @@ def judge(
 
 
 def judge_model(
-    model: Model, inspection: HubInspection, instance: InstanceType, documents: Sequence[Mapping[str, Any]]
+    model: Model,
+    inspection: HubInspection,
+    instance: InstanceType,
+    documents: Sequence[Mapping[str, Any]],
+    volume_gib: int,
 ) -> list[Check]:
-    """The rows that need no AWS: the repo, the model, its engine, against one instance type."""
+    """The rows that need no AWS: the repo, the model, its engine, against one instance type and its own disk."""
     engine = Engine(model, inspection, instance, documents)
     repo = Check("repo", *engine.repo())
     if not inspection.config and repo.status == "fail":
-        return [repo, _room(model, instance)]  # nothing to judge by
+        return [repo, _room(model, instance, volume_gib)]  # nothing to judge by
     return [
         repo,
         Check("tokenizer", *engine.tokenizer()),
@@ -74,7 +78,7 @@ def judge_model(
         Check("compute", *engine.compute()),
         Check("ranks", *engine.ranks()),
         *([Check("answers", *answers)] if (answers := judge_answers(model, project_root())) else []),
-        _room(model, instance),
+        _room(model, instance, volume_gib),
     ]
 
 
@@ -121,13 +125,13 @@ def _kubernetes(environment: Environment, facts: Facts) -> Check:
     return Check("kubernetes", "ok", f"{version} is in standard support until {support.standard_until}")
 
 
-def _room(model: Model, instance: InstanceType) -> Check:
-    short = shortages(model.resources, allocatable(instance))
+def _room(model: Model, instance: InstanceType, volume_gib: int) -> Check:
+    short = shortages(model.resources, allocatable(instance, volume_gib))
     return Check(
         "node room",
         "fail" if short else "ok",
         "; ".join(short) or f"{model.resources.cpu} CPU, {model.resources.memory} fit {instance.name}",
-        "lower resources in the model's file, or take a larger instance type" if short else "",
+        "lower resources in the model's file, or take a larger instance type (disk: cluster.gpu.volume_gib)" if short else "",
     )
 
 

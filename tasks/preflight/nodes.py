@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from tasks.records.model import Resources
 from tasks.records.quantities import human_bytes, parse_quantity
 
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 # What DaemonSets take on a GPU node: aws-node 50m, kube-proxy 100m, ebs-csi-node 30m, eks-pod-identity-agent,
 # device plugin, DCGM exporter. CPU and memory their charts request, summed and rounded up.
 DAEMONSET_CPU = 0.35
@@ -40,16 +40,19 @@ class Allocatable:
     cpu: float
     memory: int
     gpus: int
+    disk: int
 
 
-def allocatable(instance: InstanceType) -> Allocatable:
-    """What is left for the model's pods after the kubelet's reserve and the DaemonSets."""
+def allocatable(instance: InstanceType, volume_gib: int) -> Allocatable:
+    """What is left for the model's pods after the kubelet's reserve and the DaemonSets. `volume_gib`: the node's own disk."""
     memory = instance.memory - (255 + 11 * instance.max_pods + 100) * MIB
     return Allocatable(
         cpu=instance.vcpus - reserved_cpu(instance.vcpus) - DAEMONSET_CPU,
         # the kernel and firmware keep some of the nominal memory: about 1.6 % on Nitro instances
         memory=int(memory - 0.016 * instance.memory) - DAEMONSET_MEMORY,
         gpus=instance.gpus,
+        # a tenth is kept free (evictionHard nodefs.available 10%), 1 GiB is kubeReserved
+        disk=max(0, volume_gib * 9 // 10 - 1) * GIB,
     )
 
 
@@ -65,6 +68,7 @@ def shortages(resources: Resources, room: Allocatable) -> list[str]:
         ("cpu", parse_quantity(resources.cpu), room.cpu, lambda cores: f"{cores:.2f}"),
         ("memory", parse_quantity(resources.memory), room.memory, human_bytes),
         ("nvidia.com/gpu", resources.gpu, room.gpus, lambda gpus: f"{gpus:.0f}"),
+        ("ephemeral-storage", parse_quantity(resources.ephemeral_storage or "0"), room.disk, human_bytes),
     ]
     return [
         f"{name}: asks {show(wanted)}, a node can give {show(max(0, given))}"

@@ -65,6 +65,10 @@ class Resources(Record):
     cpu: Quantity = "3"
     memory: Quantity = "12Gi"
     gpu: int = Field(1, ge=1, le=16)
+    ephemeral_storage: Quantity | None = Field(
+        None,
+        description="room on the node's own disk, for compile caches and logs (not the image); default: none is reserved",
+    )
 
 
 class Cache(Record):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tasks.rollout import failed_loads, refused_settings
 from tasks.rollout.engine_family import Family
@@ -41,6 +41,13 @@ class Cause:
 
 def tell(failure: Failure) -> Cause:
     """The first family that knows the failure; else what vLLM itself says, with its exception."""
+    cause = _cause(failure)
+    if not failure.alone:
+        return cause
+    return replace(cause, text=f"{cause.text} (in rank {failure.process} alone)")
+
+
+def _cause(failure: Failure) -> Cause:
     told = _candidates(failure)
     for families in (FAMILIES, refused_settings.REFUSED):
         for message in told:

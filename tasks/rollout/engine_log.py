@@ -46,6 +46,8 @@ _FATAL = re.compile(
     r"failed to start|encountered a fatal error|WorkerProc failed|died unexpectedly|hit an exception|while running API servers"
     r"|output_handler failed|Application startup failed|Error executing method"
 )
+# a rank among others: its log's name, and its process's (WorkerProc.make_worker_process and setup_proc_title_and_log_prefix)
+_OF_SEVERAL = re.compile(r"VllmWorker-\d+$|Worker(_\w+?\d+)*_TP\d+")
 # and what that is said in
 _HEADING = re.compile(r"(failed to start|encountered a fatal error|WorkerProc failed|hit an exception)\.?$")
 _PROCESS_OF = re.compile(r"^Process (?P<name>[\w:.-]+):$")
@@ -93,6 +95,7 @@ class Failure:
         direct: the nearest of the chain is its direct cause.
         served: it had come up before.
         signal: the signal that ended the process; 0 where that is not known.
+        alone: the process is one of several ranks, and no other failed by itself.
         seen: the lines that tell of it, as they stand in the log.
     """
 
@@ -105,6 +108,7 @@ class Failure:
     direct: bool = False
     served: bool = False
     signal: int = 0
+    alone: bool = False
     seen: tuple[str, ...] = ()
 
     @property
@@ -179,6 +183,7 @@ def first_failure(lines: Sequence[str]) -> Failure | None:
         direct=bool(found.kinds) and found.kinds[-1] == "cause",
         served=served,
         signal=found.signal,
+        alone=_is_alone(found, blocks),
         seen=tuple(line[:MOST_OF_A_LINE] for line in found.seen[:MOST_SEEN]),
     )
 
@@ -199,6 +204,13 @@ def _choose(blocks: Sequence[_Block]) -> _Block | None:
     logged = [block for block in own if block.at < ended[-1].at]
     follow = [block for block in ended if block.follows]
     return (logged[-1:] or follow[:1] or ended[-1:])[0]
+
+
+def _is_alone(found: _Block, blocks: Sequence[_Block]) -> bool:
+    others = {block.process for block in blocks if block.marked and not block.points and not block.follows}
+    return bool(_OF_SEVERAL.match(found.process)) and not any(
+        _OF_SEVERAL.match(other) for other in others - {found.process}
+    )
 
 
 def _by_signal(block: _Block) -> bool:

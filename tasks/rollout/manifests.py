@@ -15,7 +15,7 @@ import yaml
 from tasks.cloud.reachability import NAMESPACE_NAME
 from tasks.records import names
 from tasks.records.environment import Environment
-from tasks.records.model import Engine, Model, Steps
+from tasks.records.model import Engine, Model, Resources, Steps
 from tasks.records.quantities import parse_quantity
 from tasks.records.questions import PATHS, probe_route, question
 from tasks.records.results import Release
@@ -29,6 +29,8 @@ COMPILE_ALLOWANCE_SECONDS = 240.0
 GRACE_MARGIN_SECONDS = 10
 # bytes NCCL gets at most; half of the replica's memory where that is less
 SHARED_MEMORY = 16 * 2**30
+# "warnings and errors, production minimum": without it a rank's log has an error code alone (docs.nvidia.com/deeplearning/nccl/user-guide, Logging)
+NCCL_VARIABLES = {"NCCL_DEBUG": "WARN"}
 
 
 def load(root: Path, name: str) -> Document:
@@ -108,13 +110,13 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     container["args"] = engine_arguments(
         model.engine, model_path=f"/models/{weights.path}", served_name=model.name
     )
-    container["env"] += [{"name": name, "value": value} for name, value in sorted(model.engine.env.items())]
+    variables = (NCCL_VARIABLES if model.resources.gpu > 1 else {}) | model.engine.env
+    container["env"] += [{"name": name, "value": value} for name, value in sorted(variables.items())]
     period, threshold = startup_probe(budget)
     container["startupProbe"] |= {"periodSeconds": period, "failureThreshold": threshold}
     container["startupProbe"]["exec"]["command"][-3:] = probe_words(model)
     container["lifecycle"]["preStop"]["sleep"]["seconds"] = drain
-    amounts = {names.GPU: str(model.resources.gpu), "memory": model.resources.memory}
-    container["resources"] = {"requests": amounts | {"cpu": model.resources.cpu}, "limits": amounts}
+    container["resources"] = resources_of(model.resources)
     if model.resources.gpu > 1:
         # NCCL passes tensors between the GPUs of a node through shared memory; the default is 64 MiB.
         container["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
@@ -123,6 +125,15 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     if most_replicas(model) == 1:
         pod["affinity"] = claim_affinity(model)
     return document
+
+
+def resources_of(resources: Resources) -> Document:
+    """A replica's requests and limits: GPUs and memory are limited to what is requested, CPU and the node's disk are not."""
+    limits = {names.GPU: str(resources.gpu), "memory": resources.memory}
+    requests = limits | {"cpu": resources.cpu}
+    if resources.ephemeral_storage:
+        requests["ephemeral-storage"] = resources.ephemeral_storage
+    return {"requests": requests, "limits": limits}
 
 
 def shm_size(model: Model) -> str:

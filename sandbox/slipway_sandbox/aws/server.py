@@ -47,7 +47,7 @@ def build(settings: Settings) -> Server:
         "eks": eks_api,
         "pricing": JsonApi("pricing", Pricing()),
         "s3": s3,
-        "servicequotas": JsonApi("service-quotas", ServiceQuotas(faults)),
+        "servicequotas": JsonApi("service-quotas", ServiceQuotas(faults, settings.vcpu_quota)),
         "ssm": Parameters(moto, settings.region),
         "sts": Sts(moto),
     }
@@ -60,7 +60,7 @@ def build(settings: Settings) -> Server:
     ec2_snapshots.extend(settings.snapshot_seconds)
     ec2_order.extend()
     capacity.extend(faults)
-    vcpus.extend(faults)  # around it: a quota refuses before capacity does
+    vcpus.extend(faults, settings.vcpu_quota)  # around it: a quota refuses before capacity does
     fleets.extend()
     tagging.extend(eks, s3)
     front: Application = Front(services, moto, eks)

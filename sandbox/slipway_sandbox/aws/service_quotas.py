@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 from moto.servicequotas.resources.default_quotas.vpc import VPC_DEFAULT_QUOTAS
 
-from slipway_sandbox.aws.vcpus import GRANTED
 from slipway_sandbox.aws.wire import AwsError, Caller, Document
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.settings import ACCOUNT_ID
@@ -42,8 +41,8 @@ BY_CODE = {quota.code: quota for quota in QUOTAS}
 class ServiceQuotas:
     """GetServiceQuota and GetAWSDefaultServiceQuota."""
 
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
+    def __init__(self, faults: Faults, granted: float) -> None:
+        self._faults, self._granted = faults, granted
 
     def get_service_quota(self, parameters: Document, caller: Caller) -> Document:
         return {"Quota": self._find(parameters, caller, self._value)}
@@ -54,7 +53,7 @@ class ServiceQuotas:
     def _value(self, quota: Quota) -> float:
         if quota.gpu and self._faults.hit("quota-zero", target=quota.code):
             return 0.0
-        return GRANTED
+        return self._granted
 
     def _find(self, parameters: Document, caller: Caller, value: Callable[[Quota], float]) -> Document:
         service, code = parameters["ServiceCode"], parameters["QuotaCode"]

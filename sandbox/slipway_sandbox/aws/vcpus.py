@@ -18,8 +18,6 @@ from slipway_sandbox.aws.capacity import asked_type
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.settings import ACCOUNT_ID
 
-GRANTED = 64.0  # vCPUs the sandbox's account has of each quota
-
 # leading letters of a family -> (on-demand quota, spot quota)
 CODES = {
     "g": ("L-DB2E81BA", "L-3819A6DF"),
@@ -73,10 +71,10 @@ def in_use(region: str, code: str, *, besides: dict[str, str] | None = None) -> 
     return total
 
 
-def limit_of(code: str, faults: Faults) -> float:
-    """What the account may run of a quota; the fault `quota-zero` takes the GPU ones away."""
+def limit_of(code: str, faults: Faults, granted: float) -> float:
+    """What the account may run of a quota that was `granted`; the fault `quota-zero` takes the GPU ones away."""
     taken = any(f.name == "quota-zero" and fnmatchcase(code, f.target) for f in faults.active())
-    return 0.0 if taken and code in GPU else GRANTED
+    return 0.0 if taken and code in GPU else granted
 
 
 def exceeded(limit: float) -> str:
@@ -100,7 +98,7 @@ class MaxSpotInstanceCountExceeded(EC2ClientError):  # type: ignore[misc]
         super().__init__("MaxSpotInstanceCountExceeded", "Max spot instance count exceeded")
 
 
-def extend(faults: Faults) -> None:
+def extend(faults: Faults, granted: float) -> None:
     """Make moto's RunInstances count against the quotas and its instances say what they are, once, before it answers."""
     Instance.cpu_options = property(lambda instance: cpu_options(instance.instance_type))
     run = EC2Backend.run_instances
@@ -109,7 +107,7 @@ def extend(faults: Faults) -> None:
         kind = asked_type(self, more)
         spot = more.get("instance_market_options") == "spot"  # moto hands the MarketType alone
         code = quota_of(kind, spot=spot)
-        limit = limit_of(code, faults)
+        limit = limit_of(code, faults, granted)
         if in_use(self.region_name, code) + count * vcpus_of(kind) > limit:
             raise MaxSpotInstanceCountExceeded if spot else VcpuLimitExceeded(limit)
         return run(self, image_id, count, *arguments, **more)

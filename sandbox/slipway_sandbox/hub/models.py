@@ -19,7 +19,7 @@ from typing import Any
 
 from slipway_sandbox.hub import tokenizer, weights
 
-RECIPE = 2  # raise it when what is made below changes: a folder made by an older recipe is not used again
+RECIPE = 3  # raise it when what is made below changes: a folder made by an older recipe is not used again
 
 GITATTRIBUTES = "".join(
     f"{pattern} filter=lfs diff=lfs merge=lfs -text\n"
@@ -82,6 +82,7 @@ def make_all(cache: Path, more: Mapping[str, Callable[[Path], None]]) -> Path:
         _gated(work / "tiny-llama", work / "tiny-llama-gated")
         _pickled(work / "pickle-llama")
         _base(work / "tiny-llama", work / "tiny-base")
+        _wide(work / "tiny-wide")
         for name, make in more.items():
             make(work / name)
         try:
@@ -149,6 +150,16 @@ def _base(original: Path, repo: Path) -> None:
     write_json(repo / "main" / "tokenizer_config.json", about)
     card = _CARD.format(name="tiny-base", note="It has no chat template.")
     _replace(repo / "main" / "README.md", card.encode())
+
+
+def _wide(repo: Path) -> None:
+    """A Llama that can be split over eight GPUs, which tiny-llama's six heads cannot."""
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 8, "hidden_size": 512, "intermediate_size": 1024}
+    config = TINY_CONFIG | heads | {"num_hidden_layers": 2}
+    folder = repo / "main"
+    write_plain_files(folder, config, "tiny-wide", "It has eight heads.")
+    with (folder / "model.safetensors").open("wb") as file:
+        weights.write(file, list(weights.llama_tensors(config)), "tiny-wide")
 
 
 def _pickled(repo: Path) -> None:

@@ -28,6 +28,7 @@ OWN: dict[str, tuple[str | bool, str]] = {
     "tiny-llama-gated": ("manual", "text-generation"),
     "pickle-llama": (False, "text-generation"),
     "tiny-base": (False, "text-generation"),
+    "tiny-wide": (False, "text-generation"),
     "tiny-embedding": (False, "sentence-similarity"),
     "tiny-reranker": (False, "text-classification"),
 }

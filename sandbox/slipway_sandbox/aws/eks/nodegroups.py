@@ -253,7 +253,7 @@ class Nodegroups:
         """EC2's words where the group's size in this type is more vCPUs than the account has left."""
         spot = group.document["capacityType"] == "SPOT"
         code = vcpus.quota_of(instance_type, spot=spot)
-        limit = vcpus.limit_of(code, self._state.faults)
+        limit = vcpus.limit_of(code, self._state.faults, self._state.settings.vcpu_quota)
         own = {
             "eks:cluster-name": group.document["clusterName"],
             "eks:nodegroup-name": group.document["nodegroupName"],

@@ -96,7 +96,7 @@ async def serve(
         logs.uvicorn("Waiting for application startup.")
         await server.start(sock)
         logs.uvicorn("Application startup complete.")
-        await _terminated()
+        await _ended(server)
         logs.info("launcher.py:254", "[shutdown] API server: shutdown triggered")
         await server.stop()
         logs.uvicorn(f"Finished server process [{os.getpid()}]")
@@ -109,11 +109,12 @@ async def serve(
             gpu.remove()
 
 
-async def _terminated() -> None:
-    loop, event = asyncio.get_running_loop(), asyncio.Event()
+async def _ended(server: Server) -> None:
+    """Wait for a signal, or for the engine's end."""
+    loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, event.set)
-    await event.wait()
+        loop.add_signal_handler(signum, server.ended.set)
+    await server.ended.wait()
 
 
 def gpu_file(args: argparse.Namespace, environment: Mapping[str, str]) -> GpuFile | None:
@@ -161,6 +162,7 @@ def make_server(
         quiet_paths=tuple((args.disable_access_log_for_endpoints or "").split(",")),
         shutdown_timeout=float(args.shutdown_timeout),
         pools=resolved.config.pools,
+        ranks=args.tensor_parallel_size,
     )
     pooling = Pooling(
         engine,

@@ -12,6 +12,8 @@ from typing import Final
 API: Final = "APIServer"
 CORE: Final = "EngineCore"
 CORE_TRACEBACK: Final = Path(__file__).with_name("failed-core-0.32.0.txt")
+CONNECTION_LOST: Final = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:29511"
+ENGINE_DEAD: Final = "EngineCore encountered an issue. See stack trace (above) for the root cause."  # v1/engine/exceptions.py
 SERVER_TRACEBACK: Final = Path(__file__).with_name("failed-server-0.32.0.txt")
 
 
@@ -46,16 +48,28 @@ def failure(cause: BaseException) -> str:
     return "".join(traceback.format_exception(cause)).rstrip()
 
 
+class RankFailed(RuntimeError):
+    """One rank alone fails to start, with `cause`."""
+
+    def __init__(self, rank: int, cause: BaseException) -> None:
+        super().__init__(str(cause))
+        self.rank, self.cause = rank, cause
+
+
 def engine_failed(cause: BaseException, ranks: int = 1) -> None:
     """Print what the processes of a real vLLM print when the engine core fails to start.
 
     With one rank the core itself fails; with more a worker does, and core and API server point to it. The tracebacks of
     both are a real start's (vLLM 0.32.0, its paths shortened): what is read of a log must reach over them.
+    Where one rank alone fails, the others lose their connection to it.
     """
-    text = failure(cause)
+    text = failure(cause.cause if isinstance(cause, RankFailed) else cause)
     if ranks > 1:
         for rank in range(ranks):
-            error("multiproc_executor.py:953", "WorkerProc failed to start.\n" + text, f"Worker_TP{rank}")
+            own = text
+            if isinstance(cause, RankFailed) and rank != cause.rank:
+                own = failure(RuntimeError(CONNECTION_LOST))
+            error("multiproc_executor.py:953", "WorkerProc failed to start.\n" + own, f"Worker_TP{rank}")
         text = CORE_TRACEBACK.read_text("utf-8").rstrip()
     error("core.py:1510", "EngineCore failed to start.\n" + text, CORE)
     print("Process EngineCore:\n" + text, file=sys.stderr)
@@ -64,6 +78,26 @@ def engine_failed(cause: BaseException, ranks: int = 1) -> None:
         "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': 1}",
         file=sys.stderr,
         flush=True,
+    )
+
+
+def rank_killed(rank: int) -> None:
+    """Print what a real vLLM prints when a rank is ended by SIGKILL while it serves (`monitor_workers`, `run_engine_core`, `output_handler`)."""
+    error(
+        "multiproc_executor.py:321",
+        f"Worker proc VllmWorker-{rank} died unexpectedly (exit code: -9), shutting down executor.",
+        CORE,
+    )
+    fatal = 'Traceback (most recent call last):\n  File "vllm/v1/engine/core.py", line 1702, in _handle_client_request'
+    error(
+        "core.py:1512",
+        f"EngineCore encountered a fatal error.\n{fatal}\nRuntimeError: Executor failed.",
+        CORE,
+    )
+    dead = 'Traceback (most recent call last):\n  File "vllm/v1/engine/async_llm.py", line 868, in output_handler'
+    error(
+        "async_llm.py:906",
+        f"AsyncLLM output_handler failed.\n{dead}\nvllm.v1.engine.exceptions.EngineDeadError: {ENGINE_DEAD}",
     )
 
 

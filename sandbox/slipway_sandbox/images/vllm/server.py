@@ -60,6 +60,7 @@ class ServerOptions:
     quiet_paths: Sequence[str]
     shutdown_timeout: float
     pools: str = ""
+    ranks: int = 1
 
 
 class Server:
@@ -75,6 +76,8 @@ class Server:
     ) -> None:
         self._engine, self._completions, self._faults, self._options = engine, completions, faults, options
         self._pooling = pooling
+        self.ended = asyncio.Event()  # by a signal, or because the engine's processes are gone: with exit code 0 both
+        self._dead = False
         self._http = HttpMetrics()
         self._created = int(time.time())
         self._server_load = 0
@@ -126,7 +129,7 @@ class Server:
 
     async def stop(self) -> None:
         """Drain or abort, as `--shutdown-timeout` says, then wait for connections to close."""
-        timeout = self._options.shutdown_timeout
+        timeout = 0.0 if self._dead else self._options.shutdown_timeout
         mode = "drain" if timeout else "abort"
         logs.info(
             "launcher.py:270",
@@ -295,6 +298,13 @@ class Server:
     async def _generate(
         self, request: web.BaseRequest, asked: ChatRequest | CompletionRequest
     ) -> web.StreamResponse:
+        if self._options.ranks > 1 and (killed := self._faults.struck("engine-rank-killed")):
+            logs.rank_killed(int(killed.value or 0))
+            self._engine.freeze()
+            self._dead = True
+            self.ended.set()
+        if self._dead:
+            raise internal(logs.ENGINE_DEAD)
         if self._faults.struck("engine-500"):
             raise internal("Internal Server Error")
         job = self._completions.prepare(asked, request.headers.get("X-Request-Id"))

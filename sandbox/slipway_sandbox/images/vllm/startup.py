@@ -196,6 +196,10 @@ async def _load(
         print(f"Loading safetensors checkpoint shards: {share} [{file.name}]", flush=True)
         if gpu:
             gpu.hold(weights.bytes * done // len(weights.files) // args.tensor_parallel_size)
+    if args.tensor_parallel_size > 1 and (alone := faults.struck("engine-rank-crash")):
+        raise logs.RankFailed(
+            int(alone.value or 0), RuntimeError("CUDA error: uncorrectable ECC error encountered")
+        )
     if faults.struck("engine-crash"):
         raise RuntimeError(
             "CUDA error: an illegal memory access was encountered\nCUDA kernel errors might be asynchronously reported "

@@ -1,0 +1,46 @@
+"""One sandbox for the whole folder, in an account that may run nodes of eight GPUs. `slipway` is run in it as a person runs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from slipway_sandbox.testing import EngineTiming, Sandbox, start
+
+from tests.support.builders import ROOT
+from tests.support.project import Project, copy_project
+
+# A file's first test may wait for a whole deployment on a busy machine.
+TEST_SECONDS = 1200
+QUOTA = 1024.0  # vCPUs: a g5.48xlarge has 192
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(str(item.fspath)).parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.long)
+            item.add_marker(pytest.mark.lifecycle)
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+
+
+@pytest.fixture(scope="session")
+def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
+    speeds = {"engine": EngineTiming(load_seconds=0.2), "vcpu_quota": QUOTA}
+    with start(tmp_path_factory.mktemp("shapes"), speeds=speeds) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("project")
+    home = folder / "project"
+    copy_project(home)
+    variables = sandbox.variables(
+        SLIPWAY_HOME=str(home),
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "sandbox")]),
+        PREFECT_HOME=str(folder / "prefect"),
+        PYTHONUNBUFFERED="1",
+    )
+    return Project(sandbox, home, variables)
