@@ -72,3 +72,16 @@ def test_an_encoder_keeps_no_cache_and_fits_the_smallest_gpu() -> None:
         assert row.status == "ok", row
     assert "the model keeps no KV cache" in engine.memory().detail
     assert "512 tokens of the model's 512" in engine.context().detail
+
+
+def test_a_reranker_takes_8192_tokens_on_the_smallest_gpu() -> None:
+    t4 = InstanceType("g4dn.xlarge", 4, 16 * GIB, 1, 16_384 * MIB, "NVIDIA T4", 29, ("x86_64",))
+    config = E5_LARGE | {
+        "architectures": ["XLMRobertaForSequenceClassification"],
+        "max_position_embeddings": 8194,
+        "id2label": {"0": "LABEL_0"},
+    }
+    engine = judged("bge-reranker-v2-m3", config, 2 * 567_755_777, t4)
+    for row in (engine.architecture(), engine.memory(), engine.context(), engine.lint(), engine.compute()):
+        assert row.status == "ok", row
+    assert "8,192 tokens of the model's 8,192" in engine.context().detail

@@ -21,11 +21,12 @@ def test_the_kubelet_keeps_what_the_eks_ami_reserves(vcpus: int, cores: float) -
 
 
 def test_a_node_gives_less_than_it_has() -> None:
-    room = allocatable(G5)
+    room = allocatable(G5, 100)
     assert 7 < room.cpu < 8 - 0.09
     # 255 + 11 x 58 + 100 MiB are reserved, the DaemonSets take their share
     assert 29 * GIB < room.memory < 32 * GIB - (255 + 11 * 58 + 100) * MIB
     assert room.gpus == 1
+    assert room.disk == 89 * GIB
 
 
 @pytest.mark.parametrize(
@@ -37,10 +38,12 @@ def test_a_node_gives_less_than_it_has() -> None:
         ({"gpu": 2}, ["nvidia.com/gpu"]),
         ({"cpu": "9", "memory": "64Gi", "gpu": 4}, ["cpu", "memory", "nvidia.com/gpu"]),
         ({"cpu": "7500m", "memory": "28Gi"}, []),
+        ({"ephemeral_storage": "89Gi"}, []),
+        ({"ephemeral_storage": "90Gi"}, ["ephemeral-storage"]),
     ],
 )
 def test_what_a_node_cannot_give_is_named(resources: dict[str, Any], short: list[str]) -> None:
-    found = shortages(Resources.model_validate(resources), allocatable(G5))
+    found = shortages(Resources.model_validate(resources), allocatable(G5, 100))
     assert [line.split(":")[0] for line in found] == short
 
 

@@ -135,6 +135,11 @@ def test_a_process_that_was_killed_is_told_with_its_signal() -> None:
     assert "resources.memory" in cause.next_command
 
 
+def test_a_rank_that_failed_alone_is_named() -> None:
+    cause = tell(Failure("Worker_TP3", "RuntimeError", "CUDA error: uncorrectable ECC error", alone=True))
+    assert cause.text == "the GPU is broken or not ready (in rank Worker_TP3 alone)"
+
+
 def test_one_that_had_come_up_is_said_to_have() -> None:
     cause = tell(Failure("EngineCore", "OutOfMemoryError", "CUDA out of memory.", served=True))
     assert cause.text == "after it had come up, the GPU has too little memory for the weights and flags"

@@ -72,6 +72,19 @@ def test_a_process_that_a_signal_ended_is_told_with_it(line: list[str], process:
     assert (found.process, found.signal) == (process, signal)
 
 
+@pytest.mark.parametrize(
+    ("lines", "alone"),
+    [
+        ([*worker(0, "RuntimeError: Connection closed by peer"), *worker(1, "RuntimeError: NaN")], True),
+        ([*worker(0, "RuntimeError: NaN"), *worker(1, "RuntimeError: NaN")], False),
+        (record("EngineCore", "core.py:1510", "EngineCore failed to start.", *raised("ValueError: no")), False),
+        (record("EngineCore", "multiproc_executor.py:321", "Worker proc VllmWorker-1 died unexpectedly (exit code: -9), shutting down executor."), True),
+    ],
+)  # fmt: skip
+def test_a_rank_that_failed_alone_is_told_from_ranks_that_all_did(lines: list[str], alone: bool) -> None:
+    assert failed([*lines, *raised(POINTS + "{'EngineCore': 1}")]).alone is alone
+
+
 def test_an_architecture_that_cannot_be_inspected_is_told_by_the_error_in_the_log_before() -> None:
     inner = record(
         "APIServer", "registry.py:1119", "Error in inspecting model architecture 'X'", "Traceback (most recent call last):",

@@ -205,6 +205,24 @@ def test_ranks_of_one_model_share_memory(ranks: int, shared: bool) -> None:
     assert any(volume["name"] == "shm" for volume in pod_of(documents)["volumes"]) is shared
 
 
+def test_ranks_say_why_a_collective_failed_unless_the_file_says_otherwise() -> None:
+    several: dict[str, Any] = {"tensor_parallel_size": 2}
+
+    def level(**engine: Any) -> list[str]:
+        model = a_model(engine=several | engine, resources={"gpu": 2})
+        return [e["value"] for e in container_of(made(model))["env"] if e["name"] == "NCCL_DEBUG"]
+
+    assert (level(), level(env={"NCCL_DEBUG": "INFO"})) == (["WARN"], ["INFO"])
+    assert "NCCL_DEBUG" not in {variable["name"] for variable in container_of(made())["env"]}
+
+
+def test_room_on_the_nodes_disk_is_requested_where_the_file_asks_for_it() -> None:
+    asked = container_of(made(a_model(resources={"ephemeral_storage": "20Gi"})))["resources"]
+    assert asked["requests"]["ephemeral-storage"] == "20Gi"
+    assert "ephemeral-storage" not in asked["limits"]
+    assert "ephemeral-storage" not in container_of(made())["resources"]["requests"]
+
+
 def test_making_the_documents_twice_does_not_add_to_them() -> None:
     model = a_model(engine={"tensor_parallel_size": 2}, resources={"gpu": 2})
     assert made(model) == made(model)
