@@ -131,7 +131,9 @@ def _room(model: Model, instance: InstanceType, volume_gib: int) -> Check:
         "node room",
         "fail" if short else "ok",
         "; ".join(short) or f"{model.resources.cpu} CPU, {model.resources.memory} fit {instance.name}",
-        "lower resources in the model's file, or take a larger instance type (disk: cluster.gpu.volume_gib)" if short else "",
+        "lower resources in the model's file, or take a larger instance type (disk: cluster.gpu.volume_gib)"
+        if short
+        else "",
     )
 
 

@@ -49,7 +49,9 @@ _FATAL = re.compile(
 # a rank among others: its log's name, and its process's (WorkerProc.make_worker_process and setup_proc_title_and_log_prefix)
 _OF_SEVERAL = re.compile(r"VllmWorker-\d+$|Worker(_\w+?\d+)*_TP\d+")
 # and what that is said in
-_HEADING = re.compile(r"(failed to start|encountered a fatal error|WorkerProc failed|hit an exception)\.?$")
+_HEADING = re.compile(
+    r"(failed to start|encountered a fatal error|WorkerProc failed|hit an exception|output_handler failed)\.?$"
+)
 _PROCESS_OF = re.compile(r"^Process (?P<name>[\w:.-]+):$")
 # what only points to another process, or follows from its end
 _POINTS = re.compile(

@@ -154,7 +154,12 @@ def _base(original: Path, repo: Path) -> None:
 
 def _wide(repo: Path) -> None:
     """A Llama that can be split over eight GPUs, which tiny-llama's six heads cannot."""
-    heads = {"num_attention_heads": 8, "num_key_value_heads": 8, "hidden_size": 512, "intermediate_size": 1024}
+    heads = {
+        "num_attention_heads": 8,
+        "num_key_value_heads": 8,
+        "hidden_size": 512,
+        "intermediate_size": 1024,
+    }
     config = TINY_CONFIG | heads | {"num_hidden_layers": 2}
     folder = repo / "main"
     write_plain_files(folder, config, "tiny-wide", "It has eight heads.")

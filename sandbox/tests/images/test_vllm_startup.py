@@ -307,3 +307,12 @@ def test_a_taken_port_fails_at_once(fail: Fail, tiny_llama: Path) -> None:
         code, text = fail(tiny_llama, "--port", str(taken.getsockname()[1]))
     assert code == 1
     assert "Address already in use" in text
+
+
+def test_a_rank_that_fails_alone_cuts_the_others_off(fail: Fail, tiny_llama: Path, tmp_path: Path) -> None:
+    Faults(tmp_path / "faults.json").set("engine-rank-crash", target="tiny", value=1)
+    code, text = fail(tiny_llama, "--tensor-parallel-size", "2", env={"SLIPWAY_SANDBOX_GPUS": "2"})
+    assert code == 1
+    said = [line for line in text.splitlines() if "RuntimeError:" in line and "Worker_TP" in line]
+    assert ["Connection closed" in line for line in said] == [True, False]
+    assert said[1].startswith("(Worker_TP1 ")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slipway_sandbox.testing import EngineTiming, Sandbox, start
+from slipway_sandbox.testing import Sandbox, start
 
 from tests.support.builders import ROOT
 from tests.support.project import Project, copy_project
@@ -27,8 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    speeds = {"engine": EngineTiming(load_seconds=0.2), "vcpu_quota": QUOTA}
-    with start(tmp_path_factory.mktemp("shapes"), speeds=speeds) as running:
+    with start(tmp_path_factory.mktemp("shapes"), speeds={"vcpu_quota": QUOTA}) as running:
         yield running
 
 

@@ -81,4 +81,3 @@ def test_an_objective_of_tokens_is_refused_before_anything_is_touched(project: P
         )
     finally:
         file.write_text(before)
-

@@ -12,8 +12,12 @@ from typing import Final
 API: Final = "APIServer"
 CORE: Final = "EngineCore"
 CORE_TRACEBACK: Final = Path(__file__).with_name("failed-core-0.32.0.txt")
-CONNECTION_LOST: Final = "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:29511"
-ENGINE_DEAD: Final = "EngineCore encountered an issue. See stack trace (above) for the root cause."  # v1/engine/exceptions.py
+CONNECTION_LOST: Final = (
+    "[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:29511"
+)
+ENGINE_DEAD: Final = (
+    "EngineCore encountered an issue. See stack trace (above) for the root cause."  # v1/engine/exceptions.py
+)
 SERVER_TRACEBACK: Final = Path(__file__).with_name("failed-server-0.32.0.txt")
 
 

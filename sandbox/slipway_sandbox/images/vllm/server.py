@@ -76,7 +76,9 @@ class Server:
     ) -> None:
         self._engine, self._completions, self._faults, self._options = engine, completions, faults, options
         self._pooling = pooling
-        self.ended = asyncio.Event()  # by a signal, or because the engine's processes are gone: with exit code 0 both
+        self.ended = (
+            asyncio.Event()
+        )  # by a signal, or because the engine's processes are gone: with exit code 0 both
         self._dead = False
         self._http = HttpMetrics()
         self._created = int(time.time())

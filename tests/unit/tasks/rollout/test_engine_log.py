@@ -85,6 +85,18 @@ def test_a_rank_that_failed_alone_is_told_from_ranks_that_all_did(lines: list[st
     assert failed([*lines, *raised(POINTS + "{'EngineCore': 1}")]).alone is alone
 
 
+def test_a_rank_that_is_killed_while_it_serves_is_told_though_the_server_writes_last() -> None:
+    """As vLLM 0.32.0 writes it: monitor_workers, run_engine_core, output_handler."""
+    lines = [
+        "(APIServer pid=1) INFO:     Application startup complete.",
+        *record("EngineCore", "multiproc_executor.py:321", "Worker proc VllmWorker-2 died unexpectedly (exit code: -9), shutting down executor."),
+        *record("EngineCore", "core.py:1512", "EngineCore encountered a fatal error.", *raised("RuntimeError: Executor failed.")),
+        *record("APIServer", "async_llm.py:906", "AsyncLLM output_handler failed.", *raised("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.")),
+    ]  # fmt: skip
+    found = failed(lines)
+    assert (found.process, found.signal, found.alone, found.served) == ("VllmWorker-2", 9, True, True)
+
+
 def test_an_architecture_that_cannot_be_inspected_is_told_by_the_error_in_the_log_before() -> None:
     inner = record(
         "APIServer", "registry.py:1119", "Error in inspecting model architecture 'X'", "Traceback (most recent call last):",
