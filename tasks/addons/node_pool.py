@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ from tasks.records.gpu_nodes import GpuNodes
 from tasks.records.names import ENVIRONMENT_TAG, GPU
 
 Object = dict[str, Any]
+CAPACITY_KEY = "karpenter.sh/capacity-type"
 CAPACITY = {"ON_DEMAND": ["on-demand"], "SPOT": ["spot"], "SPOT_OR_ON_DEMAND": ["spot", "on-demand"]}
 
 
 def documents(environment: Environment, zone: str, gpus_a_node: int, root: Path) -> list[Object]:
-    """EC2NodeClass and NodePool, in the order they are applied. `zone`: of the GPU nodes and the cache volumes."""
+    """EC2NodeClass and NodePools, in the order they are applied. `zone`: of the GPU nodes and the cache volumes."""
     gpu, folder = environment.cluster.gpu, root / "k8s" / "gpu-nodes"
     node_class: Object = yaml.safe_load((folder / "ec2nodeclass.yaml").read_text())
     node_class["spec"] |= {
@@ -39,15 +42,58 @@ def documents(environment: Environment, zone: str, gpus_a_node: int, root: Path)
     template["metadata"]["labels"] |= gpu.node_selector
     template["spec"] |= {"requirements": requirements(gpu, zone), "taints": [gpu.taint.model_dump()]}
     pool["spec"]["disruption"]["consolidateAfter"] = f"{gpu.consolidate_after:.0f}s"
-    pool["spec"]["limits"] = {"nodes": str(gpu.max), GPU: str(gpu.max * gpus_a_node)}
-    return [node_class, pool]
+    if not gpu.on_demand_base:
+        return [node_class, limited(pool, gpu.max, gpus_a_node)]
+    above = limited(pool, gpu.max - gpu.on_demand_base, gpus_a_node)
+    return [node_class, base_pool(pool, gpu, gpus_a_node), above]
+
+
+def limited(pool: Object, nodes: int, gpus_a_node: int) -> Object:
+    """The NodePool with room for so many nodes. Pure."""
+    limits = {"nodes": str(nodes), GPU: str(nodes * gpus_a_node)}
+    return {**pool, "spec": {**pool["spec"], "limits": limits}}
+
+
+def base_pool(pool: Object, gpu: GpuNodes, gpus_a_node: int) -> Object:
+    """The NodePool of the nodes that are on demand whatever EC2 asks for spot.
+
+    Karpenter fills the pool of the highest weight first, and the next one once its limit is reached or nothing of it is to be
+    had (karpenter.sh/v1.14/concepts/scheduling, "Weighted NodePools"). The documented split by a label `capacity-spread`
+    is a ratio, and gives a single replica to either.
+    """
+    base = limited(copy.deepcopy(pool), gpu.on_demand_base, gpus_a_node)
+    base["metadata"]["name"] = karpenter.BASE_POOL
+    base["spec"]["weight"] = 100
+    for requirement in base["spec"]["template"]["spec"]["requirements"]:
+        if requirement["key"] == CAPACITY_KEY:
+            requirement["values"] = CAPACITY["ON_DEMAND"]
+    return base
+
+
+def remove_base(cluster: Cluster, made: Sequence[Object]) -> list[str]:
+    """Delete the base's NodePool where the environment has none any more, or close it while it has nodes; what was done.
+
+    Deleting a NodePool drains its nodes: a model would lose its place.
+    """
+    if any(document["metadata"]["name"] == karpenter.BASE_POOL for document in made):
+        return []
+    there = cluster.get(*karpenter.POOL_KIND, karpenter.BASE_POOL)
+    if there is None:
+        return []
+    if claims := karpenter.claims_of(cluster, karpenter.BASE_POOL):
+        cluster.patch(*karpenter.POOL_KIND, karpenter.BASE_POOL, {"spec": {"limits": {"nodes": "0"}}})
+        return [
+            f"NodePool {karpenter.BASE_POOL} makes no node any more; {len(claims)} stay until they are empty"
+        ]
+    cluster.delete(*karpenter.POOL_KIND, karpenter.BASE_POOL)
+    return [f"NodePool {karpenter.BASE_POOL} is deleted"]
 
 
 def requirements(gpu: GpuNodes, zone: str) -> list[Object]:
     """Which instances a node may be."""
     return [
         {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": list(gpu.types)},
-        {"key": "karpenter.sh/capacity-type", "operator": "In", "values": CAPACITY[gpu.capacity_type]},
+        {"key": CAPACITY_KEY, "operator": "In", "values": CAPACITY[gpu.capacity_type]},
         {"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]},
     ]
 
@@ -64,11 +110,17 @@ def missing(cluster: Cluster, namespace: str) -> list[str]:
     controller = cluster.get("apps/v1", "Deployment", "karpenter", namespace)
     if not objects.status(controller).get("availableReplicas"):
         return ["the controller karpenter is not available yet"]
-    pool = cluster.get(*karpenter.POOL_KIND, karpenter.POOL)
-    if objects.is_ready(pool):
+    pools = {name: cluster.get(*karpenter.POOL_KIND, name) for name in karpenter.POOLS}
+    # the base's is there only where the environment has one
+    wrong = {
+        name: pool
+        for name, pool in pools.items()
+        if not objects.is_ready(pool) and (pool is not None or name == karpenter.POOL)
+    }
+    if not wrong:
         return []
     node_class = cluster.get(*karpenter.CLASS_KIND, karpenter.POOL)
     return [
         *karpenter.lacking(node_class, f"EC2NodeClass {karpenter.POOL}"),
-        *karpenter.lacking(pool, f"NodePool {karpenter.POOL}"),
+        *(line for name, pool in wrong.items() for line in karpenter.lacking(pool, f"NodePool {name}")),
     ]

@@ -143,6 +143,8 @@ def apply_node_pool(site: Site) -> None:
     )
     for document in documents:
         site.cluster().apply(document)
+    for line in node_pool.remove_base(site.cluster(), documents):
+        RunReporter("add-ons").say(line)
 
 
 @task(task_run_name="add-ons of {site.name} go", **SETTINGS)

@@ -10,6 +10,8 @@ from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster, Object, last_seen
 
 POOL = "slipway-gpu"  # NodePool and EC2NodeClass of k8s/gpu-nodes
+BASE_POOL = "slipway-gpu-base"  # NodePool of cluster.gpu.on_demand_base
+POOLS = (POOL, BASE_POOL)
 POOL_KIND = ("karpenter.sh/v1", "NodePool")
 CLASS_KIND = ("karpenter.k8s.aws/v1", "EC2NodeClass")
 CLAIM_KIND = ("karpenter.sh/v1", "NodeClaim")
@@ -32,8 +34,13 @@ def queue(cluster_name: str) -> str:
 
 
 def claims(cluster: Cluster) -> list[Object]:
-    """The pool's NodeClaims; none where Karpenter is not installed."""
-    return cluster.list(*CLAIM_KIND, label_selector=f"{POOL_LABEL}={POOL}")
+    """The pools' NodeClaims; none where Karpenter is not installed."""
+    return cluster.list(*CLAIM_KIND, label_selector=f"{POOL_LABEL} in ({','.join(POOLS)})")
+
+
+def claims_of(cluster: Cluster, pool: str) -> list[Object]:
+    """One NodePool's NodeClaims."""
+    return cluster.list(*CLAIM_KIND, label_selector=f"{POOL_LABEL}={pool}")
 
 
 def lacking(thing: Object | None, what: str) -> list[str]:
@@ -54,13 +61,19 @@ def refusals(cluster: Cluster, pods: Sequence[Object], since: str) -> list[str]:
         pods: those without a node.
         since: events that were last seen before it (RFC 3339) are of another time.
     """
-    pool = cluster.get(*POOL_KIND, POOL)
+    found = {name: cluster.get(*POOL_KIND, name) for name in POOLS}
+    pools = {name: pool for name, pool in found.items() if pool is not None or name == POOL}
     node_class = cluster.get(*CLASS_KIND, POOL)
-    ready = objects.is_ready(pool)
+    wrong = [
+        line
+        for name, pool in pools.items()
+        if not objects.is_ready(pool)
+        for line in lacking(pool, f"NodePool {name}")
+    ]
     namespaces = {CLUSTER_EVENTS, *(str(pod["metadata"]["namespace"]) for pod in pods)}
     events = [event for name in sorted(namespaces) for event in cluster.list("v1", "Event", name)]
     return [
-        *([] if ready else lacking(node_class, f"EC2NodeClass {POOL}") + lacking(pool, f"NodePool {POOL}")),
+        *(lacking(node_class, f"EC2NodeClass {POOL}") + wrong if wrong else []),
         *refused_claims(events, claims(cluster), since),
         *unschedulable(events, {objects.name(pod) for pod in pods}, since),
     ]

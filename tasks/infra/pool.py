@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-from tasks.cloud import karpenter, objects
+from tasks.cloud import drains, karpenter, objects
 from tasks.cloud.kubernetes import Cluster, Object
 from tasks.cloud.waiting import REAL, Time, changes, until, until_none
 from tasks.infra.nodes import ISSUE_SHARE, ready_nodes
@@ -156,20 +156,21 @@ def remove(environment: Environment, cluster: Cluster, reporter: Reporter, *, ti
 
     Raises ClusterError at the deadline.
     """
-    if cluster.delete(*karpenter.POOL_KIND, karpenter.POOL):
-        reporter.say(f"NodePool {karpenter.POOL} and its nodes go")
+    for name in karpenter.POOLS:
+        if cluster.delete(*karpenter.POOL_KIND, name):
+            reporter.say(f"NodePool {name} and its nodes go")
     for claim in karpenter.claims(cluster):
         cluster.delete(*karpenter.CLAIM_KIND, objects.name(claim))
     wait_for_none(environment, cluster, time)
     cluster.delete(*karpenter.CLASS_KIND, karpenter.POOL)
 
     def left() -> Sequence[Object]:
-        found = [cluster.get(*kind, karpenter.POOL) for kind in (karpenter.POOL_KIND, karpenter.CLASS_KIND)]
-        return [each for each in found if each]
+        found = [cluster.get(*karpenter.POOL_KIND, name) for name in karpenter.POOLS]
+        return [each for each in (*found, cluster.get(*karpenter.CLASS_KIND, karpenter.POOL)) if each]
 
     def late(seen: Sequence[Object]) -> ClusterError:
         return ClusterError(
-            f"the {seen[0]['kind']} {karpenter.POOL} did not go away",
+            f"the {seen[0]['kind']} {objects.name(seen[0])} did not go away",
             evidence=karpenter.lacking(seen[0], str(seen[0]["kind"])),
             next_command="kubectl -n kube-system logs deploy/karpenter",
         )
@@ -180,16 +181,16 @@ def remove(environment: Environment, cluster: Cluster, reporter: Reporter, *, ti
 def wait_for_none(environment: Environment, cluster: Cluster, time: Time) -> None:
     """Wait until no NodeClaim is left, and with each its node and instance. Raises ClusterError at the deadline."""
 
+    def said_of(claim: Object) -> list[str]:
+        name = objects.name(claim)
+        return [name, *cluster.events(karpenter.CLUSTER_EVENTS, name)[-3:]]
+
     def late(seen: Sequence[Object]) -> ClusterError:
         return ClusterError(
             "GPU nodes did not go away",
             evidence=[
-                line
-                for claim in seen
-                for line in (
-                    objects.name(claim),
-                    *cluster.events(karpenter.CLUSTER_EVENTS, objects.name(claim))[-3:],
-                )
+                *drains.blocked(cluster, environment.cluster.gpu.selector),
+                *(line for claim in seen for line in said_of(claim)),
             ],
             next_command="kubectl get nodeclaims,nodes; kubectl get pdb -A; kubectl -n kube-system logs deploy/karpenter",
         )

@@ -35,7 +35,7 @@ class Taint(Record):
 
 # settings of GpuNodes that act with one provisioner alone
 OF_NODE_GROUP = ("min", "desired")
-OF_KARPENTER = ("alternative_types", "consolidate_after", "ami")
+OF_KARPENTER = ("alternative_types", "consolidate_after", "ami", "on_demand_base")
 
 
 class GpuNodes(Record):
@@ -57,12 +57,23 @@ class GpuNodes(Record):
     capacity_type: Literal["ON_DEMAND", "SPOT", "SPOT_OR_ON_DEMAND"] = Field(
         "ON_DEMAND", description="SPOT_OR_ON_DEMAND, of Karpenter's: spot where EC2 has it"
     )
+    on_demand_base: int = Field(
+        0,
+        ge=0,
+        description="so many of the nodes are on demand, the first to come and to stay through every reclaim; those above it are "
+        "of capacity_type, SPOT or SPOT_OR_ON_DEMAND",
+    )
     min: int = Field(0, ge=0)
     max: int = Field(2, ge=1)
     desired: int = Field(1, ge=0, description="nodes that deploy and wake ask for at least")
     label_key: str = "workload"
     label_value: str = "inference-gpu"
     taint: Taint = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
+    runtime_class: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$",
+        description="runtimeClassName of pods that use GPUs; default: the runtime that the node is set to",
+    )
     volume_gib: int = Field(100, ge=20)
     consolidate_after: Seconds = Field(
         600.0,
@@ -86,6 +97,14 @@ class GpuNodes(Record):
             raise ValueError(f"{given[0]} does nothing with provisioner: {chosen}: leave it out")
         if self.capacity_type == "SPOT_OR_ON_DEMAND" and not self.uses_karpenter:
             raise ValueError("capacity_type SPOT_OR_ON_DEMAND needs provisioner: karpenter")
+        if self.on_demand_base and self.capacity_type == "ON_DEMAND":
+            raise ValueError(
+                "on_demand_base is below spot nodes, and capacity_type is ON_DEMAND: leave it out"
+            )
+        if self.on_demand_base >= self.max:
+            raise ValueError(
+                f"on_demand_base {self.on_demand_base} leaves no node to spot: max is {self.max}"
+            )
         return self
 
     @property

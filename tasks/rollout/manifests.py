@@ -105,6 +105,8 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     pod["terminationGracePeriodSeconds"] = drain + stop + GRACE_MARGIN_SECONDS
     pod["nodeSelector"] = gpu.node_selector
     pod["tolerations"] = [gpu.taint.toleration]
+    if gpu.runtime_class:
+        pod["runtimeClassName"] = gpu.runtime_class
     container = pod["containers"][0]
     container["image"] = environment.pulled_as(model.engine.image)
     container["args"] = engine_arguments(
@@ -196,7 +198,22 @@ def serving(root: Path, model: Model, environment: Environment, weights: Weights
     service["metadata"]["labels"][names.MODEL_LABEL] = model.name
     service["spec"]["selector"][names.MODEL_LABEL] = model.name
     workload = deployment(root, model, environment, weights)
-    return [account, policy, service, monitor, workload, scaled_object(root, model, environment)]
+    budgets = [disruption_budget(root, model, environment)] if model.scaling.min_replicas > 1 else []
+    return [account, policy, service, monitor, *budgets, workload, scaled_object(root, model, environment)]
+
+
+def disruption_budget(root: Path, model: Model, environment: Environment) -> Document:
+    """The PodDisruptionBudget, of models with two replicas at least. `budgets.remove_stale` removes it where it is no more.
+
+    EC2 takes a spot node whatever a budget says, and what could not be drained is cut: so there all but one may go at once.
+    """
+    document = load(root, "serving/poddisruptionbudget.yaml")
+    document["metadata"] |= {"name": names.workload(model), "namespace": environment.namespace}
+    document["spec"]["selector"]["matchLabels"][names.MODEL_LABEL] = model.name
+    if environment.cluster.gpu.capacity_type != "ON_DEMAND":
+        del document["spec"]["maxUnavailable"]
+        document["spec"]["minAvailable"] = 1
+    return document
 
 
 def let_scraped(environment: Environment, rule: Document, monitor: Document) -> None:

@@ -15,6 +15,7 @@ KINDS = (
     ("keda.sh/v1alpha1", "ScaledObject"),
     ("monitoring.coreos.com/v1", "PodMonitor"),
     ("monitoring.coreos.com/v1", "PrometheusRule"),
+    ("policy/v1", "PodDisruptionBudget"),
     ("apps/v1", "Deployment"),
     ("batch/v1", "Job"),
     ("v1", "Service"),

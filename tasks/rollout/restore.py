@@ -14,7 +14,7 @@ from tasks.records.model import HowToRollOut, Model
 from tasks.records.strategy import Strategy
 from tasks.releases.ledger import Serving
 from tasks.releases.records import Failure
-from tasks.rollout import bluegreen
+from tasks.rollout import bluegreen, budgets
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.evidence import explain_pods, lines_of
 from tasks.rollout.gate import wait_for_pods
@@ -133,6 +133,7 @@ def _put_back(
             document = {**document, "spec": {**document["spec"], "strategy": strategy}}
         if not (green and document["kind"] == "Service"):
             context.cluster.apply(document)
+    budgets.remove_stale(context, model, documents)
     resume(context.cluster, context.namespace, workload, max(1, model.scaling.min_replicas))
     pods = wait_for_pods(context, workload, release_id, _budget_of(documents))
     if green:
@@ -144,6 +145,7 @@ def _nothing_serves(context: RolloutContext, model: Model) -> None:
     """Delete the model's Deployments and wait until they have gone. Raises RolloutFailed."""
     namespace, workload = context.namespace, names.workload(model)
     context.cluster.delete("keda.sh/v1alpha1", "ScaledObject", workload, namespace)
+    budgets.remove_stale(context, model, ())
     context.cluster.delete("apps/v1", "Deployment", workload, namespace, propagation="Foreground")
     bluegreen.remove(context, model)
     context.wait_until(

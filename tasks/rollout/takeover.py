@@ -16,7 +16,7 @@ from tasks.records.results import Endpoint
 from tasks.records.strategy import Strategy
 from tasks.releases.ledger import Serving
 from tasks.releases.records import ReleaseRecord
-from tasks.rollout import bluegreen, gateway
+from tasks.rollout import bluegreen, budgets, gateway
 from tasks.rollout.asking import ask_endpoint
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.endpoint_check import Proving
@@ -76,6 +76,7 @@ def take_over(context: RolloutContext, takeover: Takeover) -> None:
             prove_canary(context, takeover)
         if not (green_serves and document["kind"] == "Service"):
             context.cluster.apply(document)
+    budgets.remove_stale(context, takeover.model, takeover.record.documents)
     apply_gateway(context, takeover.model)
     fewest = max(1, takeover.model.scaling.min_replicas)
     resume(context.cluster, context.namespace, takeover.workload, fewest)

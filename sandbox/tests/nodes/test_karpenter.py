@@ -45,7 +45,7 @@ def cloud_of(region: Region) -> Cloud:
         region_name=environment["AWS_REGION"],
     )
     clock = asyncio.get_running_loop().time
-    return Cloud(region.cluster, Unavailable(clock), session, region.settings.aws_url)
+    return Cloud(region.cluster, Unavailable(clock, TIMING.unavailable), session, region.settings.aws_url)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -11,7 +11,7 @@ from slipway_sandbox.apiclient import Object
 from slipway_sandbox.controllers.snapshot import NodeInfo, Snapshot
 from slipway_sandbox.images.karpenter.__main__ import timing
 from slipway_sandbox.images.karpenter.claims import claim_of, launchable, not_initialized
-from slipway_sandbox.images.karpenter.cloud import UNAVAILABLE_SECONDS, Unavailable
+from slipway_sandbox.images.karpenter.cloud import Unavailable
 from slipway_sandbox.images.karpenter.offerings import Offering, Pool, gpu_name, satisfies, type_labels
 from slipway_sandbox.images.karpenter.packing import Packing, Plan
 from slipway_sandbox.images.karpenter.provisioning import Batch, is_provisionable
@@ -278,10 +278,10 @@ def test_spot_is_asked_for_where_it_is_allowed_and_to_be_had() -> None:
 
 def test_a_refused_offering_is_left_alone_for_three_minutes() -> None:
     clock = [0.0]
-    unavailable = Unavailable(lambda: clock[0])
+    unavailable = Unavailable(lambda: clock[0], 20.0)
     unavailable.mark(EVERY[0].key)
     assert EVERY[0] not in unavailable.left(EVERY)
-    clock[0] = UNAVAILABLE_SECONDS
+    clock[0] = 20.0
     assert unavailable.left(EVERY) == EVERY
 
 

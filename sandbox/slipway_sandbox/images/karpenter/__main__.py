@@ -45,7 +45,7 @@ def timing() -> Timing:
 async def _main() -> None:
     read_lean()
     asked, queue = timing(), os.environ.get("INTERRUPTION_QUEUE", "")
-    cloud = Cloud(os.environ["CLUSTER_NAME"], Unavailable(asyncio.get_running_loop().time))
+    cloud = Cloud(os.environ["CLUSTER_NAME"], Unavailable(asyncio.get_running_loop().time, asked.unavailable))
     port = int(os.environ.get("HEALTH_PROBE_PORT", "8081"))
     client = client_from_kubeconfig(Path(os.environ["KUBECONFIG"]))
     async with health(os.environ["SLIPWAY_SANDBOX_POD_IP"], port), client:

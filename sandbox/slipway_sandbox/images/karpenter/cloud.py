@@ -29,7 +29,6 @@ UNFULFILLABLE = (
     "InsufficientFreeAddressesInSubnet",
     "MaxFleetCountExceeded",
 )
-UNAVAILABLE_SECONDS = 180.0  # pkg/cache/cache.go, UnavailableOfferingsTTL
 ALIVE = ("pending", "running")
 
 
@@ -50,14 +49,14 @@ class Launched:
 
 
 class Unavailable:
-    """Offerings that EC2 has refused, for three minutes each, whichever NodeClaim asked."""
+    """Offerings that EC2 has refused or taken back, for `seconds` each, whichever NodeClaim asked."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, clock: Callable[[], float], seconds: float) -> None:
+        self._clock, self._seconds = clock, seconds
         self._until: dict[tuple[str, str, str], float] = {}
 
     def mark(self, key: tuple[str, str, str]) -> None:
-        self._until[key] = self._clock() + UNAVAILABLE_SECONDS
+        self._until[key] = self._clock() + self._seconds
 
     def left(self, offerings: Iterable[Offering]) -> list[Offering]:
         now = self._clock()

@@ -57,6 +57,7 @@ class Timing:
     cloud: float = 1.0  # upstream 120: between two looks at the instances there are
     drain: float = 0.5  # upstream 5: a drain takes this long at least
     orphan: float = 30.0  # as upstream: an instance without NodeClaim is left alone that long
+    unavailable: float = 20.0  # upstream 180 (pkg/cache/cache.go, UnavailableOfferingsTTL)
     registration: float = 900.0  # as upstream: a node that has not joined by then is given up
     batch_idle: float = 1.0  # BATCH_IDLE_DURATION
     batch_max: float = 10.0  # BATCH_MAX_DURATION

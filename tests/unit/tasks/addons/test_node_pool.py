@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.addons.node_pool import documents, missing, subnets
+from tasks.addons.node_pool import documents, missing, remove_base, subnets
 from tests.support.builders import ROOT, an_environment
 
 
@@ -57,6 +57,63 @@ def test_instances_are_those_that_the_environment_allows_in_its_one_zone(
 
 def test_the_maximum_is_the_pools_limit_in_nodes_and_gpus() -> None:
     assert made(environment(max=3), gpus_a_node=4)[1]["limits"] == {"nodes": "3", "nvidia.com/gpu": "12"}
+
+
+def test_a_base_on_demand_is_a_pool_of_its_own_that_fills_first_and_both_keep_to_the_maximum() -> None:
+    where = environment(max=5, on_demand_base=2, capacity_type="SPOT")
+    _, base, above = documents(where, "eu-west-1b", 4, ROOT)
+    assert base["metadata"]["name"] == "slipway-gpu-base"
+    assert (base["spec"]["weight"], above["spec"].get("weight")) == (100, None)
+    assert (base["spec"]["limits"], above["spec"]["limits"]) == (
+        {"nodes": "2", "nvidia.com/gpu": "8"},
+        {"nodes": "3", "nvidia.com/gpu": "12"},
+    )
+    markets = [{r["key"]: r["values"] for r in requirements_of(p)} for p in (base, above)]
+    assert [each["karpenter.sh/capacity-type"] for each in markets] == [["on-demand"], ["spot"]]
+    assert base["spec"]["template"]["metadata"] == above["spec"]["template"]["metadata"]
+
+
+def requirements_of(pool: dict[str, Any]) -> Any:
+    return pool["spec"]["template"]["spec"]["requirements"]
+
+
+class Pools:
+    """A cluster that has the base's NodePool, or not, with so many NodeClaims."""
+
+    def __init__(self, there: bool, claims: int) -> None:
+        self.there, self.claims = there, claims
+        self.done: list[Any] = []
+
+    def get(self, api: str, kind: str, name: str) -> Any:
+        return {"kind": kind} if self.there and name == "slipway-gpu-base" else None
+
+    def list(self, api: str, kind: str, label_selector: str = "") -> Any:
+        return [{}] * self.claims
+
+    def delete(self, api: str, kind: str, name: str) -> bool:
+        self.done.append(name)
+        return True
+
+    def patch(self, api: str, kind: str, name: str, body: Any) -> None:
+        self.done.append(body)
+
+
+@pytest.mark.parametrize(
+    ("base", "there", "claims", "done"),
+    [
+        (1, True, 0, []),  # the environment has it
+        (0, False, 0, []),
+        (0, True, 0, ["slipway-gpu-base"]),
+        (0, True, 2, [{"spec": {"limits": {"nodes": "0"}}}]),  # its nodes serve: they are not drained
+    ],
+)
+def test_a_base_that_is_no_more_wanted_takes_no_node_from_a_model(
+    base: int, there: bool, claims: int, done: list[Any]
+) -> None:
+    cluster: Any = Pools(there, claims)
+    made = documents(environment(on_demand_base=base, capacity_type="SPOT"), "eu-west-1b", 1, ROOT)
+    assert bool(remove_base(cluster, made)) is bool(done)
+    assert cluster.done == done
 
 
 def test_only_empty_nodes_are_taken_away_and_none_expires() -> None:
@@ -114,7 +171,7 @@ def test_karpenter_is_proven_by_a_node_pool_it_can_use(replicas: int, ready: boo
 
     class Cluster:
         def get(self, api: str, kind: str, name: str, namespace: str | None = None) -> Any:
-            return there[kind]
+            return None if name == "slipway-gpu-base" else there[kind]
 
     cluster: Any = Cluster()
     assert missing(cluster, "kube-system") == lines

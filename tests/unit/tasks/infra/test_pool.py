@@ -160,7 +160,7 @@ def test_nodes_that_stay_are_told_with_what_holds_them(clock: Clock, heard: Hear
 def test_the_node_pool_goes_before_its_nodes_and_its_class_after_them(clock: Clock, heard: Heard) -> None:
     cluster: Any = Karpenter(0, claims=1)
     pool.remove(environment(), cluster, heard, time=Time(clock, clock.sleep))
-    assert cluster.deleted == ["slipway-gpu", "slipway-gpu-0", "slipway-gpu"]
+    assert cluster.deleted == ["slipway-gpu", "slipway-gpu-base", "slipway-gpu-0", "slipway-gpu"]
 
 
 def test_a_claim_says_how_far_it_is() -> None:

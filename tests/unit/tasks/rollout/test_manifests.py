@@ -35,7 +35,7 @@ from tests.support.builders import COMMIT, ROOT, WEIGHTS, a_cache, a_model, an_e
 
 Document = dict[str, Any]
 RECREATE = RolloutPlan(Strategy.RECREATE, "asked for")
-BUILT_IN = {"v1", "apps/v1", "batch/v1", "networking.k8s.io/v1", "storage.k8s.io/v1"}
+BUILT_IN = {"v1", "apps/v1", "batch/v1", "networking.k8s.io/v1", "policy/v1", "storage.k8s.io/v1"}
 # files of documents; values of charts and our own tables lie beside them
 MANIFESTS = [
     file
@@ -512,3 +512,35 @@ def test_variables_of_the_models_file_come_after_ours_and_make_another_release()
     assert names_set[-2:] == ["NCCL_DEBUG", "VLLM_LOGGING_LEVEL"]
     assert len(set(names_set)) == len(names_set)
     assert release_id(model, an_environment()) != release_id(a_model(), an_environment())
+
+
+# ------------------------------------------------------------- drains
+
+
+@pytest.mark.parametrize(
+    ("gpu", "allows"),
+    [
+        ({}, {"maxUnavailable": 1}),
+        # EC2 takes a spot node whatever a budget says: what is held is cut
+        ({"capacity_type": "SPOT"}, {"minAvailable": 1}),
+    ],
+)
+def test_of_two_replicas_or_more_a_drain_leaves_one(gpu: Document, allows: Document) -> None:
+    several = a_model(scaling={"min_replicas": 2, "max_replicas": 3})
+    budget = the("PodDisruptionBudget", made(several, an_environment(cluster={"gpu": gpu}), SNAPSHOT))
+    kubernetes_validate.validate(budget, "1.33", strict=True)
+    assert allows.items() <= budget["spec"].items()
+    assert not {"maxUnavailable", "minAvailable"} - {*allows} & {*budget["spec"]}
+    pods = the("Deployment", made(several, cache=SNAPSHOT))["spec"]["template"]["metadata"]["labels"]
+    assert budget["spec"]["selector"]["matchLabels"].items() <= pods.items()
+
+
+def test_a_single_replica_has_no_budget_for_it_would_block_every_drain() -> None:
+    assert "PodDisruptionBudget" not in {d["kind"] for d in made(a_model(**SEVERAL), cache=SNAPSHOT)}
+
+
+@pytest.mark.parametrize(("gpu", "name"), [({}, None), ({"runtime_class": "nvidia"}, "nvidia")])
+def test_the_runtime_class_is_the_environments(gpu: Document, name: str | None) -> None:
+    documents = made(environment=an_environment(cluster={"gpu": gpu}))
+    kubernetes_validate.validate(the("Deployment", documents), "1.33", strict=True)
+    assert pod_of(documents).get("runtimeClassName") == name
