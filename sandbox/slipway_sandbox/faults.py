@@ -20,7 +20,7 @@ from pathlib import Path
 
 # name -> what happens. A name that is not here is refused: a typo must not make a test that cannot fail.
 CATALOGUE: dict[str, str] = {
-    "capacity": "EC2 has no capacity for the instance type (InsufficientInstanceCapacity); nodes never come",
+    "capacity": "EC2 has no capacity for the instance type (InsufficientInstanceCapacity); target is the type, or type, zone and market: g6.xlarge us-east-1a spot",
     "quota-zero": "the GPU vCPU quota is 0",
     "eks-throttled": "EKS answers ThrottlingException",
     "aws-slow": "S3 and EKS wait value seconds before they act, or until it is cleared; target is service, operation and (for S3) bucket and key, e.g. s3 GetObject models/*",

@@ -10,18 +10,29 @@ from typing import Any
 import yaml
 
 from tasks.cloud import karpenter, objects
+from tasks.cloud.aws import Aws, aws_errors
 from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.prices import instance_hour, pricing, within_ceiling
 from tasks.records.environment import Environment
+from tasks.records.errors import InputError
 from tasks.records.gpu_nodes import GpuNodes
 from tasks.records.names import ENVIRONMENT_TAG, GPU
+from tasks.records.progress import Reporter
 
 Object = dict[str, Any]
 CAPACITY_KEY = "karpenter.sh/capacity-type"
 CAPACITY = {"ON_DEMAND": ["on-demand"], "SPOT": ["spot"], "SPOT_OR_ON_DEMAND": ["spot", "on-demand"]}
 
 
-def documents(environment: Environment, zone: str, gpus_a_node: int, root: Path) -> list[Object]:
-    """EC2NodeClass and NodePools, in the order they are applied. `zone`: of the GPU nodes and the cache volumes."""
+def documents(
+    environment: Environment, zone: str, gpus_a_node: int, root: Path, types: Sequence[str] = ()
+) -> list[Object]:
+    """EC2NodeClass and NodePools, in the order they are applied.
+
+    Args:
+        zone: of the GPU nodes and the cache volumes.
+        types: instance types within the price ceiling; default: every one of `cluster.gpu`.
+    """
     gpu, folder = environment.cluster.gpu, root / "k8s" / "gpu-nodes"
     node_class: Object = yaml.safe_load((folder / "ec2nodeclass.yaml").read_text())
     node_class["spec"] |= {
@@ -40,12 +51,37 @@ def documents(environment: Environment, zone: str, gpus_a_node: int, root: Path)
     pool: Object = yaml.safe_load((folder / "nodepool.yaml").read_text())
     template = pool["spec"]["template"]
     template["metadata"]["labels"] |= gpu.node_selector
-    template["spec"] |= {"requirements": requirements(gpu, zone), "taints": [gpu.taint.model_dump()]}
+    template["spec"] |= {
+        "requirements": requirements(gpu, zone, types or gpu.types),
+        "taints": [gpu.taint.model_dump()],
+    }
     pool["spec"]["disruption"]["consolidateAfter"] = f"{gpu.consolidate_after:.0f}s"
     if not gpu.on_demand_base:
         return [node_class, limited(pool, gpu.max, gpus_a_node)]
     above = limited(pool, gpu.max - gpu.on_demand_base, gpus_a_node)
     return [node_class, base_pool(pool, gpu, gpus_a_node), above]
+
+
+def affordable(environment: Environment, aws: Aws, reporter: Reporter) -> tuple[str, ...]:
+    """The instance types within `cluster.gpu.price_ceiling`, by today's list prices. Raises InputError where none is."""
+    gpu = environment.cluster.gpu
+    if gpu.price_ceiling is None:
+        return gpu.types
+    client, hour = pricing(aws), {}
+    with aws_errors("asking for the prices of the GPU instance types"):
+        for kind in gpu.types:
+            if (usd := instance_hour(client, kind, aws.region)) is not None:
+                hour[kind] = usd
+    found = within_ceiling(gpu.types, hour, gpu.price_ceiling)
+    if not found.types:
+        raise InputError(
+            f"cluster.gpu.price_ceiling, {gpu.price_ceiling:g} USD an hour, is below every instance type of cluster.gpu",
+            evidence=found.left_out,
+            next_command=f"raise it in environments/{environment.name}.yaml, or name cheaper alternative_types",
+        )
+    for line in found.left_out:
+        reporter.say(f"price ceiling {gpu.price_ceiling:g} USD an hour: not taken: {line}")
+    return found.types
 
 
 def limited(pool: Object, nodes: int, gpus_a_node: int) -> Object:
@@ -89,12 +125,12 @@ def remove_base(cluster: Cluster, made: Sequence[Object]) -> list[str]:
     return [f"NodePool {karpenter.BASE_POOL} is deleted"]
 
 
-def requirements(gpu: GpuNodes, zone: str) -> list[Object]:
-    """Which instances a node may be."""
+def requirements(gpu: GpuNodes, zone: str, types: Sequence[str]) -> list[Object]:
+    """Which instances a node may be. Of the zones, pods prefer the first (tasks/cloud/node_affinity.py)."""
     return [
-        {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": list(gpu.types)},
+        {"key": "node.kubernetes.io/instance-type", "operator": "In", "values": list(types)},
         {"key": CAPACITY_KEY, "operator": "In", "values": CAPACITY[gpu.capacity_type]},
-        {"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone]},
+        {"key": "topology.kubernetes.io/zone", "operator": "In", "values": [zone, *gpu.other_zones]},
     ]
 
 

@@ -134,17 +134,18 @@ def find_addon(site: Site, addon: Addon) -> str:
 
 def apply_node_pool(site: Site) -> None:
     """Apply what tells Karpenter which GPU nodes to make: on every deploy, as the settings may have changed."""
-    gpu = site.environment.cluster.gpu
+    gpu, reporter = site.environment.cluster.gpu, RunReporter("add-ons")
     documents = node_pool.documents(
         site.environment,
         site.infrastructure.gpu_zone,
         gpus_of(site.aws(), gpu.instance_type),
         project_root(),
+        node_pool.affordable(site.environment, site.aws(), reporter),
     )
     for document in documents:
         site.cluster().apply(document)
     for line in node_pool.remove_base(site.cluster(), documents):
-        RunReporter("add-ons").say(line)
+        reporter.say(line)
 
 
 @task(task_run_name="add-ons of {site.name} go", **SETTINGS)

@@ -11,13 +11,13 @@ from tasks.cache.context import HELD, MANIFEST, WARM, WARM_MANIFEST, Context
 from tasks.cache.decide import ClaimSeen, JobSeen, JobState, Phase
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster, Object
+from tasks.cloud.node_affinity import ZONE, zone_of_volume
 from tasks.records.model import Model
 from tasks.records.names import CACHE, COMMIT_KEY, cache_selector
 from tasks.records.quantities import parse_quantity
 
 SNAPSHOT_API = "snapshot.storage.k8s.io/v1"
 SNAPSHOT_KINDS = ("volumesnapshots", "volumesnapshotclasses", "volumesnapshotcontents")
-ZONE = "topology.kubernetes.io/zone"
 _SERVED = re.compile(r"/models/[^/\"]+/([0-9a-f]{40})")
 _LINE = re.compile(r"^SLIPWAY (\{.*\})$", re.MULTILINE)
 
@@ -170,15 +170,7 @@ def exit_of(pod: Object) -> tuple[int, str] | None:
 
 def ebs_of(volume: Object) -> tuple[str, str]:
     """(EBS volume id, zone) of a PersistentVolume; the zone is empty where it can be attached anywhere."""
-    terms = volume["spec"].get("nodeAffinity", {}).get("required", {}).get("nodeSelectorTerms") or ()
-    zones = [
-        str(value)
-        for term in terms
-        for expression in term.get("matchExpressions") or ()
-        if expression["key"].endswith("/zone")
-        for value in expression.get("values") or ()
-    ]
-    return str(volume["spec"].get("csi", {}).get("volumeHandle", "")), zones[0] if zones else ""
+    return str(volume["spec"].get("csi", {}).get("volumeHandle", "")), zone_of_volume(volume)
 
 
 def zones_of(nodes: Sequence[Object]) -> set[str]:

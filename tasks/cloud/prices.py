@@ -7,7 +7,8 @@ https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from botocore.config import Config
@@ -43,3 +44,42 @@ def price_of(product: dict[str, Any]) -> float:
             if usd:
                 return usd / 1024 if str(dimension["unit"]).lower().startswith("gibps") else usd
     raise ValueError(f"{product['product'].get('sku')} has no price in USD")
+
+
+def instance_hour(client: Any, kind: str, region: str) -> float | None:
+    """USD an hour of an instance type with Linux, on demand; None where the list has none. Raises KeyError, ValueError."""
+    found = None
+    for product in products(
+        client,
+        "AmazonEC2",
+        instanceType=kind,
+        regionCode=region,
+        operatingSystem="Linux",
+        tenancy="Shared",
+        preInstalledSw="NA",
+        capacitystatus="Used",
+    ):
+        found = price_of(product)
+    return found
+
+
+@dataclass(frozen=True)
+class WithinCeiling:
+    """Instance types by `cluster.gpu.price_ceiling`: those that a node may be of, and the others, each with why not."""
+
+    types: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def within_ceiling(types: Sequence[str], hour: Mapping[str, float], ceiling: float | None) -> WithinCeiling:
+    """Which types cost no more than the ceiling; one whose price is not known does not count as within it. Pure.
+
+    Args:
+        hour: list prices on demand, by type. A spot instance costs no more: that is its default maximum
+            (docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-requests.html).
+    """
+    if ceiling is None:
+        return WithinCeiling(tuple(types), ())
+    kept = tuple(kind for kind in types if kind in hour and hour[kind] <= ceiling)
+    prices = {kind: f"{hour[kind]:.3f} USD an hour" if kind in hour else "price unknown" for kind in types}
+    return WithinCeiling(kept, tuple(f"{kind}: {prices[kind]}" for kind in types if kind not in kept))

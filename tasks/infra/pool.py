@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import yaml
 
-from tasks.cloud import drains, karpenter, objects
+from tasks.cloud import drains, karpenter, node_affinity, objects
 from tasks.cloud.kubernetes import Cluster, Object
 from tasks.cloud.waiting import REAL, Time, changes, until, until_none
+from tasks.infra import capacity
 from tasks.infra.nodes import ISSUE_SHARE, ready_nodes
 from tasks.records import names
 from tasks.records.environment import Environment
@@ -39,8 +42,20 @@ def pods_to_ask(
     return max(0, min(wanted, most) - bound)
 
 
-def job(environment: Environment, model: Model, pods: int, root: Path) -> Object:
-    """The Job of k8s/gpu-nodes that asks for nodes for so many replicas."""
+def job(
+    environment: Environment,
+    model: Model,
+    pods: int,
+    root: Path,
+    bound_zone: str = "",
+    first: capacity.Came | None = None,
+) -> Object:
+    """The Job of k8s/gpu-nodes that asks for nodes for so many replicas.
+
+    Args:
+        bound_zone: of the one volume that the model reads; empty where its replicas may be in any zone.
+        first: what to try before anything else.
+    """
     gpu, resources = environment.cluster.gpu, model.resources
     document: Object = yaml.safe_load((root / "k8s/gpu-nodes/job.yaml").read_text())
     labels = {"app": APP, names.MODEL_LABEL: model.name}
@@ -53,6 +68,15 @@ def job(environment: Environment, model: Model, pods: int, root: Path) -> Object
     }
     template["metadata"]["labels"] = labels
     template["spec"] |= {"nodeSelector": gpu.node_selector, "tolerations": [gpu.taint.toleration]}
+    preferences = node_affinity.zone_preferences(gpu)
+    if first:
+        preferences.append(node_affinity.preference(first.labels, node_affinity.LAST_WEIGHT))
+    if affinity := node_affinity.affinity(
+        preferences, {node_affinity.ZONE: bound_zone} if bound_zone else None
+    ):
+        template["spec"]["affinity"] = affinity
+    if gpu.runtime_class:
+        template["spec"]["runtimeClassName"] = gpu.runtime_class
     amounts = {names.GPU: str(resources.gpu), "memory": resources.memory}
     template["spec"]["containers"][0]["resources"] = {
         "requests": amounts | {"cpu": resources.cpu},
@@ -70,8 +94,14 @@ def bring(
     reporter: Reporter,
     *,
     time: Time = REAL,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    show: Callable[[Sequence[Mapping[str, Any]]], None] = lambda rows: None,
 ) -> list[str]:
     """Wait until every replica has a node or could have one; the names of the GPU nodes that are Ready.
+
+    Args:
+        now: the time of day, for how old a memory is.
+        show: makes a table of the run of what EC2 refused and gave.
 
     Raises CapacityUnavailable with Karpenter's and EC2's words, ClusterError at the deadline.
     """
@@ -81,19 +111,61 @@ def bring(
     bound = sum(bool(objects.node_of(pod)) for pod in objects.living(serving))
     pods = pods_to_ask(environment, model, workload, bound, gpus_a_node)
     if pods:
-        reporter.say(f"asking Karpenter for nodes for {pods} replica{'s' if pods > 1 else ''}")
-        asked = cluster.apply(job(environment, model, pods, root))
+        memory = environment.cluster.gpu.capacity_memory
+        first = capacity.fresh(
+            capacity.read(cluster.get(*karpenter.POOL_KIND, karpenter.POOL)), now(), memory
+        )
+        begun = f", first {first}, which came last" if first else ""
+        reporter.say(f"asking Karpenter for nodes for {pods} replica{'s' if pods > 1 else ''}{begun}")
+        before = {objects.name(claim) for claim in karpenter.claims(cluster)}
+        document = job(environment, model, pods, root, bound_zone(environment, model, cluster), first)
+        asked = cluster.apply(document)
+        refused: list[str] = []
         try:
-            wait_for_nodes(asked, environment, cluster, reporter, time)
+            wait_for_nodes(asked, environment, cluster, reporter, time, refused)
         finally:
             remove_jobs(cluster, model)
+            new = [claim for claim in karpenter.claims(cluster) if objects.name(claim) not in before]
+            show(capacity.rows(first, refused, new))
+        remember(cluster, capacity.came_of(new, refused, now()), first, reporter)
     return ready_nodes(cluster, environment)
 
 
-def wait_for_nodes(
-    asked: Object, environment: Environment, cluster: Cluster, reporter: Reporter, time: Time
+def bound_zone(environment: Environment, model: Model, cluster: Cluster) -> str:
+    """The zone of the cache volume that every replica reads; empty where each has a clone, or nothing is bound yet."""
+    if model.scaling.max_replicas > 1:
+        return ""
+    claim = cluster.get("v1", "PersistentVolumeClaim", names.cache_claim(model), environment.namespace)
+    name = objects.spec(claim).get("volumeName")
+    volume = cluster.get("v1", "PersistentVolume", name) if name else None
+    return node_affinity.zone_of_volume(volume) if volume else ""
+
+
+def remember(
+    cluster: Cluster, came: capacity.Came | None, first: capacity.Came | None, reporter: Reporter
 ) -> None:
-    """Wait until each pod of the Job has a node. Raises CapacityUnavailable, ClusterError."""
+    """Keep what came, with what EC2 had refused before it: of this run, or of the one whose memory it began with."""
+    if came is None:
+        return
+    if first and not came.refused and came.labels == first.labels:
+        came = came.model_copy(update={"refused": first.refused, "at": first.at})
+    capacity.keep(cluster, came)
+    if came.refused:
+        reporter.say(f"GPU nodes: {came} came after {len(came.refused)} refusal(s)")
+
+
+def wait_for_nodes(
+    asked: Object,
+    environment: Environment,
+    cluster: Cluster,
+    reporter: Reporter,
+    time: Time,
+    seen: list[str],
+) -> None:
+    """Wait until each pod of the Job has a node; what was refused meanwhile is added to `seen`.
+
+    Raises CapacityUnavailable, ClusterError.
+    """
     pods, since = int(asked["spec"]["completions"]), str(asked["metadata"]["creationTimestamp"])
     boot = environment.deadlines.node_boot
     patience_ends = time.clock() + boot * ISSUE_SHARE
@@ -105,9 +177,10 @@ def wait_for_nodes(
         selector = f"job-name={objects.name(asked)}"
         there = objects.living(cluster.list("v1", "Pod", NAMESPACE, label_selector=selector))
         waiting = [pod for pod in there if not objects.node_of(pod)]
+        refused = karpenter.refusals(cluster, waiting, since)
+        seen.extend(line for line in refused if line not in seen)
         if len(there) - len(waiting) >= pods:
             return True
-        refused = karpenter.refusals(cluster, waiting, since)
         # what Karpenter refuses now may pass as other offerings are tried
         if refused and time.clock() >= patience_ends:
             cause, command = karpenter.cause_of(refused, environment.name)

@@ -116,7 +116,20 @@ def gpu_nodes(site: Site, model: Model) -> list[str]:
     gpus = gpus_of(aws, gpu.instance_type)
     needed = nodes.count(environment, model, cluster, gpus)
     if gpu.uses_karpenter:
-        return pool.bring(environment, model, cluster, gpus, project_root(), RunReporter("gpu nodes"))
+        return pool.bring(
+            environment,
+            model,
+            cluster,
+            gpus,
+            project_root(),
+            RunReporter("gpu nodes"),
+            show=lambda rows: show_table(
+                f"gpu-capacity-{environment.name}",
+                rows,
+                f"What EC2 refused and gave for {model.name}",
+                "nothing was refused, and no node was made",
+            ),
+        )
     return nodes.scale_up(
         site.infrastructure,
         environment,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.preflight.cost import judge_cost
+from tasks.preflight.cost import judge_ceiling, judge_cost
 from tasks.preflight.driver import judge_driver
 from tasks.preflight.facts import Facts
 from tasks.preflight.network_quota import judge_network
@@ -24,3 +24,5 @@ def account_rows(environment: Environment, image: str, facts: Facts) -> Iterator
     yield "image pull", judge_pull(image, facts.image, environment)
     yield "GPU driver", judge_driver(facts.node_release, facts.image)
     yield "cost", judge_cost(environment, facts.prices, extended=extended)
+    if environment.cluster.gpu.price_ceiling is not None:
+        yield "price ceiling", judge_ceiling(environment, facts.prices)

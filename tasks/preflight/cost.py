@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.cloud.aws import Aws
-from tasks.cloud.prices import price_of, pricing, products
+from tasks.cloud.prices import instance_hour, price_of, pricing, products, within_ceiling
 from tasks.preflight.rows import Row
 from tasks.records.environment import Environment
 
@@ -51,18 +51,9 @@ def hourly_prices(environment: Environment, aws: Aws) -> Prices:
                 sold_as = str(product["product"]["attributes"].get("usagetype", ""))
                 if sold_as == usage or sold_as.endswith(f"-{usage}"):
                     found[name] = price_of(product)
-        for kind in (cluster.system.instance_type, cluster.gpu.instance_type):
-            for product in products(
-                client,
-                "AmazonEC2",
-                instanceType=kind,
-                regionCode=aws.region,
-                operatingSystem="Linux",
-                tenancy="Shared",
-                preInstalledSw="NA",
-                capacitystatus="Used",
-            ):
-                found[kind] = price_of(product)
+        for kind in (cluster.system.instance_type, *cluster.gpu.types):
+            if (usd := instance_hour(client, kind, aws.region)) is not None:
+                found[kind] = usd
     except (ClientError, BotoCoreError) as error:
         return Prices(found, f"the Pricing API did not answer ({error})")
     except (KeyError, ValueError) as error:
@@ -125,3 +116,20 @@ def judge_cost(environment: Environment, prices: Prices, *, extended: bool) -> R
             "aws pricing get-products --region us-east-1 --service-code AmazonEKS",
         )
     return Row("ok", told(found) + at_most(environment, found) + spot)
+
+
+def judge_ceiling(environment: Environment, prices: Prices) -> Row:
+    """The row: it fails where no instance type is within the ceiling. Pure."""
+    gpu = environment.cluster.gpu
+    assert gpu.price_ceiling is not None  # noqa: S101  no row without one
+    found = within_ceiling(gpu.types, prices.hour, gpu.price_ceiling)
+    said = f"{gpu.price_ceiling:g} USD an hour a node"
+    if not found.types:
+        return Row(
+            "fail",
+            f"{said} is below every type of cluster.gpu: {'; '.join(found.left_out)}",
+            f"raise cluster.gpu.price_ceiling in environments/{environment.name}.yaml, or name cheaper alternative_types",
+        )
+    if found.left_out:
+        return Row("warn", f"{said} leaves {', '.join(found.types)}; not taken: {'; '.join(found.left_out)}")
+    return Row("ok", f"{said}: every type of cluster.gpu is within it")

@@ -299,6 +299,9 @@ class Environment(Record):
             )
         if cluster.gpu.zone and not self.existing.network and cluster.gpu.zone not in cluster.zones:
             raise ValueError("cluster.gpu.zone must be one of cluster.zones")
+        strangers = [zone for zone in cluster.gpu.other_zones if zone not in cluster.zones]
+        if strangers and not self.existing.network:
+            raise ValueError(f"cluster.gpu.other_zones must be of cluster.zones: {strangers[0]} is not")
         of_network = ("zones", "nat", "interface_endpoints", "vpc_cidr", "flow_logs")
         of_cluster = ("public_access_cidrs", "admin_principal_arns", "kubernetes_version", "system")
         idle = (of_network if self.existing.network else ()) + (of_cluster if self.existing.cluster else ())

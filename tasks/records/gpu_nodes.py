@@ -35,13 +35,21 @@ class Taint(Record):
 
 # settings of GpuNodes that act with one provisioner alone
 OF_NODE_GROUP = ("min", "desired")
-OF_KARPENTER = ("alternative_types", "consolidate_after", "ami", "on_demand_base")
+OF_KARPENTER = (
+    "alternative_types",
+    "other_zones",
+    "price_ceiling",
+    "capacity_memory",
+    "consolidate_after",
+    "ami",
+    "on_demand_base",
+)
 
 
 class GpuNodes(Record):
     """The GPU nodes. Their label and taint are the one place the pods' selector and toleration come from.
 
-    All of them are in one zone: a cache volume is, and a node elsewhere could never attach it.
+    They are in one zone, as a cache volume is; in `other_zones` too for replicas that start on clones of its snapshot.
     """
 
     provisioner: Literal["karpenter", "node-group"] | None = Field(
@@ -50,12 +58,27 @@ class GpuNodes(Record):
         "that the flows resize; default: node-group in an existing cluster and where min or desired is set, else karpenter",
     )
     zone: str | None = Field(None, description="one of the cluster's zones; default: the first")
+    other_zones: tuple[str, ...] = Field(
+        (),
+        description="zones to take where `zone` has no capacity, for models whose replicas clone a snapshot (cache.snapshot); a "
+        "model that reads its one cache volume stays in the volume's zone",
+    )
     instance_type: str = "g5.2xlarge"
     alternative_types: tuple[str, ...] = Field(
         (), description="types that will do as well; Karpenter takes the cheapest that EC2 has"
     )
     capacity_type: Literal["ON_DEMAND", "SPOT", "SPOT_OR_ON_DEMAND"] = Field(
         "ON_DEMAND", description="SPOT_OR_ON_DEMAND, of Karpenter's: spot where EC2 has it"
+    )
+    price_ceiling: float | None = Field(
+        None,
+        gt=0,
+        description="USD an hour that one node may cost, by list price on demand, which spot is below; dearer types are left out",
+    )
+    capacity_memory: Seconds = Field(
+        3600.0,
+        ge=0,
+        description="how long the next run begins with the type, zone and market that came last, where EC2 had refused others",
     )
     on_demand_base: int = Field(
         0,
@@ -101,6 +124,10 @@ class GpuNodes(Record):
             raise ValueError(
                 "on_demand_base is below spot nodes, and capacity_type is ON_DEMAND: leave it out"
             )
+        if self.other_zones and not self.zone:
+            raise ValueError("other_zones are those after zone: name that too")
+        if self.zone in self.other_zones:
+            raise ValueError(f"other_zones names {self.zone}, which is zone")
         if self.on_demand_base >= self.max:
             raise ValueError(
                 f"on_demand_base {self.on_demand_base} leaves no node to spot: max is {self.max}"

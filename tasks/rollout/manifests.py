@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tasks.cloud import node_affinity
 from tasks.cloud.reachability import NAMESPACE_NAME
 from tasks.records import names
 from tasks.records.environment import Environment
@@ -126,6 +127,8 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     pod["volumes"][0] = weights_volume(model, weights)
     if most_replicas(model) == 1:
         pod["affinity"] = claim_affinity(model)
+    elif affinity := node_affinity.affinity(node_affinity.zone_preferences(gpu)):
+        pod["affinity"] = affinity
     return document
 
 

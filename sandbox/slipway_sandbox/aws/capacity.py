@@ -1,4 +1,4 @@
-"""EC2's capacity: endless, but where the fault `capacity` takes an instance type away."""
+"""EC2's capacity: endless, but where the fault `capacity` takes an instance type away, or "TYPE ZONE MARKET"."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def extend(faults: Faults) -> None:
     run = EC2Backend.run_instances
 
     def run_instances(self: Any, image_id: str, count: int, *arguments: Any, **more: Any) -> Any:
-        kind = asked_type(self, more)
-        if faults.hit("capacity", target=kind):
-            subnet = more.get("subnet_id")
-            zone = self.get_subnet(subnet).availability_zone if subnet else more.get("placement") or ""
+        kind, subnet = asked_type(self, more), more.get("subnet_id")
+        zone = self.get_subnet(subnet).availability_zone if subnet else more.get("placement") or ""
+        offering = f"{kind} {zone} {more.get('instance_market_options') or 'on-demand'}"
+        if faults.hit("capacity", target=kind) or faults.hit("capacity", target=offering):
             raise InsufficientInstanceCapacity(kind, zone)
         return run(self, image_id, count, *arguments, **more)
 

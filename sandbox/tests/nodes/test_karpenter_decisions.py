@@ -137,6 +137,47 @@ def test_the_heavier_pool_comes_first_and_a_lighter_one_serves_what_it_cannot() 
     assert sorted(draft.pool.name for draft in plan.drafts) == ["heavy", "light"]
 
 
+ZONE, CAPACITY = "topology.kubernetes.io/zone", "karpenter.sh/capacity-type"
+
+
+def preferring(weight: int, key: str, value: str) -> Object:
+    return {"weight": weight, "preference": {"matchExpressions": [requirement(key, "In", value)]}}
+
+
+@pytest.mark.parametrize(
+    ("preferences", "offered", "came"),
+    [
+        ([], EVERY, ("us-east-1a", "on-demand")),
+        ([preferring(50, ZONE, "us-east-1b")], EVERY, ("us-east-1b", "on-demand")),
+        # the heaviest is a requirement until nothing can meet it, then the next one
+        (
+            [preferring(50, ZONE, "us-east-1b"), preferring(100, CAPACITY, "spot")],
+            EVERY,
+            ("us-east-1a", "spot"),
+        ),
+        (
+            [preferring(50, ZONE, "us-east-1b"), preferring(100, CAPACITY, "spot")],
+            [o for o in EVERY if o.capacity_type != "spot"],
+            ("us-east-1b", "on-demand"),
+        ),
+        (
+            [preferring(50, ZONE, "us-east-1b"), preferring(100, ZONE, "us-east-1c")],
+            [o for o in EVERY if o.zone == "us-east-1a"],
+            ("us-east-1a", "on-demand"),
+        ),
+    ],
+)
+def test_a_preference_is_a_requirement_until_nothing_meets_it(
+    preferences: list[Object], offered: list[Offering], came: tuple[str, str]
+) -> None:
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferences}}
+    any_market = requirement(CAPACITY, "In", "on-demand", "spot")
+    plan = decide([asked := pod("p", affinity=affinity)], Pool(pool("default", any_market).raw, offered))
+    (draft,) = plan.drafts
+    assert (draft.offerings[0].zone, draft.offerings[0].capacity_type) == came
+    assert (draft.pods, plan.errors) == ([asked], [])
+
+
 def test_a_taint_of_the_template_wants_a_toleration_and_a_startup_taint_does_not() -> None:
     taint = {"key": "nvidia.com/gpu", "value": "true", "effect": "NoSchedule"}
     tainted, starting = pool(template={"taints": [taint]}), pool(template={"startupTaints": [taint]})

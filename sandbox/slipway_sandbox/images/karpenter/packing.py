@@ -8,11 +8,16 @@ where no offering holds it, the filters' reasons follow instead of the requireme
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from slipway_sandbox.controllers.node_fit import matches_node_selection, tolerates, untolerated_taint
+from slipway_sandbox.controllers.node_fit import (
+    matches_node_selection,
+    node_affinity,
+    tolerates,
+    untolerated_taint,
+)
 from slipway_sandbox.controllers.objects import Object, quantity
 from slipway_sandbox.controllers.placement import Incoming
 from slipway_sandbox.controllers.pods import requests
@@ -69,10 +74,18 @@ class Packing:
 
     def decide(self, pods: Iterable[Object]) -> Plan:
         for pod in sorted(pods, key=_order):
-            self._place(pod)
+            whys = []
+            for strict in strictness(pod):
+                why = self._place(strict, pod)
+                if why is None:
+                    break
+                whys.append(why)
+            else:
+                self._plan.errors.append((pod, whys[-1]))
         return self._plan
 
-    def _place(self, pod: Object) -> None:
+    def _place(self, pod: Object, asked: Object) -> str | None:
+        """Why there is no node for the pod; None where there is one. `asked`: the pod as it was made."""
         view = Snapshot(
             [*self._snapshot.nodes, *(draft.candidates[0][1] for draft in self._plan.drafts)],
             self._snapshot.claims,
@@ -82,46 +95,44 @@ class Packing:
         )
         volumes = volume_fit(pod, view)
         if volumes.refusal is not None:
-            self._plan.errors.append((pod, volumes.refusal))
-            return
+            return str(volumes.refusal)
         incoming = Incoming(pod, view, volumes)
-        if self._on_a_node(incoming) or self._on_a_draft(incoming):
-            return
+        if self._on_a_node(incoming, asked) or self._on_a_draft(incoming, asked):
+            return None
         if not self._pools:
-            self._plan.errors.append((pod, "no nodepools found"))
-            return
+            return "no nodepools found"
         reasons = []
         for pool in self._pools:
             if not (suitable := pool.suitable()):
                 continue  # EC2 offers nothing of it now
-            made = self._draft(incoming, pool, suitable)
+            made = self._draft(incoming, pool, suitable, asked)
             if isinstance(made, Draft):
                 self._plan.drafts.append(made)
-                return
+                return None
             reasons.append(made)
         nothing = "nodepool requirements filtered out all available instance types"
-        self._plan.errors.append((pod, "; ".join(reasons) or nothing))
+        return "; ".join(reasons) or nothing
 
-    def _on_a_node(self, incoming: Incoming) -> bool:
+    def _on_a_node(self, incoming: Incoming, asked: Object) -> bool:
         for info in self._snapshot.nodes:
             if incoming.refusal(info) is None:
                 info.add(incoming.pod, incoming.requests)
-                self._plan.nominations.append((incoming.pod, info.name))
+                self._plan.nominations.append((asked, info.name))
                 return True
         return False
 
-    def _on_a_draft(self, incoming: Incoming) -> bool:
+    def _on_a_draft(self, incoming: Incoming, asked: Object) -> bool:
         for draft in sorted(self._plan.drafts, key=lambda draft: len(draft.pods)):
             if _custom_differs(draft, incoming.pod):
                 continue
             kept = [c for c in draft.candidates if incoming.refusal(c[1]) is None]
             if kept:
                 draft.candidates = kept
-                self._put(draft, incoming)
+                self._put(draft, incoming, asked)
                 return True
         return False
 
-    def _draft(self, incoming: Incoming, pool: Pool, suitable: list[Offering]) -> Draft | str:
+    def _draft(self, incoming: Incoming, pool: Pool, suitable: list[Offering], asked: Object) -> Draft | str:
         """A node of this pool for the pod, or why there is none."""
         remaining = self._remaining[pool.name]
         if remaining is not None and remaining.get("nodes", Decimal(1)) <= 0:
@@ -146,12 +157,12 @@ class Packing:
                 f"no instance type met the scheduling requirements or had enough resources, {', '.join(said)}"
             )
         draft = Draft(pool, number, labels, kept)
-        self._put(draft, incoming)
+        self._put(draft, incoming, asked)
         self._take(draft)
         return draft
 
-    def _put(self, draft: Draft, incoming: Incoming) -> None:
-        draft.pods.append(incoming.pod)
+    def _put(self, draft: Draft, incoming: Incoming, asked: Object) -> None:
+        draft.pods.append(asked)
         for _, info in draft.candidates:
             info.add(incoming.pod, incoming.requests)
 
@@ -178,6 +189,27 @@ class Packing:
         for daemon in daemons_on(node, self._daemons):
             info.add(daemon, requests(daemon))
         return info
+
+
+def strictness(pod: Object) -> Iterator[Object]:
+    """The pod with its heaviest node preference as a requirement, then the next one, at last without any.
+
+    pkg/controllers/provisioning/scheduling/preferences.go (removePreferredNodeAffinityTerm) and pkg/scheduling/requirements.go
+    (NewPodRequirements); other preferences are not looked at.
+    """
+    affinity = node_affinity(pod["spec"])
+    preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or []
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    for preference in sorted(preferred, key=lambda each: -int(each["weight"])):
+        wanted = preference["preference"].get("matchExpressions") or []
+        terms = [
+            {**term, "matchExpressions": [*(term.get("matchExpressions") or []), *wanted]}
+            for term in required.get("nodeSelectorTerms") or [{}]
+        ]
+        strict = {**affinity, "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+        spec = pod["spec"]
+        yield {**pod, "spec": {**spec, "affinity": {**spec["affinity"], "nodeAffinity": strict}}}
+    yield pod
 
 
 def daemons_on(node: Object, daemons: Iterable[Object]) -> list[Object]:

@@ -55,6 +55,20 @@ def test_instances_are_those_that_the_environment_allows_in_its_one_zone(
     }
 
 
+def test_other_zones_are_allowed_after_the_first_and_types_above_the_ceiling_are_not() -> None:
+    where = an_environment(
+        cluster={
+            "name": "slipway-x",
+            "zones": ["eu-west-1a", "eu-west-1b"],
+            "gpu": {"provisioner": "karpenter", "zone": "eu-west-1b", "other_zones": ["eu-west-1a"]},
+        }
+    )
+    _, pool = documents(where, "eu-west-1b", 1, ROOT, ("g6.xlarge",))
+    values = {each["key"]: each["values"] for each in requirements_of(pool)}
+    assert values["topology.kubernetes.io/zone"] == ["eu-west-1b", "eu-west-1a"]
+    assert values["node.kubernetes.io/instance-type"] == ["g6.xlarge"]
+
+
 def test_the_maximum_is_the_pools_limit_in_nodes_and_gpus() -> None:
     assert made(environment(max=3), gpus_a_node=4)[1]["limits"] == {"nodes": "3", "nvidia.com/gpu": "12"}
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from tasks.cloud.waiting import Time
 from tasks.infra import pool
+from tasks.infra.capacity import Came
 from tasks.infra.nodes import ISSUE_SHARE
 from tasks.records.errors import CapacityUnavailable, ClusterError
 from tests.support.builders import ROOT, a_model, an_environment
@@ -15,6 +17,13 @@ from tests.support.heard import Heard
 BOOT = 60.0
 GPU = {"provisioner": "karpenter", "max": 2}
 CREATED = "2026-11-29T10:00:00Z"
+CAME = Came(
+    instance_type="g6.xlarge",
+    zone="eu-west-1b",
+    market="spot",
+    at=datetime(2026, 11, 29, 9, 50, tzinfo=UTC),
+    refused=("NodeClaim: InsufficientCapacityError",),
+)
 
 
 def environment(**gpu: Any) -> Any:
@@ -55,6 +64,63 @@ def test_the_pods_are_as_large_as_replicas_and_go_where_they_would() -> None:
         "limits": {"memory": "12Gi", "nvidia.com/gpu": "1"},
     }
     assert found["metadata"]["name"] != pool.job(where, model, 2, ROOT)["metadata"]["name"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "bound", "came", "required", "preferred"),
+    [
+        ({}, "", None, [], []),
+        ({"zone": "eu-west-1a", "other_zones": ["eu-west-1b"]}, "", None, [], [(50, ["eu-west-1a"])]),
+        # one volume for every replica: no other zone will do
+        (
+            {"zone": "eu-west-1a", "other_zones": ["eu-west-1b"]},
+            "eu-west-1b",
+            None,
+            ["eu-west-1b"],
+            [(50, ["eu-west-1a"])],
+        ),
+        ({}, "", CAME, [], [(100, ["spot", "g6.xlarge", "eu-west-1b"])]),
+    ],
+)
+def test_nodes_are_asked_for_where_the_replicas_can_be_and_where_they_came_last(
+    gpu: dict[str, Any], bound: str, came: Any, required: list[str], preferred: list[tuple[int, list[str]]]
+) -> None:
+    where = an_environment(
+        cluster={"name": "slipway-x", "zones": ["eu-west-1a", "eu-west-1b"], "gpu": GPU | gpu}
+    )
+    pod = pool.job(where, a_model(), 1, ROOT, bound, came)["spec"]["template"]["spec"]
+    affinity = pod.get("affinity", {}).get("nodeAffinity", {})
+    terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [])
+    assert [e["values"] for term in terms for e in term["matchExpressions"]] == [[zone] for zone in required]
+    found = affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])
+    assert [
+        (each["weight"], [v for e in each["preference"]["matchExpressions"] for v in e["values"]])
+        for each in found
+    ] == preferred
+
+
+@pytest.mark.parametrize(
+    ("most", "volume", "zone"),
+    [(1, "eu-west-1b", "eu-west-1b"), (1, None, ""), (2, "eu-west-1b", "")],  # two replicas have a clone each
+)
+def test_a_model_with_one_volume_stays_in_its_zone(most: int, volume: str | None, zone: str) -> None:
+    expression = {"key": "topology.ebs.csi.aws.com/zone", "operator": "In", "values": [volume]}
+    there: dict[str, Any] = {
+        "PersistentVolumeClaim": {"spec": {"volumeName": "pv-1"} if volume else {}},
+        "PersistentVolume": {
+            "spec": {
+                "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [expression]}]}}
+            }
+        },
+    }
+
+    class Cluster:
+        def get(self, api: str, kind: str, name: str, namespace: str | None = None) -> Any:
+            return there[kind]
+
+    cluster: Any = Cluster()
+    model = a_model(scaling={"max_replicas": most})
+    assert pool.bound_zone(environment(), model, cluster) == zone
 
 
 class Karpenter:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.cloud.registry import Image
-from tasks.preflight.cost import Prices, items, judge_cost
+from tasks.preflight.cost import Prices, items, judge_ceiling, judge_cost
 from tasks.preflight.driver import RECORDED, driver_of, judge_driver
 from tasks.preflight.network_quota import Need, judge_network
 from tasks.preflight.placeholders import judge_placeholders
@@ -176,3 +176,21 @@ def test_what_exists_costs_nothing_more() -> None:
     within = an_environment(existing={"vpc": "vpc-1"})
     kinds = [item.what for item in items(within, PRICES, extended=False)]
     assert kinds == ["control plane", "m6i.large", "g5.2xlarge"]
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "status", "said"),
+    [
+        (
+            0.5,
+            "fail",
+            "0.5 USD an hour a node is below every type of cluster.gpu: g5.2xlarge: 1.212 USD an hour",
+        ),
+        (1.0, "fail", "is below every type"),
+        (1.3, "warn", "leaves g5.2xlarge; not taken: g6.2xlarge: price unknown"),
+    ],
+)
+def test_a_price_ceiling_must_leave_a_type(ceiling: float, status: str, said: str) -> None:
+    gpu = {"provisioner": "karpenter", "alternative_types": ["g6.2xlarge"], "price_ceiling": ceiling}
+    row = judge_ceiling(an_environment(cluster={"gpu": gpu}), Prices({"g5.2xlarge": 1.212}))
+    assert (row.status, said in row.detail) == (status, True), row

@@ -32,6 +32,38 @@ def test_a_shell_that_has_them_and_environments_that_need_none_are_let_through()
         ({"cluster": {"gpu": {"provisioner": "karpenter", "desired": 1}}}, "desired does nothing"),
         ({"cluster": {"gpu": {"provisioner": "karpenter", "ami": "al2023"}}}, "al2023"),
         (
+            {"cluster": {"gpu": {"provisioner": "node-group", "price_ceiling": 1}}},
+            "price_ceiling does nothing",
+        ),
+        ({"cluster": {"gpu": {"on_demand_base": 1}}}, "on_demand_base is below spot nodes"),
+        (
+            {
+                "cluster": {
+                    "gpu": {
+                        "on_demand_base": 2,
+                        "capacity_type": "SPOT",
+                        "max": 2,
+                        "provisioner": "karpenter",
+                    }
+                }
+            },
+            "leaves no node to spot",
+        ),
+        ({"cluster": {"gpu": {"provisioner": "karpenter", "other_zones": ["eu-west-1b"]}}}, "name that too"),
+        (
+            {"cluster": {"gpu": {"provisioner": "karpenter", "zone": "a", "other_zones": ["a"]}}},
+            "which is zone",
+        ),
+        (
+            {
+                "cluster": {
+                    "zones": ["eu-west-1a", "eu-west-1b"],
+                    "gpu": {"provisioner": "karpenter", "zone": "eu-west-1a", "other_zones": ["eu-west-1c"]},
+                }
+            },
+            "eu-west-1c is not",
+        ),
+        (
             {"cluster": {"gpu": {"provisioner": "karpenter"}}, "existing": {"cluster": "platform"}},
             "only in a cluster that Slipway makes",
         ),

@@ -544,3 +544,19 @@ def test_the_runtime_class_is_the_environments(gpu: Document, name: str | None) 
     documents = made(environment=an_environment(cluster={"gpu": gpu}))
     kubernetes_validate.validate(the("Deployment", documents), "1.33", strict=True)
     assert pod_of(documents).get("runtimeClassName") == name
+
+
+TWO_ZONES = {
+    "zones": ["eu-west-1a", "eu-west-1b"],
+    "gpu": {"provisioner": "karpenter", "zone": "eu-west-1a", "other_zones": ["eu-west-1b"]},
+}
+
+
+def test_replicas_on_clones_prefer_the_home_zone_and_one_on_its_volume_follows_that() -> None:
+    where = an_environment(cluster=TWO_ZONES)
+    documents = made(a_model(**SEVERAL), where, SNAPSHOT)
+    kubernetes_validate.validate(the("Deployment", documents), "1.33", strict=True)
+    (term,) = pod_of(documents)["affinity"]["nodeAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    (wanted,) = term["preference"]["matchExpressions"]
+    assert wanted == {"key": "topology.kubernetes.io/zone", "operator": "In", "values": ["eu-west-1a"]}
+    assert "nodeAffinity" not in pod_of(made(environment=where))["affinity"]
