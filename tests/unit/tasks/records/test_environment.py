@@ -35,7 +35,7 @@ def test_a_shell_that_has_them_and_environments_that_need_none_are_let_through()
             {"cluster": {"gpu": {"provisioner": "node-group", "price_ceiling": 1}}},
             "price_ceiling does nothing",
         ),
-        ({"cluster": {"gpu": {"on_demand_base": 1}}}, "on_demand_base is below spot nodes"),
+        ({"cluster": {"gpu": {"provisioner": "karpenter", "on_demand_base": 1}}}, "is below spot nodes"),
         (
             {
                 "cluster": {
