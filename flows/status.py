@@ -8,11 +8,15 @@ from flows.run.runbook import runbook
 from tasks.infra.task import read_infrastructure
 from tasks.records.catalogue import load_environment
 from tasks.records.results import Served
-from tasks.rollout.task import list_served
+from tasks.rollout.task import list_served, tell_troubles
 
 
 @runbook(name="slipway-status", run_name="what serves in {environment}")
 def status(environment: EnvironmentName) -> list[Served]:
-    """Show what serves in an environment: release, replicas, proof."""
+    """Show what serves in an environment: release, replicas, proof; and what is wrong with its capacity."""
     site = here(read_infrastructure)(load_environment(environment))
-    return here(list_served)(site, read_models(None))
+    models = read_models(None)
+    served = here(list_served)(site, models)
+    names = {each.model for each in served}
+    here(tell_troubles)(site, [model for model in models if model.name in names])
+    return served

@@ -161,6 +161,11 @@ def artifact_key(kind: str, given: Mapping[str, Any]) -> str:
     return "-".join(part for part in parts if part)
 
 
+def in_a_run() -> bool:
+    """Whether an artifact would belong to a run of Prefect."""
+    return FlowRunContext.get() is not None
+
+
 def _key(kind: str) -> str:
     context = FlowRunContext.get()
     return artifact_key(kind, context.parameters if context and context.parameters else {})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.cloud import inside, objects
+from tasks.cloud import inside, interruptions, objects
 from tasks.cloud.image_pull import more_for_pull
 from tasks.records import names
 from tasks.records.catalogue import project_root
@@ -17,13 +17,13 @@ from tasks.records.results import HubInspection, Served, WarmCache
 from tasks.releases.origins import origins_of
 from tasks.releases.records import ReleaseRecord
 from tasks.releases.task import ledger_of
-from tasks.rollout import confirmation, gateway, namespace, procedure, removal, restore, scaler
+from tasks.rollout import confirmation, gateway, namespace, procedure, removal, restore, scaler, troubles
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.manifests import release_of, serving, stamped
 from tasks.rollout.node_refusals import NodeGroupHealth, PoolRefusals
 from tasks.rollout.weights import Weights
 from tasks.site import Site
-from tasks.task import SETTINGS, RunReporter, show_table, task
+from tasks.task import SETTINGS, RunReporter, in_a_run, show_table, task
 
 
 def context_of(site: Site, model: Model, measure_from: MeasureFrom = "cluster") -> RolloutContext:
@@ -138,6 +138,28 @@ def list_served(site: Site, models: Sequence[Model]) -> list[Served]:
             )
         )
     return found
+
+
+@task(task_run_name="troubles of {site.name}", **SETTINGS)
+def tell_troubles(site: Site, models: Sequence[Model]) -> list[str]:
+    """What is wrong with the capacity of `models`, which serve; told one by one and as a table. Their causes."""
+    reporter = RunReporter("status")
+    found = troubles.find(
+        site.cluster(),
+        site.environment,
+        models,
+        lambda: interruptions.cut(site.aws(), site.environment.cluster.name),
+    )
+    for each in found:
+        reporter.warn(f"{each.subject}: {each.cause}")
+        for line in each.evidence[:4]:
+            reporter.warn(f"  {line}")
+        if each.next_command:
+            reporter.warn(f"  next: {each.next_command}")
+    if in_a_run():
+        title = f"What is wrong with capacity in {site.name}"
+        show_table(f"troubles-{site.name}", [each.row() for each in found], title, "nothing is wrong")
+    return [each.cause for each in found]
 
 
 @task(task_run_name="{model.name} answers", **SETTINGS)
