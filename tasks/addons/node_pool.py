@@ -25,19 +25,25 @@ CAPACITY = {"ON_DEMAND": ["on-demand"], "SPOT": ["spot"], "SPOT_OR_ON_DEMAND": [
 
 
 def documents(
-    environment: Environment, zone: str, gpus_a_node: int, root: Path, types: Sequence[str] = ()
+    environment: Environment,
+    zone: str,
+    gpus_a_node: int,
+    root: Path,
+    types: Sequence[str] = (),
+    ami: str = "",
 ) -> list[Object]:
     """EC2NodeClass and NodePools, in the order they are applied.
 
     Args:
         zone: of the GPU nodes and the cache volumes.
         types: instance types within the price ceiling; default: every one of `cluster.gpu`.
+        ami: the image's alias with a version; default: as `cluster.gpu` has it.
     """
     gpu, folder = environment.cluster.gpu, root / "k8s" / "gpu-nodes"
     node_class: Object = yaml.safe_load((folder / "ec2nodeclass.yaml").read_text())
     node_class["spec"] |= {
         "role": karpenter.node_role(environment.cluster.name),
-        "amiSelectorTerms": [{"alias": gpu.ami}],
+        "amiSelectorTerms": [{"alias": ami or gpu.ami}],
         "subnetSelectorTerms": subnets(environment),
         "securityGroupSelectorTerms": [{"tags": {"aws:eks:cluster-name": environment.eks_cluster}}],
         "tags": {

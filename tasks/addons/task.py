@@ -16,6 +16,7 @@ from tasks.addons.helm import Helm, bundle_description, is_deployed
 from tasks.addons.owners import make_namespace, mark, owner_of, remove_namespaces, unmark
 from tasks.addons.proofs import PROOFS, Installed, prove
 from tasks.cloud.instance_types import gpus_of
+from tasks.cloud.node_image import pinned
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
 from tasks.records.errors import AddonNotReady, ClusterError, InputError
@@ -141,6 +142,7 @@ def apply_node_pool(site: Site) -> None:
         gpus_of(site.aws(), gpu.instance_type),
         project_root(),
         node_pool.affordable(site.environment, site.aws(), reporter),
+        pinned(gpu.ami, site.aws(), site.environment.cluster.kubernetes_version),
     )
     for document in documents:
         site.cluster().apply(document)

@@ -7,9 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from botocore.exceptions import ClientError
-
-from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.registry import Image
 from tasks.preflight.rows import Row
 
@@ -18,18 +15,6 @@ RECORDED: dict[str, Any] = json.loads(Path(__file__).with_name("ami_drivers.json
 # CUDA's major version -> the least driver, by minor version compatibility:
 # https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html (read 2026-11)
 LEAST_DRIVER = {11: 450, 12: 525, 13: 580}
-
-
-def recommended_release(aws: Aws, kubernetes: str) -> str:
-    """The release a new GPU node group gets, such as 1.35.4-20260714; empty where EKS has none of that version."""
-    name = f"/aws/service/eks/optimized-ami/{kubernetes}/amazon-linux-2023/x86_64/nvidia/recommended/release_version"
-    with aws_errors("asking which node image EKS recommends"):
-        try:
-            return str(aws.client("ssm").get_parameter(Name=name)["Parameter"]["Value"])
-        except ClientError as error:
-            if error_code(error) == "ParameterNotFound":
-                return ""
-            raise
 
 
 def driver_of(release: str, drivers: Mapping[str, str]) -> str:

@@ -107,7 +107,8 @@ class GpuNodes(Record):
     ami: str = Field(
         "al2023@latest",
         pattern=r"^al2023@(latest|v\d{8})$",
-        description="alias of EKS's image for Karpenter's nodes; a version such as al2023@v20261105 pins it",
+        description="alias of EKS's image for Karpenter's nodes: latest is the version that EKS recommends when the environment is "
+        "deployed, for every node until the next deploy; a version such as al2023@v20261105 stays",
     )
 
     @model_validator(mode="after")

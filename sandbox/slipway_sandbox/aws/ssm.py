@@ -52,12 +52,16 @@ def image_parameters(region: str) -> Iterator[tuple[str, str]]:
     for version in KUBERNETES:
         for arch in ("x86_64", "arm64"):
             for variant in ("standard", "nvidia"):
-                base = (
-                    f"/aws/service/eks/optimized-ami/{version}/amazon-linux-2023/{arch}/{variant}/recommended"
+                images = f"/aws/service/eks/optimized-ami/{version}/amazon-linux-2023/{arch}/{variant}"
+                base, name = (
+                    f"{images}/recommended",
+                    f"amazon-eks-node-al2023-{arch}-{variant}-{version}-v{RELEASE}",
                 )
                 yield f"{base}/image_id", image_id(region, base)
                 yield f"{base}/release_version", release_of(version)
-                yield f"{base}/image_name", f"amazon-eks-node-al2023-{arch}-{variant}-{version}-v{RELEASE}"
+                yield f"{base}/image_name", name
+                yield f"{images}/{name}/image_id", image_id(region, base)
+                yield f"{images}/{name}/image_name", name
             for flavour in ("", "-nvidia"):
                 base = f"/aws/service/bottlerocket/aws-k8s-{version}{flavour}/{arch}/latest"
                 yield f"{base}/image_id", image_id(region, base)

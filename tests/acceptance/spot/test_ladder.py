@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -69,6 +70,16 @@ def test_the_first_rung_is_the_home_zone_and_no_type_above_the_ceiling(
 ) -> None:
     assert nodes(project) == [(CHEAP, HOME, "spot")]
     assert f"price ceiling 1 USD an hour: not taken: {DEAR}: 1.212 USD an hour" in deployed.output
+
+
+def test_the_image_is_pinned(project: Project, deployed: Done) -> None:
+    with project.sandbox.api(CLUSTER) as api:
+        found = api.get("/apis/karpenter.k8s.aws/v1/ec2nodeclasses/slipway-gpu").json()
+    (term,) = found["spec"]["amiSelectorTerms"]
+    assert re.fullmatch(r"al2023@v\d{8}", term["alias"])
+    assert {term["alias"].partition("@")[2]} == {
+        ami["name"].rpartition("-")[2] for ami in found["status"]["amis"]
+    }
 
 
 @pytest.mark.usefixtures("deployed")

@@ -57,7 +57,7 @@ class Discovery:
         return list(chosen.values())
 
     async def images(self, terms: Sequence[Object], version: str) -> list[Object]:
-        """[{id, name, requirements}]: an alias' images from SSM, as `recommended` says; others by id. GPU types get NVIDIA's."""
+        """[{id, name, requirements}]: an alias' images from SSM, of its version or as `recommended` says; others by id. GPU types get NVIDIA's."""
         gpu = {"key": GPU_COUNT, "operator": "Exists"}
         no_gpu = {"key": GPU_COUNT, "operator": "DoesNotExist"}
         found: list[Object] = []
@@ -65,15 +65,21 @@ class Discovery:
             if term.get("id"):
                 found.append({"id": term["id"], "requirements": []})
                 continue
-            family = str(term.get("alias") or "").partition("@")[0]
+            family, _, wanted = str(term.get("alias") or "").partition("@")
             if family != "al2023":
                 continue  # resolved to nothing: the class is not ready, and says so
             base = f"/aws/service/eks/optimized-ami/{version}/amazon-linux-2023/x86_64"
             for variant, requirement in (("nvidia", gpu), ("standard", no_gpu)):
-                path = f"{base}/{variant}/recommended"
-                image, name = [
-                    await self._parameter(f"{path}/{field}") for field in ("image_id", "image_name")
-                ]
+                named = f"amazon-eks-node-al2023-x86_64-{variant}-{version}-{wanted}"
+                path = f"{base}/{variant}/{'recommended' if wanted == 'latest' else named}"
+                try:
+                    image, name = [
+                        await self._parameter(f"{path}/{field}") for field in ("image_id", "image_name")
+                    ]
+                except ClientError as error:
+                    if error.response["Error"]["Code"] != "ParameterNotFound":
+                        raise
+                    continue
                 found.append({"id": image, "name": name, "requirements": [requirement]})
         return found
 
