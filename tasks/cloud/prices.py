@@ -75,8 +75,7 @@ def within_ceiling(types: Sequence[str], hour: Mapping[str, float], ceiling: flo
     """Which types cost no more than the ceiling; one whose price is not known does not count as within it. Pure.
 
     Args:
-        hour: list prices on demand, by type. A spot instance costs no more: that is its default maximum
-            (docs.aws.amazon.com/AWSEC2/latest/UserGuide/spot-requests.html).
+        hour: list prices on demand, by type. They stand for spot too: its price moves.
     """
     if ceiling is None:
         return WithinCeiling(tuple(types), ())

@@ -73,7 +73,7 @@ class GpuNodes(Record):
     price_ceiling: float | None = Field(
         None,
         gt=0,
-        description="USD an hour that one node may cost, by list price on demand, which spot is below; dearer types are left out",
+        description="USD an hour that one node may cost, by its list price on demand, also where it is spot; dearer types are left out",
     )
     capacity_memory: Seconds = Field(
         3600.0,
