@@ -13,7 +13,7 @@ from tasks.rollout.task import list_served, tell_troubles
 
 @runbook(name="slipway-status", run_name="what serves in {environment}")
 def status(environment: EnvironmentName) -> list[Served]:
-    """Show what serves in an environment: release, replicas, proof; and what is wrong with its capacity."""
+    """Show what serves: release, replicas, proof, troubles."""
     site = here(read_infrastructure)(load_environment(environment))
     models = read_models(None)
     served = here(list_served)(site, models)

@@ -110,7 +110,6 @@ def stand_ins() -> dict[str, Any]:
         "inspect_model": None,
         "read_remains": (None, SITE),
         "list_served": [],
-        "tell_troubles": [],
         "proven_release": a_release(),
         "inspect_proven": (None, STAGED),
         "check_evidence": None,
