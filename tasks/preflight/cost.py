@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -82,30 +83,59 @@ def items(environment: Environment, prices: Prices, *, extended: bool) -> list[I
 
 def told(found: Sequence[Item]) -> str:
     """The sum and its parts on one line."""
-    total = sum(item.usd or 0.0 for item in found)
     least = "at least " if any(item.usd is None for item in found) else ""
     parts = ", ".join(
         f"{item.count} {item.what} {'unknown' if item.usd is None else format(item.usd, '.3f')}"
         for item in found
     )
-    return f"{least}{total:.2f} USD an hour: {parts} ({BESIDES})"
+    return f"{least}{total(found):.2f} USD an hour: {parts} ({BESIDES})"
 
 
-def at_most(environment: Environment, found: Sequence[Item]) -> str:
-    """What it costs with as many GPU nodes as the environment may have; empty where that is no more, or unknown. Pure."""
+def most(environment: Environment, found: Sequence[Item], prices: Prices) -> list[Item]:
+    """The same with as many GPU nodes as the environment may have, of the dearest type that it may take. Pure."""
     gpu = environment.cluster.gpu
-    (nodes,) = [item for item in found if item.what == gpu.instance_type][-1:]
-    if nodes.usd is None or gpu.max <= nodes.count:
-        return ""
-    total = sum(item.usd or 0.0 for item in found) + nodes.usd / nodes.count * (gpu.max - nodes.count)
-    return (
-        f"; {total:.2f} USD an hour with {gpu.max} {gpu.instance_type}, the most that cluster.gpu.max allows"
+    nodes = found[-1]
+    takes = gpu.types
+    if gpu.price_ceiling is not None:
+        takes = within_ceiling(gpu.types, prices.hour, gpu.price_ceiling).types or takes
+    kind = max(takes, key=lambda each: prices.hour.get(each, math.inf))
+    count = max(gpu.max, nodes.count)
+    return [*found[:-1], Item(kind, count, count * prices.hour[kind] if kind in prices.hour else None)]
+
+
+def total(found: Sequence[Item]) -> float:
+    """USD an hour of what has a price."""
+    return sum(item.usd or 0.0 for item in found)
+
+
+def over_budget(environment: Environment, found: Sequence[Item], unknown: str) -> Row | None:
+    """The row that refuses: the environment at its most costs more than its budget, or nobody knows. Pure."""
+    if environment.budget is None:
+        return None
+    missing = [item.what for item in found if item.usd is None]
+    if missing:
+        return Row(
+            "fail",
+            f"budget: {environment.budget:g} USD an hour cannot be held against prices that are unknown ({missing[0]}): {unknown}",
+            "aws pricing get-products --region us-east-1 --service-code AmazonEC2, or leave budget out of the environment's file",
+        )
+    if total(found) <= environment.budget:
+        return None
+    dearest = max(found, key=lambda item: item.usd or 0.0)
+    return Row(
+        "fail",
+        f"{total(found):.2f} USD an hour at the most are over the budget of {environment.budget:g}: {dearest.usd:.2f} of it "
+        f"are {dearest.count} {dearest.what}",
+        "a smaller cluster.gpu.max or another instance_type, or a larger budget in the environment's file",
     )
 
 
 def judge_cost(environment: Environment, prices: Prices, *, extended: bool) -> Row:
-    """The row: it fails nothing, a person decides."""
+    """The row: it fails only what is over the environment's budget; else a person decides."""
     found = items(environment, prices, extended=extended)
+    limit = most(environment, found, prices)
+    if over := over_budget(environment, limit, prices.unknown):
+        return over
     missing = [item.what for item in found if item.usd is None]
     on_demand = environment.cluster.gpu.capacity_type == "ON_DEMAND"
     spot = "" if on_demand else "; list prices, spot GPU nodes cost less"
@@ -115,7 +145,10 @@ def judge_cost(environment: Environment, prices: Prices, *, extended: bool) -> R
             f"{told(found)}; unknown: {prices.unknown}{spot}",
             "aws pricing get-products --region us-east-1 --service-code AmazonEKS",
         )
-    return Row("ok", told(found) + at_most(environment, found) + spot)
+    more = ""
+    if limit != found and limit[-1].usd is not None:
+        more = f"; {total(limit):.2f} USD an hour with {limit[-1].count} {limit[-1].what}, the most that cluster.gpu.max allows"
+    return Row("ok", told(found) + more + spot)
 
 
 def judge_ceiling(environment: Environment, prices: Prices) -> Row:

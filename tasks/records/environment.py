@@ -227,6 +227,11 @@ class Environment(Record):
     gateway: Gateway = Gateway()
     validation: Validation = Validation()
     alerts: Alerts = Alerts()
+    budget: float | None = Field(
+        None,
+        gt=0,
+        description="USD an hour: a deploy is refused where the environment could cost more, with cluster.gpu.max nodes",
+    )
     prometheus_url: str | None = Field(
         None, description="default: the cluster's own Prometheus through the Kubernetes API's service proxy"
     )

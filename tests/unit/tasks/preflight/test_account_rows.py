@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.cloud.registry import Image
 from tasks.preflight.cost import Prices, items, judge_ceiling, judge_cost
@@ -168,6 +169,31 @@ def test_a_key_of_the_accounts_own_names_the_grant() -> None:
     row = judge_volume_key("arn:aws:kms:us-east-1:999988887777:key/1", "999988887777")
     assert row.status == "warn"
     assert "999988887777:role/aws-service-role/autoscaling.amazonaws.com" in row.next_command
+
+
+@pytest.mark.parametrize(
+    ("budget", "status"),
+    [(None, "ok"), (100.0, "ok"), (2.0, "fail")],
+)
+def test_a_deploy_that_could_cost_more_than_the_budget_is_refused(budget: float | None, status: str) -> None:
+    where = an_environment(budget=budget, cluster={"gpu": {"max": 8}})
+    row = judge_cost(where, PRICES, extended=False)
+    assert row.status == status
+    if status == "fail":
+        assert "over the budget of 2: " in row.detail
+        assert row.detail.endswith("are 8 g5.2xlarge")
+        assert "cluster.gpu.max" in row.next_command
+
+
+def test_a_budget_is_not_held_against_prices_that_are_unknown() -> None:
+    prices = Prices({"control plane": 0.1}, "the Pricing API did not answer")
+    row = judge_cost(an_environment(budget=50.0), prices, extended=False)
+    assert (row.status, "the Pricing API did not answer" in row.detail) == ("fail", True)
+
+
+def test_a_budget_of_nothing_is_no_budget() -> None:
+    with pytest.raises(ValidationError, match="budget"):
+        an_environment(budget=0)
 
 
 def test_what_exists_costs_nothing_more() -> None:
