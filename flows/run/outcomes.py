@@ -38,7 +38,7 @@ def proven(deployed: Deployed, given: Given) -> Outcome:
     """Of deploy and promote: figures, cost, page, endpoint, and the release before and after."""
     record = deployed.record
     lines = verdict(record.report) if record.report else []
-    rows = [("cost", deployed.cost), ("page", deployed.page)]
+    rows = [("cost", deployed.cost), ("cost of output", deployed.output_cost), ("page", deployed.page)]
     if record.rollout:
         rows.append(("endpoint", record.rollout.endpoint.base_url))
         rows.append(("release", f"{record.rollout.previous_release_id or 'nothing'} → {record.release.id}"))

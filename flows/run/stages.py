@@ -79,7 +79,16 @@ def take_through(
             ready = found(graph, model, environment, inspection, first)
         signing = Signing(judged, promoted, approval)
         record, page = prove(graph, model, inspection, ready, revalidate, measure_from, signing)
-        return Deployed(record=record, page=page, cost=judged.cost)
+        output_cost = cost_of_output(judged.replica_hour, model.scaling.min_replicas, record.report)
+        return Deployed(record=record, page=page, cost=judged.cost, output_cost=output_cost)
+
+
+def cost_of_output(replica_hour: float | None, replicas: int, report: LoadReport | None) -> str:
+    """USD per million output tokens at the proven rate, of the replicas' GPUs alone; empty where nobody can say. Pure."""
+    if replica_hour is None or report is None or not report.generates or not report.output_tokens_per_second:
+        return ""
+    usd = replica_hour * replicas * 1e6 / (report.output_tokens_per_second * 3600)
+    return f"{usd:.2f} USD per million tokens at the proven {report.output}, GPUs alone ({replicas} x {replica_hour:.3f} an hour)"
 
 
 def manifests(environment: Environment, model: Model, inspection: HubInspection) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ def summary(ending: Ending, result: Any, given: Mapping[str, Any], tags: Sequenc
     parts = [f"## {ending.name}\n\n{ending.message}"]
     if isinstance(result, Deployed):
         rows += _release(result.record)
-        rows += [(name, value) for name, value in (("cost", result.cost), ("page", result.page)) if value]
+        known = (("cost", result.cost), ("cost of output", result.output_cost), ("page", result.page))
+        rows += [(name, value) for name, value in known if value]
         if approval := result.record.approval:
             rows.append(("approved", str(approval)))
         if result.record.report:

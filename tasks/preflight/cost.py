@@ -12,6 +12,7 @@ from tasks.cloud.aws import Aws
 from tasks.cloud.prices import instance_hour, price_of, pricing, products, within_ceiling
 from tasks.preflight.rows import Row
 from tasks.records.environment import Environment
+from tasks.records.model import Model
 
 CONTROL_PLANE, EXTENDED, NAT = "control plane", "extended support", "NAT gateway"
 # How each is sold: service, product family, the end of its usage type. Extended support is charged on top of the control
@@ -106,6 +107,12 @@ def most(environment: Environment, found: Sequence[Item], prices: Prices) -> lis
 def total(found: Sequence[Item]) -> float:
     """USD an hour of what has a price."""
     return sum(item.usd or 0.0 for item in found)
+
+
+def replica_hour(model: Model, environment: Environment, prices: Prices, gpus_a_node: int) -> float | None:
+    """USD an hour of one replica's share of its node, by GPUs; None where the node's price is unknown. Pure."""
+    node = prices.hour.get(environment.cluster.gpu.instance_type)
+    return None if node is None or not gpus_a_node else node * model.resources.gpu / gpus_a_node
 
 
 def over_budget(environment: Environment, found: Sequence[Item], unknown: str) -> Row | None:

@@ -12,7 +12,7 @@ from tasks.preflight import api_access
 from tasks.preflight.asked import asked
 from tasks.preflight.checks import Check, judge, require, table
 from tasks.preflight.config import Unsaid
-from tasks.preflight.cost import hourly_prices, items, told
+from tasks.preflight.cost import hourly_prices, items, replica_hour, told
 from tasks.preflight.engine import Engine
 from tasks.preflight.explained import explained, rendered
 from tasks.preflight.facts import observe, support_of
@@ -54,6 +54,7 @@ def check_feasible(
         rows=rows_of(checks),
         judged_at=datetime.now(UTC),
         engine_version=vllm_version(model.engine.image) or "",
+        replica_hour=replica_hour(model, environment, facts.prices, facts.instance.gpus),
     )
 
 
@@ -86,7 +87,11 @@ def judge_feasible(
         explanation = rendered(explained(engine.plan()))
     except Unsaid:
         explanation = ""
-    return Feasibility(rows=rows_of(checks), explanation=explanation)
+    return Feasibility(
+        rows=rows_of(checks),
+        explanation=explanation,
+        replica_hour=replica_hour(model, environment, facts.prices, facts.instance.gpus),
+    )
 
 
 def rows_of(checks: Sequence[Check]) -> tuple[PreflightRow, ...]:

@@ -114,6 +114,10 @@ class Feasibility(Record):
         "", description="vLLM's, as the image's name says it; empty where it does not"
     )
     explanation: str = Field("", description="empty where config.json does not say enough for a sum")
+    replica_hour: float | None = Field(
+        None,
+        description="USD an hour of the GPUs of one replica, by list prices; none where the price is unknown",
+    )
 
     @property
     def cost(self) -> str:

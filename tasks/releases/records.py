@@ -140,3 +140,4 @@ class Deployed(Record):
     record: ReleaseRecord
     page: str = ""
     cost: str = ""
+    output_cost: str = ""

@@ -8,7 +8,7 @@ import pytest
 
 from flows.run import stages
 from flows.run.graph import Graph
-from flows.run.stages import take_through
+from flows.run.stages import cost_of_output, take_through
 from tasks.addons.task import read_addons
 from tasks.records.errors import ClusterError, RolloutFailed, SlipwayError, ValidationFailed
 from tasks.records.stop import STOP
@@ -241,3 +241,19 @@ def test_a_ledger_that_cannot_be_written_does_not_undo_what_was_proven(stage: St
     with pytest.raises(ClusterError, match="S3 does not answer"):
         take()
     assert "undo" not in stage.recorded.called
+
+
+@pytest.mark.parametrize(
+    ("hour", "replicas", "tokens", "told"),
+    [
+        (1.2, 1, 1000.0, "0.33 USD per million tokens at the proven 1,000/s, GPUs alone (1 x 1.200 an hour)"),
+        (1.2, 2, 1000.0, "0.67 USD per million tokens at the proven 1,000/s, GPUs alone (2 x 1.200 an hour)"),
+        (None, 1, 1000.0, ""),
+        (1.2, 1, 0.0, ""),
+    ],
+)
+def test_output_costs_what_its_gpus_cost_at_the_proven_rate(
+    hour: float | None, replicas: int, tokens: float, told: str
+) -> None:
+    report = a_run(1).model_copy(update={"output_tokens_per_second": tokens})
+    assert cost_of_output(hour, replicas, report) == told

@@ -8,14 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from tasks.cloud.registry import Image
-from tasks.preflight.cost import Prices, items, judge_ceiling, judge_cost
+from tasks.preflight.cost import Prices, items, judge_ceiling, judge_cost, replica_hour
 from tasks.preflight.driver import RECORDED, driver_of, judge_driver
 from tasks.preflight.network_quota import Need, judge_network
 from tasks.preflight.placeholders import judge_placeholders
 from tasks.preflight.pull import judge_pull
 from tasks.preflight.volume_key import judge_volume_key
 from tasks.records.catalogue import load_environment
-from tests.support.builders import an_environment
+from tests.support.builders import a_model, an_environment
 
 PRICES = Prices(
     {"control plane": 0.1, "extended support": 0.5, "NAT gateway": 0.045, "m6i.large": 0.1, "g5.2xlarge": 1.2}
@@ -194,6 +194,13 @@ def test_a_budget_is_not_held_against_prices_that_are_unknown() -> None:
 def test_a_budget_of_nothing_is_no_budget() -> None:
     with pytest.raises(ValidationError, match="budget"):
         an_environment(budget=0)
+
+
+@pytest.mark.parametrize(("gpu", "gpus_a_node", "usd"), [(1, 1, 1.2), (1, 4, 0.3), (2, 4, 0.6), (1, 0, None)])
+def test_a_replica_costs_its_share_of_a_node_by_gpus(gpu: int, gpus_a_node: int, usd: float | None) -> None:
+    model = a_model(engine={"tensor_parallel_size": gpu}, resources={"gpu": gpu})
+    assert replica_hour(model, an_environment(), PRICES, gpus_a_node) == pytest.approx(usd)
+    assert replica_hour(model, an_environment(), Prices({}, "not asked"), gpus_a_node) is None
 
 
 def test_what_exists_costs_nothing_more() -> None:
