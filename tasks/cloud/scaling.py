@@ -19,6 +19,11 @@ def pause_at(cluster: Cluster, namespace: str, name: str, replicas: int) -> None
     set_scale(cluster, namespace, name, replicas)
 
 
+def is_paused_at_zero(cluster: Cluster, namespace: str, name: str) -> bool:
+    """Whether a workload is still held at zero: whoever wakes it ends the pause first."""
+    return objects.annotations(cluster.get(*KEDA, name, namespace)).get(PAUSED) == "0"
+
+
 def resume(cluster: Cluster, namespace: str, name: str, replicas: int) -> None:
     """Let KEDA scale again; a workload at zero is set to `replicas` at once."""
     scaled = cluster.get(*KEDA, name, namespace)

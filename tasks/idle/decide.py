@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 
 from tasks.cloud.prometheus import TimeSeries
 from tasks.records.model import Scaling
@@ -52,6 +53,20 @@ def decide(signals: Signals, scaling: Scaling) -> IdleDecision:
         reason=f"no request, nothing queued and GPUs idle for {human_seconds(window)}",
         evidence=tuple(evidence),
     )
+
+
+class Going(Enum):
+    """How a scale-down to zero ended."""
+
+    ASLEEP = "no replica is left"
+    WOKEN = "a request came and woke it: its nodes stay"
+
+
+def going(*, paused: bool, pods: int) -> Going | None:
+    """Whether a scale-down has ended; None while pods drain. Who ends its pause has woken the model."""
+    if not paused:
+        return Going.WOKEN
+    return Going.ASLEEP if pods == 0 else None
 
 
 def within(series: TimeSeries, start: float) -> TimeSeries:

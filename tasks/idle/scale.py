@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
-from tasks.cloud.scaling import pause_at, resume
-from tasks.cloud.waiting import REAL, Time, until_none
+from tasks.cloud.scaling import is_paused_at_zero, pause_at, resume
+from tasks.cloud.waiting import REAL, Time, until
+from tasks.idle.decide import Going, going
 from tasks.records import names
 from tasks.records.environment import Environment
 from tasks.records.errors import ClusterError
@@ -17,22 +16,32 @@ from tasks.records.progress import Reporter
 
 def to_zero(
     cluster: Cluster, model: Model, environment: Environment, reporter: Reporter, *, time: Time = REAL
-) -> None:
-    """Pause KEDA at zero and wait until the pods have drained and gone. Raises ClusterError at the deadline."""
-    pause_at(cluster, environment.namespace, names.workload(model), 0)
-    grace = model.engine.drain + model.engine.shutdown_timeout
+) -> bool:
+    """Pause KEDA at zero and wait until the pods have drained and gone; False where a request wakes the model meanwhile.
 
-    def late(pods: Sequence[str]) -> ClusterError:
+    Raises ClusterError at the deadline.
+    """
+    namespace, name = environment.namespace, names.workload(model)
+    pause_at(cluster, namespace, name, 0)
+    grace = model.engine.drain + model.engine.shutdown_timeout
+    pods: list[str] = []
+
+    def look() -> Going | None:
+        nonlocal pods
+        paused = not model.scaling.scale_to_zero or is_paused_at_zero(cluster, namespace, name)
+        pods = pods_left(cluster, model, environment)
+        return going(paused=paused, pods=len(pods))
+
+    def late() -> ClusterError:
         return ClusterError(
             "pods did not go away after the scale-down",
             evidence=pods,
-            next_command=f"kubectl -n {environment.namespace} describe pod {pods[0]}",
+            next_command=f"kubectl -n {namespace} describe pod {pods[0]}",
         )
 
-    until_none(
-        lambda: pods_left(cluster, model, environment), environment.deadlines.drain + grace, late, time
-    )
-    reporter.say(f"{model.name}: no replica is left")
+    outcome = until(look, environment.deadlines.drain + grace, late, time)
+    reporter.say(f"{model.name}: {outcome.value}")
+    return outcome is Going.ASLEEP
 
 
 def pods_left(cluster: Cluster, model: Model, environment: Environment) -> list[str]:

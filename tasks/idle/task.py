@@ -8,6 +8,7 @@ from tasks.cloud.prometheus import prometheus_of
 from tasks.idle import scale
 from tasks.idle.decide import decide
 from tasks.idle.observe import observe
+from tasks.records import names
 from tasks.records.errors import MetricsUnavailable
 from tasks.records.model import Model
 from tasks.records.results import IdleDecision
@@ -39,10 +40,11 @@ def judge_idle(site: Site, model: Model) -> IdleDecision:
 
 @task(task_run_name="{model.name} to zero", **SETTINGS)
 def replicas_to_zero(site: Site, model: Model) -> list[str]:
-    """Scale the model to zero; all pods, of anyone, that still hold a GPU."""
+    """Scale the model to zero; all pods, of anyone, that still hold a GPU, and the model where a request has woken it."""
     cluster = site.cluster()
-    scale.to_zero(cluster, model, site.environment, RunReporter("idle"))
-    return scale.gpu_pods(cluster, site.environment)
+    asleep = scale.to_zero(cluster, model, site.environment, RunReporter("idle"))
+    holders = scale.gpu_pods(cluster, site.environment)
+    return holders if asleep else [*holders, f"{site.namespace}/{names.workload(model)}"]
 
 
 @task(task_run_name="{model.name} from zero", **SETTINGS)

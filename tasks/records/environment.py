@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from tasks.records.errors import InputError
 from tasks.records.existing import OWN_PROMETHEUS, Existing, IamSettings, PrometheusServer
 from tasks.records.gpu_nodes import GpuNodes
+from tasks.records.hold import Holder
 from tasks.records.model import Alias
 from tasks.records.quantities import Seconds
 from tasks.records.record import Record
@@ -135,6 +136,10 @@ class Gateway(Record):
     clients: tuple[str, ...] = Field(
         (),
         description="networks that may ask it; none: the VPC, and for an internet-facing one it must be said",
+    )
+    holder: Holder = Field(
+        Holder(),
+        description="holds requests for models that sleep; runs only where a model has scale_to_zero",
     )
 
     @model_validator(mode="after")

@@ -173,6 +173,10 @@ class Scaling(Record):
         description="replicas stay for so long after the load is gone: the HPA's scale-down window",
     )
     idle_after: Seconds = Field(1200.0, description="idle after so long without requests, queue and GPU use")
+    scale_to_zero: bool = Field(
+        False,
+        description="a request wakes the model and is held meanwhile; default: `slipway wake` alone does",
+    )
     wake: WakeTime | None = Field(
         None, description="when every environment that has the model wakes it; default: by hand"
     )

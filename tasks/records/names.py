@@ -12,6 +12,9 @@ GPU = "nvidia.com/gpu"  # the extended resource of NVIDIA's device plugin
 VLLM = "vllm"  # `app` label of serving pods, and the name of their container
 VLLM_PORT = 8000
 GATEWAY = "llm-gateway"  # Deployment, Service and `app` label of the gateway
+HOLDER = (
+    "llm-holder"  # what holds requests for sleeping models: its Deployment, Service, account and `app` label
+)
 VALIDATION = "slipway-validation"  # `app` label of the Jobs that ask the gateway, and their NetworkPolicy
 CACHE = "model-cache"  # `app` label of everything warming makes, and its ServiceAccount
 
@@ -26,6 +29,9 @@ OWN_KEY_SECRET = "slipway-own-key"  # noqa: S105  the client's key that gate and
 CLIENTS_SECRET = "slipway-gateway-keys"  # noqa: S105  hashes of every client's key
 KEY_ENTRY = "api-key"  # of the data of the first two
 CLIENTS_ANNOTATION = "slipway.dev/keys"  # digest of the hashes, on their Secret and on the gateway's pods
+
+WAKE_ANNOTATION = "slipway.dev/wake"  # of a ScaledObject: who woke the model last, and when
+EXPECTED_ANNOTATION = "slipway.dev/expected-start"  # of a ScaledObject: seconds its next start will take
 
 MANAGED_BY = "app.kubernetes.io/managed-by"  # "slipway" on the namespace
 

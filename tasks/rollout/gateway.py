@@ -26,10 +26,12 @@ from tasks.records.names import (
     OWN_KEY_SECRET,
 )
 from tasks.records.results import Endpoint
+from tasks.rollout import holder
 from tasks.rollout.manifests import let_scraped, load
 
 ROUTES = "gateway-models"
 SCRIPTS = ("gate.js", "metrics.js")
+HELD = "held.conf"  # of the routes to models that may sleep
 ENGINE_CONF = "engine.conf"  # of the Secret of vLLM's key: how NGINX shows it
 LOAD_BALANCER = "service.beta.kubernetes.io/aws-load-balancer"
 
@@ -37,12 +39,17 @@ LOAD_BALANCER = "service.beta.kubernetes.io/aws-load-balancer"
 def routes(root: Path, model: Model, environment: Environment) -> dict[str, str]:
     """One model's files by name: NGINX's upstream and locations, and its aliases."""
     files = {}
+    told = holder.held(model)
+    kind = ".held" if told else ""
     for template, ending in (("upstream", "upstream"), ("route", "conf")):
-        text = (root / f"k8s/gateway/{template}.conf").read_text()
+        text = (root / f"k8s/gateway/{template}{kind}.conf").read_text()
         body = "".join(line for line in text.splitlines(keepends=True) if not line.startswith("#"))
         body = body.replace("MODEL", model.name).replace("NAMESPACE", environment.namespace)
         files[f"{model.name}.{ending}"] = body
-    files[f"{model.name}.json"] = json.dumps({"aliases": aliases_of(model, environment)})
+    described: dict[str, Any] = {"aliases": aliases_of(model, environment)}
+    if told:
+        described["held"] = told.model_dump()
+    files[f"{model.name}.json"] = json.dumps(described)
     return files
 
 
@@ -99,6 +106,8 @@ def documents(
         **{script: (root / "k8s/gateway" / script).read_text() for script in SCRIPTS},
         "models.json": json.dumps(served_names(all_routes), sort_keys=True),
     }
+    if holder.held_models(all_routes):
+        configuration["data"][HELD] = (root / "k8s/gateway" / HELD).read_text()
     digest = hashlib.sha256(
         json.dumps([configuration["data"], all_routes], sort_keys=True).encode()
     ).hexdigest()

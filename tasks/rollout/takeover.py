@@ -12,11 +12,12 @@ from tasks.cloud.scaling import resume
 from tasks.records import names
 from tasks.records.abilities import abilities_of
 from tasks.records.model import Model
+from tasks.records.names import HOLDER
 from tasks.records.results import Endpoint
 from tasks.records.strategy import Strategy
 from tasks.releases.ledger import Serving
 from tasks.releases.records import ReleaseRecord
-from tasks.rollout import bluegreen, budgets, gateway
+from tasks.rollout import bluegreen, budgets, gateway, holder
 from tasks.rollout.asking import ask_endpoint
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.endpoint_check import Proving
@@ -133,14 +134,20 @@ def updated_replicas(workload: Mapping[str, Any] | None, generation: int) -> int
 
 
 def apply_gateway(context: RolloutContext, model: Model) -> None:
-    """Apply the model's route and the gateway.
+    """Apply the model's route, the holder where a model may sleep, and the gateway.
 
-    After the serving documents: NGINX resolves the model's Service when it starts.
+    After the serving documents, and the holder before the gateway: NGINX resolves their Services when it starts.
     """
     keys = gateway.keys_digest(context.cluster, context.namespace)
     routes = gateway.apply_route(context.root, context.cluster, model, context.environment)
+    models = holder.held_models(routes)
+    for document in holder.documents(context.root, context.environment, models):
+        context.cluster.apply(document)
     for document in gateway.documents(context.root, context.environment, routes, keys):
         context.cluster.apply(document)
+    if not models:
+        for api, kind in holder.WORKLOADS:
+            context.cluster.delete(api, kind, HOLDER, context.namespace)
 
 
 def ask(context: RolloutContext, takeover: Takeover, workload: str) -> tuple[Endpoint, str]:

@@ -17,7 +17,7 @@ from tasks.records.results import HubInspection, Served, WarmCache
 from tasks.releases.origins import origins_of
 from tasks.releases.records import ReleaseRecord
 from tasks.releases.task import ledger_of
-from tasks.rollout import confirmation, gateway, namespace, procedure, removal, restore, scaler, troubles
+from tasks.rollout import confirmation, gateway, holder, namespace, procedure, removal, restore, scaler, troubles
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.manifests import release_of, serving, stamped
 from tasks.rollout.node_refusals import NodeGroupHealth, PoolRefusals
@@ -56,6 +56,7 @@ def preview(environment: Environment, model: Model, inspection: HubInspection) -
         *namespace.documents(root, environment),
         *stamped(served, release_of(model, environment, weights.commit, served)),
         route,
+        *holder.documents(root, environment, holder.held_models(route["data"])),
         *gateway.documents(root, environment, route["data"]),
         inside.policy(environment),
         inside.preview(environment, model.name),

@@ -54,6 +54,7 @@ class Image:
     programs: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     size_bytes: int = 50_000_000
     stop_signal: signal.Signals = signal.SIGTERM  # the image's STOPSIGNAL, which the runtime sends first
+    folders: Mapping[str, Path] = field(default_factory=dict)  # of the image, that a container may work in
 
     def program(self, name: str) -> tuple[str, ...] | None:
         """The beginning of the real argv for `name`, a bare name or a path; None if the image has no such program."""
@@ -142,8 +143,13 @@ _IMAGES = {
             programs=dict.fromkeys(_PYTHONS, (*_PYTHON, "-S")),
             size_bytes=46_000_000,
         ),
-        # the product's own, by the name it has in an ECR repository
-        Image("slipway", (), programs={"prefect": (*_PYTHON, "-m", "prefect"), **_PYTHONS, **_SHELLS}),
+        # the product's own, by the name it has in an ECR repository: this checkout, as the Dockerfile copies it
+        Image(
+            "slipway",
+            (),
+            programs={"prefect": (*_PYTHON, "-m", "prefect"), **_PYTHONS, **_SHELLS},
+            folders={"/slipway": Path(__file__).resolve().parents[3]},
+        ),
         Image("registry.k8s.io/pause", ("pause",), programs={"pause": _PAUSE}, size_bytes=320_000),
         Image(
             "public.ecr.aws/docker/library/busybox",

@@ -32,6 +32,7 @@ ORDER = [
     "test_scaler",
     "test_tasks",
     "test_karpenter",
+    "test_held",
     "test_abilities",
     "test_pair",
     "test_torn_down",

@@ -167,7 +167,8 @@ class Container:
             [expand(word, declared) for word in self.spec.get(key) or ()] for key in ("command", "args")
         )
         argv = [rewrite(word, mounts) for word in image.argv(command, args)]
-        directory = _directory(rewrite(self.spec.get("workingDir") or "", mounts), scratch / "root")
+        inside = self.spec.get("workingDir") or ""
+        directory = image.folders.get(inside) or _directory(rewrite(inside, mounts), scratch / "root")
         return Launch(image, argv, env, directory, mounts, termination_log)
 
     def _real_argv(self, launch: Launch, argv: Sequence[str]) -> list[str]:

@@ -1,0 +1,273 @@
+"""The service: takes requests that the gateway could not give to a pod, holds them, and passes them on."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from tasks.holding import errors
+from tasks.holding.answer import Answer, Header
+from tasks.holding.decide import UNKNOWN_SECONDS
+from tasks.holding.room import Full, Room
+from tasks.holding.sleeper import LOOK_SECONDS, NothingToWake, Sleeper
+from tasks.holding.waking import Waker
+from tasks.records.hold import LARGEST_BODY, HolderSettings
+
+log = logging.getLogger("holder")
+
+MODEL_HEADER = "x-slipway-model"
+# of one connection (RFC 9110, 7.6.1), or of the length of a body that is sent anew
+OF_THE_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "host",
+        "content-length",
+        "accept-encoding",
+        "expect",
+        MODEL_HEADER,
+    }
+)
+# as the gateway's own: proxy_connect_timeout, proxy_read_timeout, proxy_send_timeout
+TIMEOUT = httpx.Timeout(300.0, connect=10.0, pool=None)
+
+
+class Service:
+    """The ASGI application of every held route. `key`: what the gateway shows vLLM, and so the holder."""
+
+    def __init__(
+        self, settings: HolderSettings, key: str, sleepers: Mapping[str, Sleeper], upstream: httpx.AsyncClient
+    ) -> None:
+        self._settings, self._key, self._sleepers, self._upstream = settings, key, sleepers, upstream
+        self.room = Room(settings.requests, settings.body_bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        early = Answer(send, streams=False, heartbeat=self._settings.heartbeat)
+        name = request.headers.get(MODEL_HEADER, "")
+        given = request.headers.get("authorization", "")
+        sleeper = self._sleepers.get(name)
+        if not hmac.compare_digest(given.encode(), f"Bearer {self._key}".encode()):
+            await early.refuse(errors.invalid(401, "Requests come through the gateway.", "invalid_api_key"))
+            return
+        if sleeper is None:
+            unknown = errors.invalid(404, f"The model `{name}` does not exist.", "model_not_found")
+            await early.refuse(unknown)
+            return
+        if refusal := _unfit(request, sleeper):
+            await early.refuse(refusal)
+            return
+        size = int(request.headers.get("content-length") or LARGEST_BODY)
+        try:
+            with self.room.place(sleeper.name, size):
+                await self._hold(request, sleeper, send)
+        except Full as why:
+            await early.refuse(errors.full(sleeper.name, str(why), sleeper.seconds_left, UNKNOWN_SECONDS))
+        except ClientDisconnect:
+            log.info("%s: a client left", sleeper.name)
+
+    async def _hold(self, request: Request, sleeper: Sleeper, send: Send) -> None:
+        """Read the body, then answer it; whichever comes first, the answer's end or the client's leave, ends it."""
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > LARGEST_BODY:
+                break
+        asked = _parsed(bytes(body))
+        answer = Answer(send, streams=bool(asked and asked.get("stream")), heartbeat=self._settings.heartbeat)
+        if refusal := _wrong(asked, len(body), sleeper.name):
+            await answer.refuse(refusal)
+            return
+        working = asyncio.create_task(self._answer(request, bytes(body), sleeper, answer))
+        leaving = asyncio.create_task(_left(request))
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClientDisconnect
+            await working
+        finally:
+            for task in (working, leaving):
+                task.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
+
+    async def _answer(self, request: Request, body: bytes, sleeper: Sleeper, answer: Answer) -> None:
+        clock = asyncio.get_running_loop().time
+        end = clock() + self._settings.longest
+        again = False
+        while True:
+            try:
+                async with asyncio.timeout_at(end):
+                    address = await answer.meanwhile(sleeper.turn(again=again), lambda: _said(sleeper))
+            except TimeoutError:
+                late = errors.late(
+                    sleeper.name, self._settings.longest, sleeper.seconds_left, UNKNOWN_SECONDS
+                )
+                await answer.refuse(late)
+                return
+            except NothingToWake:
+                await answer.refuse(errors.gone(sleeper.name))
+                return
+            with sleeper.running():
+                try:
+                    await self._pass_on(request, body, address, sleeper, answer)
+                except (httpx.ConnectError, httpx.ConnectTimeout):
+                    # nothing was sent: the pod went between its readiness and this
+                    log.info("%s: %s takes no connection", sleeper.name, address)
+                else:
+                    return
+            await answer.meanwhile(asyncio.sleep(LOOK_SECONDS), lambda: _said(sleeper))
+            again = True
+
+    async def _pass_on(
+        self, request: Request, body: bytes, address: str, sleeper: Sleeper, answer: Answer
+    ) -> None:
+        """Ask one pod and pass its answer on as it comes. Raises ConnectError and ConnectTimeout: nothing was sent then."""
+        query = f"?{request.url.query}" if request.url.query else ""
+        headers = {name: value for name, value in request.headers.items() if name not in OF_THE_HOP}
+        asked = self._upstream.build_request(
+            request.method,
+            f"http://{address}{request.url.path}{query}",
+            content=body,
+            headers=headers | {"accept-encoding": "identity"},
+        )
+        try:
+            found = await answer.meanwhile(
+                self._upstream.send(asked, stream=True), lambda: f"{sleeper.name} is answering"
+            )
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            raise
+        except httpx.TransportError as error:
+            log.warning("%s: %s: %s", sleeper.name, address, repr(error))
+            await answer.refuse(errors.cut(sleeper.name))
+            return
+        try:
+            await self._relay(found, sleeper, answer)
+        except httpx.TransportError as error:
+            # the answer stays without its end: uvicorn closes the connection, and no client takes it for whole
+            log.warning("%s: %s broke off: %s", sleeper.name, address, repr(error))
+        finally:
+            await found.aclose()
+
+    async def _relay(self, found: httpx.Response, sleeper: Sleeper, answer: Answer) -> None:
+        """Pass status, headers and body on. A body that breaks off breaks the client's off: no end is written to it."""
+        parts = found.aiter_raw()
+        if not answer.started:
+            await answer.start(found.status_code, _passed(found))
+        elif found.status_code != 200:
+            # the status is sent already: the error is told in the body
+            whole = await answer.meanwhile(_whole(found), lambda: "an error comes")
+            await answer.refuse(errors.passed_on(sleeper.name, found.status_code, whole))
+            return
+        first = True
+        while True:
+            part = (
+                await answer.meanwhile(_next(parts), lambda: f"{sleeper.name} is answering")
+                if first and answer.streams and found.status_code == 200
+                else await _next(parts)
+            )
+            if part is None:
+                break
+            await answer.write(part)
+            if first:
+                first = False
+                await sleeper.first_token()
+        await answer.end()
+
+
+async def _next(parts: Any) -> bytes | None:
+    """The next part of a body; None at its end."""
+    part: bytes
+    async for part in parts:
+        return part
+    return None
+
+
+async def _whole(found: httpx.Response) -> bytes:
+    return await found.aread()
+
+
+async def _left(request: Request) -> None:
+    """Return when the client has left."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _passed(found: httpx.Response) -> list[Header]:
+    """Headers of vLLM's answer without those of its connection. A body whose length is known keeps it."""
+    return [
+        (name.lower(), value)
+        for name, value in found.headers.raw
+        if name.lower().decode("latin-1") not in OF_THE_HOP - {"content-length"}
+    ]
+
+
+def _said(sleeper: Sleeper) -> str:
+    seconds = sleeper.seconds_left
+    return f"{sleeper.name} is starting" + (f": about {seconds} s" if seconds else "")
+
+
+def _unfit(request: Request, sleeper: Sleeper) -> errors.Refusal | None:
+    """Why a request is not held, as far as method and headers say."""
+    if request.method != "POST":
+        return errors.Refusal(
+            503,
+            f"The model `{sleeper.name}` is not ready. A POST wakes it.",
+            "server_error",
+            "model_not_ready",
+            sleeper.seconds_left or UNKNOWN_SECONDS,
+        )
+    length = request.headers.get("content-length")
+    if length and int(length) > LARGEST_BODY:
+        return errors.invalid(413, f"The body may have {LARGEST_BODY:,} bytes.")
+    return None
+
+
+def _parsed(body: bytes) -> dict[str, Any] | None:
+    try:
+        asked = json.loads(body)
+    except ValueError:
+        return None
+    return asked if isinstance(asked, dict) else None
+
+
+def _wrong(asked: dict[str, Any] | None, size: int, model: str) -> errors.Refusal | None:
+    """What is wrong with a body. A model that its path does not name is none of its key's business: vLLM says the same."""
+    if size > LARGEST_BODY:
+        return errors.invalid(413, f"The body may have {LARGEST_BODY:,} bytes.")
+    if asked is None:
+        return errors.invalid(400, "The body of the request is not a JSON object.")
+    if asked.get("model") != model:
+        return errors.invalid(404, f"The model `{asked.get('model')}` does not exist.", "model_not_found")
+    return None
+
+
+async def _healthy(_: Request) -> PlainTextResponse:
+    return PlainTextResponse("ok\n")
+
+
+def application(settings: HolderSettings, key: str, waker: Waker) -> Starlette:
+    """The whole application."""
+    upstream = httpx.AsyncClient(
+        timeout=TIMEOUT,
+        limits=httpx.Limits(max_connections=None, max_keepalive_connections=0),
+        trust_env=False,
+    )
+    sleepers = {name: Sleeper(name, told, settings.ramp, waker) for name, told in settings.models.items()}
+    service = Service(settings, key, sleepers, upstream)
+    return Starlette(routes=[Route("/healthz", _healthy), Route("/v1/{path:path}", service)])

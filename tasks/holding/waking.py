@@ -1,0 +1,150 @@
+"""Look at a model in the cluster, and wake it: by its replicas, or by a run of the flow slipway-wake."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from urllib.parse import quote
+
+import httpx
+
+from tasks.cloud import objects
+from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.scaling import KEDA, resume
+from tasks.holding.decide import Seen
+from tasks.records.names import EXPECTED_ANNOTATION, WAKE_ANNOTATION
+
+SLICES = ("discovery.k8s.io/v1", "EndpointSlice")
+# a run that did not wake the model within it is taken for failed, and another is asked for
+FLOW_SECONDS = 900.0
+
+
+@dataclass(frozen=True)
+class Wake:
+    """A wake as its ScaledObject's annotation tells it. `at`: seconds since 1970; `expected`: seconds of a start, if known."""
+
+    at: float | None
+    expected: float | None
+
+
+class Waker(Protocol):
+    """What the service needs of the cluster. Its calls block, and raise ClusterError."""
+
+    def look(self, model: str) -> Seen:
+        """The model's ready pods, or else its replicas."""
+
+    def wake(self, model: str, replicas: int) -> Wake:
+        """Ask for replicas. Asking twice is the same as once."""
+
+    def last_wake(self, model: str) -> Wake:
+        """What is known of the wake that is under way."""
+
+    def first_token(self, model: str) -> None:
+        """Note when the first held request got its first token."""
+
+
+class ClusterWaker:
+    """By the Kubernetes API. `start_run` starts a wake's flow run instead of setting replicas."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        namespace: str,
+        now: Callable[[], float],
+        start_run: Callable[[str, str], None] | None = None,
+    ) -> None:
+        self._cluster, self._namespace, self._now, self._start_run = cluster, namespace, now, start_run
+        self._asked: dict[str, tuple[str, float]] = {}
+
+    def look(self, model: str) -> Seen:
+        slices = self._cluster.list(
+            *SLICES, self._namespace, label_selector=f"kubernetes.io/service-name=vllm-{model}"
+        )
+        if ready := sorted({address for one in slices for address in ready_addresses(one)}):
+            return Seen(ready=ready)
+        deployment = self._cluster.get("apps/v1", "Deployment", f"vllm-{model}", self._namespace)
+        return Seen(replicas=None if deployment is None else int(objects.spec(deployment).get("replicas", 1)))
+
+    def wake(self, model: str, replicas: int) -> Wake:
+        if self._start_run is None:
+            self._note(model, self._told())
+            resume(self._cluster, self._namespace, f"vllm-{model}", replicas)
+        elif key := self._next_key(model):
+            self._note(model, self._told())
+            self._start_run(model, key)
+            self._asked[model] = (key, self._now())
+        return self.last_wake(model)
+
+    def last_wake(self, model: str) -> Wake:
+        notes = objects.annotations(self._cluster.get(*KEDA, f"vllm-{model}", self._namespace))
+        told = json.loads(notes.get(WAKE_ANNOTATION, "{}"))
+        expected = notes.get(EXPECTED_ANNOTATION)
+        at = datetime.fromisoformat(told["at"]).timestamp() if "at" in told else None
+        return Wake(at=at, expected=float(expected) if expected else None)
+
+    def first_token(self, model: str) -> None:
+        notes = objects.annotations(self._cluster.get(*KEDA, f"vllm-{model}", self._namespace))
+        told = json.loads(notes.get(WAKE_ANNOTATION, "{}"))
+        if told and "first_token" not in told:
+            self._note(model, {**told, "first_token": _written(self._now())})
+
+    def _next_key(self, model: str) -> str:
+        """The key of the run to ask for now, by which Prefect makes one run of several asks; empty where one is under way.
+
+        The generation counts changes of the Deployment's spec: it stays while the model sleeps, also for a new process.
+        """
+        deployment = self._cluster.get("apps/v1", "Deployment", f"vllm-{model}", self._namespace)
+        generation = str((deployment or {"metadata": {}})["metadata"].get("generation"))
+        key, at = self._asked.get(model, ("", 0.0))
+        if key.partition(" ")[0] != generation:
+            return f"{generation} 1"
+        if self._now() - at < FLOW_SECONDS:
+            return ""
+        return f"{generation} {int(key.partition(' ')[2]) + 1}"
+
+    def _told(self) -> dict[str, str]:
+        return {"at": _written(self._now()), "by": "request"}
+
+    def _note(self, model: str, told: dict[str, str]) -> None:
+        body = {"metadata": {"annotations": {WAKE_ANNOTATION: json.dumps(told)}}}
+        self._cluster.patch(*KEDA, f"vllm-{model}", body, self._namespace)
+
+
+def ready_addresses(endpoints: dict[str, Any]) -> list[str]:
+    """HOST:PORT of an EndpointSlice's ready endpoints. `ready` missing means ready, as in the API's own words."""
+    ports = [port["port"] for port in endpoints.get("ports") or () if port.get("port")]
+    return [
+        f"{address}:{ports[0]}"
+        for endpoint in endpoints.get("endpoints") or ()
+        if ports and (endpoint.get("conditions") or {}).get("ready") is not False
+        for address in endpoint["addresses"]
+    ]
+
+
+def flow_runs(url: str, environment: str, authorization: str | None) -> Callable[[str, str], None]:
+    """What starts a run of slipway-wake. Routes and bodies: prefect 3.8.8, server/api/deployments.py.
+
+    The key makes one run of several asks for the same sleep.
+    """
+    headers = {"Authorization": authorization} if authorization else {}
+
+    def start(model: str, key: str) -> None:
+        with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=20, trust_env=False) as client:
+            name = f"/deployments/name/{quote('slipway-wake')}/{quote(environment)}"
+            deployment = client.get(name).raise_for_status().json()["id"]
+            client.post(
+                f"/deployments/{deployment}/create_flow_run",
+                json={
+                    "parameters": {"model": model, "environment": environment},
+                    "idempotency_key": f"slipway-wake {environment} {model} {key}",
+                },
+            ).raise_for_status()
+
+    return start
+
+
+def _written(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat()
