@@ -16,6 +16,7 @@ INSTANCE_METADATA = Address("the instance's metadata", "169.254.169.254")
 INTERNET = Address("the internet", "203.0.113.9")  # RFC 5737: an address for documentation
 DNS = Pod("DNS", "kube-system", {"k8s-app": "kube-dns"})
 VLLM, GATEWAY, WARMING, ASKING = "vllm", "llm-gateway", "model-cache", "slipway-validation"
+HOLDER = "llm-holder"
 
 
 def needed_paths(documents: Sequence[Document], environment: Environment) -> list[Path]:
@@ -30,6 +31,7 @@ def needed_paths(documents: Sequence[Document], environment: Environment) -> lis
     balancer = Address("the load balancer", inside)
     outsiders: list[End] = [*strangers, balancer, INTERNET]
     gateways = [pod for pod in pods_of(documents) if pod.name.endswith(GATEWAY)]
+    holders = [pod for pod in pods_of(documents) if pod.name.endswith(HOLDER)]
     found: list[Path] = []
     for pod in pods_of(documents):
         if pod.labels.get("app") == ASKING:
@@ -40,13 +42,17 @@ def needed_paths(documents: Sequence[Document], environment: Environment) -> lis
             found.append(Path(balancer, pod, _port(pod), True, "clients come in through it"))
             found.append(Path(INTERNET, pod, _port(pod), False, "clients come through the load balancer"))
             found.append(Path(pod, INTERNET, 443, False, "the gateway talks to vLLM only"))
+            found += [Path(pod, one, _port(one), True, "it hands requests over") for one in holders]
+        elif pod in holders:
+            found += _of_the_holder(pod, inside, outsiders)
         elif WARMING in pod.labels.get("app", ""):
             found.append(Path(pod, POD_IDENTITY_AGENT, 80, True, "the warm job's credentials for S3"))
             found.append(Path(pod, INTERNET, 443, True, "the warm job reads S3"))
             found += [Path(one, pod, 8000, False, "nothing asks the warm job") for one in strangers]
         else:
             port = _port(pod)
-            found += [Path(gateway, pod, port, True, "requests come this way") for gateway in gateways]
+            asking = (*gateways, *holders)
+            found += [Path(one, pod, port, True, "requests come this way") for one in asking]
             found.append(Path(prometheus, pod, port, True, "it scrapes /metrics, which scaling needs"))
             found += [
                 Path(one, pod, port, False, "only the gateway and Prometheus may ask vLLM")
@@ -72,6 +78,14 @@ def _of_the_gate(pod: Pod, gateways: Sequence[Pod], strangers: Sequence[Pod]) ->
     )
     for stranger in strangers:
         yield Path(stranger, pod, 8000, False, "nothing asks the gate")
+
+
+def _of_the_holder(pod: Pod, inside: str, outsiders: Sequence[End]) -> Iterator[Path]:
+    """It wakes by the Kubernetes API, whose addresses are in the VPC, and hears the gateway alone."""
+    yield Path(pod, Address("the Kubernetes API", inside), 443, True, "it wakes models")
+    yield Path(pod, POD_IDENTITY_AGENT, 80, False, "the holder has no AWS identity")
+    for one in outsiders:
+        yield Path(one, pod, _port(pod), False, "only the gateway may ask the holder")
 
 
 def pods_of(documents: Sequence[Document]) -> Iterator[Pod]:
