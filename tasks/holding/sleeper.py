@@ -85,6 +85,15 @@ class Sleeper:
             log.warning("%s: the first token is not noted: %s", self.name, error.cause)
 
     async def _work(self) -> None:
+        try:
+            await self._steps()
+        except Exception as error:
+            # a defect: whoever waits is told by a broken connection, not left to its deadline
+            while self._waiting:
+                _settle(self._waiting.popleft(), error)
+            raise
+
+    async def _steps(self) -> None:
         looked = -math.inf
         while self._waiting:
             if self._clock() - looked >= LOOK_SECONDS:

@@ -15,6 +15,7 @@ from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.scaling import KEDA, resume
 from tasks.holding.decide import Seen
+from tasks.records.errors import PrefectUnavailable
 from tasks.records.names import EXPECTED_ANNOTATION, WAKE_ANNOTATION
 
 SLICES = ("discovery.k8s.io/v1", "EndpointSlice")
@@ -132,16 +133,22 @@ def flow_runs(url: str, environment: str, authorization: str | None) -> Callable
     headers = {"Authorization": authorization} if authorization else {}
 
     def start(model: str, key: str) -> None:
-        with httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=20, trust_env=False) as client:
-            name = f"/deployments/name/{quote('slipway-wake')}/{quote(environment)}"
-            deployment = client.get(name).raise_for_status().json()["id"]
-            client.post(
-                f"/deployments/{deployment}/create_flow_run",
-                json={
-                    "parameters": {"model": model, "environment": environment},
-                    "idempotency_key": f"slipway-wake {environment} {model} {key}",
-                },
-            ).raise_for_status()
+        asked = {
+            "parameters": {"model": model, "environment": environment},
+            "idempotency_key": f"slipway-wake {environment} {model} {key}",
+        }
+        try:
+            with httpx.Client(headers=headers, timeout=20, trust_env=False) as client:
+                name = f"{url.rstrip('/')}/deployments/name/slipway-wake/{quote(environment)}"
+                deployment = client.get(name).raise_for_status().json()["id"]
+                runs = f"{url.rstrip('/')}/deployments/{deployment}/create_flow_run"
+                client.post(runs, json=asked).raise_for_status()
+        except httpx.HTTPError as error:
+            raise PrefectUnavailable(
+                f"the run slipway-wake/{environment} could not be asked for",
+                evidence=[f"{type(error).__name__}: {error}"],
+                next_command=f"slipway wake {model} -e {environment}",
+            ) from error
 
     return start
 
