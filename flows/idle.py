@@ -14,7 +14,7 @@ from tasks.records.environment import Environment
 from tasks.records.errors import ClusterBusy
 from tasks.records.progress import SHOWN
 from tasks.records.results import IdleDecision
-from tasks.rollout.task import list_served
+from tasks.rollout.task import keep_starts, list_served
 
 
 @runbook(name="slipway-idle", run_name="what is idle in {environment}")
@@ -40,6 +40,8 @@ def judged(environment: Environment) -> dict[str, IdleDecision]:
     decisions = {}
     holders: list[str] | None = None
     for model in [one for one in models if one.name in awake]:
+        # before its pods, which show how they started, may go
+        keep_starts(site, model)
         decisions[model.name] = judge_idle(site, model)
         if decisions[model.name].act:
             holders = replicas_to_zero(site, model)

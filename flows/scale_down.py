@@ -8,6 +8,7 @@ from flows.run.turn import turn
 from tasks.idle.task import judge_idle, replicas_to_zero
 from tasks.infra.task import no_gpu_nodes, read_infrastructure
 from tasks.records.results import IdleDecision
+from tasks.rollout.task import keep_starts
 
 
 @runbook(name="slipway-scale-down", run_name="is {model} idle in {environment}")
@@ -19,6 +20,8 @@ def scale_down(model: ModelName, environment: EnvironmentName) -> IdleDecision:
     choice = read_choice(model, environment)
     with turn(choice.environment):
         site = read_infrastructure(choice.environment)
+        # before its pods, which show how they started, may go
+        keep_starts(site, choice.model)
         decision = judge_idle(site, choice.model)
         if decision.act:
             others = replicas_to_zero(site, choice.model)

@@ -194,13 +194,14 @@ def judged_idle(decisions: Mapping[str, IdleDecision], given: Given) -> Outcome:
 
 
 def served(found: Sequence[Served], given: Given) -> Outcome:
-    """Of status: a line for each model that has a release, and one for each number it scales by."""
+    """Of status: a line for each model that has a release, for each number it scales by, and for each phase over its budget."""
     lines: list[str] = []
     for one in found:
         commit = f"  from commit {one.made_from}" if one.made_from else ""
         rolling = f"  {one.rolling} is being rolled out" if one.rolling else ""
         lines.append(f"{one.model:<24} {one.release}  {one.replicas} ready  {proof(one)}{commit}{rolling}")
         lines += [f"  {number}" for number in one.tuned]
+        lines += [f"  last start: {phase}" for phase in one.slow_start]
     return Outcome(lines or [f"{given['environment']}: no model has a release"])
 
 

@@ -107,7 +107,7 @@ class ClusterWaker:
         return f"{generation} {int(key.partition(' ')[2]) + 1}"
 
     def _told(self) -> dict[str, str]:
-        return {"at": _written(self._now()), "by": "request"}
+        return {"at": _written(self._now()), "by": "flow" if self._start_run else "request"}
 
     def _note(self, model: str, told: dict[str, str]) -> None:
         body = {"metadata": {"annotations": {WAKE_ANNOTATION: json.dumps(told)}}}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
-from tasks.cloud.scaling import is_paused_at_zero, pause_at, resume
+from tasks.cloud.scaling import KEDA, is_paused_at_zero, pause_at, resume
 from tasks.cloud.waiting import REAL, Time, until
 from tasks.idle.decide import Going, going
 from tasks.records import names
@@ -57,6 +57,12 @@ def gpu_pods(cluster: Cluster, environment: Environment) -> list[str]:
         for pod in objects.living(cluster.list("v1", "Pod"))
         if objects.node_of(pod) and objects.gpus_requested(pod)
     ]
+
+
+def expect(cluster: Cluster, model: Model, environment: Environment, seconds: float) -> None:
+    """Write how long the next start will take where the holder reads it."""
+    note = {"metadata": {"annotations": {names.EXPECTED_ANNOTATION: f"{seconds:.1f}"}}}
+    cluster.patch(*KEDA, names.workload(model), note, environment.namespace)
 
 
 def from_zero(cluster: Cluster, model: Model, environment: Environment) -> None:

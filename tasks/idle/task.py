@@ -12,6 +12,7 @@ from tasks.records import names
 from tasks.records.errors import MetricsUnavailable
 from tasks.records.model import Model
 from tasks.records.results import IdleDecision
+from tasks.releases.task import ledger_of
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, show_table, task
 
@@ -42,9 +43,18 @@ def judge_idle(site: Site, model: Model) -> IdleDecision:
 def replicas_to_zero(site: Site, model: Model) -> list[str]:
     """Scale the model to zero; all pods, of anyone, that still hold a GPU, and the model where a request has woken it."""
     cluster = site.cluster()
+    if model.scaling.scale_to_zero and (seconds := expected_start(site, model)):
+        scale.expect(cluster, model, site.environment, seconds)
     asleep = scale.to_zero(cluster, model, site.environment, RunReporter("idle"))
     holders = scale.gpu_pods(cluster, site.environment)
     return holders if asleep else [*holders, f"{site.namespace}/{names.workload(model)}"]
+
+
+def expected_start(site: Site, model: Model) -> float | None:
+    """Seconds that the ledger's last start from zero took; None where the release has none."""
+    ledger = ledger_of(site, model)
+    serving = ledger.serving().serving
+    return ledger.record(serving).expected_start if serving else None
 
 
 @task(task_run_name="{model.name} from zero", **SETTINGS)

@@ -13,6 +13,7 @@ from tasks.records.objectives import Objectives
 from tasks.records.quantities import Quantity, Seconds
 from tasks.records.questions import GENERATING, ROUTES, Route, Task
 from tasks.records.record import Record
+from tasks.records.starts import Budgeted
 from tasks.records.strategy import Asked, Strategy, asked_for
 from tasks.records.variables import checked_variables
 
@@ -176,6 +177,10 @@ class Scaling(Record):
     scale_to_zero: bool = Field(
         False,
         description="a request wakes the model and is held meanwhile; default: `slipway wake` alone does",
+    )
+    start_budget: dict[Budgeted, Seconds] = Field(
+        {},
+        description="longest each phase of a start may take, and `whole`; a start over it is told with its phase",
     )
     wake: WakeTime | None = Field(
         None, description="when every environment that has the model wakes it; default: by hand"

@@ -312,6 +312,9 @@ class Served(Record):
     made_from: str | None = Field(None, description="the commit of the project's files it was made from")
     base_url: str = ""
     tuned: tuple[Tuned, ...] = Field((), description="the numbers it scales by, and where they come from")
+    slow_start: tuple[str, ...] = Field(
+        (), description="phases of its last start that were over their budgets"
+    )
 
     @property
     def awake(self) -> bool:

@@ -24,6 +24,10 @@ from tasks.records.results import (
 NOT_PLANNED = "not planned"
 PLAN = rf"^(no change|{NOT_PLANNED}|[0-9a-f]{{64}})$"
 MOST_STARTS = 20  # kept with a release, the newest
+# causes of starts that no flow waited for
+BY_REQUEST, BY_SCALER = "request", "scaler"
+# of starts from zero: what the next one will be like
+FROM_ZERO = (BY_REQUEST, "wake")
 
 
 class Start(Record):
@@ -115,7 +119,8 @@ class ReleaseRecord(Record):
     def with_start(self, start: Start) -> ReleaseRecord:
         """Add a start; the same start (of the same pod) is kept once."""
         others = [one for one in self.starts if one.at != start.at]
-        return self.model_copy(update={"starts": (*others, start)[-MOST_STARTS:]})
+        ordered = sorted([*others, start], key=lambda one: one.at)
+        return self.model_copy(update={"starts": tuple(ordered[-MOST_STARTS:])})
 
     @property
     def evidence(self) -> LoadReport | None:
@@ -128,6 +133,14 @@ class ReleaseRecord(Record):
         if self.rollout is None:
             raise RolloutFailed(f"release {self.release.id} has not passed its gate")
         return self.rollout.endpoint
+
+    @property
+    def expected_start(self) -> float | None:
+        """Seconds from the decision to Ready, as the newest start from zero took, or else the newest of all."""
+        newest = max(self.starts, key=lambda one: (one.cause in FROM_ZERO, one.at), default=None)
+        if newest is None:
+            return None
+        return sum(took for name, took in newest.phases.items() if name != "first token")
 
     def last_start(self, cause: str) -> Start | None:
         """The newest start that had this cause."""

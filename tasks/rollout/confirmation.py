@@ -34,5 +34,5 @@ def confirm(context: RolloutContext, model: Model, cause: str) -> str:
         endpoint = endpoint.model_copy(update={"route": record.rollout.endpoint.route})
     answer = ask_endpoint(context, endpoint, workload)
     context.reporter.say(f"{NAMES[endpoint.route]} through the gateway came back: {answer!r:.60}")
-    remember(context, release, pods, cause)
+    remember(context, release, pods, cause, model.scaling.start_budget)
     return answer

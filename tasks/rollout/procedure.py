@@ -167,10 +167,13 @@ def carry_out(context: RolloutContext, takeover: Takeover) -> ReleaseRecord:
         measured = watch.stop()
     report_downtime(context, takeover.plan, measured)
     record = takeover.record
-    if start := start_report.read_start(context, pods, "rollout"):
+    starts = start_report.read_starts(context, pods, "rollout")
+    if start := start_report.longest(starts):
         before = start_report.start_before(start, record, takeover.last)
-        start_report.report_start(context, takeover.release_id, start, before)
-        record = record.with_start(start)
+        budgets = takeover.model.scaling.start_budget
+        start_report.report_start(context, takeover.release_id, start, before, budgets)
+    for one in starts:
+        record = record.with_start(one)
     return record.model_copy(update={"rollout": rollout_of(context, takeover, endpoint, measured)})
 
 

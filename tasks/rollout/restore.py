@@ -112,7 +112,7 @@ def restore(context: RolloutContext, model: Model, wanted: str | None = None) ->
     pods = _put_back(context, model, decision.target, record.documents)
     context.ledger.restored(decision.target, asked_for=bool(wanted))
     context.reporter.say(f"release {decision.target} serves again")
-    remember(context, decision.target, pods, "return")
+    remember(context, decision.target, pods, "return", model.scaling.start_budget)
     return decision
 
 

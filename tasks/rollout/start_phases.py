@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, get_args
 
 from tasks.cloud import objects
 from tasks.records.quantities import human_seconds
+from tasks.records.starts import Phase
 from tasks.releases.records import Start
 
 # the phase that has ended where a line matches, in order
@@ -42,21 +44,42 @@ def loading_phase(log: Sequence[str]) -> str:
     return LOADING[min(max(done) + 1, len(LOADING) - 1)] if done else LOADING[0]
 
 
+@dataclass(frozen=True)
+class Beside:
+    """What is known of a start besides its pod. None: nothing shows it.
+
+    Args:
+        decided: when somebody asked for the replica.
+        claimed: when Karpenter made the NodeClaim of the pod's node.
+        node_ready: when that node became Ready.
+        first_token: when a request that was held got its first token.
+    """
+
+    decided: datetime | None = None
+    claimed: datetime | None = None
+    node_ready: datetime | None = None
+    first_token: datetime | None = None
+
+
 def start_phases(
-    pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]] = (), log: Sequence[str] = ()
+    pod: Mapping[str, Any],
+    events: Sequence[Mapping[str, Any]] = (),
+    log: Sequence[str] = (),
+    beside: Beside = Beside(),
 ) -> dict[str, float]:
-    """Seconds of each phase: scheduled, volume, image, container, engine, weights, compile, server, first answer, ready.
+    """Seconds of each phase of tasks/records/starts.py, from the decision or else from the pod's creation.
 
     A phase that nothing shows is left out and counts to the next. Events and conditions have whole seconds, so the
-    fixed order above orders them, not their times.
+    fixed order orders them, not their times.
 
     Args:
         events: the pod's own, as on the wire.
         log: lines after their time (RFC 3339), as the API gives them with `timestamps`.
     """
-    marks = [*_pod_marks(pod), *_event_marks(events), *_log_marks(log)]
+    created = pod_created(pod)
+    marks = [*_beside_marks(created, beside), *_pod_marks(pod), *_event_marks(events), *_log_marks(log)]
     phases: dict[str, float] = {}
-    last = _time(pod["metadata"]["creationTimestamp"])
+    last = min(created, beside.decided or created)
     for at, name in sorted(marks, key=lambda mark: _ORDER.index(mark[1])):
         if name not in phases:
             phases[name] = max(0.0, (at - last).total_seconds())
@@ -64,7 +87,24 @@ def start_phases(
     return phases
 
 
-_ORDER = ["scheduled", "volume", "image", "container", *(name for name, _ in MARKERS), "ready"]
+_ORDER: tuple[str, ...] = get_args(Phase)
+
+
+def pod_created(pod: Mapping[str, Any]) -> datetime:
+    """When the pod was made; a start is told from others by it."""
+    return _time(pod["metadata"]["creationTimestamp"])
+
+
+def _beside_marks(created: datetime, beside: Beside) -> list[tuple[datetime, str]]:
+    """A node that was there before the pod is no phase of its start."""
+    marks = [(created, "scaler")] if beside.decided else []
+    if beside.claimed and beside.claimed >= created:
+        marks.append((beside.claimed, "node requested"))
+    if beside.node_ready and beside.node_ready >= created:
+        marks.append((beside.node_ready, "node ready"))
+    if beside.first_token:
+        marks.append((beside.first_token, "first token"))
+    return marks
 
 
 def _pod_marks(pod: Mapping[str, Any]) -> list[tuple[datetime, str]]:

@@ -2,31 +2,76 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from tasks.cloud.kubernetes import Cluster, KubernetesRefused
-from tasks.records.names import VLLM
-from tasks.releases.records import ReleaseRecord, Start
+from tasks.cloud import karpenter, objects
+from tasks.cloud.kubernetes import Cluster, KubernetesRefused, Object
+from tasks.cloud.scaling import KEDA
+from tasks.records.names import VLLM, WAKE_ANNOTATION
+from tasks.records.starts import Budgeted, over_budget
+from tasks.releases.records import BY_REQUEST, BY_SCALER, ReleaseRecord, Start
 from tasks.rollout.context import RolloutContext
-from tasks.rollout.start_phases import MARGIN, rows, shown, slower, start_phases
+from tasks.rollout.start_phases import MARGIN, Beside, pod_created, rows, shown, slower, start_phases
 
 # of a log from its beginning; a start's lines are a few kilobytes
 LOG_BYTES = 2**20
+# from a wake to the pods it asks for; one by a flow brings the nodes first
+WAKE_LASTS, FLOW_LASTS = timedelta(minutes=1), timedelta(hours=1)
+FIRST_TOKEN = "first token"  # noqa: S105 a phase
+NONE = Start(at=datetime.fromtimestamp(0, UTC), cause="", phases={})
+Budgets = Mapping[Budgeted, float]
 
 
-def read_start(context: RolloutContext, pods: Sequence[Mapping[str, Any]], cause: str) -> Start | None:
-    """The longest start of these pods; None where there are none."""
+def read_starts(context: RolloutContext, pods: Sequence[Object], cause: str) -> list[Start]:
+    """The start of each of these pods. `cause`: what made them, unless a request woke the model."""
     events = context.cluster.list("v1", "Event", context.namespace)
-    starts = []
+    found = []
     for pod in pods:
-        metadata = pod["metadata"]
-        mine = [e for e in events if e.get("involvedObject", {}).get("name") == metadata["name"]]
-        phases = start_phases(pod, mine, timed_log(context.cluster, pod))
-        at = datetime.fromisoformat(metadata["creationTimestamp"].replace("Z", "+00:00"))
-        starts.append(Start(at=at, cause=cause, phases=phases))
+        mine = [e for e in events if e.get("involvedObject", {}).get("name") == objects.name(pod)]
+        seen = beside(context, pod)
+        phases = start_phases(pod, mine, timed_log(context.cluster, pod), seen)
+        found.append(Start(at=pod_created(pod), cause=BY_REQUEST if seen.decided else cause, phases=phases))
+    return found
+
+
+def longest(starts: Sequence[Start]) -> Start | None:
+    """The one that was waited for; None where there is none."""
     return max(starts, key=lambda start: start.seconds, default=None)
+
+
+def beside(context: RolloutContext, pod: Object) -> Beside:
+    """What else the cluster shows of a pod's start: its node and NodeClaim, and the wake that asked for it."""
+    node = objects.node_of(pod)
+    [claimed] = [
+        one["metadata"]["creationTimestamp"]
+        for one in karpenter.claims(context.cluster)
+        if node and objects.status(one).get("nodeName") == node
+    ][:1] or [None]
+    found = context.cluster.get("v1", "Node", node) if node else None
+    ready = objects.condition(found, "Ready")
+    scaled = context.cluster.get(*KEDA, f"{VLLM}-{context.ledger.model}", context.namespace)
+    wake = json.loads(objects.annotations(scaled).get(WAKE_ANNOTATION, "{}"))
+    if not is_of(wake, pod_created(pod)):
+        wake = {}
+    return Beside(
+        decided=_time(wake.get("at")),
+        claimed=_time(claimed),
+        node_ready=_time(ready.get("lastTransitionTime")) if ready.get("status") == "True" else None,
+        first_token=_time(wake.get("first_token")),
+    )
+
+
+def is_of(wake: Mapping[str, str], created: datetime) -> bool:
+    """Whether a wake asked for the pod that was made then. A pod's time has whole seconds, a wake's has not. Pure."""
+    at, lasts = _time(wake.get("at")), FLOW_LASTS if wake.get("by") == "flow" else WAKE_LASTS
+    return at is not None and timedelta(seconds=-1) <= created - at <= lasts
+
+
+def _time(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
 
 
 def timed_log(cluster: Cluster, pod: Mapping[str, Any]) -> list[str]:
@@ -57,20 +102,55 @@ def start_before(start: Start, *records: ReleaseRecord | None) -> Start | None:
     return None
 
 
-def report_start(context: RolloutContext, release_id: str, start: Start, before: Start | None) -> None:
-    """Report each phase beside the last start's, in the log and as a table, and what took notably longer."""
+def report_start(
+    context: RolloutContext, release_id: str, start: Start, before: Start | None, budgets: Budgets
+) -> None:
+    """Report each phase beside the last start's, in the log and as a table, what took notably longer, and what too long."""
     context.reporter.say(f"cold start of release {release_id}: {shown(start, before)}")
     was = before.phases if before else {}
     for line in slower(start.phases, was):
         context.reporter.say(f"slower than the last start by more than {MARGIN:.0%}: {line}")
+    for line in over_budget(start.phases, budgets):
+        context.reporter.warn(f"cold start of release {release_id}: {line}")
     title = f"Cold start of release {release_id}, {start.at:%Y-%m-%d %H:%M:%S} UTC ({start.cause})"
     context.show(f"start-{context.ledger.model}", rows(start.phases, was), title)
 
 
-def remember(context: RolloutContext, release_id: str, pods: Sequence[Mapping[str, Any]], cause: str) -> None:
-    """Report the start of these pods and keep it with their release, unless it is kept already."""
-    start, record = read_start(context, pods, cause), context.ledger.find(release_id)
+def remember(
+    context: RolloutContext, release_id: str, pods: Sequence[Object], cause: str, budgets: Budgets
+) -> None:
+    """Report the start of these pods and keep each with their release, unless it is kept already."""
+    record = context.ledger.find(release_id)
+    starts = read_starts(context, pods, cause)
+    start = longest(starts)
     if start is None or record is None or start.at in {one.at for one in record.starts}:
         return
-    report_start(context, release_id, start, start_before(start, record))
-    context.ledger.keep(record.with_start(start))
+    report_start(context, release_id, start, start_before(start, record), budgets)
+    for one in starts:
+        record = record.with_start(one)
+    context.ledger.keep(record)
+
+
+def keep_unknown(
+    context: RolloutContext, release_id: str, pods: Sequence[Object], budgets: Budgets
+) -> list[Start]:
+    """Report and keep the starts that no flow waited for: of pods that a scaler or a request brought. Those it kept.
+
+    One whose first token came after it was kept is kept anew.
+    """
+    record = context.ledger.find(release_id)
+    if record is None:
+        return []
+    known = {one.at: one for one in record.starts}
+    unknown = [pod for pod in pods if FIRST_TOKEN not in known.get(pod_created(pod), NONE).phases]
+    fresh = []
+    for one in read_starts(context, unknown, BY_SCALER):
+        if one.at not in known:
+            report_start(context, release_id, one, start_before(one, record), budgets)
+        elif one.cause != BY_REQUEST or FIRST_TOKEN not in one.phases:
+            continue
+        record = record.with_start(one)
+        fresh.append(one)
+    if fresh:
+        context.ledger.keep(record)
+    return fresh

@@ -14,13 +14,26 @@ from tasks.records.errors import RolloutFailed
 from tasks.records.model import Model
 from tasks.records.reports import MeasureFrom
 from tasks.records.results import HubInspection, Served, WarmCache
+from tasks.records.starts import over_budget
 from tasks.releases.origins import origins_of
-from tasks.releases.records import ReleaseRecord
+from tasks.releases.records import ReleaseRecord, Start
 from tasks.releases.task import ledger_of
-from tasks.rollout import confirmation, gateway, holder, namespace, procedure, removal, restore, scaler, troubles
+from tasks.rollout import (
+    confirmation,
+    gateway,
+    holder,
+    namespace,
+    procedure,
+    removal,
+    restore,
+    scaler,
+    start_report,
+    troubles,
+)
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.manifests import release_of, serving, stamped
 from tasks.rollout.node_refusals import NodeGroupHealth, PoolRefusals
+from tasks.rollout.pod_phases import release_pods
 from tasks.rollout.weights import Weights
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, in_a_run, show_table, task
@@ -136,6 +149,9 @@ def list_served(site: Site, models: Sequence[Model]) -> list[Served]:
                 made_from=record.made_from,
                 base_url=record.rollout.endpoint.base_url if record.rollout else "",
                 tuned=origins_of(record, ledger.last_swept()),
+                slow_start=over_budget(record.starts[-1].phases, model.scaling.start_budget)
+                if record.starts
+                else (),
             )
         )
     return found
@@ -161,6 +177,18 @@ def tell_troubles(site: Site, models: Sequence[Model]) -> list[str]:
         title = f"What is wrong with capacity in {site.name}"
         show_table(f"troubles-{site.name}", [each.row() for each in found], title, "nothing is wrong")
     return [each.cause for each in found]
+
+
+@task(task_run_name="starts of {model.name}", **SETTINGS)
+def keep_starts(site: Site, model: Model) -> list[Start]:
+    """Keep in the ledger, and tell, the starts that no flow waited for: a scaler's, or a request's. Those that are new."""
+    context = context_of(site, model)
+    known = context.ledger.serving()
+    if known.serving is None or known.rolling:
+        return []
+    listed = context.cluster.list("v1", "Pod", site.namespace, label_selector=names.serving_selector(model))
+    pods = [pod for pod in release_pods(listed, known.serving) if objects.is_ready(pod)]
+    return start_report.keep_unknown(context, known.serving, pods, model.scaling.start_budget)
 
 
 @task(task_run_name="{model.name} answers", **SETTINGS)

@@ -31,6 +31,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage.does(flows.idle, "list_served", [served("tiny-llama"), served("llama-3-1-8b-instruct")])
     stage.does(flows.idle, "replicas_to_zero", [])
     stage.does(flows.idle, "no_gpu_nodes")
+    stage.does(flows.idle, "keep_starts", [])
     stage.does(flows.idle, "judge_idle", IDLE)
     return stage
 

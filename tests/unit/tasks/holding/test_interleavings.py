@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from greenlet import greenlet
+from greenlet import greenlet  # type: ignore[import-untyped]
 
 from tasks.cloud.scaling import PAUSED
 from tasks.cloud.waiting import Time
@@ -38,7 +38,6 @@ class World:
     wakes: int = 0
     seen: set[str] = field(default_factory=set)
 
-    @property
     def is_ready(self) -> bool:
         return "ready" in self.pods
 
@@ -60,7 +59,7 @@ class Api:
     ) -> Any:
         self._step()
         if kind == "EndpointSlice":
-            endpoints = [{"addresses": ["10.0.0.1"]}] if self.world.is_ready else []
+            endpoints = [{"addresses": ["10.0.0.1"]}] if self.world.is_ready() else []
             return [{"ports": [{"port": 8000}], "endpoints": endpoints}]
         return [
             {"metadata": {"name": f"pod-{number}"}, "status": {"phase": "Running"}}
@@ -110,7 +109,7 @@ def keda(world: World, step: Callable[[], None]) -> None:
 def request(world: World, api: Api, step: Callable[[], None]) -> None:
     """NGINX, then the holder as its Sleeper does it."""
     step()
-    if world.is_ready:
+    if world.is_ready():
         world.seen.add("passed")
         _answered_by_a_pod(world, step)
         return
@@ -123,7 +122,7 @@ def request(world: World, api: Api, step: Callable[[], None]) -> None:
             holder.wake("llama", 1)
         elif action is Action.RELEASE:
             step()
-            if world.is_ready:  # else the connection is refused: nothing was sent
+            if world.is_ready():  # else the connection is refused: nothing was sent
                 _answered_by_a_pod(world, step)
                 return
             world.seen.add("refused")

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from tasks.records.starts import Phase, over_budget
 from tasks.releases.records import Start
-from tasks.rollout.start_phases import LOADING, loading_phase, rows, shown, slower, start_phases
+from tasks.rollout.start_phases import LOADING, Beside, loading_phase, rows, shown, slower, start_phases
+from tests.support.builders import a_model
 from tests.support.pods import READY, RUNNING, SCHEDULED, UNREADY, a_pod, condition
 
 LOG = (
@@ -114,3 +116,61 @@ def test_a_start_is_told_in_one_line() -> None:
 def test_only_what_became_notably_slower_is_said(took: float, was: float, said: list[str]) -> None:
     assert slower({"weights": took}, {"weights": was}) == said
     assert slower({"weights": took}, {}) == []
+
+
+def at(text: str) -> datetime:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def test_a_start_is_told_from_the_decision_to_the_first_token() -> None:
+    pod = a_pod(condition("PodScheduled", "2025-01-01T00:00:45Z"), READY, state=RUNNING)
+    seen = Beside(
+        decided=at("2024-12-31T23:59:59.5"),
+        claimed=at("2025-01-01T00:00:02"),
+        node_ready=at("2025-01-01T00:00:44"),
+        first_token=at("2025-01-01T00:01:11.25"),
+    )
+    phases = start_phases(pod, (), (), seen)
+    assert list(phases) == [
+        "scaler",
+        "node requested",
+        "node ready",
+        "scheduled",
+        "container",
+        "ready",
+        "first token",
+    ]
+    assert (phases["scaler"], phases["node requested"], phases["node ready"]) == (0.5, 2.0, 42.0)
+    assert phases["first token"] == 1.25
+    assert sum(phases.values()) == pytest.approx(71.75)
+
+
+def test_a_node_that_was_there_is_no_phase() -> None:
+    seen = Beside(claimed=at("2024-12-31T23:00:00"), node_ready=at("2024-12-31T23:01:00"))
+    assert start_phases(a_pod(SCHEDULED), (), (), seen) == {"scheduled": 2.0}
+
+
+def test_every_phase_has_its_place_and_can_have_a_budget() -> None:
+    pod = a_pod(SCHEDULED, READY, state=RUNNING)
+    first = Beside(decided=AT, claimed=AT, node_ready=AT, first_token=at("2025-01-01T00:02:00"))
+    phases = start_phases(pod, EVENTS, LOG, first)
+    assert tuple(phases) == get_args(Phase)
+    model = a_model(scaling={"start_budget": dict.fromkeys([*get_args(Phase), "whole"], "1h")})
+    assert over_budget(phases, model.scaling.start_budget) == ()
+    with pytest.raises(ValueError, match="start_budget"):
+        a_model(scaling={"start_budget": {"boot": "1m"}})
+
+
+@pytest.mark.parametrize(
+    ("budgets", "told"),
+    [
+        ({}, ()),
+        ({"weights": 30.0, "volume": 1.0}, ()),
+        ({"weights": 20.0}, ("weights took 28.0 s, its budget is 20.0 s",)),
+        ({"whole": 27.0}, ("the whole start took 28.0 s, its budget is 27.0 s",)),
+    ],
+)
+def test_what_is_over_its_budget_is_told_with_its_phase(
+    budgets: dict[Any, float], told: tuple[str, ...]
+) -> None:
+    assert over_budget({"weights": 28.0}, budgets) == told
