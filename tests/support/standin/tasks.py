@@ -35,6 +35,7 @@ NOT_REACHED = frozenset(
         "delete_volumes",
         "destroy_storage",
         "judge_idle",
+        "keep_starts",
         "keep_wrong_answers",
         "leave_cluster",
         "no_gpu_nodes",
