@@ -6,7 +6,7 @@ import asyncio
 import hmac
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httpx
@@ -138,6 +138,8 @@ class Service:
         self, request: Request, body: bytes, address: str, sleeper: Sleeper, answer: Answer
     ) -> None:
         """Ask one pod and pass its answer on as it comes. Raises ConnectError and ConnectTimeout: nothing was sent then."""
+        clock = asyncio.get_running_loop().time
+        began = clock()
         query = f"?{request.url.query}" if request.url.query else ""
         headers = {name: value for name, value in request.headers.items() if name not in OF_THE_HOP}
         asked = self._upstream.build_request(
@@ -157,14 +159,16 @@ class Service:
             await answer.refuse(errors.cut(sleeper.name))
             return
         try:
-            await self._relay(found, sleeper, answer)
+            await self._relay(found, sleeper, answer, lambda: clock() - began)
         except httpx.TransportError as error:
             # the answer stays without its end: uvicorn closes the connection, and no client takes it for whole
             log.warning("%s: %s broke off: %s", sleeper.name, address, repr(error))
         finally:
             await found.aclose()
 
-    async def _relay(self, found: httpx.Response, sleeper: Sleeper, answer: Answer) -> None:
+    async def _relay(
+        self, found: httpx.Response, sleeper: Sleeper, answer: Answer, took: Callable[[], float]
+    ) -> None:
         """Pass status, headers and body on. A body that breaks off breaks the client's off: no end is written to it."""
         parts = found.aiter_raw()
         if not answer.started:
@@ -184,9 +188,9 @@ class Service:
             if part is None:
                 break
             await answer.write(part)
-            if first:
-                first = False
-                await sleeper.first_token()
+            if first and found.status_code == 200:
+                sleeper.first_token(took() if answer.streams else None)
+            first = False
         await answer.end()
 
 

@@ -18,6 +18,7 @@ from tasks.records.hold import HeldModel
 log = logging.getLogger("holder")
 
 LOOK_SECONDS = 0.5
+MOST_TIMES = 10_000
 STEP_SECONDS = 0.02
 
 
@@ -47,6 +48,9 @@ class Sleeper:
         self._released = self._running = 0
         self._wake = Wake(None, None)
         self._told_first = False
+        self._noting: asyncio.Task[None] | None = None
+        # of those that went on since the last word about it
+        self._first_tokens: deque[float] = deque(maxlen=MOST_TIMES)
 
     @property
     def seconds_left(self) -> int | None:
@@ -73,12 +77,30 @@ class Sleeper:
             yield
         finally:
             self._running -= 1
+            if not self._running and not self._waiting:
+                self._say_how_it_went()
 
-    async def first_token(self) -> None:
-        """Note the first token after a wake, once."""
-        if self._told_first or self._wake.at is None:
-            return
-        self._told_first = True
+    def _say_how_it_went(self) -> None:
+        if times := sorted(self._first_tokens):
+            log.info(
+                "%s: %d requests went on; until the first token %.2f s (p50), %.2f s (p95), %.2f s at most",
+                self.name,
+                len(times),
+                times[len(times) // 2],
+                times[math.ceil(0.95 * len(times)) - 1],
+                times[-1],
+            )
+        self._first_tokens.clear()
+
+    def first_token(self, seconds: float | None) -> None:
+        """Count how long a stream's first token took since it went on; note the first answer after a wake, meanwhile."""
+        if seconds is not None:
+            self._first_tokens.append(seconds)
+        if not self._told_first and self._wake.at is not None:
+            self._told_first = True
+            self._noting = asyncio.create_task(self._note_first_token())
+
+    async def _note_first_token(self) -> None:
         try:
             await asyncio.to_thread(self._waker.first_token, self.name)
         except SlipwayError as error:
