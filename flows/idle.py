@@ -13,7 +13,7 @@ from tasks.records.catalogue import load_environment
 from tasks.records.environment import Environment
 from tasks.records.errors import ClusterBusy
 from tasks.records.progress import SHOWN
-from tasks.records.results import IdleDecision
+from tasks.records.results import IdleDecision, ScaledDown
 from tasks.rollout.task import keep_starts, list_served
 
 
@@ -38,13 +38,14 @@ def judged(environment: Environment) -> dict[str, IdleDecision]:
     models, site = read_models(None), read_infrastructure(environment)
     awake = {one.model for one in list_served(site, models) if one.awake}
     decisions = {}
-    holders: list[str] | None = None
+    done: list[ScaledDown] = []
     for model in [one for one in models if one.name in awake]:
         # before its pods, which show how they started, may go
         keep_starts(site, model)
         decisions[model.name] = judge_idle(site, model)
         if decisions[model.name].act:
-            holders = replicas_to_zero(site, model)
-    if holders == []:
+            done.append(replicas_to_zero(site, model))
+            decisions[model.name] = decisions[model.name].carried_out(done[-1])
+    if done and done[-1].nodes_may_go and all(one.asleep for one in done):
         no_gpu_nodes(site)
     return decisions

@@ -24,7 +24,8 @@ def scale_down(model: ModelName, environment: EnvironmentName) -> IdleDecision:
         keep_starts(site, choice.model)
         decision = judge_idle(site, choice.model)
         if decision.act:
-            others = replicas_to_zero(site, choice.model)
-            if not others:
+            done = replicas_to_zero(site, choice.model)
+            if done.nodes_may_go:
                 no_gpu_nodes(site)
+            decision = decision.carried_out(done)
         return decision

@@ -8,10 +8,9 @@ from tasks.cloud.prometheus import prometheus_of
 from tasks.idle import scale
 from tasks.idle.decide import decide
 from tasks.idle.observe import observe
-from tasks.records import names
 from tasks.records.errors import MetricsUnavailable
 from tasks.records.model import Model
-from tasks.records.results import IdleDecision
+from tasks.records.results import IdleDecision, ScaledDown
 from tasks.releases.task import ledger_of
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, show_table, task
@@ -40,14 +39,13 @@ def judge_idle(site: Site, model: Model) -> IdleDecision:
 
 
 @task(task_run_name="{model.name} to zero", **SETTINGS)
-def replicas_to_zero(site: Site, model: Model) -> list[str]:
-    """Scale the model to zero; all pods, of anyone, that still hold a GPU, and the model where a request has woken it."""
+def replicas_to_zero(site: Site, model: Model) -> ScaledDown:
+    """Scale the model to zero, unless a request wakes it meanwhile; who still holds a GPU."""
     cluster = site.cluster()
     if model.scaling.scale_to_zero and (seconds := expected_start(site, model)):
         scale.expect(cluster, model, site.environment, seconds)
     asleep = scale.to_zero(cluster, model, site.environment, RunReporter("idle"))
-    holders = scale.gpu_pods(cluster, site.environment)
-    return holders if asleep else [*holders, f"{site.namespace}/{names.workload(model)}"]
+    return ScaledDown(asleep=asleep, holders=tuple(scale.gpu_pods(cluster, site.environment)))
 
 
 def expected_start(site: Site, model: Model) -> float | None:

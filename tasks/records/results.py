@@ -328,3 +328,20 @@ class IdleDecision(Record):
     act: bool
     reason: str
     evidence: tuple[str, ...]
+
+    def carried_out(self, done: ScaledDown) -> IdleDecision:
+        """What became of it: a request may have woken the model while it went."""
+        if done.asleep:
+            return self
+        return self.model_copy(update={"act": False, "reason": "a request woke it while its pods went"})
+
+
+class ScaledDown(Record):
+    """How a scale-down to zero ended. `holders`: pods of anyone that still hold a GPU, as NAMESPACE/NAME."""
+
+    asleep: bool = True
+    holders: tuple[str, ...] = ()
+
+    @property
+    def nodes_may_go(self) -> bool:
+        return self.asleep and not self.holders

@@ -10,7 +10,7 @@ import pytest
 import flows.idle
 from flows.idle import idle
 from tasks.records.errors import ClusterBusy
-from tasks.records.results import IdleDecision, Served
+from tasks.records.results import IdleDecision, ScaledDown, Served
 from tests.support.builders import ROOT
 from tests.support.stage import SITE, Stage
 
@@ -29,7 +29,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(flows.idle, "turn", lambda environment, give_way: stage.turn(environment))
     stage.does(flows.idle, "read_infrastructure", SITE)
     stage.does(flows.idle, "list_served", [served("tiny-llama"), served("llama-3-1-8b-instruct")])
-    stage.does(flows.idle, "replicas_to_zero", [])
+    stage.does(flows.idle, "replicas_to_zero", ScaledDown())
     stage.does(flows.idle, "no_gpu_nodes")
     stage.does(flows.idle, "keep_starts", [])
     stage.does(flows.idle, "judge_idle", IDLE)
@@ -48,8 +48,14 @@ def test_one_that_is_used_stays_and_so_do_the_nodes(stage: Stage) -> None:
 
 
 def test_the_nodes_stay_while_anybody_holds_a_gpu(stage: Stage) -> None:
-    stage.does(flows.idle, "replicas_to_zero", ["other/pod"])
+    stage.does(flows.idle, "replicas_to_zero", ScaledDown(holders=("other/pod",)))
     idle.fn("staging")
+    assert "no_gpu_nodes" not in stage.recorded.called
+
+
+def test_one_that_a_request_wakes_meanwhile_is_left_and_so_are_the_nodes(stage: Stage) -> None:
+    stage.does(flows.idle, "replicas_to_zero", ScaledDown(asleep=False))
+    assert {decision.act for decision in idle.fn("staging").values()} == {False}
     assert "no_gpu_nodes" not in stage.recorded.called
 
 

@@ -64,6 +64,13 @@ DRIFT = {"stack": "cluster", "action": "update", "resource": "aws_eks_cluster.th
         ("status", [SERVED], {}, f"{'llama':<24} 0123  2 ready  not proven", 0),
         (
             "status",
+            [SERVED.model_copy(update={"slow_start": ("weights took 2m, its budget is 1m",)})],
+            {},
+            "  last start: weights took 2m, its budget is 1m",
+            0,
+        ),
+        (
+            "status",
             [SERVED.model_copy(update={"made_from": "89abcdef0123"})],
             {},
             f"{'llama':<24} 0123  2 ready  not proven  from commit 89abcdef0123",

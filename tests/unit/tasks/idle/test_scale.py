@@ -50,6 +50,34 @@ def test_it_waits_until_the_pods_have_gone(clock: Clock, heard: Heard) -> None:
     assert len(clock.slept) == 2
 
 
+class Woken(Drains):
+    """With KEDA, whose pause a request ends at the second look."""
+
+    def __init__(self, *looks: list[Any]) -> None:
+        super().__init__(*looks)
+        self.pauses = ["0", "0", None]
+
+    def get(self, api: str, kind: str, *_: str) -> Any:
+        pause = self.pauses.pop(0) if len(self.pauses) > 1 else self.pauses[0]
+        return {"metadata": {"annotations": {"autoscaling.keda.sh/paused-replicas": pause} if pause else {}}}
+
+    def patch(self, api: str, kind: str, name: str, body: Any, *of: str) -> None:
+        if kind == "Deployment":
+            super().patch(api, kind, name, body, *of)
+
+
+def test_a_request_that_wakes_the_model_meanwhile_ends_it(clock: Clock, heard: Heard) -> None:
+    cluster: Any = Woken([a_pod("old")])
+    model = a_model(scaling={"scale_to_zero": True})
+    assert not to_zero(cluster, model, an_environment(), heard, time=Time(clock, clock.sleep))
+    assert heard.lines == ["llama: a request came and woke it: its nodes stay"]
+
+
+def test_nobody_wakes_a_model_that_no_request_may_wake(clock: Clock, heard: Heard) -> None:
+    cluster: Any = Woken([a_pod("old")], [])
+    assert to_zero(cluster, a_model(), an_environment(), heard, time=Time(clock, clock.sleep))
+
+
 def test_pods_that_stay_are_named_once_drain_and_grace_are_over(clock: Clock, heard: Heard) -> None:
     cluster: Any = Drains([a_pod("stuck")])
     model = a_model(engine={"drain": "5s", "shutdown_timeout": "15s"})
