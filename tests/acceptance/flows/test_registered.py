@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from flows.deployments import STARTABLE
+from tasks.holding.waking import flow_runs
+from tasks.records.errors import PrefectUnavailable
 from tests.support.platform import Platform, eventually
 
 pytestmark = pytest.mark.long
@@ -81,6 +83,20 @@ def test_a_model_nobody_has_is_refused_before_a_run_exists(server: Platform) -> 
     made = start(server, model="tiny-llama")
     assert made.is_success
     assert made.json()["parameters"] == {"model": "tiny-llama", "environment": "sandbox"}
+
+
+def test_the_holders_wake_is_one_run_however_often_it_asks(server: Platform) -> None:
+    ask = flow_runs(server.url, "sandbox", None)
+    for key in ("3 1", "3 1", "7 1"):
+        ask("tiny-llama", key)
+    runs = server.call(
+        "POST", "/flow_runs/filter", {"deployments": {"id": {"any_": [server.deployment("wake")]}}}
+    )
+    asked = [one for one in runs if not one["auto_scheduled"]]
+    assert len(asked) == 2
+    assert {(one["parameters"]["model"], one["state_type"]) for one in asked} == {("tiny-llama", "SCHEDULED")}
+    with pytest.raises(PrefectUnavailable):
+        flow_runs(server.url, "nowhere", None)("tiny-llama", "3 1")
 
 
 def test_a_second_apply_changes_nothing(server: Platform) -> None:
