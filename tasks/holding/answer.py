@@ -29,7 +29,7 @@ class Answer:
     ) -> None:
         self._send, self.streams, self._heartbeat, self._clock = send, streams, heartbeat, clock
         self._sent_at = clock()
-        self.started = False
+        self.started = self.ended = False
 
     async def meanwhile(self, work: Coroutine[Any, Any, T], said: Callable[[], str]) -> T:
         """Wait for `work` and keep the connection alive; `said` is for a stream's comments."""
@@ -66,6 +66,7 @@ class Answer:
         self._sent_at = self._clock()
 
     async def end(self) -> None:
+        self.ended = True
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _beat(self, said: str) -> None:

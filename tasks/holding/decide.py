@@ -58,7 +58,8 @@ def allowed(elapsed: float, rate: float | None, ramp: float) -> float:
 
 
 def seconds_left(expected: float | None, woken: float | None, now: float) -> int | None:
-    """Seconds until the model answers, by what earlier starts took; None where none says it. At least one."""
+    """Seconds until the model answers, by what earlier starts took; None where none says it, or it is over already."""
     if expected is None:
         return None
-    return max(1, math.ceil(expected - (now - woken if woken is not None else 0.0)))
+    left = math.ceil(expected - (now - woken if woken is not None else 0.0))
+    return left if left > 0 else None

@@ -89,7 +89,5 @@ def passed_on(model: str, status: int, body: bytes) -> Refusal:
 
 def _left(seconds: int | None) -> str:
     return (
-        f"about {seconds} s are left, by its last starts."
-        if seconds
-        else "how long it takes is not known yet."
+        f"about {seconds} s are left, by its last starts." if seconds else "how long it takes is not known."
     )

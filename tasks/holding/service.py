@@ -84,21 +84,20 @@ class Service:
 
     async def _hold(self, request: Request, sleeper: Sleeper, send: Send) -> None:
         """Read the body, then answer it; whichever comes first, the answer's end or the client's leave, ends it."""
-        body = bytearray()
-        async for part in request.stream():
-            body += part
-            if len(body) > LARGEST_BODY:
-                break
-        asked = _parsed(bytes(body))
-        answer = Answer(send, streams=bool(asked and asked.get("stream")), heartbeat=self._settings.heartbeat)
-        if refusal := _wrong(asked, len(body), sleeper.name):
+        body = await _read(request)
+        asked = _parsed(body)
+        streams, refusal = bool(asked and asked.get("stream")), _wrong(asked, len(body), sleeper.name)
+        del asked  # as large as the body, and a request may be held for minutes
+        answer = Answer(send, streams=streams, heartbeat=self._settings.heartbeat)
+        if refusal:
             await answer.refuse(refusal)
             return
-        working = asyncio.create_task(self._answer(request, bytes(body), sleeper, answer))
+        working = asyncio.create_task(self._answer(request, body, sleeper, answer))
         leaving = asyncio.create_task(_left(request))
         try:
             await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
+            # an answer that has ended looks like a client that has left, too
+            if not working.done() and not answer.ended:
                 raise ClientDisconnect
             await working
         finally:
@@ -192,6 +191,16 @@ class Service:
                 sleeper.first_token(took() if answer.streams else None)
             first = False
         await answer.end()
+
+
+async def _read(request: Request) -> bytes:
+    """The body, in one piece; one that is longer than LARGEST_BODY is not read to its end."""
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > LARGEST_BODY:
+            break
+    return bytes(body)
 
 
 async def _next(parts: Any) -> bytes | None:

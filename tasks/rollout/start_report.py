@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from tasks.cloud import karpenter, objects
@@ -21,7 +21,6 @@ LOG_BYTES = 2**20
 # from a wake to the pods it asks for; one by a flow brings the nodes first
 WAKE_LASTS, FLOW_LASTS = timedelta(minutes=1), timedelta(hours=1)
 FIRST_TOKEN = "first token"  # noqa: S105 a phase
-NONE = Start(at=datetime.fromtimestamp(0, UTC), cause="", phases={})
 Budgets = Mapping[Budgeted, float]
 
 
@@ -131,6 +130,11 @@ def remember(
     context.ledger.keep(record)
 
 
+def is_open(known: Start | None) -> bool:
+    """Whether there is more to learn of a start: nothing is kept of it, or not yet the first token it was asked for. Pure."""
+    return known is None or (known.cause == BY_REQUEST and FIRST_TOKEN not in known.phases)
+
+
 def keep_unknown(
     context: RolloutContext, release_id: str, pods: Sequence[Object], budgets: Budgets
 ) -> list[Start]:
@@ -142,12 +146,11 @@ def keep_unknown(
     if record is None:
         return []
     known = {one.at: one for one in record.starts}
-    unknown = [pod for pod in pods if FIRST_TOKEN not in known.get(pod_created(pod), NONE).phases]
     fresh = []
-    for one in read_starts(context, unknown, BY_SCALER):
+    for one in read_starts(context, [pod for pod in pods if is_open(known.get(pod_created(pod)))], BY_SCALER):
         if one.at not in known:
             report_start(context, release_id, one, start_before(one, record), budgets)
-        elif one.cause != BY_REQUEST or FIRST_TOKEN not in one.phases:
+        elif FIRST_TOKEN not in one.phases:
             continue
         record = record.with_start(one)
         fresh.append(one)

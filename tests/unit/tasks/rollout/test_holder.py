@@ -96,7 +96,7 @@ def test_its_memory_grows_with_the_bodies_it_may_hold() -> None:
         assert resources["requests"]["memory"] == resources["limits"]["memory"]
         return str(resources["limits"]["memory"])
 
-    assert (memory("64Mi"), memory("256Mi")) == ("512Mi", "896Mi")
+    assert (memory("64Mi"), memory("256Mi")) == ("384Mi", "768Mi")
 
 
 def test_other_settings_roll_it_out() -> None:
