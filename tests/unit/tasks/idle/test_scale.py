@@ -31,7 +31,7 @@ class Drains:
         self.looks = list(looks)
         self.scaled: list[tuple[str, int]] = []
 
-    def get(self, *_: str) -> None:
+    def get(self, api: str, kind: str, *_: str) -> Any:
         return None
 
     def patch(self, api: str, kind: str, name: str, body: Any, namespace: str, subresource: str) -> None:
