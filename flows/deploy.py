@@ -46,7 +46,7 @@ def deploy(
     check_comes_in(choice)
     check_names(choice)
     check_load(choice.model, measure_from)
-    inspection = inspect_model(choice.model, revision)
+    inspection = inspect_model(choice.model, revision, choice.environment)
     return take_through(
         pin_image(choice.model, choice.environment),
         choice.environment,

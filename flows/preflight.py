@@ -26,7 +26,7 @@ def preflight(
     """Judge whether a deploy can succeed; touch nothing."""
     choice = read_choice(model, environment)
     check_names(choice)
-    inspection = here(inspect_model)(choice.model, revision)
+    inspection = here(inspect_model)(choice.model, revision, choice.environment)
     chosen = settled(choice.model, inspection)
     documents = manifests(choice.environment, chosen, inspection)
     return here(judge_feasible)(choice.environment, chosen, inspection, documents, as_reader=as_reader)

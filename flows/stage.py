@@ -18,7 +18,7 @@ def stage(model: ModelName, environment: EnvironmentName, revision: Revision = N
     """
     choice = read_choice(model, environment)
     check_comes_in(choice)
-    inspection = inspect_model(choice.model, revision)
+    inspection = inspect_model(choice.model, revision, choice.environment)
     with turn(choice.environment):
         storage = apply_storage(choice.environment)
         return stage_model(choice.environment, storage, inspection)

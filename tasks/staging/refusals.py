@@ -21,7 +21,7 @@ from tasks.records.errors import (
 from tasks.records.redacted import redacted
 
 _BAD_TOKEN = ("Invalid credentials in Authorization header", "Invalid user token", "User Access Token")
-_STORE_TOKEN = "export HF_TOKEN=…, or make the Prefect Secret block hub-token"  # noqa: S105
+_STORE_TOKEN = "export HF_TOKEN=…, make the Prefect Secret block hub-token, or set the secret CLUSTER/hub-token in Secrets Manager"  # noqa: S105
 
 
 def is_transient(status: int) -> bool:

@@ -12,7 +12,7 @@ from tasks.records.errors import StagingFailed
 from tasks.records.model import Model
 from tasks.records.results import HubInspection, Manifest, Release, StagedModel, StorageOutputs
 from tasks.site import Site, aws_of
-from tasks.staging import model_manifest
+from tasks.staging import model_manifest, token
 from tasks.staging.folder import StagedFolder
 from tasks.staging.hub import read_head, resolve
 from tasks.staging.hub_to_s3 import stage
@@ -25,12 +25,17 @@ from tasks.task import SETTINGS, RunReporter, task, transient
 HUB_TOKEN_BLOCK = "hub-token"  # noqa: S105  the name of a Prefect Secret block
 
 
-def hub_token() -> str | None:
-    """The hub's token: the Prefect Secret `hub-token`, else HF_TOKEN, else none. Never logged, never stored."""
+def hub_token(environment: Environment | None, reporter: RunReporter) -> str | None:
+    """The hub's token: the Prefect Secret `hub-token`, else HF_TOKEN, else the environment's secret. Never logged or stored."""
+
+    def secret() -> str | None:
+        return token.stored(aws_of(environment), environment, reporter.warn) if environment else None
+
     try:
-        return str(Secret.load(HUB_TOKEN_BLOCK, _sync=True).get())  # type: ignore[call-arg,union-attr]
+        block = str(Secret.load(HUB_TOKEN_BLOCK, _sync=True).get())  # type: ignore[call-arg,union-attr]
     except ValueError:  # no block of that name
-        return os.environ.get("HF_TOKEN") or None
+        block = None
+    return token.chosen(block, os.environ, secret)
 
 
 @task(
@@ -40,10 +45,15 @@ def hub_token() -> str | None:
     retry_condition_fn=transient,
     **SETTINGS,
 )
-def inspect_model(model: Model, revision: str | None = None) -> HubInspection:
-    """Pin the repo to a commit, list its files, read config.json and the safetensors headers."""
+def inspect_model(
+    model: Model, revision: str | None = None, environment: Environment | None = None
+) -> HubInspection:
+    """Pin the repo to a commit, list its files, read config.json and the safetensors headers.
+
+    `environment`: whose secret has the hub's token, where nothing else has it; AWS is not asked without one.
+    """
     reporter = RunReporter("preflight")
-    hub = Hub(hub_token(), reporter=reporter)
+    hub = Hub(hub_token(environment, reporter), reporter=reporter)
     source = model.source.model_copy(update={"revision": revision}) if revision else model.source
     pinned = resolve(source, hub)
     for line in pinned.skipped:
@@ -69,7 +79,7 @@ def stage_model(environment: Environment, storage: StorageOutputs, inspection: H
     s3 = aws.client("s3")
     with told_retries(s3, reporter.say):
         bucket = Bucket(s3, storage.bucket, aws.account, storage.kms_key_arn)
-        return stage(inspection.model, bucket, Hub(hub_token(), reporter=reporter))
+        return stage(inspection.model, bucket, Hub(hub_token(environment, reporter), reporter=reporter))
 
 
 @task(task_run_name="inspect {release.repo} in {site.name}", **SETTINGS)

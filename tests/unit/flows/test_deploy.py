@@ -32,7 +32,7 @@ def test_what_is_judged_and_rolled_out_has_its_image_by_digest(deploying: Stage)
 
 def test_the_revision_asked_for_is_the_one_inspected(deploying: Stage) -> None:
     deploy.fn("tiny-llama", "staging", "v2", [])
-    assert deploying.recorded.arguments["inspect_model"][-1] == "v2"
+    assert deploying.recorded.arguments["inspect_model"][1] == "v2"
 
 
 def test_nothing_is_deployed_where_only_promotions_come_in(deploying: Stage) -> None:
