@@ -18,7 +18,7 @@ from flows.run.choices import (
 from flows.run.runbook import runbook
 from flows.run.stages import FirstStage, take_through
 from tasks.releases.records import Deployed
-from tasks.releases.task import pin_image
+from tasks.releases.task import pin_image, take_measured
 from tasks.staging.task import inspect_model
 from tasks.validation.task import check_load
 
@@ -48,7 +48,7 @@ def deploy(
     check_load(choice.model, measure_from)
     inspection = inspect_model(choice.model, revision, choice.environment)
     return take_through(
-        pin_image(choice.model, choice.environment),
+        take_measured(pin_image(choice.model, choice.environment), choice.environment),
         choice.environment,
         inspection,
         may_destroy,

@@ -24,7 +24,7 @@ from tasks.records.catalogue import load_environment
 from tasks.records.errors import InputError
 from tasks.records.results import Feasibility, Release
 from tasks.releases.records import Approval, Deployed
-from tasks.releases.task import last_proven, proven_release
+from tasks.releases.task import last_proven, proven_release, take_measured
 from tasks.site import Site
 from tasks.staging.task import inspect_proven, staged_manifest
 from tasks.validation.task import check_load
@@ -76,8 +76,12 @@ def promote(
             lambda: propose(proven_in, choice, release, judged), choice.environment, approved_by, reason
         )
 
+    numbered = take_measured(
+        choice.model.with_image(release.image), choice.environment, proven_in.environment
+    )
     return take_through(
-        choice.model.with_image(release.image),
+        # what was proven comes in, whatever was measured here
+        numbered.with_sequences(release.engine.max_num_seqs),
         choice.environment,
         inspection,
         proven=staged,

@@ -87,14 +87,15 @@ def swept(sweep: Sweep, given: Given) -> Outcome:
             f"the knee of {_at(given)} cannot be told: {sweep.refused}",
             next_command=f"slipway sweep {given['model']} -e {given['environment']} --step-seconds {seconds:g}",
         )
-    return Outcome(
-        [
-            f"{_at(given)}: objectives hold up to {sweep.knee:.3g} requests a second",
-            f"  scaling.requests_per_replica: {sweep.requests_per_replica}",
-            f"  engine.max_num_seqs: {sweep.max_num_seqs}",
-        ],
-        next_command=f"write both into models/{given['model']}.yaml, then {_with(given, 'deploy')}",
-    )
+    lines = [
+        f"{_at(given)}: objectives hold up to {sweep.knee:.3g} requests a second",
+        f"  scaling.requests_per_replica: {sweep.requests_per_replica}",
+        f"  engine.max_num_seqs: {sweep.max_num_seqs}",
+    ]
+    if sweep.applied:
+        lines.append(f"  release {sweep.applied} is proven with them; later deploys keep them")
+        return Outcome(lines, next_command=f"slipway status -e {given['environment']}")
+    return Outcome(lines, next_command=f"{_with(given, 'sweep')} --apply")
 
 
 def scaled_down(decision: IdleDecision, given: Given) -> Outcome:

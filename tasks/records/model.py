@@ -290,6 +290,10 @@ class Model(Record):
         """The model with another engine image."""
         return self.model_copy(update={"engine": self.engine.model_copy(update={"image": image})})
 
+    def with_sequences(self, most: int) -> Model:
+        """The model with another max_num_seqs."""
+        return self.model_copy(update={"engine": self.engine.model_copy(update={"max_num_seqs": most})})
+
     @property
     def route(self) -> Route:
         """What of the engine is asked, by gate and load."""

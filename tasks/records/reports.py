@@ -240,6 +240,7 @@ class Sweep(Record):
     requests_per_replica: int | None = Field(None, description="proposed for scaling.requests_per_replica")
     max_num_seqs: int | None = Field(None, description="proposed for engine.max_num_seqs")
     why: str = ""
+    applied: str | None = Field(None, description="the release that was rolled out and proven with them")
 
 
 class LoadPage(Record):

@@ -295,10 +295,12 @@ class Tuned(Record):
         description="proposed by a sweep; the default; or another number of the model's file"
     )
     measured_by: str | None = Field(None, description="the release that was swept")
+    stale: str = Field("", description="what changed since a sweep measured it, by which that is stale")
 
     def __str__(self) -> str:
         how = f"measured by the sweep of {self.measured_by}" if self.measured_by else self.origin
-        return f"{self.name} {self.value}: {how}"
+        late = f" (what a sweep measured is stale: {self.stale} changed)" if self.stale else ""
+        return f"{self.name} {self.value}: {how}{late}"
 
 
 class Served(Record):

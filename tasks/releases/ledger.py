@@ -3,6 +3,7 @@
     releases/{environment}/{model}/{release}.json   the release, its manifests, the endpoint they made, its proof
     releases/{environment}/{model}/{release}/       its load reports' pages, and the log of an engine that failed
     releases/{environment}/{model}/serving.json     {"serving": id, "previous": id, "rolling": id}
+    releases/{environment}/{model}/measured.json    the numbers a sweep measured, which the next deploys take
 
 A run that dies leaves `rolling` set; tasks/rollout/restore.py reads from it what to put back.
 """
@@ -19,6 +20,7 @@ from tasks.records.answers import AnswersReport
 from tasks.records.errors import UnknownName
 from tasks.records.record import Record
 from tasks.records.reports import LoadPage, LoadReport, Sweep
+from tasks.releases.measured import MeasuredNumbers
 from tasks.releases.records import ReleaseRecord
 
 # of a release that is rolled out again: its last proof, its answers, its knee, and who approved it
@@ -117,6 +119,15 @@ class Ledger:
             if sweep := self.record(release_id).sweep:
                 return release_id, sweep
         return None
+
+    def measured(self) -> MeasuredNumbers | None:
+        """The numbers that a sweep measured and a release was proven with; None where none was applied."""
+        document = self._read(f"{self._folder}/measured.json")
+        return MeasuredNumbers.model_validate(document) if document else None
+
+    def keep_measured(self, numbers: MeasuredNumbers) -> None:
+        """Write the numbers that the next deploys take."""
+        self._write(f"{self._folder}/measured.json", numbers)
 
     def keep_page(self, release_id: str, name: str, page: LoadPage) -> str:
         """NAME.html and NAME.json beside the release; the page's address, s3://…"""

@@ -19,6 +19,7 @@ from tasks.records.reports import LoadPage, LoadReport, Sweep
 from tasks.records.results import Release
 from tasks.releases.images import by_digest, moved, same_engine, written
 from tasks.releases.ledger import Ledger
+from tasks.releases.measured import basis_of, choose, given_in_file, numbers_of
 from tasks.releases.records import Approval, Failure, ReleaseRecord
 from tasks.site import Site, aws_of
 from tasks.task import SETTINGS, RunReporter, show_link, task
@@ -82,7 +83,8 @@ def proven_release(site: Site, model: Model) -> Release:
             f"no release of {model.name} is proven in {site.name}",
             next_command=f"slipway deploy {model.name} -e {site.name}",
         )
-    if not same_engine(record.release.engine, model.engine) or record.release.repo != model.source.repo:
+    asked = choose(model, ledger.measured(), basis_of(model, site.environment)).model
+    if not same_engine(record.release.engine, asked.engine) or record.release.repo != model.source.repo:
         raise InputError(
             f"models/{model.name}.yaml has changed since release {record.release.id} was proven",
             next_command=f"slipway deploy {model.name} -e {site.name}, then promote again",
@@ -121,8 +123,70 @@ def pin_image(model: Model, environment: Environment | None = None) -> Model:
     return model
 
 
+@task(task_run_name="measured numbers of {model.name}", **SETTINGS)
+def take_measured(model: Model, environment: Environment, proven_in: Environment | None = None) -> Model:
+    """The model with the numbers that a sweep measured here, or in `proven_in`, unless its file sets them or they are stale."""
+    ledger = _ledger_before(model, environment)
+    numbers = ledger.measured() if ledger else None
+    if numbers is None and proven_in and (other := _ledger_before(model, proven_in)):
+        numbers = other.measured()
+    chosen, reporter = choose(model, numbers, basis_of(model, environment)), RunReporter("numbers")
+    for line in chosen.told:
+        reporter.say(line)
+    return chosen.model
+
+
+def check_appliable(model: Model, environment: Environment) -> None:
+    """Raises InputError where what a sweep finds could not be rolled out here."""
+    if environment.promote_from:
+        raise InputError(
+            f"only what was proven in {environment.promote_from} may come into {environment.name}",
+            next_command=f"slipway sweep {model.name} -e {environment.promote_from} --apply, then promote",
+        )
+    if len(given := given_in_file(model)) == 2:
+        raise InputError(
+            f"models/{model.name}.yaml sets both numbers itself, and what a file sets wins",
+            evidence=given,
+            next_command=f"take {' and '.join(given)} out of models/{model.name}.yaml, or sweep without --apply",
+        )
+
+
+def swept_model(model: Model, environment: Environment, record: ReleaseRecord) -> Model:
+    """The model as it serves, by its file. Raises InputError where the file says something else by now."""
+    served = record.release
+    seqs = {"max_num_seqs": served.engine.max_num_seqs}
+    same = model.model_copy(update={"engine": model.engine.model_copy(update=seqs)})
+    if not same_engine(served.engine, same.engine) or served.repo != model.source.repo:
+        raise InputError(
+            f"models/{model.name}.yaml has changed since release {served.id}: what is measured would not be what is rolled out",
+            next_command=f"slipway deploy {model.name} -e {environment.name}, then sweep again",
+        )
+    image = {"image": served.engine.image}
+    return model.model_copy(update={"engine": model.engine.model_copy(update=image)})
+
+
+def with_sweep(model: Model, environment: Environment, swept: str, sweep: Sweep) -> Model:
+    """The model with what the sweep proposes. Pure."""
+    basis = basis_of(model, environment)
+    return choose(model, numbers_of(sweep, swept, basis), basis).model
+
+
+@task(task_run_name="numbers of {model.name} kept", **SETTINGS)
+def keep_measured(site: Site, model: Model, swept: str, sweep: Sweep) -> None:
+    """Write what the sweep of release `swept` measured: the next deploys of this model, engine and hardware take it."""
+    ledger_of(site, model).keep_measured(numbers_of(sweep, swept, basis_of(model, site.environment)))
+
+
 def _digest_that_serves(model: Model, environment: Environment) -> str | None:
     """The image by digest of the release that serves, where its tag is the model's."""
+    ledger = _ledger_before(model, environment)
+    serving = ledger.serving().serving if ledger else None
+    image = ledger.record(serving).release.image if ledger and serving else ""
+    return image if by_digest(image) and written(image) == model.engine.image else None
+
+
+def _ledger_before(model: Model, environment: Environment) -> Ledger | None:
+    """The ledger of an environment that may not be made yet; None where it has no bucket."""
     s3 = aws_of(environment).client("s3")
     bucket = environment.storage.model_bucket
     with aws_errors("looking for the model bucket"):
@@ -132,10 +196,7 @@ def _digest_that_serves(model: Model, environment: Environment) -> str | None:
             if error_code(error) in ("404", "NoSuchBucket"):
                 return None
             raise
-    ledger = Ledger(s3, bucket, environment.name, model.name)
-    serving = ledger.serving().serving
-    image = ledger.record(serving).release.image if serving else ""
-    return image if by_digest(image) and written(image) == model.engine.image else None
+    return Ledger(s3, bucket, environment.name, model.name)
 
 
 @task(task_run_name="last proof of {model.name}", **SETTINGS)

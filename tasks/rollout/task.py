@@ -15,6 +15,7 @@ from tasks.records.model import Model
 from tasks.records.reports import MeasureFrom
 from tasks.records.results import HubInspection, Served, WarmCache
 from tasks.records.starts import over_budget
+from tasks.releases.measured import basis_of
 from tasks.releases.origins import origins_of
 from tasks.releases.records import ReleaseRecord, Start
 from tasks.releases.task import ledger_of
@@ -148,10 +149,12 @@ def list_served(site: Site, models: Sequence[Model]) -> list[Served]:
                 proven_at=passed.started_at if passed and passed.verdict == "PASS" else None,
                 made_from=record.made_from,
                 base_url=record.rollout.endpoint.base_url if record.rollout else "",
-                tuned=origins_of(record, ledger.last_swept()),
                 slow_start=over_budget(record.starts[-1].phases, model.scaling.start_budget)
                 if record.starts
                 else (),
+                tuned=origins_of(
+                    record, ledger.last_swept(), ledger.measured(), basis_of(model, site.environment)
+                ),
             )
         )
     return found

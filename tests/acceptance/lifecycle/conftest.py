@@ -30,6 +30,7 @@ ORDER = [
     "test_idle",
     "test_replicas",
     "test_scaler",
+    "test_measured",
     "test_tasks",
     "test_karpenter",
     "test_held",

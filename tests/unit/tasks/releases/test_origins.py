@@ -10,6 +10,7 @@ import pytest
 from tasks.records.model import Engine
 from tasks.records.reports import Sweep
 from tasks.records.results import Release
+from tasks.releases.measured import MeasuredNumbers
 from tasks.releases.origins import origins_of
 from tasks.releases.records import ReleaseRecord
 
@@ -57,6 +58,24 @@ def test_each_number_has_its_origin(
     assert found == [
         f"scaling.requests_per_replica {threshold}: {said[0]}",
         f"engine.max_num_seqs {seqs}: {said[1]}",
+    ]
+
+
+def applied(requests: int, seqs: int) -> MeasuredNumbers:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    return MeasuredNumbers(
+        requests_per_replica=requests, max_num_seqs=seqs, by="r0", at=at, basis={"image": "a"}
+    )
+
+
+def test_what_was_applied_is_measured_until_it_is_stale() -> None:
+    record = a_record(9, 64)
+    fresh = origins_of(record, a_sweep(10, 72), applied(9, 64), {"image": "a"})
+    assert [one.measured_by for one in fresh] == ["r0", "r0"]
+    stale = origins_of(a_record(16, 64), None, applied(9, 64), {"image": "b"})
+    assert [str(one) for one in stale] == [
+        "scaling.requests_per_replica 16: default (what a sweep measured is stale: image changed)",
+        "engine.max_num_seqs 64: given (what a sweep measured is stale: image changed)",
     ]
 
 
