@@ -46,6 +46,14 @@ def _wakes(environment: Environment, models: Sequence[Model]) -> list[Document]:
     ]
 
 
+def _drills(environment: Environment, models: Sequence[Model]) -> list[Document]:
+    """One where the environment's file says when."""
+    drills = environment.drills
+    if not drills.cron:
+        return []
+    return [{"slug": "drill", "cron": drills.cron, "timezone": drills.timezone, "active": True}]
+
+
 def _undo(environment: Environment) -> list[Document]:
     """Start a rollback where a deploy or promotion was killed or cancelled, which put nothing back itself.
 
@@ -97,6 +105,7 @@ STARTABLE = (
     Startable("preflight"),
     Startable("stage", where=lambda environment: not environment.promote_from),
     Startable("validate", schedules=_at("nightly", "0 2 * * *")),
+    Startable("drill", schedules=_drills),
     Startable("status"),
     Startable("keys_add"),
     Startable("keys_rotate"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from tasks.records.drills import Drilled
 from tasks.records.errors import Inconclusive, NothingDeployed, SlipwayError
 from tasks.records.keys import KeyChange
 from tasks.records.reports import LoadReport, Sweep
@@ -92,6 +93,14 @@ def _served(found: list[Served], given: Given) -> Ending:
     )
 
 
+def _drilled(found: Mapping[str, Sequence[Drilled]], given: Given) -> Ending:
+    results = [(model, one) for model, each in found.items() for one in each]
+    kept = [f"{model}: {one.promise}" for model, one in results if one.outcome == "kept"]
+    if not kept:
+        return Ending("Nothing drilled", "; ".join(f"{m}: {one.promise}: {one.cause}" for m, one in results))
+    return Ending("Seen to act", ", ".join(kept))
+
+
 def _key(name: str, change: KeyChange) -> Ending:
     where = "the gateway has it" if change.at_the_gateway else "the next deploy brings it to the gateway"
     return Ending(name, f"{change.key.name}: {where}")
@@ -112,6 +121,7 @@ ENDINGS: dict[str, Callable[[Any, Given], Ending]] = {
     "slipway-validate": _proven_again,
     "slipway-idle": _idle_of_all,
     "slipway-status": _served,
+    "slipway-drill": _drilled,
     "slipway-keys-add": lambda change, given: _key("Added", change),
     "slipway-keys-rotate": lambda change, given: _key("Rotated", change),
     "slipway-keys-revoke": lambda change, given: _key("Revoked", change),

@@ -16,6 +16,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "source": ("--from",),
     "measure_from": ("--from", "--measure-from"),
     "reason": ("--approve",),
+    "promises": ("--promise",),
     "approved_by": (),
 }
 METAVARS = {"reason": "REASON"}

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from tasks.records.drills import Drilled
 from tasks.records.errors import PreflightFailed, ValidationFailed
 from tasks.records.keys import KeyChange, ShownKey
 from tasks.records.questions import PATHS, curl
@@ -203,7 +204,28 @@ def served(found: Sequence[Served], given: Given) -> Outcome:
         lines.append(f"{one.model:<24} {one.release}  {one.replicas} ready  {proof(one)}{commit}{rolling}")
         lines += [f"  {number}" for number in one.tuned]
         lines += [f"  last start: {phase}" for phase in one.slow_start]
+        for promise in one.promises:
+            lines.append(f"  {promise}")
+            if promise.next_command:
+                lines.append(f"    next: {promise.next_command}")
     return Outcome(lines or [f"{given['environment']}: no model has a release"])
+
+
+def drilled(found: Mapping[str, Sequence[Drilled]], given: Given) -> Outcome:
+    """Of drill: each promise of each model, with the states it went through."""
+    lines: list[str] = []
+    for model, results in found.items():
+        for one in results:
+            lines.append(
+                f"{model} in {given['environment']}: {one.promise}: {one.outcome}{': ' * bool(one.cause)}{one.cause}"
+            )
+            lines += [f"  {step.seconds:6.1f} s  {step.what}" for step in one.steps]
+            if one.next_command:
+                lines.append(f"  next: {one.next_command}")
+    return Outcome(
+        lines or [f"{given['environment']}: no model has a replica: nothing was drilled"],
+        next_command=f"slipway status -e {given['environment']}",
+    )
 
 
 def proof(one: Served) -> str:
@@ -268,6 +290,7 @@ OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "validate": proven_again,
     "idle": judged_idle,
     "status": served,
+    "drill": drilled,
     "evidence": lambda page, given: Outcome([page]),
     "keys_add": changed_key,
     "keys_rotate": changed_key,

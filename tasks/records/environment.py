@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from tasks.records.drills import DrillSettings
 from tasks.records.errors import InputError
 from tasks.records.existing import OWN_PROMETHEUS, Existing, IamSettings, PrometheusServer
 from tasks.records.gpu_nodes import GpuNodes
@@ -242,6 +243,7 @@ class Environment(Record):
     )
     scrape_interval: Seconds = Field(15.0, description="how often Prometheus reads vLLM's metrics")
     deadlines: Deadlines = Deadlines()
+    drills: DrillSettings = DrillSettings()
     work_pool: WorkPool = WorkPool()
     protected: bool = Field(
         False,

@@ -33,6 +33,7 @@ SlipwayError                     cause, evidence lines, the next command
 ├── RolloutFailed                the readiness gate was not passed
 ├── ValidationFailed             the objectives did not hold under load
 │   └── Inconclusive             the load generator could not tell
+├── PromiseBroken                a drill did not see a promise act
 ├── EvidenceRefused              a bundle of evidence is unsigned, broken, stale or of something else
 ├── MetricsUnavailable           no answer from Prometheus, or no series: never read as "idle"
 ├── PrefectUnavailable           the Prefect server does not answer
@@ -201,6 +202,10 @@ class ValidationFailed(SlipwayError):
 
 class Inconclusive(ValidationFailed):
     pass
+
+
+class PromiseBroken(SlipwayError):
+    exit_code = 4
 
 
 class EvidenceRefused(SlipwayError):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from tasks.records.drills import PromiseState
 from tasks.records.model import Engine
 from tasks.records.questions import Route
 from tasks.records.record import Record
@@ -317,6 +318,7 @@ class Served(Record):
     slow_start: tuple[str, ...] = Field(
         (), description="phases of its last start that were over their budgets"
     )
+    promises: tuple[PromiseState, ...] = Field((), description="when each was last seen to act, by drills")
 
     @property
     def awake(self) -> bool:

@@ -3,6 +3,7 @@
     releases/{environment}/{model}/{release}.json   the release, its manifests, the endpoint they made, its proof
     releases/{environment}/{model}/{release}/       its load reports' pages, and the log of an engine that failed
     releases/{environment}/{model}/serving.json     {"serving": id, "previous": id, "rolling": id}
+    releases/{environment}/{model}/drills.json      what drills saw of its promises
     releases/{environment}/{model}/measured.json    the numbers a sweep measured, which the next deploys take
 
 A run that dies leaves `rolling` set; tasks/rollout/restore.py reads from it what to put back.
@@ -17,6 +18,7 @@ from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import aws_errors, error_code
 from tasks.records.answers import AnswersReport
+from tasks.records.drills import Drilled, Drills
 from tasks.records.errors import UnknownName
 from tasks.records.record import Record
 from tasks.records.reports import LoadPage, LoadReport, Sweep
@@ -128,6 +130,15 @@ class Ledger:
     def keep_measured(self, numbers: MeasuredNumbers) -> None:
         """Write the numbers that the next deploys take."""
         self._write(f"{self._folder}/measured.json", numbers)
+
+    def drills(self) -> Drills:
+        """What drills saw of each promise."""
+        document = self._read(f"{self._folder}/drills.json")
+        return Drills.model_validate(document) if document else Drills()
+
+    def keep_drilled(self, drilled: Drilled) -> None:
+        """Write one more result beside the others."""
+        self._write(f"{self._folder}/drills.json", self.drills().after(drilled))
 
     def keep_page(self, release_id: str, name: str, page: LoadPage) -> str:
         """NAME.html and NAME.json beside the release; the page's address, s3://…"""

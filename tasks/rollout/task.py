@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from tasks.cloud import inside, interruptions, objects
 from tasks.cloud.image_pull import more_for_pull
 from tasks.records import names
 from tasks.records.catalogue import project_root
+from tasks.records.drills import states_of
 from tasks.records.environment import Environment
 from tasks.records.errors import RolloutFailed
 from tasks.records.model import Model
@@ -17,6 +19,7 @@ from tasks.records.results import HubInspection, Served, WarmCache
 from tasks.records.starts import over_budget
 from tasks.releases.measured import basis_of
 from tasks.releases.origins import origins_of
+from tasks.releases.promises import as_released, promised
 from tasks.releases.records import ReleaseRecord, Start
 from tasks.releases.task import ledger_of
 from tasks.rollout import (
@@ -154,6 +157,13 @@ def list_served(site: Site, models: Sequence[Model]) -> list[Served]:
                 else (),
                 tuned=origins_of(
                     record, ledger.last_swept(), ledger.measured(), basis_of(model, site.environment)
+                ),
+                promises=states_of(
+                    promised(as_released(model, record), known),
+                    ledger.drills(),
+                    datetime.now(UTC),
+                    site.environment.drills.unproven_after,
+                    f"slipway drill {model.name} -e {site.name}",
                 ),
             )
         )

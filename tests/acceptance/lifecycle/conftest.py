@@ -31,6 +31,7 @@ ORDER = [
     "test_replicas",
     "test_scaler",
     "test_measured",
+    "test_drill",
     "test_tasks",
     "test_karpenter",
     "test_held",

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from tasks.cloud.autoscaler import obstacle_of
 from tasks.cloud.waiting import Time
 from tasks.records.errors import RolloutFailed
 from tasks.releases.ledger import Ledger
 from tasks.rollout.context import RolloutContext
-from tasks.rollout.scaler import obstacle_of, wait_until_scaling
+from tasks.rollout.scaler import wait_until_scaling
 from tests.support.builders import a_model, an_environment
 from tests.support.clock import Clock
 from tests.support.heard import Heard
