@@ -9,7 +9,7 @@ from typing import Any
 from tasks.cloud import karpenter, objects
 from tasks.cloud.autoscaler import demand_of, obstacle_of
 from tasks.drill.observe import Details, Seen
-from tasks.drill.stages import Known
+from tasks.drill.stages import Known, blocking, highest
 from tasks.records import names
 from tasks.records.quantities import parse_duration
 
@@ -133,7 +133,7 @@ def obstacle(scene: Scene) -> Finding | None:
 def bounds(scene: Scene) -> Finding | None:
     """A ScaledObject that lets nothing change."""
     spec = objects.spec(scene.seen.scaled)
-    most, fewest = int(spec.get("maxReplicaCount") or 100), int(spec.get("minReplicaCount") or 0)
+    most, fewest = highest(scene.seen), int(spec.get("minReplicaCount") or 0)
     first = len(scene.known.first)
     if scene.stage == "asked" and most <= first:
         return Finding(
@@ -306,6 +306,22 @@ def cut_off(scene: Scene) -> Finding | None:
     )
 
 
+def budget(scene: Scene) -> Finding | None:
+    """A PodDisruptionBudget that no drain gets past."""
+    found = blocking(scene.known, scene.seen)
+    said = [
+        f"PodDisruptionBudget {objects.name(each)}: {objects.spec(each)}, disruptionsAllowed "
+        f"{objects.status(each).get('disruptionsAllowed', 0)}"
+        for each in scene.seen.budgets
+        if objects.name(each) in found
+    ]
+    return Finding(
+        f"{', '.join(found)} lets no replica be evicted though {len(scene.seen.pods)} run: no node can be drained",
+        scene.kubectl(f"get pdb {' '.join(found)} -o yaml"),
+        tuple(said),
+    )
+
+
 def still_loaded(scene: Scene) -> Finding | None:
     """Others ask meanwhile: that says nothing about the scaler."""
     return Finding(
@@ -374,6 +390,7 @@ CAUSES: Mapping[str, Sequence[Cause]] = {
     "ready": (pod_waits,),
     "service": (selector_misses, cut_off),
     "traffic": (selector_misses, no_series, cut_off),
+    "drain": (budget,),
     "calm": (no_series, still_loaded),
     "given up": (no_series, obstacle, bounds, rules, changed_scaler, said_by_hpa),
     "gone": (held_pod,),

@@ -35,6 +35,7 @@ class Seen:
     autoscalers: Sequence[Object] = ()
     in_service: frozenset[str] = frozenset()
     answered: Mapping[str, float] = field(default_factory=dict)
+    budgets: Sequence[Object] = ()  # PodDisruptionBudgets of the namespace
 
     def pod(self, name: str | None) -> Object | None:
         return next((pod for pod in self.pods if objects.name(pod) == name), None)
@@ -96,6 +97,7 @@ class Place:
             autoscalers=cluster.list(*HPA, space),
             in_service=self._in_service(),
             answered=self._answered(),
+            budgets=cluster.list("policy/v1", "PodDisruptionBudget", space),
         )
 
     def value(self, query: str) -> float | None:

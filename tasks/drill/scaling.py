@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Protocol
 
-from tasks.cloud import inside, objects
-from tasks.cloud.jobs import RunningJob, running
+from tasks.cloud import objects
 from tasks.cloud.waiting import REAL, Time
 from tasks.drill.explain import Finding, Scene, explain, failed_requests
-from tasks.drill.observe import Place, Seen
+from tasks.drill.loading import Loading
+from tasks.drill.observe import Details, Seen
 from tasks.drill.stages import Known, Stage, heavy, light, scaling_in, scaling_out, whole
 from tasks.records.drills import Drilled, DrillStep, Outcome, Promise
+from tasks.records.environment import Environment
 from tasks.records.errors import SlipwayError, ValidationFailed
-from tasks.records.load import Load
-from tasks.records.objectives import EachRequest
-from tasks.records.progress import Reporter
+from tasks.records.model import Model
 from tasks.records.reports import Measured
-from tasks.validation.in_cluster import program_of
-from tasks.validation.proof import instructions_for, longest, read_measured
 
 LOOK_SECONDS = 0.5
+
+
+class Looks(Protocol):
+    """What is drilled, and how it is looked at: observe.Place."""
+
+    @property
+    def environment(self) -> Environment: ...
+
+    @property
+    def model(self) -> Model: ...
+
+    def look(self, at: float) -> Seen: ...
+
+    def details(self, second: str | None) -> Details: ...
 
 
 class NotReached(Exception):
@@ -38,7 +48,7 @@ class NotReached(Exception):
 class Watch:
     """Go through stages one after the other, each within its own seconds, and keep when each was reached."""
 
-    place: Place
+    place: Looks
     known: Known
     say: Callable[[str], None]
     time: Time = REAL
@@ -58,7 +68,7 @@ class Watch:
                 self.known = self.known.after(seen)
                 if stage.reached(self.known, seen):
                     break
-                if self.time.clock() >= deadline:
+                if self.time.clock() >= deadline or stage.hopeless(self.known, seen):
                     raise NotReached(stage, self.known, seen)
                 self.time.sleep(LOOK_SECONDS)
             if stage.key == "service":
@@ -75,13 +85,12 @@ class Watch:
 
 @dataclass(frozen=True)
 class ScalingDrill:
-    """The scale-out and scale-in of one release. `key`: Slipway's own API key; `root`: the project's folder."""
+    """The scale-out and scale-in of one release."""
 
-    place: Place
+    place: Looks
     release: str
-    key: str
-    root: Path
-    reporter: Reporter
+    loading: Loading
+    say: Callable[[str], None]
     time: Time = REAL
 
     def run(self, loads_within: float, wanted: Sequence[Promise]) -> list[Drilled]:
@@ -93,18 +102,18 @@ class ScalingDrill:
             first=frozenset(objects.name(pod) for pod in seen.pods),
             nodes=frozenset(seen.nodes),
         )
-        watch = Watch(self.place, known, self.reporter.say, self.time)
+        watch = Watch(self.place, known, self.say, self.time)
         out = self._scale_out(watch, scaling_out(self.place.model, self.place.environment, loads_within))
         found = [out]
         if out.outcome == "kept":
-            found.append(self._scale_in(Watch(self.place, watch.known, self.reporter.say, self.time)))
+            found.append(self._scale_in(Watch(self.place, watch.known, self.say, self.time)))
         return [one for one in found if one.promise in wanted]
 
     def _scale_out(self, watch: Watch, stages: Sequence[Stage]) -> Drilled:
         try:
             # without load first: what would keep it from acting is told before anything is sent
             watch.through(stages[:1])
-            with self._loading("out", heavy(self.place.model, whole(stages[1:]))) as job:
+            with self.loading("out", heavy(self.place.model, whole(stages[1:]))) as job:
                 watch.through(stages[1:], job.look)
         except NotReached as missed:
             return self._missed("scale-out", watch, missed)
@@ -117,9 +126,9 @@ class ScalingDrill:
         pods = [stage for stage in stages if stage.key != "node gone"]
         try:
             # from here on a request that fails is one that a replica which goes has cut
-            with self._loading("in", light(self.place.model, self._lightly(pods))) as job:
+            with self.loading("in", light(self.place.model, self._lightly(pods))) as job:
                 watch.through(pods, job.look)
-                measured = read_measured(job.wait(), [], self.key)
+                measured = job.measured()
             if measured.failures:
                 scene = self._scene(NotReached(pods[-1], watch.known, self.place.look(self.time.clock())))
                 if finding := failed_requests(scene, measured.failures, measured.requests):
@@ -140,33 +149,6 @@ class ScalingDrill:
     def _count(self, watch: Watch, measured: Measured) -> None:
         seconds = round(self.time.clock() - watch.began, 1)
         watch.steps.append(DrillStep(what=f"{measured.requests} requests, none failed", seconds=seconds))
-
-    @contextmanager
-    def _loading(self, direction: str, load: Load) -> Iterator[RunningJob]:
-        """Callers in a Job of the cluster, for as long as the block lasts."""
-        place, model = self.place, self.place.model
-        url = inside.gateway_url(place.cluster, place.environment, model.name)
-        told = instructions_for(
-            load,
-            url,
-            model.name,
-            each=EachRequest(),
-            max_model_len=model.engine.max_model_len,
-            root=self.root,
-        )
-        program = replace(program_of(told, model.name), name=f"drill-{direction}-{model.name}")
-        self.reporter.say(f"{load}, at most {load.window:.0f} s")
-        with running(
-            place.cluster,
-            place.environment,
-            model.name,
-            program,
-            seconds=longest(told),
-            failed=ValidationFailed,
-            say=self.reporter.detail,
-            time=self.time,
-        ) as job:
-            yield job
 
     def _scene(self, missed: NotReached) -> Scene:
         return Scene(missed.stage.key, missed.known, missed.seen, self.place.details(missed.known.second))

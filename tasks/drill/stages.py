@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tasks.cloud import objects
 from tasks.cloud.autoscaler import HPA_SYNC_SECONDS, obstacle_of
@@ -56,6 +57,8 @@ class Stage:
     what: str
     reached: Callable[[Known, Seen], bool]
     seconds: float
+    # True: waiting longer changes nothing
+    hopeless: Callable[[Known, Seen], bool] = lambda known, seen: False
 
 
 def scaling_out(model: Model, environment: Environment, loads_within: float) -> list[Stage]:
@@ -63,13 +66,14 @@ def scaling_out(model: Model, environment: Environment, loads_within: float) -> 
     scaling, scrape, deadlines = model.scaling, environment.scrape_interval, environment.deadlines
     looks = LOOKS * HPA_SYNC_SECONDS + (scaling.polling or 0.0)
     return [
-        Stage("scaler", "KEDA and its HPA read the demand", _scaler_is_ready, looks + 4 * scrape),
+        Stage("scaler", "KEDA and its HPA read the demand", _scaler_is_ready, looks + 4 * scrape, _is_held),
         Stage("demand", "the load is above the target", _is_over, deadlines.pod_start + 5 * scrape + SETTLE_SECONDS),
         Stage(
             "asked",
             "the HPA asks for a second replica",
             lambda known, seen: seen.wanted > len(known.first),
             looks + scaling.scale_up.window + 4 * scrape,
+            lambda known, seen: highest(seen) <= len(known.first),
         ),
         Stage("made", "its pod is made", lambda known, seen: known.second is not None, SETTLE_SECONDS),
         Stage("node", "it has a node", lambda known, seen: _node(known, seen) is not None, deadlines.node_boot),
@@ -82,6 +86,7 @@ def scaling_out(model: Model, environment: Environment, loads_within: float) -> 
             SETTLE_SECONDS,
         ),
         Stage("traffic", "it answers requests", _takes_traffic, 2 * SETTLE_SECONDS + 6 * scrape),
+        Stage("drain", "either replica may be evicted", lambda known, seen: not blocking(known, seen), SETTLE_SECONDS),
     ]  # fmt: skip
 
 
@@ -121,6 +126,36 @@ def scaling_in(model: Model, environment: Environment) -> list[Stage]:
             )
         )
     return stages
+
+
+def highest(seen: Seen) -> int:
+    """The most replicas that the live ScaledObject allows; 100 where it does not say (keda/v2.20.2, apis/keda/v1alpha1)."""
+    return int(objects.spec(seen.scaled).get("maxReplicaCount") or 100)
+
+
+def blocking(known: Known, seen: Seen) -> list[str]:
+    """PodDisruptionBudgets of the model's replicas that let none of them be evicted, though several are ready."""
+    labels = [objects.labels(pod) for pod in seen.pods]
+    return [
+        objects.name(budget)
+        for budget in seen.budgets
+        if any(covers(budget, each) for each in labels)
+        and int(objects.status(budget).get("disruptionsAllowed") or 0) < 1
+    ]
+
+
+def covers(budget: Mapping[str, Any], labels: Mapping[str, str]) -> bool:
+    """Whether a budget's matchLabels select a pod with these labels; one without selector selects every pod."""
+    wanted = (objects.spec(budget).get("selector") or {}).get("matchLabels") or {}
+    return bool(wanted.items() <= labels.items())
+
+
+def _is_held(known: Known, seen: Seen) -> bool:
+    """Whether something holds the scaler that does not pass by itself."""
+    held = obstacle_of(
+        names.workload(known.model), known.environment.namespace, seen.scaled, seen.autoscalers
+    )
+    return bool(held and held.final)
 
 
 def _scaler_is_ready(known: Known, seen: Seen) -> bool:

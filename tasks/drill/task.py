@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tasks.cloud import objects
 from tasks.cloud.prometheus import prometheus_of
 from tasks.drill import decide
+from tasks.drill.loading import by_job
 from tasks.drill.observe import Place
 from tasks.drill.scaling import ScalingDrill
 from tasks.records import names
@@ -45,8 +46,9 @@ def drill_scaling(
     ready = int(objects.status(deployment).get("readyReplicas") or 0)
     if no := decide.may_scale(model, ready, place.value(place.query), environment):
         return [decide.result(one, no, release) for one in wanted]
-    key = api_key(cluster, record.endpoint)
-    drill = ScalingDrill(place, release, key, project_root(), RunReporter("drill"))
+    reporter = RunReporter("drill")
+    loading = by_job(place, api_key(cluster, record.endpoint), project_root(), reporter)
+    drill = ScalingDrill(place, release, loading, reporter.say)
     seconds = float(
         objects.spec(deployment).get("progressDeadlineSeconds") or environment.deadlines.pod_start
     )
