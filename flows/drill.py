@@ -27,9 +27,9 @@ def drill(
     ),
     in_protected: bool = Field(False, description="also where the environment is protected"),
 ) -> dict[str, list[Drilled]]:
-    """Make each promise of what serves act: load brings a second replica, and its end takes it away.
+    """Make each promise of what serves act, and date it.
 
-    A model that sleeps is left asleep. Where others use a model it is left alone. `slipway status` shows when each
+    Load brings a second replica on a node of its own that answers, and its end takes both away. A model that sleeps is left asleep. Where others use a model it is left alone. `slipway status` shows when each
     promise was last seen to act.
     """
     models, where = read_models(model), load_environment(environment)

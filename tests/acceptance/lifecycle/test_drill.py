@@ -5,13 +5,20 @@ Each fault is a patch of a live object, as somebody's kubectl does it, and is ta
 
 from __future__ import annotations
 
+import base64
+import copy
 import re
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import httpx
 import pytest
 
+from tasks.records.names import KEY_ENTRY, OWN_KEY_SECRET
 from tests.support.commands import Done
+from tests.support.drill_faults import PATCHED, Fault
 from tests.support.project import Project, another_environment, edit
 
 pytestmark = pytest.mark.long
@@ -39,6 +46,7 @@ def deployed(project: Project) -> Iterator[Done]:
     file = project.home / "models" / f"{MODEL}.yaml"
     before = file.read_text()
     scaling = {"min_replicas": 1, "max_replicas": 2, "cooldown": "5s", "requests_per_replica": 2}
+    scaling["scale_down"] = {"replicas": 1, "every": "15s"}
     edit(file, {"scaling": scaling})
     try:
         yield project.run("deploy", MODEL, "-e", WHERE).succeeded()
@@ -85,3 +93,143 @@ def test_what_is_promised_is_seen_to_act_and_dated(project: Project, deployed: D
     after = project.run("status", "-e", WHERE).succeeded().output
     assert re.search(r"^  scale-out: last seen to act 20\d\d-", after, re.MULTILINE)
     assert re.search(r"^  scale-in: last seen to act 20\d\d-", after, re.MULTILINE)
+
+
+PATHS = {"ScaledObject": SCALED, "PodMonitor": MONITOR, "Service": SERVICE, "NodePool": POOL}
+
+
+@contextmanager
+def changed(project: Project, fault: Fault) -> Iterator[None]:
+    """The live object with the fault, and as it was afterwards."""
+    path = PATHS[fault.kind]
+    before = request(project, "GET", path)
+    wrong = copy.deepcopy(before)
+    fault.change(wrong)
+    request(project, "PUT", path, wrong)
+    try:
+        yield
+    finally:
+        now = request(project, "GET", path)
+        now["spec"] = before["spec"]
+        now["metadata"]["annotations"] = before["metadata"].get("annotations", {})
+        request(project, "PUT", path, now)
+
+
+@contextmanager
+def made(project: Project, path: str, body: Any) -> Iterator[None]:
+    request(project, "POST", path, body)
+    try:
+        yield
+    finally:
+        request(project, "DELETE", f"{path}/{body['metadata']['name']}")
+
+
+@contextmanager
+def removed(project: Project, path: str) -> Iterator[None]:
+    before = request(project, "GET", path)
+    request(project, "DELETE", path)
+    for field in ("resourceVersion", "uid", "creationTimestamp", "managedFields"):
+        before["metadata"].pop(field, None)
+    try:
+        yield
+    finally:
+        request(project, "POST", path.rpartition("/")[0], before)
+
+
+def serving(project: Project) -> list[dict[str, Any]]:
+    found = request(project, "GET", f"{PODS}?labelSelector=slipway.dev/model%3D{MODEL}")["items"]
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def until_quiet(project: Project) -> None:
+    """One replica, as before the fault: what it kept has gone."""
+    end = time.monotonic() + 180
+    while len(serving(project)) != 1 or len(nodes(project)) != 1:
+        assert time.monotonic() < end, "a second replica or node stays"
+        time.sleep(0.5)
+
+
+def nodes(project: Project) -> list[Any]:
+    found: list[Any] = request(project, "GET", "/api/v1/nodes?labelSelector=workload%3Dinference-gpu")[
+        "items"
+    ]
+    return found
+
+
+def looks_healthy(project: Project, deployed: Done) -> None:
+    """Every health check there is: status, the pods' and the Deployment's conditions, an answer through the gateway."""
+    said = project.run("status", "-e", WHERE).succeeded().output
+    assert re.search(rf"^{MODEL} +\S+  1 ready  proven 20", said, re.MULTILINE)
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{WORKLOAD}"
+    conditions = request(project, "GET", path)["status"]["conditions"]
+    assert {c["type"]: c["status"] for c in conditions}["Available"] == "True"
+    (endpoint,) = re.findall(r"^  endpoint +(\S+)$", deployed.output, re.MULTILINE)
+    secret = request(project, "GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{OWN_KEY_SECRET}")
+    key = base64.b64decode(secret["data"][KEY_ENTRY]).decode()
+    body = {"model": MODEL, "prompt": "Hello", "max_tokens": 4}
+    answer = httpx.post(
+        f"{endpoint}/completions", json=body, headers={"Authorization": f"Bearer {key}"}, timeout=30
+    )
+    assert answer.status_code == 200
+
+
+def is_found(project: Project, deployed: Done, promise: str, cause: str) -> None:
+    looks_healthy(project, deployed)
+    done = drill(project).refused(BROKEN, rf"error: {MODEL} in {WHERE}: {promise} did not act: ")
+    said = re.search(r"did not act: (.*)", done.output)
+    assert said and re.search(cause, said[1]), done.output
+    assert f"  {promise}: BROKEN: " in project.run("status", "-e", WHERE).succeeded().output
+
+
+@pytest.mark.parametrize("fault", PATCHED, ids=lambda fault: fault.name)
+def test_what_no_health_check_sees_a_drill_finds(project: Project, deployed: Done, fault: Fault) -> None:
+    until_quiet(project)
+    if fault.kind == "Service":
+        # somebody's pinned selector: the replica that serves has the label, new ones do not
+        label = {"metadata": {"labels": {"slot": "a"}}}
+        request(project, "PATCH", f"{PODS}/{serving(project)[0]['metadata']['name']}", label, MERGE)
+    with changed(project, fault):
+        is_found(project, deployed, fault.promise, fault.cause)
+
+
+def test_a_second_scaler_is_found(project: Project, deployed: Done) -> None:
+    until_quiet(project)
+    target = {"apiVersion": "apps/v1", "kind": "Deployment", "name": WORKLOAD}
+    hpa = {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": {"name": "by-cpu"},
+        "spec": {"scaleTargetRef": target, "maxReplicas": 2},
+    }
+    with made(project, HPAS, hpa):
+        is_found(project, deployed, "scale-out", f"by-cpu scales the Deployment {WORKLOAD} beside KEDA")
+
+
+def test_a_budget_that_blocks_every_drain_is_found(project: Project, deployed: Done) -> None:
+    until_quiet(project)
+    budget = {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": {"name": "nobody-goes"},
+        "spec": {"maxUnavailable": 0, "selector": {"matchLabels": {"app": "vllm"}}},
+    }
+    with made(project, OURS.format("policy/v1") + "/poddisruptionbudgets", budget):
+        is_found(project, deployed, "scale-out", "nobody-goes lets no replica be evicted though 2 run")
+
+
+def test_clones_without_their_storage_class_are_found(project: Project, deployed: Done) -> None:
+    until_quiet(project)
+    with removed(project, f"{CLASSES}/gp3-clone"):
+        is_found(project, deployed, "scale-out", r"gp3-clone")
+
+
+def test_new_pods_without_their_secret_are_found(project: Project, deployed: Done) -> None:
+    until_quiet(project)
+    with removed(project, f"/api/v1/namespaces/{NAMESPACE}/secrets/slipway-api-key"):
+        is_found(project, deployed, "scale-out", r"slipway-api-key")
+
+
+def test_nothing_is_left_and_a_drill_after_them_all_is_clean(project: Project, deployed: Done) -> None:
+    until_quiet(project)
+    assert "scale-in: kept" in drill(project).succeeded().output
+    assert "nothing is left" in project.run(*TEARDOWN).succeeded().output

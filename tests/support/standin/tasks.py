@@ -126,6 +126,7 @@ def stand_ins() -> dict[str, Any]:
         **{name: _task(name, does.get(name), result) for name, result in results.items()},
         **{name: _not_reached(name) for name in NOT_REACHED},
         "pin_image": task(name="pin_image", **SETTINGS)(lambda model, environment: model),
+        "take_measured": task(name="take_measured", **SETTINGS)(lambda model, *of: model),
         "preview_changes": task(name="preview_changes", **SETTINGS)(_plan),
         "list_inventory": task(name="list_inventory", **SETTINGS)(_inventory),
         "preview_of_alerts": lambda *of: [],

@@ -16,12 +16,14 @@ def deploying(stage: Stage) -> Stage:
     stage.does(flows.deploy, "check_load", "a load")
     stage.does(flows.deploy, "inspect_model", an_inspection())
     stage.does(flows.deploy, "pin_image", PINNED)
+    stage.does(flows.deploy, "take_measured", PINNED)
     return stage
 
 
 def test_the_load_and_the_hub_are_looked_at_first(deploying: Stage) -> None:
     assert deploy.fn("tiny-llama", "staging", None, []) == DEPLOYED
-    assert deploying.recorded.called[:4] == ["check_load", "inspect_model", "pin_image", "check_feasible"]
+    before = ["check_load", "inspect_model", "pin_image", "take_measured", "check_feasible"]
+    assert deploying.recorded.called[:5] == before
 
 
 def test_what_is_judged_and_rolled_out_has_its_image_by_digest(deploying: Stage) -> None:

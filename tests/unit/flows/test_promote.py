@@ -22,7 +22,8 @@ APPROVED: dict[str, Any] = {"approved_by": "ann", "reason": "the board said so"}
 
 
 @pytest.fixture
-def promoting(stage: Stage) -> Stage:
+def promoting(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    monkeypatch.setattr(flows.promote, "take_measured", lambda model, *of: model)
     stage.does(flows.promote, "check_load", "a load")
     stage.does(flows.promote, "read_infrastructure", SITE)
     stage.does(flows.promote, "proven_release", a_release())
