@@ -5,9 +5,16 @@ from __future__ import annotations
 from pydantic import Field
 
 from flows.run.choices import EnvironmentName, SomeModel, read_models
+from flows.run.interrupting import drill_unused
 from flows.run.runbook import runbook
 from flows.run.turn import turn
-from tasks.drill.task import SCALING, check_allowed, drill_scaling, keep_drilled
+from tasks.drill.task import (
+    SCALING,
+    UNUSED,
+    check_allowed,
+    drill_scaling,
+    keep_drilled,
+)
 from tasks.infra.task import read_infrastructure
 from tasks.records.catalogue import load_environment
 from tasks.records.drills import Drilled, Promise
@@ -49,12 +56,16 @@ def drill(
 
 
 def drilled(site: Site, model: Model, wanted: tuple[Promise, ...]) -> list[Drilled]:
-    """Drill one model, and keep what was seen of it."""
+    """Drill one model, and keep what was seen of it, also of a drill that fails later on."""
     record = serving_release(site, model)
-    results = []
-    if scaling := [promise for promise in wanted if promise in SCALING]:
-        results += drill_scaling(site, model, record, scaling)
-    keep_drilled(site, model, results)
+    results: list[Drilled] = []
+    try:
+        if asleep := [promise for promise in wanted if promise in UNUSED]:
+            results += drill_unused(site, model, record, asleep)
+        if scaling := [promise for promise in wanted if promise in SCALING]:
+            results += drill_scaling(site, model, record, scaling)
+    finally:
+        keep_drilled(site, model, results)
     return results
 
 

@@ -9,7 +9,9 @@ from tasks.records.drills import PROMISES, Drilled, Promise
 from tasks.records.environment import Environment
 from tasks.records.errors import InputError
 from tasks.records.model import Model
+from tasks.records.results import IdleDecision
 from tasks.releases.promises import No
+from tasks.releases.records import ReleaseRecord
 
 IN_USE = 0.5  # of the target: with more, a drill's load would come on top of what users ask
 
@@ -27,6 +29,18 @@ def may_scale(model: Model, ready: int, demand: float | None, environment: Envir
     target = model.scaling.requests_per_replica * ready
     if demand is not None and demand > IN_USE * target:
         return No("not now", f"the demand is {demand:g} of {target}: others use it", later)
+    return None
+
+
+def may_interrupt(
+    model: Model, environment: Environment, idle: IdleDecision, before: ReleaseRecord | None
+) -> No | None:
+    """Why the model may not be interrupted now; None where nobody uses it. `before`: the release of a rollback."""
+    if before and (before.evidence is None or before.evidence.verdict != "PASS"):
+        return No("not now", f"release {before.release.id}, which served before, is not proven")
+    if not idle.act:
+        later = f"slipway drill {model.name} -e {environment.name}, when nobody uses it"
+        return No("not now", f"it would interrupt what is in use: {idle.reason}", later)
     return None
 
 

@@ -15,7 +15,8 @@ from tasks.records.catalogue import project_root
 from tasks.records.drills import Drilled, Promise
 from tasks.records.environment import Environment
 from tasks.records.model import Model
-from tasks.releases.promises import as_released, not_promised
+from tasks.records.results import IdleDecision
+from tasks.releases.promises import No, as_released, not_promised
 from tasks.releases.records import ReleaseRecord
 from tasks.releases.task import ledger_of
 from tasks.site import Site
@@ -23,6 +24,7 @@ from tasks.task import SETTINGS, RunReporter, show_table, task
 from tasks.validation.task import api_key
 
 SCALING: tuple[Promise, ...] = ("scale-out", "scale-in")
+UNUSED: tuple[Promise, ...] = ("wake", "rollback")
 
 
 def check_allowed(environment: Environment, wanted: Sequence[str], in_protected: bool) -> tuple[Promise, ...]:
@@ -75,3 +77,28 @@ def keep_drilled(site: Site, model: Model, results: Sequence[Drilled]) -> None:
     show_table(
         f"drill-{model.name}", rows, f"promises of {model.name} in {site.name}", nothing="nothing was drilled"
     )
+
+
+@task(task_run_name="may {promise} of {model.name} be drilled", **SETTINGS)
+def may_interrupt(site: Site, model: Model, promise: Promise, idle: IdleDecision) -> No | None:
+    """Why a promise that interrupts is not put to the test; None where it may be."""
+    known = ledger_of(site, model).serving()
+    if no := not_promised(promise, model, known):
+        return no
+    before = (
+        ledger_of(site, model).record(known.previous) if promise == "rollback" and known.previous else None
+    )
+    return decide.may_interrupt(model, site.environment, idle, before)
+
+
+@task(task_run_name="release of {model.name} before this one", **SETTINGS)
+def previous_release(site: Site, model: Model) -> str:
+    """The release that served before."""
+    before = ledger_of(site, model).serving().previous
+    assert before  # noqa: S101  may_interrupt has looked
+    return before
+
+
+def not_drilled(promise: Promise, why: No, release: str) -> Drilled:
+    """A promise that is not put to the test."""
+    return decide.result(promise, why, release)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal, get_args
 
 from pydantic import Field
 
+from tasks.records.errors import SlipwayError
 from tasks.records.quantities import Seconds
 from tasks.records.record import Record
 
@@ -52,6 +53,22 @@ class Drilled(Record):
     cause: str = Field("", description="why it is broken, not promised, or not drilled now")
     evidence: tuple[str, ...] = ()
     next_command: str = ""
+
+    @classmethod
+    def broken(
+        cls, promise: Promise, release: str, steps: tuple[DrillStep, ...], failure: SlipwayError
+    ) -> Drilled:
+        """A promise that failed with an error."""
+        return cls(
+            promise=promise,
+            outcome="broken",
+            at=datetime.now(UTC),
+            release=release,
+            steps=steps,
+            cause=failure.cause,
+            evidence=failure.evidence,
+            next_command=failure.next_command or "",
+        )
 
     @property
     def is_conclusive(self) -> bool:

@@ -82,10 +82,30 @@ def drill(project: Project, *words: str) -> Done:
     return project.run("drill", MODEL, "-e", WHERE, *words)
 
 
+def drilled_when_idle(project: Project, promise: str) -> str:
+    """The output of a drill of what interrupts, once the model has been idle for long enough."""
+    end = time.monotonic() + 120
+    while True:
+        said = drill(project, "--promise", promise).succeeded().output
+        if f"{promise}: not now" not in said:
+            return said
+        assert time.monotonic() < end, said
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_model_that_nobody_uses_sleeps_and_wakes(project: Project) -> None:
+    said = drilled_when_idle(project, "wake")
+    assert f"{MODEL} in {WHERE}: wake: kept" in said
+    assert re.search(r"no replica and no GPU node is left$", said, re.MULTILINE)
+    assert len(serving(project)) == len(nodes(project)) == 1
+    after = project.run("status", "-e", WHERE).succeeded().output
+    assert re.search(r"^  wake: last seen to act 20\d\d-", after, re.MULTILINE)
+
+
 def test_what_is_promised_is_seen_to_act_and_dated(project: Project, deployed: Done) -> None:
     before = project.run("status", "-e", WHERE).succeeded().output
     assert "scale-out: UNPROVEN: never seen to act" in before
-    done = drill(project).succeeded()
+    done = drill(project, "--promise", "scale-out", "--promise", "scale-in").succeeded()
     assert f"{MODEL} in {WHERE}: scale-out: kept" in done.output
     assert f"{MODEL} in {WHERE}: scale-in: kept" in done.output
     assert re.search(r"\d s  it answers requests$", done.output, re.MULTILINE)
@@ -229,7 +249,23 @@ def test_new_pods_without_their_secret_are_found(project: Project, deployed: Don
         is_found(project, deployed, "scale-out", r"slipway-api-key")
 
 
-def test_nothing_is_left_and_a_drill_after_them_all_is_clean(project: Project, deployed: Done) -> None:
+@pytest.mark.usefixtures("deployed")
+def test_a_rollback_is_drilled_and_what_served_serves_again(project: Project) -> None:
+    until_quiet(project)
+    edit(project.home / "models" / f"{MODEL}.yaml", {"engine": {"max_model_len": 1024}})
+    second = re.search(
+        r"release (\S+) is proven", project.run("deploy", MODEL, "-e", WHERE).succeeded().output
+    )
+    assert second
+    said = drilled_when_idle(project, "rollback")
+    assert f"{MODEL} in {WHERE}: rollback: kept" in said
+    assert f"release {second[1]} answers again" in said
+    status = project.run("status", "-e", WHERE).succeeded().output
+    assert re.search(rf"^{MODEL} +{second[1]}  1 ready", status, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_nothing_is_left_and_a_drill_after_them_all_is_clean(project: Project) -> None:
     until_quiet(project)
     assert "scale-in: kept" in drill(project).succeeded().output
     assert "nothing is left" in project.run(*TEARDOWN).succeeded().output

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.drill.decide import check_allowed, may_scale
+from tasks.drill.decide import check_allowed, may_interrupt, may_scale
 from tasks.records.errors import InputError
+from tasks.records.results import IdleDecision
 from tasks.releases.ledger import Serving
 from tasks.releases.promises import not_promised, promised
 from tests.support.builders import a_model, an_environment
+from tests.support.releases import a_record
+from tests.support.reports import a_run
 
 ROOM = {"min_replicas": 1, "max_replicas": 2, "requests_per_replica": 4}
 
@@ -67,3 +70,23 @@ def test_a_word_that_is_no_promise_is_refused() -> None:
     with pytest.raises(InputError, match="'scaleout' is no promise"):
         check_allowed(an_environment(), ["scaleout"], False)
     assert check_allowed(an_environment(), ["scale-in", "wake"], False) == ("wake", "scale-in")
+
+
+@pytest.mark.parametrize(
+    ("idle", "verdict", "why"),
+    [
+        (True, None, None),
+        (True, "PASS", None),
+        (True, "FAIL", "which served before, is not proven"),
+        (False, None, "it would interrupt what is in use: 3 requests"),
+        (False, "PASS", "it would interrupt what is in use: 3 requests"),
+    ],
+)
+def test_nobody_is_interrupted_and_only_a_proven_release_is_put_back(
+    idle: bool, verdict: str | None, why: str | None
+) -> None:
+    before = a_record(8).model_copy(update={"report": a_run(1).model_copy(update={"verdict": verdict})})
+    decision = IdleDecision(act=idle, reason="3 requests", evidence=())
+    no = may_interrupt(a_model(), an_environment(), decision, before if verdict else None)
+    assert (no is None) == (why is None)
+    assert why is None or (no and why in no.why)
