@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from tasks.cloud import drains, karpenter, objects
+from tasks.cloud.autoscaler import HPA, Obstacle, obstacle_of
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.scaling import KEDA
 from tasks.records import names
 from tasks.records.environment import Environment
 from tasks.records.errors import CloudError
 from tasks.records.model import Model
-from tasks.rollout.scaler import HPA, Obstacle, obstacle_of
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from tasks.cloud.autoscaler import Obstacle
 from tasks.records.errors import AccessDenied
-from tasks.rollout.scaler import Obstacle
 from tasks.rollout.troubles import find, of_scaler
 from tests.support.builders import a_model, an_environment
 
