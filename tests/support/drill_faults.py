@@ -1,4 +1,4 @@
-"""Faults of live objects that no health check sees: how each is made, and what a drill must say of it."""
+"""Faults of live objects under which replicas are Ready and answer: how each is made, and what a drill must say of it."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def _one_node(pool: Object) -> None:
     pool["spec"]["limits"] = {"nodes": "1"}
 
 
+# KEDA, its HPA and so `slipway status` tell these too
 BEFORE_LOAD = (
     Fault(
         "the ScaledObject is paused", "ScaledObject", _paused, "scale-out", r"is paused by autoscaling\.keda\.sh/paused"

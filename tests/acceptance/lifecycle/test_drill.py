@@ -18,7 +18,7 @@ import pytest
 
 from tasks.records.names import KEY_ENTRY, OWN_KEY_SECRET
 from tests.support.commands import Done
-from tests.support.drill_faults import PATCHED, Fault
+from tests.support.drill_faults import BEFORE_LOAD, PATCHED, Fault
 from tests.support.project import Project, another_environment, edit
 
 pytestmark = pytest.mark.long
@@ -176,9 +176,10 @@ def nodes(project: Project) -> list[Any]:
     return found
 
 
-def looks_healthy(project: Project, deployed: Done) -> None:
-    """Every health check there is: status, the pods' and the Deployment's conditions, an answer through the gateway."""
+def looks_healthy(project: Project, deployed: Done, told: bool) -> None:
+    """Every health check there is: status and its troubles, the Deployment's conditions, an answer through the gateway."""
     said = project.run("status", "-e", WHERE).succeeded().output
+    assert f"status: {MODEL}: " not in said or told, said
     assert re.search(rf"^{MODEL} +\S+  1 ready  proven 20", said, re.MULTILINE)
     path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{WORKLOAD}"
     conditions = request(project, "GET", path)["status"]["conditions"]
@@ -193,8 +194,9 @@ def looks_healthy(project: Project, deployed: Done) -> None:
     assert answer.status_code == 200
 
 
-def is_found(project: Project, deployed: Done, promise: str, cause: str) -> None:
-    looks_healthy(project, deployed)
+def is_found(project: Project, deployed: Done, promise: str, cause: str, told: bool = False) -> None:
+    """`told`: status says it as well, for it asks KEDA and its HPA too."""
+    looks_healthy(project, deployed, told)
     done = drill(project).refused(BROKEN, rf"error: {MODEL} in {WHERE}: {promise} did not act: ")
     said = re.search(r"did not act: (.*)", done.output)
     assert said and re.search(cause, said[1]), done.output
@@ -209,7 +211,7 @@ def test_what_no_health_check_sees_a_drill_finds(project: Project, deployed: Don
         label = {"metadata": {"labels": {"slot": "a"}}}
         request(project, "PATCH", f"{PODS}/{serving(project)[0]['metadata']['name']}", label, MERGE)
     with changed(project, fault):
-        is_found(project, deployed, fault.promise, fault.cause)
+        is_found(project, deployed, fault.promise, fault.cause, fault in BEFORE_LOAD)
 
 
 def test_a_second_scaler_is_found(project: Project, deployed: Done) -> None:
@@ -222,7 +224,7 @@ def test_a_second_scaler_is_found(project: Project, deployed: Done) -> None:
         "spec": {"scaleTargetRef": target, "maxReplicas": 2},
     }
     with made(project, HPAS, hpa):
-        is_found(project, deployed, "scale-out", f"by-cpu scales the Deployment {WORKLOAD} beside KEDA")
+        is_found(project, deployed, "scale-out", f"by-cpu scales the Deployment {WORKLOAD} beside KEDA", True)
 
 
 def test_a_budget_that_blocks_every_drain_is_found(project: Project, deployed: Done) -> None:

@@ -52,6 +52,15 @@ def test_an_environment_has_the_one_flow_by_which_a_model_may_come_in(
     }
 
 
+def test_drills_run_when_the_environment_says_and_else_by_hand() -> None:
+    drills = {"cron": "0 3 * * sun", "timezone": "Europe/Berlin"}
+    found = render([an_environment(name="a"), an_environment(name="b", drills=drills)], [])["deployments"]
+    by_hand, weekly = [one for one in found if one["entrypoint"] == "flows/drill.py:drill"]
+    assert "schedules" not in by_hand
+    [schedule] = weekly["schedules"]
+    assert schedule == {"slug": "drill", "active": True, **drills}
+
+
 def test_a_stopped_rollout_is_undone_by_its_tags_and_only_where_it_is_unfinished() -> None:
     [rollback] = [one for one in DEPLOYMENTS if "rollback" in one["entrypoint"] and one["name"] == "staging"]
     [trigger] = rollback["triggers"]
