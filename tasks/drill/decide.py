@@ -16,14 +16,18 @@ from tasks.releases.records import ReleaseRecord
 IN_USE = 0.5  # of the target: with more, a drill's load would come on top of what users ask
 
 
-def may_scale(model: Model, ready: int, demand: float | None, environment: Environment) -> No | None:
-    """Why load may not be put on now; None where it may. `demand`: without the drill's load."""
+def may_scale(
+    model: Model, ready: int, wanted: int, demand: float | None, environment: Environment
+) -> No | None:
+    """Why load may not be put on now; None where it may.
+
+    `ready` and `wanted`: replicas; `demand`: without the drill's load.
+    """
     fewest, name = model.scaling.min_replicas, model.name
     later = f"slipway drill {name} -e {environment.name}, when it is quiet"
-    if ready < fewest:
-        return No(
-            "not now", f"{ready} of {fewest} replicas are ready", f"slipway status -e {environment.name}"
-        )
+    if ready < (expected := max(fewest, wanted)):
+        status = f"slipway status -e {environment.name}"
+        return No("not now", f"{ready} of {expected} replicas are ready", status)
     if ready > fewest:
         return No("not now", f"{ready} replicas run, more than min_replicas: it is scaled out already", later)
     target = model.scaling.requests_per_replica * ready

@@ -46,7 +46,8 @@ def drill_scaling(
     place = Place(cluster, prometheus_of(environment, cluster), environment, model, record.documents)
     deployment = cluster.get("apps/v1", "Deployment", names.workload(model), site.namespace)
     ready = int(objects.status(deployment).get("readyReplicas") or 0)
-    if no := decide.may_scale(model, ready, place.value(place.query), environment):
+    wanted_now = int(objects.spec(deployment).get("replicas") or 0)
+    if no := decide.may_scale(model, ready, wanted_now, place.value(place.query), environment):
         return [decide.result(one, no, release) for one in wanted]
     reporter = RunReporter("drill")
     loading = by_job(place, api_key(cluster, record.endpoint), project_root(), reporter)

@@ -41,20 +41,21 @@ def test_why_a_promise_is_none_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ready", "demand", "why"),
+    ("ready", "wanted", "demand", "why"),
     [
-        (1, 0.0, None),
-        (1, 2.0, None),
-        (1, None, None),  # what has no metrics is drilled: that is a fault to find
-        (1, 2.1, "the demand is 2.1 of 4: others use it"),
-        (2, 0.0, "2 replicas run, more than min_replicas: it is scaled out already"),
-        (0, 0.0, "0 of 1 replicas are ready"),
+        (1, 1, 0.0, None),
+        (1, 1, 2.0, None),
+        (1, 1, None, None),  # what has no metrics is drilled: that is a fault to find
+        (1, 1, 2.1, "the demand is 2.1 of 4: others use it"),
+        (2, 2, 0.0, "2 replicas run, more than min_replicas: it is scaled out already"),
+        (0, 1, 0.0, "0 of 1 replicas are ready"),
+        (1, 2, 0.0, "1 of 2 replicas are ready"),
     ],
 )
 def test_load_is_put_only_on_what_is_quiet_and_whole(
-    ready: int, demand: float | None, why: str | None
+    ready: int, wanted: int, demand: float | None, why: str | None
 ) -> None:
-    no = may_scale(a_model(scaling=ROOM), ready, demand, an_environment())
+    no = may_scale(a_model(scaling=ROOM), ready, wanted, demand, an_environment())
     assert (no and (no.outcome, no.why)) == (why and ("not now", why))
 
 
