@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from tasks.drill.task import may_interrupt, not_drilled, previous_release
+from tasks.drill.task import No, may_interrupt, not_drilled, previous_release
 from tasks.idle.task import judge_idle, replicas_from_zero, replicas_to_zero
 from tasks.infra.task import gpu_nodes, no_gpu_nodes
 from tasks.records.drills import Drilled, DrillStep, Promise
@@ -15,6 +15,10 @@ from tasks.records.model import Model
 from tasks.releases.records import ReleaseRecord
 from tasks.rollout.task import confirm, put_back
 from tasks.site import Site
+
+
+class InUse(Exception):
+    """Somebody uses the model after all: that neither proves nor breaks a promise."""
 
 
 def drill_unused(site: Site, model: Model, record: ReleaseRecord, wanted: list[Promise]) -> list[Drilled]:
@@ -36,7 +40,10 @@ def drill_unused(site: Site, model: Model, record: ReleaseRecord, wanted: list[P
 def sleep_and_wake(site: Site, model: Model, step: Callable[[str], None]) -> None:
     """No replica and no node, and then an answer."""
     try:
-        if not replicas_to_zero(site, model):
+        down = replicas_to_zero(site, model)
+        if not down.asleep:
+            raise InUse("a request woke it before it slept")
+        if not down.holders:
             no_gpu_nodes(site)
             step("no replica and no GPU node is left")
         else:
@@ -74,6 +81,8 @@ def seen_to_act(promise: Promise, release: str, act: Callable[[Callable[[str], N
 
     try:
         act(step)
+    except InUse as busy:
+        return not_drilled(promise, No("not now", str(busy)), release)
     except Interrupted:
         raise
     except SlipwayError as failure:

@@ -16,7 +16,8 @@ from tasks.records.drills import Drilled, Promise
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.results import IdleDecision
-from tasks.releases.promises import No, as_released, not_promised
+from tasks.releases.promises import No as No
+from tasks.releases.promises import as_released, not_promised
 from tasks.releases.records import ReleaseRecord
 from tasks.releases.task import ledger_of
 from tasks.site import Site

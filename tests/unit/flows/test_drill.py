@@ -13,7 +13,7 @@ import flows.run.runbook
 from flows.drill import drill
 from tasks.records.drills import Drilled
 from tasks.records.errors import InputError, Interrupted, NothingDeployed, PromiseBroken, RolloutFailed
-from tasks.records.results import IdleDecision, Served
+from tasks.records.results import IdleDecision, ScaledDown, Served
 from tasks.releases.promises import No
 from tests.support.builders import ROOT
 from tests.support.stage import RECORD, SITE, Stage
@@ -41,7 +41,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     interrupting = {
         "judge_idle": IDLE,
         "may_interrupt": None,
-        "replicas_to_zero": [],
+        "replicas_to_zero": ScaledDown(asleep=True, holders=()),
         "no_gpu_nodes": None,
         "gpu_nodes": ["node"],
         "replicas_from_zero": None,
@@ -84,6 +84,13 @@ def test_a_wake_that_fails_is_broken_and_leaves_the_scaler_in_charge(stage: Stag
     with pytest.raises(PromiseBroken, match="wake did not act: no node"):
         drill.fn("staging", "tiny-llama", ["wake"], False)
     assert stage.recorded.called[-2:] == ["replicas_from_zero", "keep_drilled"]
+
+
+def test_a_request_that_comes_first_puts_the_drill_off(stage: Stage) -> None:
+    stage.does(flows.run.interrupting, "replicas_to_zero", ScaledDown(asleep=False, holders=()))
+    drill.fn("staging", "tiny-llama", ["wake"], False)
+    assert outcomes(stage) == {"wake": "not now"}
+    assert "no_gpu_nodes" not in stage.recorded.called
 
 
 def test_an_interruption_is_no_broken_promise(stage: Stage) -> None:
