@@ -2,8 +2,8 @@
 
 Each test makes or repairs what it stands on: a file, or a test, holds alone and after any other. Their order only saves
 deployments: first the deploy that is stopped in every stage, then what stands on it, at last the teardown.
-With `pytest -n 2 --dist loadfile` each worker has its own sandbox. SLIPWAY_LIFECYCLE_LOG names a file that gets every
-command's output.
+`make acceptance` runs the folder on one worker of pytest-xdist; with `--dist loadfile` each worker has its own sandbox.
+SLIPWAY_LIFECYCLE_LOG names a file that gets every command's output.
 """
 
 from __future__ import annotations
