@@ -25,7 +25,7 @@ unit: $(STAMP)
 
 # the product over the sandbox, and one case of tests/buttons
 acceptance: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m 'not long' tests/acceptance tests/buttons
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder -m 'not long' tests/acceptance tests/buttons
 
 # whole lifecycles of special shapes (enforced policies, an existing cluster, two replicas on two nodes), a worker's run that
 # is cancelled or killed, `slipway ci`, the benches

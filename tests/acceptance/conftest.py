@@ -6,11 +6,10 @@ of a folder would pay for its own again.
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
-
-from tests.support.builders import ROOT
+from xdist.scheduler import LoadScopeScheduling
 
 # as `--durations=0` on two quiet cores had them; what is not here comes after these, as it was collected
 LONGEST_FIRST = (
@@ -24,17 +23,25 @@ LONGEST_FIRST = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)
+class ByFolder(LoadScopeScheduling):  # type: ignore[misc]
+    """`--dist loadscope` with folders for scopes. `loadgroup` of xdist 3.8.0 groups nothing under pytest 9.2.0."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return folder(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder | None:
+    return ByFolder(config, log) if config.getvalue("dist") == "loadscope" else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(folder(item)))
-    items.sort(key=place)
+    items.sort(key=lambda item: place(folder(item.nodeid)))
 
 
-def folder(item: pytest.Item) -> str:
-    return str(Path(item.path).parent.relative_to(ROOT))
+def folder(nodeid: str) -> str:
+    return nodeid.partition("::")[0].rpartition("/")[0]
 
 
-def place(item: pytest.Item) -> int:
-    name = folder(item)
+def place(name: str) -> int:
     return LONGEST_FIRST.index(name) if name in LONGEST_FIRST else len(LONGEST_FIRST)
