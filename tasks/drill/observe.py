@@ -144,7 +144,7 @@ class Place:
             events=self._events(second),
             refusals=karpenter.refusals(cluster, mine, _made(mine)) if karpenters and mine else [],
             pool=cluster.get(*karpenter.POOL_KIND, karpenter.POOL) if karpenters else None,
-            claims=len(karpenter.claims(cluster)) if karpenters else 0,
+            claims=_of_pool(karpenter.claims(cluster)) if karpenters else 0,
             nodes=objects.gpu_nodes(cluster, self.environment),
             on_nodes=_on_nodes(pods),
         )
@@ -160,6 +160,11 @@ class Place:
             return list(self.cluster.events(self.namespace, second))
         sets = self.cluster.list("apps/v1", "ReplicaSet", self.namespace, names.serving_selector(self.model))
         return [line for one in sets for line in self.cluster.events(self.namespace, objects.name(one))]
+
+
+def _of_pool(claims: Sequence[Object]) -> int:
+    """Those of the pool that grows with load."""
+    return sum(objects.labels(claim).get(karpenter.POOL_LABEL) == karpenter.POOL for claim in claims)
 
 
 def _made(pods: Sequence[Object]) -> str:

@@ -49,11 +49,16 @@ class CannedCluster(Cluster):
     def list(
         self, api_version: str, kind: str, namespace: str | None = None, label_selector: str = ""
     ) -> Objects:
-        wanted = dict(term.split("=") for term in label_selector.split(",") if term)
+        key, within, values = label_selector.partition(" in ")
+        if within:
+            matches = [{(key, value)} for value in values.strip("()").split(",")]
+        else:
+            matches = [{(k, v) for k, _, v in (t.partition("=") for t in label_selector.split(",") if t)}]
         return [
             each
             for each in self.documents
-            if each["kind"] == kind and wanted.items() <= each["metadata"].get("labels", {}).items()
+            if each["kind"] == kind
+            and any(one <= each["metadata"].get("labels", {}).items() for one in matches)
         ]
 
     def delete(self, api_version: str, kind: str, name: str, *_: Any, **__: Any) -> bool:
