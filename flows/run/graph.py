@@ -68,8 +68,11 @@ class Graph:
         """Start `task` once the futures among its arguments have results: `task.submit`, with checked types."""
         return self.wait_for().submit(task, *arguments, **named)
 
-    def wait_for(self, *futures: PrefectFuture[Any]) -> After:
-        """`wait_for(a, b).submit(task, ...)`: start `task` after `a` and `b` too, whose results it does not take."""
+    def wait_for(self, *futures: PrefectFuture[Any] | State[Any]) -> After:
+        """`wait_for(a, b).submit(task, ...)`: start `task` after `a` and `b` too, whose results it does not take.
+
+        The state of what has ended draws the edge alone.
+        """
         return After(self, futures)
 
     def wait(self) -> None:
@@ -106,7 +109,7 @@ class After:
     """Submits to `graph` what starts after `futures`."""
 
     graph: Graph
-    futures: tuple[PrefectFuture[Any], ...]
+    futures: tuple[PrefectFuture[Any] | State[Any], ...]
 
     def submit(self, task: Task[P, R], *arguments: P.args, **named: P.kwargs) -> PrefectFuture[R]:
         """As `Graph.submit`, after `futures`."""

@@ -7,10 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from prefect.exceptions import Pause, TerminationSignal
+from prefect.exceptions import Pause
 from prefect.futures import PrefectFuture
 
 from flows.run.graph import Graph, result_of
+from flows.run.phases import Phase, phase, tasks_of_this_phase
 from flows.run.timeline import tell_timeline
 from flows.run.turn import turn
 from tasks.addons.task import check_webhook, find_addon, install_addon, read_addons
@@ -72,13 +73,18 @@ def take_through(
     model = settled(model, inspection)
     judged = check_feasible(environment, model, inspection, manifests(environment, model, inspection))
     approval = approve(judged)
-    with turn(environment), tell_timeline(), tasks_of_this_run() as graph:
+    with turn(environment), tell_timeline():
         if first == "infrastructure":
-            ready = provision(graph, model, environment, inspection, may_destroy, proven)
+            provided = phase(
+                "provision",
+                lambda graph: provision(graph, model, environment, inspection, may_destroy, proven),
+            )
         else:
-            ready = found(graph, model, environment, inspection, first)
+            provided = phase(
+                "find what is there", lambda graph: found(graph, model, environment, inspection, first)
+            )
         signing = Signing(judged, promoted, approval)
-        record, page = prove(graph, model, inspection, ready, revalidate, measure_from, signing)
+        record, page = prove(model, inspection, provided, revalidate, measure_from, signing)
         output_cost = cost_of_output(judged.replica_hour, model.scaling.min_replicas, record.report)
         return Deployed(record=record, page=page, cost=judged.cost, output_cost=output_cost)
 
@@ -107,11 +113,9 @@ class Ready:
     """What is there once a release can be rolled out."""
 
     site: Site
-    cache: PrefectFuture[WarmCache]
-    addons: Sequence[PrefectFuture[str]]
-    keys: PrefectFuture[int]
-    before: PrefectFuture[tuple[str, LoadReport] | None]
-    swept: PrefectFuture[tuple[str, Sweep] | None]
+    cache: WarmCache
+    before: tuple[str, LoadReport] | None
+    swept: tuple[str, Sweep] | None
 
 
 @dataclass(frozen=True)
@@ -141,7 +145,7 @@ def provision(
     site = result_of(cluster)
     namespace = graph.submit(prepare_namespace, site)
     addons, nodes = provide_nodes(graph, model, environment, site)
-    keys = graph.wait_for(namespace).submit(sync_keys, site)
+    graph.wait_for(namespace).submit(sync_keys, site)
     needed = result_of(graph.submit(needed_commits, site, model))
     before = graph.submit(last_proven, site, model)
     swept = graph.submit(last_swept, site, model)
@@ -150,7 +154,7 @@ def provision(
         warm_cache, site, model, result_of(staged), needed
     )
     graph.wait()
-    return Ready(cluster.result(), cache, list(addons.values()), keys, before, swept)
+    return Ready(cluster.result(), cache.result(), before.result(), swept.result())
 
 
 def found(
@@ -166,19 +170,19 @@ def found(
     before = graph.submit(last_proven, site, model)
     swept = graph.submit(last_swept, site, model)
     if first == "rollout":
-        keys = graph.submit(sync_keys, site)
+        graph.submit(sync_keys, site)
         staged = graph.submit(find_staged, site, inspection)
         cache = graph.submit(find_warm_cache, site, model, result_of(staged))
     else:
         namespace = graph.submit(prepare_namespace, site)
-        keys = graph.wait_for(namespace).submit(sync_keys, site)
+        graph.wait_for(namespace).submit(sync_keys, site)
         staged = graph.submit(stage_model, environment, site.storage, inspection)
         needed = result_of(graph.submit(needed_commits, site, model))
         cache = graph.wait_for(namespace, nodes, *addons).submit(
             warm_cache, site, model, result_of(staged), needed
         )
     graph.wait()
-    return Ready(site, cache, addons, keys, before, swept)
+    return Ready(site, cache.result(), before.result(), swept.result())
 
 
 def provide_nodes(
@@ -208,10 +212,9 @@ def provide_nodes(
 
 
 def prove(
-    graph: Graph,
     model: Model,
     inspection: HubInspection,
-    ready: Ready,
+    provided: Phase[Ready],
     revalidate: bool,
     measure_from: MeasureFrom,
     signing: Signing,
@@ -220,31 +223,65 @@ def prove(
 
     A failure puts back what served before.
     """
-    site, cache = ready.site, result_of(ready.cache)
-    with undone_on_failure(graph, site, model):
-        rolled = graph.wait_for(*ready.addons, ready.keys).submit(
-            roll_out, site, model, cache, inspection, measure_from
+    ready = provided.result
+    with undone_on_failure(ready.site, model):
+        with tasks_of_this_phase() as graph:
+            rolled = graph.wait_for(*provided.ended).submit(
+                roll_out, ready.site, model, ready.cache, inspection, measure_from
+            )
+            graph.wait()
+        release = rolled.result()
+        proof = phase(
+            "prove",
+            lambda graph: proved(graph, model, ready, release, revalidate, measure_from),
+            after=(rolled.state,),
         )
-        release = result_of(rolled)
-        validated = graph.submit(
-            validate, site, model, release, result_of(ready.before), revalidate, measure_from
-        )
-        report = result_of(validated)
-        page = graph.submit(draw_page, model, release, report, result_of(ready.swept))
-        kept = graph.submit(keep_page, site, model, release, result_of(page), "load-report")
-        graph.wait()
-        if validated.result().verdict != "PASS":
-            graph.wait_for(kept).submit(keep_evidence, site, model, release, report).result()
-            raise verdict_error(model.name, validated.result())
-        answers = asked(graph, site, model, rolled.result(), revalidate, measure_from)
-    marked = graph.wait_for(kept).submit(mark_proven, site, model, release, report, answers, signing.approval)
-    listed = graph.submit(staged_manifest, site, marked.result().release)
+    marked = phase(
+        "record",
+        lambda graph: recorded(graph, model, ready, release, proof.result, signing),
+        after=proof.ended,
+    )
+    return marked.result, proof.result.page
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was measured of a release, and the address of its page."""
+
+    report: LoadReport
+    answers: AnswersReport | None
+    page: str
+
+
+def proved(
+    graph: Graph, model: Model, ready: Ready, release: ReleaseRecord, again: bool, measure_from: MeasureFrom
+) -> Proof:
+    """Load the release, keep its page, ask the golden prompts. Raises ValidationFailed, Inconclusive."""
+    site = ready.site
+    validated = graph.submit(validate, site, model, release, ready.before, again, measure_from)
+    report = result_of(validated)
+    page = graph.submit(draw_page, model, release, report, ready.swept)
+    kept = graph.submit(keep_page, site, model, release, result_of(page), "load-report")
+    graph.wait()
+    if validated.result().verdict != "PASS":
+        graph.wait_for(kept).submit(keep_evidence, site, model, release, report).result()
+        raise verdict_error(model.name, validated.result())
+    return Proof(validated.result(), asked(graph, site, model, release, again, measure_from), kept.result())
+
+
+def recorded(
+    graph: Graph, model: Model, ready: Ready, release: ReleaseRecord, proof: Proof, signing: Signing
+) -> ReleaseRecord:
+    """Write that the release is proven, sign its evidence, give the fast restores back."""
+    site = ready.site
+    marked = graph.submit(mark_proven, site, model, release, proof.report, proof.answers, signing.approval)
+    listed = graph.submit(staged_manifest, site, release.release)
     made = Made.of(signing.judged, site.storage, site.infrastructure)
     graph.submit(sign_evidence, site, model, result_of(marked), result_of(listed), made, signing.promoted)
     graph.submit(apply_alerts, site, model, result_of(marked))
-    graph.wait_for(marked).submit(end_fast_restores, site, model, cache)
+    graph.wait_for(marked).submit(end_fast_restores, site, model, ready.cache)
     graph.wait()
-    return marked.result(), kept.result()
+    return marked.result()
 
 
 def asked(
@@ -271,34 +308,14 @@ def answers_error(model: str, answers: AnswersReport, *, undone: bool = True) ->
 
 
 @contextmanager
-def tasks_of_this_run() -> Iterator[Graph]:
-    """A graph whose tasks have all ended when the block ends, also when it fails; a signal stops them.
-
-    A pause does not: Prefect raises it where a task would begin, and what runs ends by itself.
-    """
-    graph = Graph()
-    try:
-        yield graph
-    except BaseException as ended:
-        if isinstance(ended, TerminationSignal):
-            STOP.ask("interrupted")
-        graph.settle()
-        for name in graph.stopped():
-            ended.add_note(name)
-        raise
-    graph.settle()
-
-
-@contextmanager
-def undone_on_failure(graph: Graph, site: Site, model: Model) -> Iterator[None]:
-    """Put back what served before when the block fails or is interrupted, once nothing of it runs any more.
+def undone_on_failure(site: Site, model: Model) -> Iterator[None]:
+    """Put back what served before when the block, in which nothing is left running, fails or is interrupted.
 
     Not where the turn was lost, or a worker ends this process: then another run does it (prefect.yaml).
     """
     try:
         yield
     except (Exception, KeyboardInterrupt, Pause) as failure:
-        graph.settle()
         if STOP.reason == "lost":
             raise
         STOP.clear()

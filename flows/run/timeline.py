@@ -23,6 +23,9 @@ MOMENT_SECONDS = 0.25
 # of a run: what a step takes at least that is named of the critical path
 LONG_SHARE = 0.02
 
+# among a task's inputs, the task that it is a part of: a phase (read in Prefect 3.8.8, task_engine.py)
+PARENTS = "__parents__"
+
 # labels of a run that waited for other runs on its cluster: when it began to, and for how many seconds
 ASKED_LABEL, WAITED_LABEL = "slipway.asked", "slipway.waited"
 
@@ -145,8 +148,9 @@ def read_steps(run_id: UUID) -> tuple[list[Step], float]:
 def steps_of(run: FlowRun, states: Sequence[State], tasks: Sequence[TaskRun]) -> tuple[list[Step], float]:
     """The steps of a run's last attempt that have ended, and its seconds so far. Pure but for the clock of a live run.
 
-    After a retry from the UI the run keeps its first start and the tasks of every attempt.
+    After a retry from the UI the run keeps its first start and the tasks of every attempt. A phase is no step: its tasks are.
     """
+    phases = _phases(tasks)
     began = _attempt_began(states)
     if began is None:
         return [], 0.0
@@ -158,16 +162,31 @@ def steps_of(run: FlowRun, states: Sequence[State], tasks: Sequence[TaskRun]) ->
             task.end_time.timestamp() - began,
             tuple(
                 str(given.id)
-                for inputs in task.task_inputs.values()
+                for name, inputs in task.task_inputs.items()
                 for given in inputs
-                if given.input_type == "task_run"
+                if given.input_type == "task_run" and name != PARENTS
             ),
         )
         for task in tasks
-        if task.start_time and task.end_time and task.start_time.timestamp() >= began
+        if task.id not in phases
+        and task.start_time
+        and task.end_time
+        and task.start_time.timestamp() >= began
     ]
     ended = run.end_time.timestamp() if run.end_time else 0.0
     return [*_waiting(run, began), *steps], (ended if ended >= began else time.time()) - began
+
+
+def _phases(tasks: Sequence[TaskRun]) -> set[UUID]:
+    """The tasks that others ran in. Prefect notes an input that still ran as well; what it went to begins after its end."""
+    ended = {task.id: task.end_time for task in tasks}
+    return {
+        given.id
+        for task in tasks
+        for given in task.task_inputs.get(PARENTS, ())
+        if given.input_type == "task_run"
+        and not (task.start_time and (end := ended.get(given.id)) and end <= task.start_time)
+    }
 
 
 def _attempt_began(states: Sequence[State]) -> float | None:

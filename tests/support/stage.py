@@ -80,7 +80,7 @@ class Stage:
         """`name` in `module` gives `result` now, or raises it."""
 
         def run(*values: Any) -> Any:
-            if not values or name in ("undo", "mark_proven"):
+            if not values or name in ("undo", "roll_out", "mark_proven"):
                 self.running_at[name] = self.recorded.running
             if isinstance(result, BaseException):
                 raise result

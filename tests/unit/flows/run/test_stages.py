@@ -46,12 +46,11 @@ def test_warming_waits_for_the_weights_the_nodes_the_namespace_and_its_two_add_o
         ("prepare_namespace", {"apply_cluster"}),
         ("sync_keys", {"apply_cluster", "prepare_namespace"}),
         ("needed_commits", {"apply_cluster"}),
-        ("validate", {"roll_out", "last_proven"}),
-        ("draw_page", {"roll_out", "validate", "last_swept"}),
-        ("keep_page", {"roll_out", "draw_page"}),
-        ("mark_proven", {"roll_out", "validate", "keep_page"}),
+        ("roll_out", set()),
+        ("draw_page", {"validate"}),
+        ("keep_page", {"draw_page"}),
         ("apply_alerts", {"mark_proven"}),
-        ("end_fast_restores", {"warm_cache", "mark_proven"}),
+        ("end_fast_restores", {"mark_proven"}),
     ],
 )
 def test_a_task_waits_for_what_it_needs_and_nothing_else(
@@ -93,9 +92,19 @@ def test_nothing_moves_what_serves_before_all_that_can_be_prepared_is(stage: Sta
         "sync_keys",
         "warm_cache",
     }
-    assert prepared | {
-        f"add-on {addon.name}" for addon in read_addons(an_environment())
-    } <= stage.recorded.before("roll_out")
+    called = stage.recorded.called
+    assert prepared | {f"add-on {addon.name}" for addon in read_addons(an_environment())} <= {
+        *called[: called.index("roll_out")]
+    }
+    assert stage.running_at["roll_out"] == []
+
+
+def test_a_release_is_recorded_once_nothing_of_its_proof_runs(stage: Stage) -> None:
+    take()
+    called = stage.recorded.called
+    assert called.index("roll_out") < called.index("validate") < called.index("keep_page")
+    assert called.index("keep_page") < called.index("mark_proven")
+    assert stage.running_at["mark_proven"] == []
 
 
 def test_what_was_proven_last_is_read_before_the_rollout_overwrites_it(stage: Stage) -> None:
@@ -144,7 +153,7 @@ def test_from_the_rollout_on_the_weights_are_looked_at_too(stage: Stage) -> None
     called = set(stage.recorded.called)
     assert {"find_addon", "find_staged", "find_warm_cache", "roll_out", "validate"} <= called
     assert not {"apply_storage", "apply_cluster", "install_addon", "stage_model", "warm_cache"} & called
-    assert "find_warm_cache" in stage.recorded.edges["roll_out"]
+    assert stage.running_at["roll_out"] == []
 
 
 @pytest.mark.parametrize("failing", ["read_infrastructure", "find_addon", "find_staged", "find_warm_cache"])
