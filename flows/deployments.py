@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,17 +33,11 @@ def _at(slug: str, cron: str) -> Callable[[Environment, Sequence[Model]], list[D
 
 
 def _wakes(environment: Environment, models: Sequence[Model]) -> list[Document]:
-    """One for each model that says so, with the model as its parameter."""
+    """One for each time that models name, however many name it."""
+    times = {(model.scaling.wake.timezone, model.scaling.wake.cron) for model in models if model.scaling.wake}
     return [
-        {
-            "slug": f"wake-{model.name}",
-            "cron": model.scaling.wake.cron,
-            "timezone": model.scaling.wake.timezone,
-            "active": True,
-            "parameters": {"model": model.name},
-        }
-        for model in models
-        if model.scaling.wake
+        {"slug": _slug(cron, timezone), "cron": cron, "timezone": timezone, "active": True}
+        for timezone, cron in sorted(times)
     ]
 
 
@@ -52,6 +47,11 @@ def _drills(environment: Environment, models: Sequence[Model]) -> list[Document]
     if not drills.cron:
         return []
     return [{"slug": "drill", "cron": drills.cron, "timezone": drills.timezone, "active": True}]
+
+
+def _slug(cron: str, timezone: str) -> str:
+    """Unique to a time: of its signs a slug takes none but digits and letters."""
+    return f"wake-{hashlib.sha256(f'{cron} {timezone}'.encode()).hexdigest()[:8]}"
 
 
 def _undo(environment: Environment) -> list[Document]:
@@ -86,8 +86,6 @@ class Startable:
     where: Callable[[Environment], bool] = lambda environment: True
     schedules: Callable[[Environment, Sequence[Model]], list[Document]] = _never
     triggers: Callable[[Environment], list[Document]] = lambda environment: []
-    # whether one run at a time is enough, whatever its parameters: of those that are late one is made up for
-    alone: bool = True
 
 
 STARTABLE = (
@@ -99,7 +97,8 @@ STARTABLE = (
     Startable("sweep"),
     Startable("scale_down"),
     Startable("idle", schedules=_at("every-ten-minutes", "*/10 * * * *")),
-    Startable("wake", schedules=_wakes, alone=False),
+    Startable("wake"),
+    Startable("wake_due", schedules=_wakes),
     Startable("teardown"),
     Startable("drift", schedules=_at("nightly", "0 5 * * *")),
     Startable("preflight"),
@@ -146,9 +145,9 @@ def deployment(startable: Startable, environment: Environment, models: Sequence[
     }
     if schedules := startable.schedules(environment, models):
         found["schedules"] = schedules
-        if startable.alone:
-            # a flow that changes a cluster has its turn as well (flows/run/turn.py), which outlives the server
-            found["concurrency_limit"] = {"limit": 1, "collision_strategy": "CANCEL_NEW"}
+        # of the runs that are late one is made up for; a flow that changes a cluster has its turn as well
+        # (flows/run/turn.py), which outlives the server
+        found["concurrency_limit"] = {"limit": 1, "collision_strategy": "CANCEL_NEW"}
     if triggers := startable.triggers(environment):
         found["triggers"] = triggers
     return found

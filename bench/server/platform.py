@@ -24,6 +24,8 @@ from tests.support.loopback import free_port
 ROOT = Path(__file__).resolve().parents[2]
 Database = Literal["postgres", "sqlite"]
 START_SECONDS = 180.0
+# of models, so that an environment has as many schedules to wake them
+WAKE_TIMES = 4
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -122,20 +124,21 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def write_project(home: Path, models: int, environments: int) -> None:
-    """The checkout's project with so many models and environments; every model is woken once a day."""
+    """The checkout's project with so many models and environments; each is woken on weekdays, at one of four times."""
     for name in ("k8s", "infra"):
         shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns(".terraform"))
     for name in ("prefect.yaml", "automations.yaml"):
         shutil.copy(ROOT / name, home / name)
     model: dict[str, Any] = yaml.safe_load((ROOT / "models" / "tiny-llama.yaml").read_text())
-    model["scaling"]["wake"] = {"cron": "0 7 * * 1-5", "timezone": "UTC"}
-    _write(home / "models", model, [f"model-{number:03}" for number in range(models)])
+    for hour in range(WAKE_TIMES):
+        model["scaling"]["wake"] = {"cron": f"0 {6 + hour} * * 1-5", "timezone": "UTC"}
+        _write(home / "models", model, [f"model-{number:03}" for number in range(hour, models, WAKE_TIMES)])
     environment: dict[str, Any] = yaml.safe_load((ROOT / "environments" / "sandbox.yaml").read_text())
     del environment["requires"]
     _write(home / "environments", environment, [f"place-{number:02}" for number in range(environments)])
 
 
 def _write(folder: Path, document: dict[str, Any], names: list[str]) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / f"{name}.yaml").write_text(yaml.safe_dump({**document, "name": name}, sort_keys=False))

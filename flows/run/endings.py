@@ -51,6 +51,10 @@ def _idle(decision: IdleDecision, given: Given) -> Ending:
     return Ending("Scaled to zero" if decision.act else "Left: in use", decision.reason)
 
 
+def _woken(answers: Mapping[str, str], given: Given) -> Ending:
+    return Ending("Awake", ", ".join(answers)) if answers else Ending("Nothing to wake", "no model is due")
+
+
 def _drifted(changes: list[dict[str, str]], given: Given) -> Ending:
     return Ending("Drifted" if changes else "No difference", f"{len(changes)} resources differ")
 
@@ -114,6 +118,7 @@ ENDINGS: dict[str, Callable[[Any, Given], Ending]] = {
     "slipway-sweep": _swept,
     "slipway-scale-down": _idle,
     "slipway-wake": lambda answer, given: Ending("Awake", f"it answers: {answer!r}"),
+    "slipway-wake-due": _woken,
     "slipway-drift": _drifted,
     "slipway-teardown": _torn_down,
     "slipway-preflight": _judged,

@@ -111,6 +111,11 @@ def woken(answer: str, given: Given) -> Outcome:
     return Outcome([f"{_at(given)} answers: {answer!r}"], next_command=_with(given, "endpoint"))
 
 
+def woken_as_due(answers: Mapping[str, str], given: Given) -> Outcome:
+    told = [f"{model} in {given['environment']} answers: {answer!r}" for model, answer in answers.items()]
+    return Outcome(told or ["no model is due"], next_command=f"slipway status -e {given['environment']}")
+
+
 def torn_down(result: Any, given: Given) -> Outcome:
     if result.remaining:
         return Outcome(["kept:", *result.remaining])
@@ -281,6 +286,7 @@ OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "sweep": swept,
     "scale_down": scaled_down,
     "wake": woken,
+    "wake_due": woken_as_due,
     "teardown": torn_down,
     "drift": drifted,
     "endpoint": reachable,

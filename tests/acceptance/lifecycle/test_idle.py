@@ -14,7 +14,7 @@ from slipway_sandbox.testing import Faults
 
 from tasks.idle.decide import PROMPTS, REQUESTS
 from tests.support.clock import until
-from tests.support.project import ENVIRONMENT, Project
+from tests.support.project import ENVIRONMENT, Project, edit
 
 IDLE = ("scale-down", "tiny-llama", "-e", ENVIRONMENT)
 # Seconds until a model that nobody asks has been idle for its window of 2 s, and Prometheus has seen it.
@@ -106,7 +106,8 @@ def test_an_idle_model_gives_its_gpus_away_and_a_wake_brings_them_back(project: 
     while "scaled to zero" not in project.run(*IDLE).succeeded().output:
         assert time.monotonic() < deadline, "nobody asked it, and it was not idle"
     assert project.gpu_nodes() == 0
-    woken = project.run("wake", "tiny-llama", "-e", ENVIRONMENT).succeeded().output
-    assert "answers" in woken
+    edit(project.home / "models/tiny-llama.yaml", {"scaling": {"wake": {"cron": "0 0 * * *"}}})
+    woken = project.run("wake-due", "-e", ENVIRONMENT, "--minutes", "1440").succeeded().output
+    assert "tiny-llama in sandbox answers" in woken
     assert re.search(r"cold start of release \w+: scheduled .* in all, last time", woken)
     assert project.complete()

@@ -12,7 +12,7 @@ from prefect.events import DeploymentEventTrigger
 from flows.deployments import as_yaml, render
 from flows.registration import flow_of, rendered
 from flows.run.tags import tags_of
-from tests.support.builders import ROOT, an_environment
+from tests.support.builders import ROOT, a_model, an_environment
 
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
@@ -76,3 +76,24 @@ def test_only_what_runs_on_a_schedule_has_a_limit_that_cancels_the_late_ones() -
     for one in DEPLOYMENTS:
         limit = {"limit": 1, "collision_strategy": "CANCEL_NEW"} if "schedules" in one else None
         assert one.get("concurrency_limit") == limit
+
+
+def test_a_time_to_wake_is_one_schedule_however_many_models_name_it() -> None:
+    """100 models in 20 environments were 2,000 schedules."""
+    times = [("30 7 * * 1-5", "UTC"), ("30 7 * * 1,5", "UTC"), ("30 7 * * 1-5", "Europe/Berlin")]
+    models = [
+        a_model(name=f"m-{number}", scaling={"wake": {"cron": cron, "timezone": timezone}})
+        for number, (cron, timezone) in enumerate(times * 3)
+    ]
+    document = render([an_environment()], [*models, a_model(name="sleeper")])
+    scheduled = {one["entrypoint"]: one["schedules"] for one in document["deployments"] if "schedules" in one}
+    found = scheduled["flows/wake_due.py:wake_due"]
+    assert {(one["cron"], one["timezone"]) for one in found} == {*times}
+    assert len({one["slug"] for one in found}) == len(found) == 3
+    assert not [one for name, one in scheduled.items() if name.startswith("flows/wake.py")]
+
+
+def test_where_no_model_names_a_time_nothing_is_scheduled_to_wake() -> None:
+    document = render([an_environment()], [a_model()])
+    [wakes] = [one for one in document["deployments"] if one["entrypoint"] == "flows/wake_due.py:wake_due"]
+    assert "schedules" not in wakes

@@ -39,6 +39,8 @@ def feasible(*statuses: Literal["ok", "warn", "fail"]) -> Feasibility:
         ("drift", [{}], "Drifted"),
         ("drift", [], "No difference"),
         ("wake", "hello", "Awake"),
+        ("wake_due", {"a": "hello"}, "Awake"),
+        ("wake_due", {}, "Nothing to wake"),
         ("recover", ["m in staging: 0123 serves"], "Put back"),
         ("recover", [], "Nothing to put back"),
         ("idle", {}, "Nothing to judge"),
