@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
-from prefect.server.schemas.schedules import CronSchedule
+from cronsim import CronSim
 
 from tasks.records.model import Model, WakeTime
 
@@ -17,8 +17,9 @@ def due(models: Sequence[Model], after: datetime, until: datetime) -> list[Model
 
 
 def has_come(wake: WakeTime, after: datetime, until: datetime) -> bool:
-    """Whether one of its times is after `after` and not after `until`, as Prefect's own scheduler reckons them."""
-    schedule = CronSchedule(cron=wake.cron, timezone=wake.timezone)
-    # get_dates counts `start` in
-    found = asyncio.run(schedule.get_dates(1, start=after + timedelta(microseconds=1), end=until))
-    return bool(found)
+    """Whether one of its times is after `after` and not after `until`.
+
+    Prefect's scheduler reckons by croniter, which differs in the hour that a change of clocks leaves out or repeats.
+    """
+    time = next(CronSim(wake.cron, after.astimezone(ZoneInfo(wake.timezone))), None)
+    return time is not None and time <= until

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
 
+from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasks.records.answers import AnswersProof
@@ -112,6 +114,15 @@ class WakeTime(Record):
         pattern=r"^\S+( \S+){4}$", description="minute, hour, day, month, weekday: 30 7 * * mon-fri"
     )
     timezone: str = Field("UTC", description="of the tz database: Europe/Berlin")
+
+    @field_validator("cron")
+    @classmethod
+    def _is_a_time(cls, cron: str) -> str:
+        try:
+            CronSim(cron, datetime(2000, 1, 1, tzinfo=UTC))
+        except CronSimError as error:
+            raise ValueError(f"{cron} names no time: {error}") from error
+        return cron
 
     @field_validator("timezone")
     @classmethod
