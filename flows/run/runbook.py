@@ -17,6 +17,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 from flows.run.conclude import concluded, failed, in_a_run, quiet_end
 from flows.run.console import outlive_the_worker
 from flows.run.label import label_run
+from flows.run.tracebacks import leave_out_expected
 from flows.run.watch import watched
 from tasks.records.errors import SlipwayError
 from tasks.records.stop import STOP
@@ -47,6 +48,7 @@ def runbook(*, name: str, run_name: str) -> Callable[[Callable[P, R]], Flow[P, R
         def explained(*arguments: P.args, **named: P.kwargs) -> R:
             STOP.reset()
             outlive_the_worker()
+            leave_out_expected()
             try:
                 label_run(name)
                 with watched():
