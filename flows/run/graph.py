@@ -117,7 +117,7 @@ class After:
             *(_handed(argument) for argument in arguments),
             **{name: _handed(argument) for name, argument in named.items()},
             return_state=False,
-            wait_for=list(self.futures),
+            wait_for=[edge(one) if isinstance(one, State) else one for one in self.futures],
         )
         self.graph.named.append((task.name, future))
         tell_step(future.task_run_id, waiting_name(task, arguments, named), "waiting")
@@ -138,6 +138,11 @@ def waiting_name(task: Task[..., Any], arguments: Sequence[Any], named: Mapping[
             known = not isinstance(given.get(root), PrefectFuture)
             text += f"{{{what}}}".format(**given) if known else "…"
     return text
+
+
+def edge(ended: State[Any]) -> State[Any]:
+    """The state without its result: Prefect searches that for what other tasks gave, and draws an edge for each."""
+    return ended.model_copy(update={"data": None})
 
 
 def _handed(argument: Any) -> Any:

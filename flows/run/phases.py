@@ -13,7 +13,7 @@ from prefect.exceptions import Pause, TerminationSignal
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Failed
 
-from flows.run.graph import Graph
+from flows.run.graph import Graph, edge
 from tasks.records.errors import SlipwayError
 from tasks.records.stop import STOP
 from tasks.task import SETTINGS
@@ -56,7 +56,7 @@ def phase(name: str, body: Callable[[Graph], R], *, after: tuple[State[Any], ...
             return Cancelled(message="the run is paused")
 
     made = prefect.task(name=name, task_run_name=name, **SETTINGS)(told)
-    ended: State[Any] = made(return_state=True, wait_for=list(after))
+    ended: State[Any] = made(return_state=True, wait_for=[edge(one) for one in after])
     if paused:
         raise paused[0]
     return Phase(ended.result(), (ended,))

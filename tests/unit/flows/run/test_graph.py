@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from prefect.client.schemas.objects import StateDetails
 from prefect.states import Completed, Running
 from prefect.tasks import _infer_parent_task_runs
+from prefect.utilities.engine import collect_task_run_inputs_sync
 
-from flows.run.graph import Input, waiting_name
+from flows.run.graph import Input, edge, waiting_name
 from tasks.infra.task import gpu_nodes
 from tasks.rollout.task import roll_out
 from tests.support.builders import a_model
@@ -58,3 +60,13 @@ def test_an_input_that_was_waited_for_has_the_state_it_ended_in() -> None:
     given.wait()
     assert given.state.is_completed()
     assert given.result() == "bucket"
+
+
+def test_what_comes_after_a_task_has_one_edge_whatever_that_task_gave() -> None:
+    """Its result holds what other tasks gave: Prefect knows them by `id()`."""
+    inner, outer = uuid4(), uuid4()
+    volume = Completed(state_details=StateDetails(task_run_id=inner))
+    ended: Any = Completed(data=[volume], state_details=StateDetails(task_run_id=outer))
+    found = collect_task_run_inputs_sync([ended])
+    assert {one.id for one in found} == {inner, outer}
+    assert {one.id for one in collect_task_run_inputs_sync([edge(ended)])} == {outer}
