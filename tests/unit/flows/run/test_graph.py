@@ -65,7 +65,7 @@ def test_an_input_that_was_waited_for_has_the_state_it_ended_in() -> None:
 def test_what_comes_after_a_task_has_one_edge_whatever_that_task_gave() -> None:
     """Its result holds what other tasks gave: Prefect knows them by `id()`."""
     inner, outer = uuid4(), uuid4()
-    volume = Completed(state_details=StateDetails(task_run_id=inner))
+    volume: Any = Completed(state_details=StateDetails(task_run_id=inner))
     ended: Any = Completed(data=[volume], state_details=StateDetails(task_run_id=outer))
     found = collect_task_run_inputs_sync([ended])
     assert {one.id for one in found} == {inner, outer}
