@@ -12,6 +12,7 @@ from tasks.infra.task import gpu_nodes, no_gpu_nodes
 from tasks.records.drills import Drilled, DrillStep, Promise
 from tasks.records.errors import Interrupted, SlipwayError
 from tasks.records.model import Model
+from tasks.records.stop import STOP
 from tasks.releases.records import ReleaseRecord
 from tasks.rollout.task import confirm, put_back
 from tasks.site import Site
@@ -55,21 +56,26 @@ def sleep_and_wake(site: Site, model: Model, step: Callable[[str], None]) -> Non
         step("it answers")
     except BaseException:
         # whatever went wrong: KEDA is in charge again, and a pod asks for a node
-        replicas_from_zero.fn(site, model)
+        if STOP.reason != "lost":
+            replicas_from_zero.fn(site, model)
         raise
 
 
 def back_and_forth(site: Site, model: Model, record: ReleaseRecord, step: Callable[[str], None]) -> None:
     """The release before, and then this one again."""
-    before = previous_release(site, model)
+    before, now = previous_release(site, model), record.release.id
     try:
         put_back(site, model, before)
         confirm(site, model, "rollback")
         step(f"release {before} answers")
-    finally:
-        put_back(site, model, record.release.id)
+    except (Exception, KeyboardInterrupt):
+        if STOP.reason != "lost":
+            STOP.clear()
+            put_back(site, model, now)
+        raise
+    put_back(site, model, now)
     confirm(site, model, "rollback")
-    step(f"release {record.release.id} answers again")
+    step(f"release {now} answers again")
 
 
 def seen_to_act(promise: Promise, release: str, act: Callable[[Callable[[str], None]], None]) -> Drilled:

@@ -15,7 +15,8 @@ ENVIRONMENT_TAG, MODEL_TAG, COMMIT_TAG = "environment:", "model:", RUN_COMMIT_TA
 WANTED_COMMIT_TAG = "wanted-commit:"
 # the label in which a run leaves the exit code of its error
 EXIT_LABEL = "slipway.exit-code"
-ROLLS_OUT = ("deploy", "promote")
+# a sweep does with --apply
+ROLLS_OUT = ("deploy", "promote", "sweep")
 
 
 def flow_name(flow: str) -> str:
