@@ -45,6 +45,7 @@ CATALOGUE: dict[str, str] = {
     "disk-full": "the volume has only value bytes left (0); target is the claim",
     "csi-identity": "the EBS CSI driver has no pod identity: claims stay Pending",
     "gpu-missing": "the device plugin finds no GPU",
+    "gpu-broken": "matrix products on the node's first GPU are wrong, or with value 1 an uncorrectable ECC error; target is the node",
     "pod-oom-killed": "the container is killed for memory; target is the pod",
     "path-cut": "packets that open connections to a Service are dropped, as by a network policy; target is its full name",
     "engine-oom": "vLLM runs out of GPU memory while loading",

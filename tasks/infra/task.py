@@ -8,8 +8,9 @@ from typing import Any
 
 from tasks.cloud.aws import aws_errors
 from tasks.cloud.ebs import ebs_prices
+from tasks.cloud.image_pull import more_for_pull
 from tasks.cloud.instance_types import gpus_of
-from tasks.infra import inventory, nodes, pool
+from tasks.infra import inventory, nodes, pool, smoke
 from tasks.infra.existing import bucket_key, existing_variables, located, staying
 from tasks.infra.minimum import raise_to_minimum, refuse_nodes_that_would_go
 from tasks.infra.plan import Plan, plan_table
@@ -116,7 +117,7 @@ def gpu_nodes(site: Site, model: Model) -> list[str]:
     gpus = gpus_of(aws, gpu.instance_type)
     needed = nodes.count(environment, model, cluster, gpus)
     if gpu.uses_karpenter:
-        return pool.bring(
+        ready = pool.bring(
             environment,
             model,
             cluster,
@@ -130,6 +131,12 @@ def gpu_nodes(site: Site, model: Model) -> list[str]:
                 "nothing was refused, and no node was made",
             ),
         )
+        if gpu.smoke:
+            pull = more_for_pull(model.engine.image, environment)
+            smoke.prove(
+                environment, model, cluster, project_root(), RunReporter("gpu nodes"), more_for_pull=pull
+            )
+        return ready
     return nodes.scale_up(
         site.infrastructure,
         environment,

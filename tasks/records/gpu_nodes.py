@@ -43,6 +43,7 @@ OF_KARPENTER = (
     "consolidate_after",
     "ami",
     "on_demand_base",
+    "smoke",
 )
 
 
@@ -92,6 +93,11 @@ class GpuNodes(Record):
     label_key: str = "workload"
     label_value: str = "inference-gpu"
     taint: Taint = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
+    smoke: bool = Field(
+        False,
+        description="test the GPUs of each new node before a model is placed there, by nvidia-smi, memory and one matrix product in "
+        "the serving image; a node that fails is cordoned",
+    )
     runtime_class: str | None = Field(
         None,
         pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$",

@@ -14,6 +14,9 @@ from pathlib import Path
 _PYTHON = (sys.executable,)
 _SHELLS: Mapping[str, tuple[str, ...]] = {"sh": ("/bin/sh",), "bash": ("/bin/bash",)}
 _PYTHONS: Mapping[str, tuple[str, ...]] = {"python3": _PYTHON, "python": _PYTHON}
+# The serving image's Python, which finds a torch.
+_ROOT = Path(__file__).resolve().parents[2]
+_WITH_TORCH = ("/usr/bin/env", f"PYTHONPATH={_ROOT}:{_ROOT}/slipway_sandbox/images/vllm/site", *_PYTHON)
 # The pause container waits for SIGTERM or SIGINT and exits with 0.
 _PAUSE = (*_PYTHON, "-I", "-S", "-c", "import signal as s; s.sigwait({s.SIGTERM, s.SIGINT})")
 _COREUTILS = (
@@ -88,7 +91,13 @@ _IMAGES = {
         Image(
             "vllm/vllm-openai",
             ("vllm", "serve"),
-            programs={"vllm": _module("vllm"), **_PYTHONS, **_SHELLS, **_files(_COREUTILS)},
+            programs={
+                "vllm": _module("vllm"),
+                "nvidia-smi": _module("nvidia_smi"),
+                **dict.fromkeys(_PYTHONS, _WITH_TORCH),
+                **_SHELLS,
+                **_files(_COREUTILS),
+            },
             size_bytes=10_300_000_000,
         ),
         *(

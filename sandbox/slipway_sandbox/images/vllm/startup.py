@@ -27,6 +27,7 @@ from slipway_sandbox.images.vllm.model import (
     read_weights,
 )
 from slipway_sandbox.images.vllm.text import Text
+from slipway_sandbox.images.vllm.visible import gpus
 from slipway_sandbox.settings import EngineTiming
 
 DEFAULT_GPU_MEMORY_MIB: Final = 23028  # an A10G, as nvidia-smi shows it
@@ -52,10 +53,7 @@ def gpu_memory(environment: Mapping[str, str]) -> int:
 
 def check_devices(args: argparse.Namespace, environment: Mapping[str, str]) -> None:
     """Raise as vLLM does in a container with no GPU or fewer than it should use."""
-    visible = environment.get("NVIDIA_VISIBLE_DEVICES", "all")
-    if visible == "all":  # the image's own value: all GPUs of the node
-        visible = ",".join(map(str, range(int(environment.get("SLIPWAY_SANDBOX_GPUS", "1")))))
-    devices = [device for device in visible.split(",") if device and device not in ("void", "none")]
+    devices = gpus(environment)
     if not devices or not gpu_memory(environment):
         raise RuntimeError(
             "Failed to infer device type, please set the environment variable `VLLM_LOGGING_LEVEL=DEBUG` to turn on "
