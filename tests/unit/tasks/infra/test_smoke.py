@@ -26,7 +26,7 @@ def a_node(name: str = "gpu-0", **over: Any) -> dict[str, Any]:
 
 
 def on_gpu(node: str) -> dict[str, Any]:
-    container = {"name": "c", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    container = {"name": "c", "resources": {"requests": {"nvidia.com/gpu": "1"}}}
     return {
         "metadata": {"name": "p"},
         "spec": {"nodeName": node, "containers": [container]},
