@@ -151,12 +151,22 @@ def summary(document: Mapping[str, Any]) -> Document:
     return found
 
 
+def of_dependencies(chart: Path, about: Mapping[str, Any]) -> Document:
+    """The defaults of the charts below charts/, under the names that the chart gives them."""
+    found: Document = {}
+    for each in about.get("dependencies", []):
+        file = chart / "charts" / each["name"] / "values.yaml"
+        if file.exists():
+            found[each.get("alias") or each["name"]] = yaml.safe_load(file.read_text())
+    return found
+
+
 def facts(addon: Addon, chart: Path, source: str) -> Document:
     """The record of one chart. Raises SystemExit for another version than addons.yaml pins."""
     about = yaml.safe_load((chart / "Chart.yaml").read_text())
     if str(about["version"]) != addon.version:
         raise SystemExit(f"{chart} is {about['version']}, k8s/addons/addons.yaml pins {addon.version}")
-    defaults = yaml.safe_load((chart / "values.yaml").read_text())
+    defaults = merged(of_dependencies(chart, about), yaml.safe_load((chart / "values.yaml").read_text()))
     stand_in = yaml.safe_load((STAND_INS / addon.name / "values.yaml").read_text())
     used = {path for values in (values_of(addon), stand_in) for path, _ in leaves(values)}
     objects = [summary(document) for document in render(chart, addon) if document["kind"] in KINDS]

@@ -121,7 +121,10 @@ def own_values(addon: Addon, environment: Environment) -> dict[str, object]:
         values["settings"] = settings
     if addon.gpu_nodes:
         gpu = environment.cluster.gpu
-        values |= {"nodeSelector": gpu.node_selector, "tolerations": [gpu.taint.toleration]}
+        placement = {"nodeSelector": gpu.node_selector, "tolerations": [gpu.taint.toleration]}
+        values |= placement
+        if addon.brings_gpus:
+            values["nfd"] = {"worker": dict(placement)}
     if addon.proof == "metrics-answer" and environment.alerts.webhook:
         values["alertmanager"] = alertmanager.values()
     if addon.proof == "gpu-metrics" and environment.existing.prometheus:

@@ -15,9 +15,9 @@ from tasks.records.quantities import human_bytes, parse_quantity
 
 MIB, GIB = 2**20, 2**30
 # What DaemonSets take on a GPU node: aws-node 50m, kube-proxy 100m, ebs-csi-node 30m, eks-pod-identity-agent,
-# device plugin, DCGM exporter. CPU and memory their charts request, summed and rounded up.
-DAEMONSET_CPU = 0.35
-DAEMONSET_MEMORY = 450 * MIB
+# device plugin, node-feature-discovery's worker, DCGM exporter. CPU and memory their charts request, summed and rounded up.
+DAEMONSET_CPU = 0.36
+DAEMONSET_MEMORY = 520 * MIB
 
 
 @dataclass(frozen=True)

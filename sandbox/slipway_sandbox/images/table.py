@@ -114,7 +114,10 @@ _IMAGES = {
         Image(
             "nvcr.io/nvidia/k8s-device-plugin",
             ("nvidia-device-plugin",),
-            programs={"nvidia-device-plugin": _module("device_plugin")},
+            programs={
+                "nvidia-device-plugin": _module("device_plugin"),
+                "gpu-feature-discovery": _module("gpu_feature_discovery"),
+            },
             size_bytes=180_000_000,
         ),
         Image(

@@ -23,6 +23,8 @@ IDLE_SECONDS = 120.0
 def deployed(project: Project) -> Iterator[Done]:
     gpu = {"provisioner": "karpenter", "instance_type": "g6.xlarge", "max": 2, "smoke": True}
     another_environment(project, WHERE, gpu)
+    # the real chart's values: with GPU feature discovery
+    (project.home / "sandbox" / "values" / "nvidia-device-plugin.yaml").unlink()
     yield project.run("deploy", MODEL, "-e", WHERE).succeeded()
     project.run("teardown", "-e", WHERE, "--models", "delete", "--volumes", "delete").succeeded()
 
@@ -57,6 +59,18 @@ def test_a_new_node_is_tested_before_the_model_is_there(project: Project, deploy
     assert said.index(f"smoke test of the GPUs of {node}") < said.index(f"{node}: 1 GPUs work")
     assert said.index(f"{node}: 1 GPUs work") < said.index("gate passed")
     assert get(project, "/apis/batch/v1/namespaces/kube-system/jobs") == []
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_node_is_labelled_with_what_its_gpu_is(project: Project) -> None:
+    end = time.monotonic() + 60.0
+    wanted = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": "1"}
+    while True:
+        (node,) = get(project, "/api/v1/nodes", labelSelector="workload=inference-gpu")
+        if wanted.items() <= node["metadata"]["labels"].items():
+            return
+        assert time.monotonic() < end, node["metadata"]["labels"]
+        time.sleep(0.2)
 
 
 @pytest.mark.usefixtures("deployed")
