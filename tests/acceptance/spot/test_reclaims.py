@@ -35,12 +35,12 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(600 + 40 * RECLAIMS)]
 
 @pytest.fixture(scope="module")
 def deployed(project: Project) -> Iterator[Done]:
-    """Three replicas: one on demand, two on spot nodes, and room for the nodes that replace them."""
+    """Three replicas, one on demand and two on spot nodes: as many as the environment may have."""
     gpu = {
         "provisioner": "karpenter",
         "capacity_type": "SPOT",
         "on_demand_base": 1,
-        "max": 5,
+        "max": REPLICAS,
         "consolidate_after": "6s",
         "instance_type": TYPES[0],
         "alternative_types": TYPES[1:],

@@ -124,8 +124,11 @@ class State:
         return found
 
     def usage(self, pool: Object) -> dict[str, Decimal]:
-        """What the NodePool's nodes have together, those on their way with it."""
-        claims = self.claims_of(name_of(pool))
+        """What the NodePool's nodes have together, those on their way with it and without those that are going.
+
+        kubernetes-sigs/karpenter 2266468, pkg/controllers/state/cluster.go, updateNodePoolResources.
+        """
+        claims = [claim for claim in self.claims_of(name_of(pool)) if not is_deleting(claim)]
         total = {"nodes": Decimal(len(claims))}
         for claim in claims:
             for name, amount in self.capacity_of(claim).items():
