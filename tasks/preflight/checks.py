@@ -189,7 +189,16 @@ def _zones(environment: Environment, facts: Facts) -> Check:
             f"{facts.instance.name} is not offered in {facts.zone}, only in {', '.join(facts.zones)}",
             "set cluster.zones and cluster.gpu.zone in the environment's file",
         )
-    return Check("zones", "ok", f"{facts.instance.name} is offered in {facts.zone}")
+    lacking = [zone for zone in environment.cluster.gpu.other_zones if zone not in facts.zones]
+    if lacking:
+        return Check(
+            "zones",
+            "warn",
+            f"{facts.instance.name} is offered in {facts.zone}, not in {', '.join(lacking)} of cluster.gpu.other_zones",
+            f"take other zones of {', '.join(facts.zones)}, or alternative_types that are offered there",
+        )
+    offered = (facts.zone, *environment.cluster.gpu.other_zones)
+    return Check("zones", "ok", f"{facts.instance.name} is offered in {', '.join(offered)}")
 
 
 def _quota(facts: Facts) -> Check:

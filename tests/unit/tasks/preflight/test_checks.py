@@ -41,6 +41,25 @@ def judged(
     return {check.name: check for check in checks}
 
 
+@pytest.mark.parametrize(
+    ("offered", "status", "said"),
+    [
+        (("us-east-1a", "us-east-1b"), "ok", "is offered in us-east-1a, us-east-1b"),
+        (("us-east-1a",), "warn", "not in us-east-1b of cluster.gpu.other_zones"),
+        (("us-east-1b",), "fail", "is not offered in us-east-1a"),
+        ((), "fail", "is not offered in"),
+    ],
+)
+def test_a_type_is_looked_for_in_every_zone_that_nodes_may_be_in(
+    offered: tuple[str, ...], status: str, said: str
+) -> None:
+    zones = ["us-east-1a", "us-east-1b"]
+    gpu = {"provisioner": "karpenter", "zone": zones[0], "other_zones": zones[1:]}
+    where = an_environment(cluster={"zones": zones, "gpu": gpu})
+    row = judged(replace(FACTS, zones=offered), environment=where)["zones"]
+    assert (row.status, said in row.detail) == (status, True), row
+
+
 def test_a_run_that_can_succeed_passes_every_check() -> None:
     assert {check.status for check in judged().values()} == {"ok"}
 
