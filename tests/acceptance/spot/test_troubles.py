@@ -167,6 +167,27 @@ def test_a_queue_that_nobody_fills_is_told(project: Project, deployed: Done) -> 
     assert serves(project, deployed)
 
 
+def test_a_drain_that_a_budget_holds_is_told_and_goes_on_without_it(project: Project, deployed: Done) -> None:
+    budgets = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets"
+    spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "vllm"}}}
+    send(project, "POST", budgets, {"metadata": {"name": "by-hand"}, "spec": spec})
+    listed = send(project, "GET", "/api/v1/nodes?labelSelector=workload%3Dinference-gpu")["items"]
+    (node,) = [each["metadata"]["name"] for each in listed]
+    send(project, "DELETE", f"/api/v1/nodes/{node}")
+    told(
+        project,
+        r"GPU nodes: a GPU node is to go, and a PodDisruptionBudget keeps its pods there",
+        rf"pod {NAMESPACE}/{WORKLOAD}-\S+ on {node} waits for the PodDisruptionBudget by-hand: 1 healthy, 1 must stay",
+        rf"next: kubectl -n {NAMESPACE} get pdb,pods -o wide",
+    )
+    assert serves(project, deployed)
+    send(project, "DELETE", f"{budgets}/by-hand")
+    end = time.monotonic() + PATIENCE
+    while node in str(send(project, "GET", "/api/v1/nodes")["items"]) or not serves(project, deployed):
+        assert time.monotonic() < end, f"{node} does not go"
+        time.sleep(0.3)
+
+
 @pytest.mark.usefixtures("deployed")
 def test_karpenter_without_its_nodes_role_ends_a_wake_with_that_cause(project: Project) -> None:
     end = time.monotonic() + PATIENCE
