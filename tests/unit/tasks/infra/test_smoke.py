@@ -97,7 +97,7 @@ class Cluster:
     def logs(self, namespace: str, pod: str) -> str:
         return self.log
 
-    def events(self, namespace: str, name: str) -> list[str]:
+    def events(self, namespace: str, name: str) -> Any:
         return []
 
     def patch(self, api: str, kind: str, name: str, body: Any) -> None:
