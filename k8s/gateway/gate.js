@@ -2,7 +2,8 @@
 //
 // `keys` is keys.json: sha256 of a key -> its name, its models (null: every one), and when it ends (milliseconds since 1970; 0: never).
 // A key that has ended is refused at that moment, without a reload.
-// `models` is models.json: each name or alias that a request may ask for -> the model that serves it.
+// `models` is models.json: each name, alias or adapter that a request may ask for -> the model that serves it.
+// `adapters` is adapters.json: those names that vLLM knows itself, which stay in the body.
 import crypto from 'crypto';
 
 // of this gateway, not of a model: OpenAI's list has to name a time
@@ -86,7 +87,7 @@ function route(r) {
     return answer(r, 403, noAccess(name));
   }
   r.variables.asked_model = model;
-  if (name === model) {
+  if (name === model || adapters[name] === true) {
     return r.internalRedirect(`@${model}`);
   }
   const renamed = withModel(text, name, model);
@@ -138,7 +139,8 @@ function list(r) {
 }
 
 function described(name) {
-  return { id: name, object: 'model', created: STARTED, owned_by: 'slipway', root: models[name], parent: null };
+  const parent = adapters[name] === true ? models[name] : null;
+  return { id: name, object: 'model', created: STARTED, owned_by: 'slipway', root: models[name], parent };
 }
 
 function answer(r, status, body) {

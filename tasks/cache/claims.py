@@ -30,7 +30,7 @@ def wanted_volume(context: Context, seen: Seen | None = None) -> Volume:
     held = seen.held if seen else {}
     kept = sum(held[each] for each in held if each in context.needed and each != context.staged.commit)
     return volume_for(
-        context.staged.total_bytes,
+        context.staged.all_bytes,
         context.model.cache,
         kept,
         budget_mib_s=context.environment.deadlines.cold_read_mib_s,
@@ -81,7 +81,7 @@ def _kept_snapshot(context: Context) -> KeptSnapshot | None:
     if not any(each.name == context.snapshot and each.cut and not each.deleting for each in seen):
         return None
     kept = kept_snapshots(context.ebs.aws, context.environment, context.model.name)
-    return newest_of(kept, context.staged.commit, context.staged.manifest_sha256)
+    return newest_of(kept, context.staged.commit, context.staged.digest)
 
 
 def _tell_figures(context: Context, volume: Volume, gib: int) -> None:

@@ -51,7 +51,7 @@ class Context:
     @property
     def snapshot(self) -> str:
         """The name of the VolumeSnapshot of the staged files."""
-        return snapshot_name(self.model, self.staged.commit, self.staged.manifest_sha256)
+        return snapshot_name(self.model, self.staged.commit, self.staged.digest)
 
     def say(self, line: str) -> None:
         self.reporter.say(line)

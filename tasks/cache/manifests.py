@@ -103,20 +103,20 @@ def snapshot(
     environment: Environment, model: Model, staged: StagedModel, fast_zones: Sequence[str] = ()
 ) -> list[Object]:
     """A snapshot and its class, which has the EC2 snapshot's tags. `fast_zones`: where fast restore is switched on."""
-    name = snapshot_name(model, staged.commit, staged.manifest_sha256)
+    name = snapshot_name(model, staged.commit, staged.digest)
     its_class = _labelled(load("volumesnapshotclass"), name, model, staged.commit)
     tags = {
         names.ENVIRONMENT_TAG: environment.name,
         names.MODEL_TAG: model.name,
         names.REPO_TAG: staged.repo,
         names.COMMIT_TAG: staged.commit,
-        names.MANIFEST_TAG: staged.manifest_sha256,
+        names.MANIFEST_TAG: staged.digest,
     }
     for number, (key, value) in enumerate(tags.items(), start=1):
         its_class["parameters"][f"tagSpecification_{number}"] = f"{key}={value}"
     if fast_zones:
         its_class["parameters"]["fastSnapshotRestoreAvailabilityZones"] = ",".join(fast_zones)
-    document = _snapshot(environment, model, staged.repo, staged.commit, staged.manifest_sha256)
+    document = _snapshot(environment, model, staged.repo, staged.commit, staged.digest)
     document["spec"]["volumeSnapshotClassName"] = name
     document["spec"]["source"]["persistentVolumeClaimName"] = names.cache_claim(model)
     return [its_class, document]
@@ -178,7 +178,7 @@ def job(
     metadata |= {
         "name": job_name(model, staged.commit),
         "namespace": environment.namespace,
-        "annotations": {MANIFEST: staged.manifest_sha256},
+        "annotations": {MANIFEST: staged.digest},
     }
     spec["activeDeadlineSeconds"] = int(seconds)
     [rule] = spec["podFailurePolicy"]["rules"]
@@ -202,6 +202,10 @@ def job(
         f"--needed={','.join(needed)}",
         f"--spare={model.cache.keep}",
         f"--grow-seconds={grow_seconds:g}",
+        *(
+            f"--adapter={part.repo},{part.commit},{part.prefix},{part.manifest_sha256}"
+            for part in staged.adapters
+        ),
     ]
     container["env"][0]["value"] = environment.region
     pod["volumes"][0]["persistentVolumeClaim"]["claimName"] = names.cache_claim(model)

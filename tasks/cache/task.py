@@ -15,7 +15,7 @@ from tasks.cloud.image_pull import more_for_pull
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.names import staged_prefix
-from tasks.records.results import HubInspection, StagedModel, WarmCache
+from tasks.records.results import HubInspection, HubModel, StagedModel, WarmCache
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, task
 
@@ -61,8 +61,17 @@ def preview(environment: Environment, model: Model, inspection: HubInspection) -
 
     Without AWS: the volume's speed is not limited to what the instance type reads, and no retained volume is looked for.
     """
-    hub = inspection.model
-    staged = StagedModel(
+    adapters = tuple(_to_be_staged(environment, adapter.model) for adapter in inspection.adapters)
+    staged = _to_be_staged(environment, inspection.model).model_copy(update={"adapters": adapters})
+    volume = volume_for(staged.all_bytes, model.cache, budget_mib_s=environment.deadlines.cold_read_mib_s)
+    seconds = sum(limits(staged, volume.throughput, environment).values())
+    job = manifests.job(environment, model, staged, needed=(), node=None, seconds=seconds)
+    claim = manifests.empty_claim(environment, model, volume)
+    return [*manifests.for_namespace(environment), *claim, job]
+
+
+def _to_be_staged(environment: Environment, hub: HubModel) -> StagedModel:
+    return StagedModel(
         bucket=environment.storage.model_bucket,
         prefix=staged_prefix(hub.repo, hub.commit),
         repo=hub.repo,
@@ -72,11 +81,6 @@ def preview(environment: Environment, model: Model, inspection: HubInspection) -
         manifest_sha256="",
         account=environment.account or "",
     )
-    volume = volume_for(hub.total_bytes, model.cache, budget_mib_s=environment.deadlines.cold_read_mib_s)
-    seconds = sum(limits(staged, volume.throughput, environment).values())
-    job = manifests.job(environment, model, staged, needed=(), node=None, seconds=seconds)
-    claim = manifests.empty_claim(environment, model, volume)
-    return [*manifests.for_namespace(environment), *claim, job]
 
 
 @task(task_run_name="{site.name} leaves {site.infrastructure.cluster_name}", **SETTINGS)

@@ -46,7 +46,7 @@ def limits(
         "growing": waits.volume_bind,
         "starting": waits.pod_start + more_for_pull,
         "lost": waits.node_boot,
-        "running": transfer_seconds(staged.total_bytes, slowest),
+        "running": transfer_seconds(staged.all_bytes, slowest),
     }
 
 
@@ -122,7 +122,7 @@ def _decide(context: Context, seen: Seen, progress: Progress, volume: Volume) ->
         observe.claim_seen(seen, {volume.class_name("retain"), volume.class_name("retain", rate)}),
         observe.job_seen(seen, progress.watched),
         commit=context.staged.commit,
-        manifest=context.staged.manifest_sha256,
+        manifest=context.staged.digest,
         needed_bytes=volume.size_gib * GIB,
     )
 
@@ -182,7 +182,7 @@ def _start_job(context: Context, seen: Seen, progress: Progress) -> None:
         context.cluster.apply(document)
     progress.watched.add(context.cluster.apply(job)["metadata"]["uid"])
     _enter(context, progress, "creating")
-    whole = human_bytes(context.staged.total_bytes)
+    whole = human_bytes(context.staged.all_bytes)
     context.say(f"job {context.job} sees to {whole} on {context.claim}, and copies what is not there")
 
 
@@ -244,7 +244,7 @@ def _record(context: Context, seen: Seen, progress: Progress) -> None:
     )
     marks = {
         WARM: context.staged.commit,
-        WARM_MANIFEST: context.staged.manifest_sha256,
+        WARM_MANIFEST: context.staged.digest,
         HELD: json.dumps(log.done["held"]),
     }
     body = {"metadata": {"annotations": marks}}

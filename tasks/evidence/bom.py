@@ -31,6 +31,10 @@ def bill_of_materials(
 ) -> bytes:
     """The document as JSON. `config`: the model's config.json; `at`: when it is written."""
     model, engine = _model(release, manifest, config), _engine(release, engine_version)
+    adapters = [
+        _weights(f"adapter/{lora.name}", adapter)
+        for lora, adapter in zip(release.engine.lora, manifest.adapters, strict=True)
+    ]
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
@@ -48,33 +52,37 @@ def bill_of_materials(
                 "properties": _properties({"environment": release.environment, "bundle": release.bundle}),
             },
         },
-        "components": [model, engine],
+        "components": [model, *adapters, engine],
         "dependencies": [
-            {"ref": "release", "dependsOn": [model["bom-ref"], engine["bom-ref"]]},
+            {"ref": "release", "dependsOn": [part["bom-ref"] for part in (model, *adapters, engine)]},
         ],
     }
     return json.dumps(document, indent=1).encode()
 
 
 def _model(release: Release, manifest: Manifest, config: Mapping[str, Any]) -> dict[str, Any]:
-    owner, _, name = release.repo.partition("/")
     architectures = config.get("architectures") or []
     known = {
         "architectureFamily": config.get("model_type"),
         "modelArchitecture": architectures[0] if architectures else None,
     }
+    card = {"modelCard": {"modelParameters": {key: str(value) for key, value in known.items() if value}}}
+    return _weights("model", manifest) | card
+
+
+def _weights(reference: str, manifest: Manifest) -> dict[str, Any]:
+    owner, _, name = manifest.repo.partition("/")
     return {
         "type": "machine-learning-model",
-        "bom-ref": "model",
+        "bom-ref": reference,
         "group": owner,
         "name": name,
-        "version": release.commit,
-        "purl": f"pkg:huggingface/{quote(owner)}/{quote(name)}@{release.commit}",
-        "modelCard": {"modelParameters": {key: str(value) for key, value in known.items() if value}},
+        "version": manifest.commit,
+        "purl": f"pkg:huggingface/{quote(owner)}/{quote(name)}@{manifest.commit}",
         "components": [
             {
                 "type": "file",
-                "bom-ref": f"model/{file.path}",
+                "bom-ref": f"{reference}/{file.path}",
                 "name": file.path,
                 "hashes": [{"alg": "SHA-256", "content": file.sha256}],
                 "properties": _properties({"bytes": file.size}),

@@ -23,7 +23,7 @@ from tasks.releases.records import Approval, Made, ReleaseRecord
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "urn:slipway:release-evidence:v1"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
-MODEL, MANIFESTS, IMAGE = "model/", "kubernetes/", "image/"
+MODEL, ADAPTER, MANIFESTS, IMAGE = "model/", "adapter/", "kubernetes/", "image/"
 DIGEST = re.compile(r"@sha256:([0-9a-f]{64})$")
 
 
@@ -77,9 +77,14 @@ class Statement(Record):
 def subjects_of(
     release: Release, documents: Sequence[Mapping[str, Any]], manifest: Manifest
 ) -> tuple[Subject, ...]:
-    """Model files, each rendered manifest, and the image where it is named by digest, by sha256."""
+    """Files of the model and its adapters, each rendered manifest, and the image where it is named by digest, by sha256."""
     found = [
         *(Subject(name=MODEL + file.path, digest={"sha256": file.sha256}) for file in manifest.files),
+        *(
+            Subject(name=f"{ADAPTER}{lora.name}/{file.path}", digest={"sha256": file.sha256})
+            for lora, adapter in zip(release.engine.lora, manifest.adapters, strict=True)
+            for file in adapter.files
+        ),
         *(_rendered(document) for document in documents),
     ]
     if by_digest := DIGEST.search(release.image):

@@ -8,6 +8,7 @@ from typing import Any
 
 from tasks.cloud.reachability import wrong_paths
 from tasks.preflight.account_rows import account_rows
+from tasks.preflight.adapters import judge_adapters
 from tasks.preflight.answers import judge_answers
 from tasks.preflight.engine import Engine
 from tasks.preflight.facts import NOT_FOR_EKS, Facts
@@ -77,6 +78,7 @@ def judge_model(
         Check("engine flags", *engine.lint()),
         Check("compute", *engine.compute()),
         Check("ranks", *engine.ranks()),
+        *([Check("adapters", *adapters)] if (adapters := judge_adapters(model, inspection)) else []),
         *([Check("answers", *answers)] if (answers := judge_answers(model, project_root())) else []),
         _room(model, instance, volume_gib),
     ]

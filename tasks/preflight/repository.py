@@ -48,7 +48,7 @@ def _adapter(inspection: HubInspection) -> Row | None:
     return Row(
         "fail",
         f"{inspection.model.repo} is a LoRA adapter {of}, not a model: it has adapter_config.json and no weights of its own",
-        f"deploy {base or 'the base model'} (source.repo), and serve the adapter with it: --enable-lora",
+        f"deploy {base or 'the base model'} (source.repo), and serve the adapter with it: engine.lora",
     )
 
 

@@ -25,8 +25,9 @@ from tasks.task import SETTINGS, RunReporter, show_table, task
 
 
 def settled(model: Model, inspection: HubInspection) -> Model:
-    """The model with the route it is asked by, where its file names none."""
-    return asked(model, inspection)
+    """The model with the route it is asked by, where its file names none, and its adapters at the inspected commits."""
+    pinned = model.with_adapters([adapter.model.commit for adapter in inspection.adapters])
+    return asked(pinned, inspection)
 
 
 @task(task_run_name="preflight {model.name} on {environment.name}", **SETTINGS)

@@ -35,6 +35,14 @@ def check_aliases(models: Iterable[Model], environment: Environment) -> None:
                     f"{alias} is an alias of two models: {leads[alias]} and {model.name}", environment
                 )
             leads[alias] = model.name
+    for model in known.values():
+        for lora in model.engine.lora:
+            other = leads.get(lora.name) or (lora.name if lora.name in known else None)
+            if other:
+                raise _refused(
+                    f"{lora.name} is an adapter of {model.name} and a name of {other}", environment
+                )
+            leads[lora.name] = model.name
 
 
 def _refused(cause: str, environment: Environment) -> InputError:

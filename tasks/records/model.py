@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import available_timezones
@@ -34,6 +35,21 @@ class Source(Record):
     ignore: tuple[str, ...] = Field((), description="never files matching one of these patterns")
 
 
+class Lora(Record):
+    """A LoRA adapter of the model, staged beside it and served under a name of its own (--lora-modules)."""
+
+    name: Alias = Field(description="what requests call it by")
+    repo: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="organisation/name on the Hugging Face Hub")
+    revision: str = Field(
+        "main", description="branch, tag or commit; pinned to a commit before anything runs"
+    )
+    base: str | None = Field(
+        None,
+        description="what its adapter_config.json calls its base, where that is another name for the same weights; "
+        "default: source.repo",
+    )
+
+
 class Engine(Record):
     """vLLM's flags, under vLLM's names. https://docs.vllm.ai/en/latest/cli/serve/"""
 
@@ -56,6 +72,11 @@ class Engine(Record):
     )
     drain: Seconds = Field(5.0, description="preStop: time for load balancing to forget a pod")
     shutdown_timeout: Seconds = Field(30.0, description="time for streams in flight to end after SIGTERM")
+    lora: tuple[Lora, ...] = Field((), description="LoRA adapters of this model")
+    max_loras: int = Field(1, ge=1, description="adapters that one batch may mix, where there are any")
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = Field(
+        16, description="the highest rank of an adapter, where there are any"
+    )
     extra_args: tuple[str, ...] = Field((), description="further vLLM flags, as --flag=value")
     env: Annotated[dict[str, str], BeforeValidator(checked_variables)] = Field(
         {}, description="variables of vLLM's container, as VLLM_LOGGING_LEVEL: DEBUG; no secrets"
@@ -260,6 +281,16 @@ class Model(Record):
         return self
 
     @model_validator(mode="after")
+    def _adapters_have_names_of_their_own(self) -> Self:
+        names = [lora.name for lora in self.engine.lora]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"engine.lora has two adapters of the name {name}")
+            if name == self.name or name in self.aliases:
+                raise ValueError(f"engine.lora: {name} is a name of the model itself")
+        return self
+
+    @model_validator(mode="after")
     def _load_is_of_the_task(self) -> Self:
         task, load = self.engine.task, self.load
         if load.endpoint and load.endpoint not in ROUTES[task]:
@@ -304,6 +335,14 @@ class Model(Record):
     def with_sequences(self, most: int) -> Model:
         """The model with another max_num_seqs."""
         return self.model_copy(update={"engine": self.engine.model_copy(update={"max_num_seqs": most})})
+
+    def with_adapters(self, commits: Sequence[str]) -> Self:
+        """The model with its adapters at these commits, in the file's order."""
+        pinned = tuple(
+            lora.model_copy(update={"revision": commit})
+            for lora, commit in zip(self.engine.lora, commits, strict=True)
+        )
+        return self.model_copy(update={"engine": self.engine.model_copy(update={"lora": pinned})})
 
     @property
     def route(self) -> Route:

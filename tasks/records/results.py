@@ -19,7 +19,13 @@ from tasks.records.strategy import Taken, as_written
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 # Settings that came after ledgers were written. At their default they are no part of an id, or every release would get
 # another one.
-ADDED_TO_ENGINE: dict[str, Any] = {"task": "generate", "env": {}}
+ADDED_TO_ENGINE: dict[str, Any] = {
+    "task": "generate",
+    "env": {},
+    "lora": [],
+    "max_loras": 1,
+    "max_lora_rank": 16,
+}
 
 
 APPLIED = "sha256 of the saved plan that this run applied, or `no change`; None where it planned nothing"
@@ -77,6 +83,12 @@ class HubInspection(Record):
     documents: dict[str, dict[str, Any]] = Field(
         default_factory=dict,
         description="adapter_config.json, params.json, tokenizer_config.json and the like as far as they are there",
+    )
+    modules: tuple[str, ...] = Field(
+        (), description="last names of the modules that have weights, or an adapter: q_proj, lm_head"
+    )
+    adapters: tuple[HubInspection, ...] = Field(
+        (), description="the LoRA adapters served with it, in the model's file's order"
     )
 
     @property
@@ -172,6 +184,9 @@ class Manifest(Record):
     files: tuple[StagedFile, ...]
     staged_at: datetime
     staged_by: str = Field(description="slipway's version")
+    adapters: tuple[Manifest, ...] = Field(
+        (), description="of a release: its LoRA adapters' own; no part of the object in S3"
+    )
 
     @property
     def total_bytes(self) -> int:
@@ -189,6 +204,23 @@ class StagedModel(Record):
     manifest_sha256: str
     account: str = Field(description="the AWS account that owns the bucket")
     reused: bool = Field(False, description="it was there before")
+    adapters: tuple[StagedModel, ...] = Field((), description="LoRA adapters that are served with it")
+
+    @property
+    def parts(self) -> tuple[StagedModel, ...]:
+        """The model and its adapters, each under its own prefix."""
+        return (self, *self.adapters)
+
+    @property
+    def all_bytes(self) -> int:
+        return sum(part.total_bytes for part in self.parts)
+
+    @property
+    def digest(self) -> str:
+        """A sha256 over all manifests; of a model without adapters, its manifest's."""
+        if not self.adapters:
+            return self.manifest_sha256
+        return hashlib.sha256("".join(part.manifest_sha256 for part in self.parts).encode()).hexdigest()
 
     @property
     def uri(self) -> str:

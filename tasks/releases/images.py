@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from tasks.records.model import Engine
+
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 def by_digest(image: str) -> bool:
@@ -20,10 +24,16 @@ def written(image: str) -> str:
 
 
 def same_engine(proven: Engine, asked: Engine) -> bool:
-    """Whether a release's engine is what a model's file asks for; a tag of the file stands for what it was then."""
-    if by_digest(asked.image):
-        return proven == asked
-    return proven.model_copy(update={"image": written(proven.image)}) == asked
+    """Whether a release's engine is what a model's file asks for; a tag, or an adapter's branch, stands for what it was then."""
+    wanted = {lora.name: lora.revision for lora in asked.lora}
+    adapters = tuple(
+        lora
+        if COMMIT.fullmatch(wanted.get(lora.name, ""))
+        else lora.model_copy(update={"revision": wanted.get(lora.name, lora.revision)})
+        for lora in proven.lora
+    )
+    image = proven.image if by_digest(asked.image) else written(proven.image)
+    return proven.model_copy(update={"image": image, "lora": adapters}) == asked
 
 
 def moved(before: str | None, now: str) -> str | None:

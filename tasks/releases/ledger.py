@@ -73,7 +73,9 @@ class Ledger:
         """Commits of the releases that serve, that served before, or that are being rolled out."""
         now = self.serving()
         ids = [found for found in (now.serving, now.previous, now.rolling) if found]
-        return sorted({self.record(release_id).release.commit for release_id in ids})
+        releases = [self.record(release_id).release for release_id in ids]
+        adapters = {lora.revision for release in releases for lora in release.engine.lora}
+        return sorted({release.commit for release in releases} | adapters)
 
     def begin(self, record: ReleaseRecord) -> Serving:
         """Write the release with the commit it is made from, and that it is being rolled out. Idempotent."""

@@ -67,6 +67,7 @@ def _ask_inside(context: RolloutContext, endpoint: Endpoint, proving: Proving) -
         served_name=model,
         route=endpoint.route,
         abilities=dict(proving.abilities),
+        adapters=list(proving.adapters),
         max_model_len=proving.max_model_len,
         patience=patience,
     )
@@ -76,7 +77,7 @@ def _ask_inside(context: RolloutContext, endpoint: Endpoint, proving: Proving) -
         model,
         program,
         # a question that was sent as patience ended may still be answered
-        seconds=patience + 120.0 + len(proving.abilities) * ABILITY_SECONDS,
+        seconds=patience + 120.0 + (len(proving.abilities) + len(proving.adapters)) * ABILITY_SECONDS,
         failed=RolloutFailed,
         say=context.reporter.say,
         time=context.time,

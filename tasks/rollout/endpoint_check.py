@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,10 +31,11 @@ ABILITY_SECONDS = 120.0  # reasoning takes a thousand tokens
 
 @dataclass(frozen=True)
 class Proving:
-    """What is to be shown beside an answer. `abilities`: the parser of each."""
+    """What is to be shown beside an answer. `abilities`: the parser of each; `adapters`: names of LoRA adapters, each asked once."""
 
     abilities: Mapping[Ability, str] = field(default_factory=dict)
     max_model_len: int = 8192
+    adapters: Sequence[str] = ()
 
 
 class GatewayCutOff(RolloutFailed):
@@ -100,6 +101,9 @@ def _ask(base_url: str, headers: dict[str, str], served_name: str, route: Route,
         asked = ask_for(ability, parser, served_name, proving.max_model_len)
         answer = ask(f"{base_url}{PATHS['chat']}", headers, asked, seconds=ABILITY_SECONDS)
         said.append(_shown(ability, parser, answer))
+    for adapter in proving.adapters:
+        answer = ask(f"{base_url}{PATHS[route]}", headers, question(route, adapter), seconds=ANSWER_SECONDS)
+        said.append(f"adapter {adapter} answers {_of_adapter(adapter, route, answer)!r:.40}")
     return "; ".join(said)
 
 
@@ -149,6 +153,21 @@ def _answered(route: Route, answer: Answer) -> str:
         ) from None
 
 
+def _of_adapter(adapter: str, route: Route, answer: Answer) -> str:
+    """What an adapter answers. Raises RolloutFailed also where another model answered for it."""
+    if answer.status == 404:
+        raise RolloutFailed(
+            f"vLLM does not serve the adapter {adapter}",
+            evidence=[answer.text[:300]],
+            next_command="check engine.lora in the model's file",
+        )
+    said = _answered(route, answer)
+    answered_by = answer.json().get("model")
+    if answered_by != adapter:
+        raise RolloutFailed(f"{answered_by} answers for the adapter {adapter}", evidence=[answer.text[:300]])
+    return said
+
+
 def _shown(ability: Ability, parser: str, answer: Answer) -> str:
     """What shows the ability. Without it the parser is not the model's: asking again cannot help."""
     if answer.status != 200:
@@ -188,7 +207,7 @@ def main() -> None:
             key,
             given["served_name"],
             route=given["route"],
-            proving=Proving(given["abilities"], given["max_model_len"]),
+            proving=Proving(given["abilities"], given["max_model_len"], given["adapters"]),
             patience=given["patience"],
         )
         said: dict[str, Any] = {"answer": answer}

@@ -47,6 +47,8 @@ def routes(root: Path, model: Model, environment: Environment) -> dict[str, str]
         body = body.replace("MODEL", model.name).replace("NAMESPACE", environment.namespace)
         files[f"{model.name}.{ending}"] = body
     described: dict[str, Any] = {"aliases": aliases_of(model, environment)}
+    if adapters := sorted(lora.name for lora in model.engine.lora):
+        described["adapters"] = adapters
     if told:
         described["held"] = told.model_dump()
     files[f"{model.name}.json"] = json.dumps(described)
@@ -54,12 +56,25 @@ def routes(root: Path, model: Model, environment: Environment) -> dict[str, str]
 
 
 def served_names(all_routes: Mapping[str, str]) -> dict[str, str]:
-    """What a request may ask for -> the model that serves it: names and aliases of every route. Pure."""
-    models = {name.removesuffix(".json"): text for name, text in all_routes.items() if name.endswith(".json")}
-    leads = {name: name for name in models}
-    for model, text in models.items():
-        leads |= dict.fromkeys(json.loads(text)["aliases"], model)
+    """What a request may ask for -> the model that serves it: names, aliases and adapters of every route. Pure."""
+    leads = {name.removesuffix(".json"): name.removesuffix(".json") for name in all_routes if _names(name)}
+    for file, text in all_routes.items():
+        if _names(file):
+            given = json.loads(text)
+            leads |= dict.fromkeys(
+                [*given["aliases"], *given.get("adapters", ())], file.removesuffix(".json")
+            )
     return leads
+
+
+def adapter_names(all_routes: Mapping[str, str]) -> list[str]:
+    """The names that vLLM itself knows beside a model's: they go through the gateway as they are. Pure."""
+    given = [json.loads(text) for file, text in all_routes.items() if _names(file)]
+    return sorted(name for names in given for name in names.get("adapters", ()))
+
+
+def _names(file: str) -> bool:
+    return file.endswith(".json")
 
 
 def check_aliases(cluster: Cluster, model: Model, environment: Environment) -> None:
@@ -68,7 +83,8 @@ def check_aliases(cluster: Cluster, model: Model, environment: Environment) -> N
     others = served_names(
         {name: text for name, text in (there.get("data") or {}).items() if name != f"{model.name}.json"}
     )
-    for alias in (model.name, *aliases_of(model, environment)):
+    adapters = (lora.name for lora in model.engine.lora)
+    for alias in (model.name, *aliases_of(model, environment), *adapters):
         if alias in others:
             raise InputError(
                 f"{alias} leads to {others[alias]} in {environment.name}",
@@ -105,6 +121,7 @@ def documents(
     configuration["data"] |= {
         **{script: (root / "k8s/gateway" / script).read_text() for script in SCRIPTS},
         "models.json": json.dumps(served_names(all_routes), sort_keys=True),
+        "adapters.json": json.dumps(dict.fromkeys(adapter_names(all_routes), True)),
     }
     if holder.held_models(all_routes):
         configuration["data"][HELD] = (root / "k8s/gateway" / HELD).read_text()

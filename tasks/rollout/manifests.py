@@ -81,6 +81,15 @@ def engine_arguments(engine: Engine, *, model_path: str, served_name: str) -> li
         arguments.append(f"--kv-cache-dtype={engine.kv_cache_dtype}")
     if engine.trust_remote_code:
         arguments.append("--trust-remote-code")
+    if engine.lora:
+        arguments += [
+            "--enable-lora",
+            f"--max-loras={engine.max_loras}",
+            f"--max-lora-rank={engine.max_lora_rank}",
+        ]
+        paths = ((lora.name, names.cache_path(lora.repo, lora.revision)) for lora in engine.lora)
+        # a list: one flag, and a word for each
+        arguments += ["--lora-modules", *(f"{name}=/models/{path}" for name, path in paths)]
     return [*arguments, *engine.extra_args]
 
 

@@ -44,6 +44,7 @@ def inspect(model: HubModel, read: ReadBytes) -> HubInspection:
     indexes = {path: _named_by(documents.pop(path)) for path in INDEXES if path in documents}
     weights = weight_files(paths, indexes)
     sizes: dict[str, int] = {}
+    modules: set[str] = set()
     unreadable: dict[str, str] = {}
     headers = [path for path in (weights.read or _adapters(paths)) if path.endswith(".safetensors")]
     with ThreadPoolExecutor(_READERS, thread_name_prefix="header") as pool:
@@ -53,6 +54,7 @@ def inspect(model: HubModel, read: ReadBytes) -> HubInspection:
                 continue
             for name, tensor in header.items():
                 if name != "__metadata__":
+                    modules.add(module_of(name))
                     begin, end = tensor["data_offsets"]
                     sizes[tensor["dtype"]] = sizes.get(tensor["dtype"], 0) + end - begin
     if about := documents.get("tokenizer_config.json"):
@@ -65,7 +67,16 @@ def inspect(model: HubModel, read: ReadBytes) -> HubInspection:
         missing=weights.missing,
         unreadable=unreadable,
         documents=documents,
+        modules=tuple(sorted(modules)),
     )
+
+
+def module_of(tensor: str) -> str:
+    """The last name of the module a tensor belongs to, as vLLM reads it of an adapter's (`parse_fine_tuned_lora_name`):
+    model.layers.0.self_attn.q_proj.weight and …q_proj.lora_A.weight are q_proj's."""
+    parts = tensor.split(".")
+    at = next((n for n, part in enumerate(parts) if part.startswith("lora_")), len(parts) - 1)
+    return parts[max(at - 1, 0)]
 
 
 def _adapters(paths: list[str]) -> list[str]:

@@ -87,7 +87,9 @@ def build(model: HubModel, files: list[StagedFile], staged_at: datetime) -> Mani
 
 
 def body_of(manifest: Manifest) -> bytes:
-    return json.dumps(manifest.model_dump(mode="json"), indent=1, sort_keys=True).encode()
+    return json.dumps(
+        manifest.model_dump(mode="json", exclude={"adapters"}), indent=1, sort_keys=True
+    ).encode()
 
 
 def write(folder: StagedFolder, body: bytes, *, replaces: StoredManifest | None = None) -> StoredManifest:

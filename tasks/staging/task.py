@@ -9,8 +9,8 @@ from prefect.blocks.system import Secret
 from tasks.cloud.aws import told_retries
 from tasks.records.environment import Environment
 from tasks.records.errors import StagingFailed
-from tasks.records.model import Model
-from tasks.records.results import HubInspection, Manifest, Release, StagedModel, StorageOutputs
+from tasks.records.model import Model, Source
+from tasks.records.results import HubInspection, HubModel, Manifest, Release, StagedModel, StorageOutputs
 from tasks.site import Site, aws_of
 from tasks.staging import model_manifest, token
 from tasks.staging.folder import StagedFolder
@@ -55,6 +55,14 @@ def inspect_model(
     reporter = RunReporter("preflight")
     hub = Hub(hub_token(environment, reporter), reporter=reporter)
     source = model.source.model_copy(update={"revision": revision}) if revision else model.source
+    adapters = tuple(
+        _inspected(Source(repo=lora.repo, revision=lora.revision), hub, reporter)
+        for lora in model.engine.lora
+    )
+    return _inspected(source, hub, reporter).model_copy(update={"adapters": adapters})
+
+
+def _inspected(source: Source, hub: Hub, reporter: RunReporter) -> HubInspection:
     pinned = resolve(source, hub)
     for line in pinned.skipped:
         reporter.say(f"left out: {line}")
@@ -79,7 +87,9 @@ def stage_model(environment: Environment, storage: StorageOutputs, inspection: H
     s3 = aws.client("s3")
     with told_retries(s3, reporter.say):
         bucket = Bucket(s3, storage.bucket, aws.account, storage.kms_key_arn)
-        return stage(inspection.model, bucket, Hub(hub_token(environment, reporter), reporter=reporter))
+        hub = Hub(hub_token(environment, reporter), reporter=reporter)
+        adapters = tuple(stage(adapter.model, bucket, hub) for adapter in inspection.adapters)
+        return stage(inspection.model, bucket, hub).model_copy(update={"adapters": adapters})
 
 
 @task(task_run_name="inspect {release.repo} in {site.name}", **SETTINGS)
@@ -87,18 +97,28 @@ def inspect_proven(site: Site, release: Release) -> tuple[HubInspection, StagedM
     """Inspect what is staged for a proven release, in its own bucket: the hub is not asked."""
     storage, aws = site.storage, site.aws()
     bucket = Bucket(aws.client("s3"), storage.bucket, aws.account)
-    inspected = inspect_staged(bucket, release.repo, release.commit)
+    inspection, staged = inspect_staged(bucket, release.repo, release.commit)
+    adapters = [inspect_staged(bucket, lora.repo, lora.revision) for lora in release.engine.lora]
     RunReporter("preflight").say(
         f"{release.repo} is commit {release.commit}, from s3://{storage.bucket}: the hub is not asked"
     )
-    return inspected
+    return (
+        inspection.model_copy(update={"adapters": tuple(one for one, _ in adapters)}),
+        staged.model_copy(update={"adapters": tuple(one for _, one in adapters)}),
+    )
 
 
 @task(task_run_name="find {inspection.model.repo} in {site.name}", **SETTINGS)
 def find_staged(site: Site, inspection: HubInspection) -> StagedModel:
     """Find what is staged of the inspected commit, every file of it, and stage nothing. Raises StagingFailed."""
-    aws, hub = site.aws(), inspection.model
-    folder = StagedFolder.of(Bucket(aws.client("s3"), site.storage.bucket, aws.account), hub.repo, hub.commit)
+    aws = site.aws()
+    bucket = Bucket(aws.client("s3"), site.storage.bucket, aws.account)
+    adapters = tuple(_found(site, bucket, adapter.model) for adapter in inspection.adapters)
+    return _found(site, bucket, inspection.model).model_copy(update={"adapters": adapters})
+
+
+def _found(site: Site, bucket: Bucket, hub: HubModel) -> StagedModel:
+    folder = StagedFolder.of(bucket, hub.repo, hub.commit)
     stored = model_manifest.read(folder)
     there = {(file.path, file.size) for file in stored.manifest.files} if stored else set()
     lacking = [file.path for file in hub.files if (file.path, file.size) not in there]
@@ -113,11 +133,11 @@ def find_staged(site: Site, inspection: HubInspection) -> StagedModel:
 
 @task(task_run_name="manifest of {release.repo} in {site.name}", **SETTINGS)
 def staged_manifest(site: Site, release: Release) -> Manifest:
-    """Read the manifest of what is staged for a release. Raises StagingFailed where there is none."""
+    """Read the manifests of what is staged for a release, its adapters' in the model's. Raises StagingFailed where one is missing."""
     aws = site.aws()
-    return read_manifest(
-        Bucket(aws.client("s3"), site.storage.bucket, aws.account), release.repo, release.commit
-    )
+    bucket = Bucket(aws.client("s3"), site.storage.bucket, aws.account)
+    adapters = tuple(read_manifest(bucket, lora.repo, lora.revision) for lora in release.engine.lora)
+    return read_manifest(bucket, release.repo, release.commit).model_copy(update={"adapters": adapters})
 
 
 @task(
@@ -134,4 +154,5 @@ def copy_model(environment: Environment, storage: StorageOutputs, staged: Staged
     origin = Bucket(aws.s3_of(staged.account), staged.bucket, staged.account)
     with told_retries(s3, reporter.say):
         bucket = Bucket(s3, storage.bucket, aws.account, storage.kms_key_arn)
-        return promote_copy(staged, origin, bucket, reporter)
+        adapters = tuple(promote_copy(adapter, origin, bucket, reporter) for adapter in staged.adapters)
+        return promote_copy(staged, origin, bucket, reporter).model_copy(update={"adapters": adapters})

@@ -27,7 +27,11 @@ def main(arguments: list[str]) -> int:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise Failure(Exit.BUSY, "another warming holds this volume") from None
-            outcome = fill(options, client(options.threads))
+            s3, copied = client(options.threads), 0
+            for part in options.parts:
+                outcome = fill(part, s3)
+                copied += outcome["bytes_copied"]
+            outcome |= {"bytes_copied": copied}
     except Failure as failure:
         tell("error", code=failure.code, cause=failure.cause)
         return failure.code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -26,6 +26,21 @@ class Options:
     chunk: int = 16 << 20
     journal_seconds: float = 2.0
     grow_seconds: float = 0.0
+    adapter: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> list[Options]:
+        """The options of each folder to fill: the adapters', then the model's."""
+        adapters = [given.split(",") for given in self.adapter]
+        whole = (*self.needed, self.commit, *(commit for _, commit, *_ in adapters))
+        own = replace(self, needed=whole, adapter=())
+        return [
+            *(
+                replace(own, repo=repo, commit=commit, prefix=prefix, manifest_sha256=sha256)
+                for repo, commit, prefix, sha256 in adapters
+            ),
+            own,
+        ]
 
     @property
     def folder(self) -> Path:
@@ -44,6 +59,13 @@ def parsed(arguments: list[str]) -> Options:
     parser.add_argument("--chunk", type=int, default=16 << 20, help="bytes, a multiple of 4096")
     parser.add_argument("--journal-seconds", type=float, default=2.0, help="between flushes of the journal")
     parser.add_argument("--grow-seconds", type=float, default=0.0, help="the file system may grow so long")
+    parser.add_argument(
+        "--adapter",
+        action="append",
+        default=[],
+        help="REPO,COMMIT,PREFIX,MANIFEST-SHA256 of a LoRA adapter to put beside the model; once for each",
+    )
     given = parser.parse_args(arguments)
+    given.adapter = tuple(given.adapter)
     given.needed = tuple(filter(None, given.needed.split(",")))
     return Options(**vars(given))

@@ -83,6 +83,7 @@ def make_all(cache: Path, more: Mapping[str, Callable[[Path], None]]) -> Path:
         _pickled(work / "pickle-llama")
         _base(work / "tiny-llama", work / "tiny-base")
         _wide(work / "tiny-wide")
+        _adapter(work / "tiny-adapter")
         for name, make in more.items():
             make(work / name)
         try:
@@ -165,6 +166,38 @@ def _wide(repo: Path) -> None:
     write_plain_files(folder, config, "tiny-wide", "It has eight heads.")
     with (folder / "model.safetensors").open("wb") as file:
         weights.write(file, list(weights.llama_tensors(config)), "tiny-wide")
+
+
+def _adapter(repo: Path) -> None:
+    """A LoRA adapter of tiny-llama, as PEFT saves it: v1, and main, which was trained further."""
+    rank, hidden, heads = 8, TINY_CONFIG["hidden_size"], TINY_CONFIG["num_attention_heads"]
+    outputs = {"q_proj": heads * TINY_CONFIG["head_dim"], "v_proj": TINY_CONFIG["num_key_value_heads"] * 64}
+    tensors = [
+        weights.Tensor(f"base_model.model.model.layers.{layer}.self_attn.{module}.lora_{side}.weight", shape)
+        for layer in range(TINY_CONFIG["num_hidden_layers"])
+        for module, size in outputs.items()
+        for side, shape in (("A", (rank, hidden)), ("B", (size, rank)))
+    ]
+    config = {
+        "base_model_name_or_path": "slipway/tiny-llama",
+        "bias": "none",
+        "lora_alpha": 16,
+        "peft_type": "LORA",
+        "r": rank,
+        "target_modules": sorted(outputs),
+        "task_type": "CAUSAL_LM",
+        "use_dora": False,
+    }
+    for revision in ("v1", "main"):
+        folder = repo / revision
+        folder.mkdir(parents=True)
+        (folder / ".gitattributes").write_text(GITATTRIBUTES)
+        (folder / "README.md").write_text(
+            _CARD.format(name="tiny-adapter", note=f"A LoRA adapter, {revision}.")
+        )
+        write_json(folder / "adapter_config.json", config)
+        with (folder / "adapter_model.safetensors").open("wb") as file:
+            weights.write(file, tensors, f"tiny-adapter/{revision}")
 
 
 def _pickled(repo: Path) -> None:

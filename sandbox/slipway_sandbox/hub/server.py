@@ -29,6 +29,7 @@ OWN: dict[str, tuple[str | bool, str]] = {
     "pickle-llama": (False, "text-generation"),
     "tiny-base": (False, "text-generation"),
     "tiny-wide": (False, "text-generation"),
+    "tiny-adapter": (False, "text-generation"),
     "tiny-embedding": (False, "sentence-similarity"),
     "tiny-reranker": (False, "text-classification"),
 }

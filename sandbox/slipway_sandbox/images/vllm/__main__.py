@@ -9,7 +9,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -18,6 +18,7 @@ import uvloop
 
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.images.vllm import flags, logs
+from slipway_sandbox.images.vllm.adapters import Adapter, load_adapters
 from slipway_sandbox.images.vllm.engine import Engine
 from slipway_sandbox.images.vllm.faulting import EngineFaults
 from slipway_sandbox.images.vllm.gpu import GpuFile, Owner
@@ -36,6 +37,10 @@ from slipway_sandbox.images.vllm.startup import (
 from slipway_sandbox.settings import Settings
 
 STATS_SECONDS: Final = 10.0  # VLLM_LOG_STATS_INTERVAL
+
+
+class AdapterRefused(Exception):
+    """A LoRA adapter cannot be served; `__cause__` is the error that ends the API server."""
 
 
 def main() -> int:
@@ -61,6 +66,9 @@ def main() -> int:
             uvloop.run(serve(args, resolved, sock, settings, faults, os.environ))
         except EngineCoreDied as died:
             logs.engine_failed(died.__cause__ or died, args.tensor_parallel_size)
+            return 1
+        except AdapterRefused as refused:
+            logs.api_server_failed(refused.__cause__ or refused)
             return 1
     return 0
 
@@ -89,7 +97,12 @@ async def serve(
             background.append(asyncio.create_task(log_stats(engine)))
         # the length fitted to memory, if it was
         config = dataclasses.replace(resolved.config, max_model_len=plan.max_model_len)
-        server = make_server(args, dataclasses.replace(resolved, config=config), engine, faults, environment)
+        try:
+            adapters = load_adapters(args, resolved.folder)
+        except ValueError as refused:
+            raise AdapterRefused from refused
+        resolved = dataclasses.replace(resolved, config=config)
+        server = make_server(args, resolved, engine, faults, environment, adapters)
         port = sock.getsockname()[1]
         logs.info("entry.py:140", f"Starting vLLM server on http://{args.host or '0.0.0.0'}:{port}")
         logs.uvicorn(f"Started server process [{os.getpid()}]")
@@ -131,6 +144,7 @@ def make_server(
     engine: Engine,
     faults: EngineFaults,
     environment: Mapping[str, str],
+    adapters: Sequence[Adapter] = (),
 ) -> Server:
     names: list[str] = list(args.served_model_name)
     if faults.struck("engine-wrong-name"):
@@ -138,6 +152,7 @@ def make_server(
     completions = Completions(
         engine,
         faults,
+        adapters={adapter.name: adapter.seed for adapter in adapters},
         served_names=names,
         max_model_len=resolved.config.max_model_len,
         fingerprint=fingerprint(args),
@@ -163,6 +178,7 @@ def make_server(
         shutdown_timeout=float(args.shutdown_timeout),
         pools=resolved.config.pools,
         ranks=args.tensor_parallel_size,
+        adapters={adapter.name: adapter.path for adapter in adapters},
     )
     pooling = Pooling(
         engine,

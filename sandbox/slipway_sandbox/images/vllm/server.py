@@ -6,8 +6,8 @@ import asyncio
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from aiohttp import web
@@ -61,6 +61,7 @@ class ServerOptions:
     shutdown_timeout: float
     pools: str = ""
     ranks: int = 1
+    adapters: Mapping[str, str] = field(default_factory=dict)  # of LoRA: name -> path
 
 
 class Server:
@@ -235,11 +236,16 @@ class Server:
 
     async def _models(self, _: web.BaseRequest) -> web.Response:
         now = int(time.time())
-        return _json(
-            {"object": "list", "data": [self._card(name, now) for name in self._options.served_names]}
-        )
+        options = self._options
+        own = {"root": options.root, "parent": None, "max_model_len": options.max_model_len}
+        cards = [self._card(name, now, own) for name in options.served_names]
+        for name, path in options.adapters.items():
+            of = {"root": path, "parent": options.served_names[0], "max_model_len": None}
+            cards.append(self._card(name, now, of))
+        return _json({"object": "list", "data": cards})
 
-    def _card(self, name: str, now: int) -> dict[str, Any]:
+    @staticmethod
+    def _card(name: str, now: int, of: Mapping[str, Any]) -> dict[str, Any]:
         permission = {
             "id": f"modelperm-{secrets.token_hex(8)}",
             "object": "model_permission",
@@ -259,9 +265,7 @@ class Server:
             "object": "model",
             "created": now,
             "owned_by": "vllm",
-            "root": self._options.root,
-            "parent": None,
-            "max_model_len": self._options.max_model_len,
+            **of,
             "permission": [permission],
         }
 

@@ -9,7 +9,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -89,15 +89,17 @@ class Completions:
         seed: int,
         force_usage: bool,
         parsers: Parsers | None = None,
+        adapters: Mapping[str, int] | None = None,
     ) -> None:
         self._engine, self._faults = engine, faults
         self._names, self._max_model_len = tuple(served_names), max_model_len
         self._fingerprint, self._seed, self._force_usage = fingerprint, seed, force_usage
         self._parsers = parsers or Parsers()
+        self._adapters = adapters or {}
 
     def check_model(self, name: str | None) -> None:
         """Resolve the model's name; none means the first. Raises Refusal 404 for a name that is not served."""
-        if name is not None and name not in self._names:
+        if name is not None and name not in self._names and name not in self._adapters:
             raise Refusal(
                 f"The model `{name}` does not exist. Valid aliases: {', '.join(self._names)}.",
                 kind="NotFoundError",
@@ -121,6 +123,8 @@ class Completions:
         sampling = self._sampling(request, max(map(len, prompts)))
         if altered and altered.value is None:
             sampling = replace(sampling, seed=sampling.seed + 1)
+        if seed := self._adapters.get(request.model or ""):
+            sampling = replace(sampling, seed=sampling.seed + seed)
         fault = next((f for f in ("engine-stall", "engine-error-in-200") if self._faults.struck(f)), None)
         return Job(
             chat=chat,
