@@ -16,7 +16,7 @@ from disk import disk_failure
 from evict import Revision, check_space, to_evict
 from exits import Exit, Failure
 from manifest import Wanted
-from options import Options
+from options import Options, parsed
 from report import tell
 from source import client
 from tests.support.builders import ROOT
@@ -33,6 +33,24 @@ def test_it_imports_only_what_the_engines_image_has(path: Path) -> None:
     assert not own & sys.stdlib_module_names
     known = own | sys.stdlib_module_names | {"boto3", "botocore", "awscrt"}
     assert {name.partition(".")[0] for name in names} <= known
+
+
+def test_adapters_are_filled_before_the_model_and_nobody_evicts_the_other() -> None:
+    own = [
+        "--bucket=b",
+        "--bucket-owner=1",
+        "--prefix=p",
+        "--repo=a/b",
+        "--commit=c",
+        "--manifest-sha256=m",
+        "--root=/r",
+    ]
+    options = parsed([*own, "--needed=n", "--adapter=acme/polite,d,acme/polite/d,e"])
+    assert [(part.repo, part.commit, part.prefix, part.manifest_sha256) for part in options.parts] == [
+        ("acme/polite", "d", "acme/polite/d", "e"),
+        ("a/b", "c", "p", "m"),
+    ]
+    assert {part.needed for part in options.parts} == {("n", "c", "d")}
 
 
 OLD, MID, NEW = "1" * 40, "2" * 40, "3" * 40

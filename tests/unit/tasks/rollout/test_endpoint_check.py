@@ -177,6 +177,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
                     "served_name": "tiny",
                     "route": "chat",
                     "abilities": {},
+                    "adapters": [],
                     "max_model_len": 512,
                     "patience": 0.1,
                 }
@@ -188,6 +189,30 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
         return capsys.readouterr().out
 
     return as_a_program
+
+
+def completed_by(model: str) -> str:
+    return json.dumps({**json.loads(COMPLETION), "model": model})
+
+
+def test_each_adapter_is_asked_once_by_its_name(serve: Serve, asked: list[str]) -> None:
+    url = serve(chat=[(200, COMPLETION), (200, completed_by("polite"))])
+    said = check_endpoint(url, KEY, "tiny", proving=Proving(adapters=["polite"]), patience=0.1)
+    assert said == "Hi; adapter polite answers 'Hi'"
+
+
+@pytest.mark.parametrize(
+    ("answer", "cause"),
+    [
+        ((404, "The model `polite` does not exist."), "vLLM does not serve the adapter polite"),
+        ((200, completed_by("tiny")), "tiny answers for the adapter polite"),
+    ],
+)
+def test_an_adapter_that_is_not_served_fails_the_gate(serve: Serve, answer: Answer, cause: str) -> None:
+    url = serve(chat=[(200, COMPLETION), answer, (200, COMPLETION), answer])
+    with pytest.raises(RolloutFailed) as failed:
+        check_endpoint(url, KEY, "tiny", proving=Proving(adapters=["polite"]), patience=0.0)
+    assert failed.value.cause == cause
 
 
 def test_as_a_program_it_prints_the_completion(serve: Serve, run: Run) -> None:

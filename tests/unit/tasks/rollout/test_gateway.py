@@ -196,6 +196,17 @@ def test_a_request_may_ask_for_every_model_by_its_name_and_its_aliases() -> None
     assert data["gate.js"] == (ROOT / "k8s/gateway/gate.js").read_text()
 
 
+def test_an_adapter_leads_to_its_model_and_keeps_its_name() -> None:
+    adapted = a_model(name="a", engine={"lora": [{"name": "polite", "repo": "acme/polite"}]})
+    files = routes(ROOT, adapted, an_environment()) | routes(ROOT, a_model(name="b"), an_environment())
+    assert served_names(files) == {"a": "a", "b": "b", "polite": "a"}
+    data = made(files)["ConfigMap"]["data"]
+    assert json.loads(data["adapters.json"]) == {"polite": True}
+    there: Any = Holding(files)
+    with pytest.raises(InputError, match="polite leads to a in"):
+        check_aliases(there, a_model(name="polite"), an_environment())
+
+
 def test_an_alias_that_another_model_serves_by_is_refused_before_anything_moves() -> None:
     where = an_environment()
     there: Any = Holding(routes(ROOT, a_model(name="a", aliases=["fast"]), where))

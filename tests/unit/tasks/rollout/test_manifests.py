@@ -223,6 +223,18 @@ def test_room_on_the_nodes_disk_is_requested_where_the_file_asks_for_it() -> Non
     assert "ephemeral-storage" not in container_of(made())["resources"]["requests"]
 
 
+def test_adapters_are_served_from_their_commits_folders() -> None:
+    lora = [{"name": name, "repo": f"acme/{name}"} for name in ("polite", "curt")]
+    model = a_model(engine={"lora": lora, "max_loras": 2, "max_lora_rank": 64, "extra_args": ["--seed=1"]})
+    arguments = container_of(made(model.with_adapters(["1" * 40, "2" * 40])))["args"]
+    at = arguments.index("--enable-lora")
+    assert arguments[at:] == [
+        "--enable-lora", "--max-loras=2", "--max-lora-rank=64", "--lora-modules",
+        f"polite=/models/acme--polite/{'1' * 40}", f"curt=/models/acme--curt/{'2' * 40}", "--seed=1",
+    ]  # fmt: skip
+    assert "--enable-lora" not in container_of(made())["args"]
+
+
 def test_making_the_documents_twice_does_not_add_to_them() -> None:
     model = a_model(engine={"tensor_parallel_size": 2}, resources={"gpu": 2})
     assert made(model) == made(model)
