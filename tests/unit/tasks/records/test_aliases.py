@@ -4,10 +4,15 @@ import pytest
 
 from tasks.records.aliases import aliases_of, check_aliases
 from tasks.records.errors import InputError
+from tasks.records.model import Model
 from tests.support.builders import a_model, an_environment
 
 FAST = a_model(name="small", aliases=["fast", "default"])
 BIG = a_model(name="big", aliases=["Org/Big"])
+
+
+def adapted(name: str) -> Model:
+    return a_model(name="small", engine={"lora": [{"name": name, "repo": "acme/adapter"}]})
 
 
 def test_a_model_has_the_aliases_of_its_file_and_of_the_environment() -> None:
@@ -33,6 +38,12 @@ def test_the_environment_gives_an_alias_to_another_model() -> None:
         ),
         ([FAST, a_model(name="fast")], {}, "fast is an alias of small and the name of a model"),
         ([FAST, BIG], {"big": "small"}, "big is an alias of small and the name of a model"),
+        ([BIG, adapted("big")], {}, "big is an adapter of small and a name of big"),
+        (
+            [adapted("x"), a_model(name="other", aliases=["x"])],
+            {},
+            "x is an adapter of small and a name of other",
+        ),
         ([FAST], {"gpt-4o": "big"}, "gives gpt-4o to big, and there is no such model"),
     ],
 )

@@ -9,6 +9,7 @@ from tasks.records.model import Engine
 from tasks.records.progress import Pace
 from tasks.records.results import HubFile, HubModel, Release
 from tests.support.builders import COMMIT, a_model, an_environment
+from tests.support.canned import a_staged
 
 
 def a_release(**over: Any) -> Release:
@@ -145,3 +146,27 @@ def test_a_repo_whose_weights_are_in_pickles_only_is_known_as_such(
 ) -> None:
     files = tuple(HubFile(path=path, size=1) for path in paths)
     assert HubModel(repo="a/b", commit="c" * 40, gated=False, files=files).only_pickles == pickles
+
+
+def test_adapters_are_part_of_what_a_staged_model_is() -> None:
+    alone, adapter = a_staged(), a_staged(prefix="acme/polite/c", manifest_sha256="1" * 64, total_bytes=5)
+    assert (alone.digest, alone.all_bytes) == (alone.manifest_sha256, alone.total_bytes)
+    both = alone.model_copy(update={"adapters": (adapter,)})
+    other = alone.model_copy(update={"adapters": (adapter.model_copy(update={"manifest_sha256": "2" * 64}),)})
+    assert both.all_bytes == alone.total_bytes + 5
+    assert len({alone.digest, both.digest, other.digest}) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [(["a", "a"], "two adapters of the name a"), (["llama"], "llama is a name of the model itself")],
+)
+def test_two_things_of_one_name_are_refused(names: list[str], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        a_model(engine={"lora": [{"name": name, "repo": "acme/x"} for name in names]})
+
+
+def test_an_adapter_at_another_commit_is_another_release_and_another_bundle() -> None:
+    model = a_model(engine={"lora": [{"name": "polite", "repo": "acme/polite"}]})
+    first, second = (a_release(engine=model.with_adapters([commit * 40]).engine) for commit in "12")
+    assert first.bundle != second.bundle

@@ -16,6 +16,10 @@ A, B = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 TAG = "vllm/vllm-openai:v0.32.0"
 
 
+def lora(revision: str) -> dict[str, str]:
+    return {"name": "polite", "repo": "acme/polite", "revision": revision}
+
+
 @pytest.mark.parametrize(
     ("image", "as_written"),
     [
@@ -39,6 +43,11 @@ def test_a_files_words_are_told_from_the_digest(image: str, as_written: str) -> 
         ({"image": TAG}, {"image": TAG}, True),
         ({"image": f"{TAG}@{A}"}, {"image": "vllm/vllm-openai:v0.31.0"}, False),
         ({"image": f"{TAG}@{A}"}, {"image": TAG, "max_num_seqs": 7}, False),
+        ({"lora": [lora("1" * 40)]}, {"lora": [lora("main")]}, True),
+        ({"lora": [lora("1" * 40)]}, {"lora": [lora("1" * 40)]}, True),
+        ({"lora": [lora("1" * 40)]}, {"lora": [lora("2" * 40)]}, False),
+        ({"lora": [lora("1" * 40)]}, {"lora": [lora("main") | {"name": "curt"}]}, False),
+        ({"lora": [lora("1" * 40)]}, {}, False),
     ],
 )
 def test_a_release_is_what_the_file_asks_for(
