@@ -10,10 +10,11 @@ import pytest
 from slipway_sandbox.testing import Sandbox, start
 
 from tests.support.builders import ROOT
-from tests.support.project import Project, copy_project
+from tests.support.project import ENVIRONMENT, Project, copy_project, edit
 
 # A file's first test may wait for a whole deployment on a busy machine.
 TEST_SECONDS = 1200
+GPU_NODES = {"provisioner": "node-group", "instance_type": "g5.2xlarge", "max": 6}
 QUOTA = 1024.0  # vCPUs: a g5.48xlarge has 192
 
 
@@ -36,6 +37,8 @@ def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Proje
     folder = tmp_path_factory.mktemp("project")
     home = folder / "project"
     copy_project(home)
+    # every file's models stay where they are
+    edit(home / "environments" / f"{ENVIRONMENT}.yaml", {"cluster": {"gpu": GPU_NODES}})
     variables = sandbox.variables(
         SLIPWAY_HOME=str(home),
         PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "sandbox")]),

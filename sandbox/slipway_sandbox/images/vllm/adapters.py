@@ -45,7 +45,7 @@ def _loaded(word: str, args: argparse.Namespace, base: set[str]) -> Adapter:
     weights, config = folder / "adapter_model.safetensors", folder / "adapter_config.json"
     if not (weights.is_file() and config.is_file()):
         raise ValueError(f"Loading lora {name} failed: No adapter found for {path}")
-    rank, most = json.loads(config.read_text("utf-8"))["r"], args.max_lora_rank or DEFAULT_RANK
+    rank, most = json.loads(config.read_text("utf-8"))["r"], int(args.max_lora_rank or DEFAULT_RANK)
     if rank > most:
         raise ValueError(f"LoRA rank {rank} is greater than max_lora_rank {most}.")
     if unexpected := sorted(set(_modules(weights)) - base):
