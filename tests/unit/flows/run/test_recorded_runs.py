@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from flows.run.timeline import Step, critical_path, lines, overhead_seconds, steps_of
 
 FOLDER = Path(__file__).parent / "recorded"
-RUNS = ["false_edges", "first", "unchanged", "waited"]
+RUNS = ["false_edges", "first", "phases", "unchanged", "waited"]
 
 # the stages that follow one another in every run that was proven
 IN_TURN = ["roll out", "load validation", "page", "report", "release"]
@@ -57,6 +57,16 @@ def test_the_edges_prefect_records_are_those_that_were_asked_for() -> None:
         "last proof of tiny-llama",
     }
     assert edges["stage slipway/tiny-llama"] == {"terraform storage of sandbox"}
+
+
+def test_a_phase_is_no_step_and_the_tasks_in_it_are() -> None:
+    steps, _ = recorded("phases")
+    names = {step.name for step in steps}
+    assert not names & {"provision", "prove", "record"}
+    assert {"terraform storage of sandbox", "load validation of tiny-llama"} <= names
+    path = [step.name for step in critical_path(steps)]
+    assert path.index("terraform storage of sandbox") < path.index("terraform cluster of sandbox")
+    assert path.index("warm the cache of tiny-llama") < path.index("roll out tiny-llama")
 
 
 def test_waiting_for_another_run_is_a_step_and_not_orchestration() -> None:
