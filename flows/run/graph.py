@@ -141,8 +141,12 @@ def waiting_name(task: Task[..., Any], arguments: Sequence[Any], named: Mapping[
 
 
 def edge(ended: State[Any]) -> State[Any]:
-    """The state without its result: Prefect searches that for what other tasks gave, and draws an edge for each."""
-    return ended.model_copy(update={"data": None})
+    """The state without its result: Prefect searches that for what other tasks gave, and draws an edge for each.
+
+    True in its place: a completed state without data raises MissingResult where it is waited for (3.8.8), and a bool is
+    taken for no task's result.
+    """
+    return ended.model_copy(update={"data": True})
 
 
 def _handed(argument: Any) -> Any:

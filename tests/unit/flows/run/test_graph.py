@@ -9,7 +9,8 @@ import pytest
 from prefect.client.schemas.objects import StateDetails
 from prefect.states import Completed, Running
 from prefect.tasks import _infer_parent_task_runs
-from prefect.utilities.engine import collect_task_run_inputs_sync
+from prefect.utilities.collections import visit_collection
+from prefect.utilities.engine import collect_task_run_inputs_sync, resolve_to_final_result
 
 from flows.run.graph import Input, edge, waiting_name
 from tasks.infra.task import gpu_nodes
@@ -70,3 +71,11 @@ def test_what_comes_after_a_task_has_one_edge_whatever_that_task_gave() -> None:
     found = collect_task_run_inputs_sync([ended])
     assert {one.id for one in found} == {inner, outer}
     assert {one.id for one in collect_task_run_inputs_sync([edge(ended)])} == {outer}
+
+
+def test_what_comes_after_a_task_can_wait_for_it_though_its_result_is_left_out() -> None:
+    """As Prefect waits: it resolves the state, and one without data raises MissingResult."""
+    ended: Any = Completed(data="bucket", state_details=StateDetails(task_run_id=uuid4()))
+    visit_collection(
+        [edge(ended)], visit_fn=resolve_to_final_result, return_data=False, max_depth=-1, context={}
+    )
