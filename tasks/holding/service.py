@@ -86,7 +86,7 @@ class Service:
         """Read the body, then answer it; whichever comes first, the answer's end or the client's leave, ends it."""
         body = await _read(request)
         asked = _parsed(body)
-        streams, refusal = bool(asked and asked.get("stream")), _wrong(asked, len(body), sleeper.name)
+        streams, refusal = bool(asked and asked.get("stream")), _wrong(asked, len(body), sleeper.names)
         del asked  # as large as the body, and a request may be held for minutes
         answer = Answer(send, streams=streams, heartbeat=self._settings.heartbeat)
         if refusal:
@@ -259,14 +259,17 @@ def _parsed(body: bytes) -> dict[str, Any] | None:
     return asked if isinstance(asked, dict) else None
 
 
-def _wrong(asked: dict[str, Any] | None, size: int, model: str) -> errors.Refusal | None:
+def _wrong(asked: dict[str, Any] | None, size: int, names: frozenset[str]) -> errors.Refusal | None:
     """What is wrong with a body. A model that its path does not name is none of its key's business: vLLM says the same."""
     if size > LARGEST_BODY:
         return errors.invalid(413, f"The body may have {LARGEST_BODY:,} bytes.")
     if asked is None:
         return errors.invalid(400, "The body of the request is not a JSON object.")
-    if asked.get("model") != model:
-        return errors.invalid(404, f"The model `{asked.get('model')}` does not exist.", "model_not_found")
+    name = asked.get("model")
+    if not isinstance(name, str):
+        return errors.invalid(400, "The body of the request names no model.")
+    if name not in names:
+        return errors.invalid(404, f"The model `{name}` does not exist.", "model_not_found")
     return None
 
 

@@ -40,6 +40,7 @@ class Sleeper:
         now: Callable[[], float] = time.time,
     ) -> None:
         self.name, self._told, self._ramp, self._waker = name, told, ramp, waker
+        self.names = frozenset({name, *told.others})
         self._clock, self._now = clock, now
         self._waiting: deque[asyncio.Future[str]] = deque()
         self._task: asyncio.Task[None] | None = None

@@ -66,11 +66,13 @@ class HeldModel(Record):
         rate: requests a second that its load validation proves; None where its load names none.
         slots: requests one replica is given at a time.
         replicas: to wake it to.
+        others: names besides its own that vLLM knows it by.
     """
 
     rate: float | None = Field(gt=0)
     slots: int = Field(ge=1)
     replicas: int = Field(ge=1)
+    others: tuple[str, ...] = ()
 
 
 class HolderSettings(Record):

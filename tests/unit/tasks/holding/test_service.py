@@ -205,6 +205,7 @@ async def test_a_pod_gets_no_more_than_its_slots() -> None:
         ("POST", {}, b'{"model": "other"}', 404, "model_not_found"),
         ("POST", {}, b"not JSON", 400, None),
         ("POST", {}, b'["model"]', 400, None),
+        ("POST", {}, b'{"model": ["tiny"]}', 400, None),
         ("GET", {}, b"", 503, "model_not_ready"),
         ("POST", {}, b" " * (16 * 2**20 + 1), 413, None),
     ],

@@ -80,7 +80,7 @@ def test_it_is_told_its_models_and_bounds() -> None:
     settings = HolderSettings.model_validate_json(
         found["ConfigMap llm-holder"]["data"]["settings.json"]
     ).model_dump()
-    assert settings["models"] == {"tiny": {"rate": 7.0, "slots": 128, "replicas": 1}}
+    assert settings["models"] == {"tiny": {"rate": 7.0, "slots": 128, "replicas": 1, "others": ()}}
     assert (settings["heartbeat"], settings["requests"], settings["body_bytes"], settings["ramp"]) == (
         5.0,
         9,
@@ -212,4 +212,4 @@ def test_its_role_allows_what_a_wake_does_and_nothing_else() -> None:
 
 def test_the_routes_file_says_that_a_model_is_held() -> None:
     told = json.loads(gateway.routes(ROOT, SLEEPS, where())["tiny.json"])
-    assert told["held"] == {"rate": 7.0, "slots": 128, "replicas": 1}
+    assert told["held"] == {"rate": 7.0, "slots": 128, "replicas": 1, "others": []}
