@@ -1,10 +1,12 @@
-"""From load that one replica cannot carry to the second one's first answer, on a node that Karpenter makes, and back.
+"""From load that one replica cannot carry to the second one's first answer, on a node that Karpenter makes, and back; and
+requests to a model that sleeps, over its whole cold start.
 
     python -m bench.scaling [--json FILE]
 
 Starts a sandbox, deploys tiny-llama with room for two replicas on nodes of one GPU, sends more requests at once than one
 replica is meant for, and looks at the cluster until the second replica has answered; then ends the load and looks until its
-node is gone. A phase ends at the look that sees it: LOOK_SECONDS are its uncertainty.
+node is gone. A phase ends at the look that sees it: LOOK_SECONDS are its uncertainty. Then the model is scaled to zero, and HELD
+requests are sent to it, half of them streams.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -36,6 +39,9 @@ from tasks.records import names
 from tasks.records.catalogue import load_environment, load_model
 from tasks.records.environment import Environment
 from tasks.records.model import Model
+from tasks.releases.task import ledger_of
+from tests.support.held import Crowd
+from tests.support.job_pool import IMAGE
 
 PROJECT = Path(__file__).resolve().parents[1]
 CATALOGUE = ("models", "environments", "k8s", "infra", "sandbox/charts", "sandbox/values")
@@ -44,6 +50,7 @@ CONSOLIDATE_SECONDS = 5
 CALLERS, TOKENS = 8, 400
 LOOK_SECONDS = 0.1
 PATIENCE_SECONDS = 180.0
+HELD, HELD_WITHIN_SECONDS, HEARTBEAT_SECONDS = 200, 8.0, 1.0
 PROBED = 10  # answers that the start-up probe itself may have asked for
 SLIPWAY = (sys.executable, "-c", "from flows.cli import main; main()")
 
@@ -63,13 +70,23 @@ def prepare(home: Path) -> None:
     """A copy of the catalogue in which Karpenter makes the nodes, and a model that scales early."""
     for part in CATALOGUE:
         shutil.copytree(PROJECT / part, home / part, ignore=shutil.ignore_patterns(".terraform"))
-    edit(
-        home / "environments" / f"{ENVIRONMENT}.yaml",
-        lambda document: document["cluster"]["gpu"].update(
-            provisioner="karpenter", max=2, consolidate_after=f"{CONSOLIDATE_SECONDS}s"
-        ),
-    )
-    scaling = {"min_replicas": 1, "max_replicas": 2, "requests_per_replica": 2, "cooldown": "5s"}
+
+    def elastic(document: dict[str, Any]) -> None:
+        document["cluster"]["gpu"] |= {
+            "provisioner": "karpenter",
+            "max": 2,
+            "consolidate_after": f"{CONSOLIDATE_SECONDS}s",
+        }
+        document["gateway"]["holder"] = {"image": IMAGE, "heartbeat": HEARTBEAT_SECONDS, "ramp": "2s"}
+
+    edit(home / "environments" / f"{ENVIRONMENT}.yaml", elastic)
+    scaling: dict[str, Any] = {
+        "min_replicas": 1,
+        "max_replicas": 2,
+        "requests_per_replica": 2,
+        "cooldown": "5s",
+    }
+    scaling["scale_to_zero"] = True
     edit(home / "models" / f"{MODEL}.yaml", lambda document: document["scaling"].update(scaling))
 
 
@@ -196,11 +213,41 @@ def measure(home: Path) -> dict[str, Any]:
     cluster = read_infrastructure.fn(environment).cluster()
     (pod,) = cluster.list("v1", "Pod", environment.namespace, names.serving_selector(model))
     seen = Seen(cluster, environment, model, objects.name(pod))
-    load = Load(url, objects.read_key(cluster, environment.namespace, names.KEY_SECRET))
+    load = Load(url, objects.read_key(cluster, environment.namespace, names.OWN_KEY_SECRET))
     with load.sent():
         up = watch(seen.up)
     down = watch(seen.down)
-    return {"up_s": up, "down_s": down, "answered": load.answered, "failed": load.failures}
+    held = hold(home, cluster, environment, model, Crowd(url, load.key, MODEL))
+    return {"up_s": up, "down_s": down, "answered": load.answered, "failed": load.failures, "held": held}
+
+
+def hold(
+    home: Path, cluster: Cluster, environment: Environment, model: Model, crowd: Crowd
+) -> dict[str, Any]:
+    """Requests over the whole cold start of a model that sleeps, and what the holder and the ledger say of it."""
+    name, namespace = names.workload(model), environment.namespace
+    until = time.monotonic() + PATIENCE_SECONDS
+    while objects.spec(cluster.get("apps/v1", "Deployment", name, namespace)).get("replicas"):
+        if time.monotonic() > until:
+            raise SystemExit(f"{MODEL} is not idle within {PATIENCE_SECONDS:.0f} s")
+        slipway(home, "scale-down", MODEL, "-e", ENVIRONMENT)
+    crowd.begin(HELD, HELD_WITHIN_SECONDS)
+    asked = crowd.end()
+    (pod,) = cluster.list("v1", "Pod", namespace, f"app={names.HOLDER}")
+    log = cluster.logs(namespace, objects.name(pod), tail=None)
+    slipway(home, "scale-down", MODEL, "-e", ENVIRONMENT)  # keeps the start in the ledger
+    ledger = ledger_of(read_infrastructure.fn(environment), model)
+    start = ledger.record(ledger.serving().serving or "").starts[-1]
+    return {
+        "requests": len(asked),
+        "held": sum(bool(one.heartbeats) for one in asked),
+        "lost": [one.wrong for one in asked if one.wrong],
+        "longest_silence_s": round(max(one.silence for one in asked), 2),
+        "wakes": log.count("woken for"),
+        "first_token_s": [float(s) for s in re.findall(r"([\d.]+) s \(p95\)", log)],
+        "objective_s": model.objectives.ttft.p95 if model.objectives.ttft else None,
+        "start_s": {phase: round(took, 2) for phase, took in start.phases.items()},
+    }
 
 
 def steps(phases: Mapping[str, float]) -> Iterator[str]:
@@ -223,6 +270,15 @@ def main() -> None:
         print(title)
         print("\n".join(steps(phases)))
     print(f"{figures['answered']} requests answered, {len(figures['failed'])} failed")
+    held = figures["held"]
+    print(
+        f"asleep: {held['requests']} requests, {held['held']} held, {len(held['lost'])} lost, {held['wakes']} wake, longest "
+        f"silence {held['longest_silence_s']} s at a heartbeat of {HEARTBEAT_SECONDS} s"
+    )
+    print(
+        f"first token once a request went on, p95: {held['first_token_s']} s, objective {held['objective_s']} s"
+    )
+    print(", ".join(f"{phase} {took} s" for phase, took in held["start_s"].items()))
     if given.json:
         given.json.write_text(json.dumps(figures, indent=1))
 
