@@ -1,4 +1,4 @@
-"""The holder's documents: the service that wakes a model when a request comes, and holds the request. Pure but for files.
+"""The holder, the service that wakes a model when a request comes and holds the request: its documents, and its readiness.
 
 It exists only where a model of the environment has `scaling.scale_to_zero`.
 """
@@ -12,10 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from tasks.cloud import objects
+from tasks.cloud.kubernetes import Cluster
+from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.environment import Environment
-from tasks.records.errors import InputError
+from tasks.records.errors import InputError, RolloutFailed
 from tasks.records.hold import HeldModel, HolderSettings
 from tasks.records.model import Model
+from tasks.records.names import HOLDER
 from tasks.records.quantities import parse_quantity
 from tasks.rollout.manifests import Document, load
 
@@ -118,6 +122,29 @@ def settings_of(environment: Environment, models: Mapping[str, HeldModel]) -> Ho
         prefect_api_url=given.prefect_api_url,
         models=dict(models),
     )
+
+
+def wait_until_ready(cluster: Cluster, environment: Environment, time: Time = REAL) -> None:
+    """Wait until the holder's Deployment is complete: without it a model that sleeps stays asleep.
+
+    Raises RolloutFailed after `deadlines.pod_start`.
+    """
+    namespace = environment.namespace
+
+    def complete() -> bool:
+        return objects.is_complete(cluster.get("apps/v1", "Deployment", HOLDER, namespace))
+
+    def late() -> RolloutFailed:
+        pods = cluster.list("v1", "Pod", namespace, label_selector=f"app={HOLDER}")
+        said = [line for pod in pods for line in cluster.events(namespace, objects.name(pod))[-3:]]
+        logs = [cluster.logs(namespace, objects.name(pod), tail=5) for pod in pods]
+        return RolloutFailed(
+            "the holder does not become ready: no request would wake a model that sleeps",
+            evidence=[*said, *(log for log in logs if log)],
+            next_command=f"kubectl -n {namespace} describe deployment,pod -l app={HOLDER}",
+        )
+
+    until(complete, environment.deadlines.pod_start, late, time)
 
 
 def _port(url: str) -> int:

@@ -16,7 +16,7 @@ from tasks.records.strategy import Strategy
 from tasks.releases.images import moved
 from tasks.releases.ledger import Serving
 from tasks.releases.records import ReleaseRecord
-from tasks.rollout import admission, bluegreen, gateway, restore, start_report
+from tasks.rollout import admission, bluegreen, gateway, holder, restore, start_report
 from tasks.rollout.asking import watching
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.gate import wait_for_pods
@@ -180,6 +180,8 @@ def carry_out(context: RolloutContext, takeover: Takeover) -> ReleaseRecord:
 def pass_gate(context: RolloutContext, takeover: Takeover) -> tuple[Endpoint, list[Object]]:
     """Wait for the Deployment's pods, then ask through the gateway; the endpoint and the pods. Raises RolloutFailed."""
     pods = wait_for_pods(context, takeover.workload, takeover.release_id, takeover.budget)
+    if takeover.model.scaling.scale_to_zero:
+        holder.wait_until_ready(context.cluster, context.environment, context.time)
     endpoint, answer = ask(context, takeover, takeover.workload)
     context.reporter.say(
         f"gate passed: /health, /v1/models and {NAMES[probe_route(takeover.model.engine.task)]} by each of "

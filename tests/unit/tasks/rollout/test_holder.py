@@ -9,12 +9,15 @@ import kubernetes_validate
 import pytest
 
 from tasks.cloud.kubernetes import Object
+from tasks.cloud.waiting import Time
 from tasks.holding.waking import ClusterWaker
 from tasks.records.environment import Environment
-from tasks.records.errors import InputError
+from tasks.records.errors import InputError, RolloutFailed
 from tasks.records.hold import HolderSettings
 from tasks.rollout import gateway, holder
 from tests.support.builders import ROOT, a_model, an_environment, merged
+from tests.support.canned import CannedCluster
+from tests.support.clock import Clock
 
 IMAGE = f"registry.example/slipway@sha256:{'5' * 64}"
 SLEEPS = a_model(name="tiny", scaling={"scale_to_zero": True}, load={"rate": 7.0})
@@ -208,6 +211,24 @@ def test_its_role_allows_what_a_wake_does_and_nothing_else() -> None:
     assert {rule[:3] for rule in cluster.rules} == cluster.used
     with pytest.raises(AssertionError):
         waker.wake("another", 1)
+
+
+READY = {"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}
+
+
+def in_the_cluster(status: dict[str, Any]) -> Any:
+    pod = {"kind": "Pod", "metadata": {"name": "llm-holder-x", "labels": {"app": "llm-holder"}}}
+    workload = {"kind": "Deployment", "metadata": {"name": "llm-holder", "generation": 1}}
+    spec = {"spec": {"replicas": 1}, "status": status}
+    return CannedCluster(workload | spec, pod, events=["Warning Failed: ErrImagePull"], log="no module")
+
+
+def test_a_deploy_waits_for_the_holder(clock: Clock) -> None:
+    time = Time(clock, clock.sleep)
+    holder.wait_until_ready(in_the_cluster(READY), where(), time)
+    with pytest.raises(RolloutFailed, match="does not become ready") as caught:
+        holder.wait_until_ready(in_the_cluster({**READY, "availableReplicas": 0}), where(), time)
+    assert caught.value.evidence == ("Warning Failed: ErrImagePull", "no module")
 
 
 def test_the_routes_file_says_that_a_model_is_held() -> None:
