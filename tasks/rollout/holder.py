@@ -129,22 +129,34 @@ def wait_until_ready(cluster: Cluster, environment: Environment, time: Time = RE
 
     Raises RolloutFailed after `deadlines.pod_start`.
     """
-    namespace = environment.namespace
-
-    def complete() -> bool:
-        return objects.is_complete(cluster.get("apps/v1", "Deployment", HOLDER, namespace))
 
     def late() -> RolloutFailed:
-        pods = cluster.list("v1", "Pod", namespace, label_selector=f"app={HOLDER}")
-        said = [line for pod in pods for line in cluster.events(namespace, objects.name(pod))[-3:]]
-        logs = [cluster.logs(namespace, objects.name(pod), tail=5) for pod in pods]
         return RolloutFailed(
             "the holder does not become ready: no request would wake a model that sleeps",
-            evidence=[*said, *(log for log in logs if log)],
-            next_command=f"kubectl -n {namespace} describe deployment,pod -l app={HOLDER}",
+            evidence=words(cluster, environment),
+            next_command=describe(environment.namespace),
         )
 
-    until(complete, environment.deadlines.pod_start, late, time)
+    until(lambda: is_ready(cluster, environment), environment.deadlines.pod_start, late, time)
+
+
+def is_ready(cluster: Cluster, environment: Environment) -> bool:
+    """Whether the holder runs as it was applied last."""
+    return objects.is_complete(cluster.get("apps/v1", "Deployment", HOLDER, environment.namespace))
+
+
+def words(cluster: Cluster, environment: Environment) -> tuple[str, ...]:
+    """What the holder's pods last told: events, and the ends of their logs."""
+    namespace = environment.namespace
+    pods = cluster.list("v1", "Pod", namespace, label_selector=f"app={HOLDER}")
+    said = [line for pod in pods for line in cluster.events(namespace, objects.name(pod))[-3:]]
+    logs = [cluster.logs(namespace, objects.name(pod), tail=5) for pod in pods]
+    return (*said, *(log for log in logs if log))
+
+
+def describe(namespace: str) -> str:
+    """The command that shows it."""
+    return f"kubectl -n {namespace} describe deployment,pod -l app={HOLDER}"
 
 
 def _port(url: str) -> int:

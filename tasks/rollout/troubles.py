@@ -13,6 +13,7 @@ from tasks.records import names
 from tasks.records.environment import Environment
 from tasks.records.errors import CloudError
 from tasks.records.model import Model
+from tasks.rollout import holder
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ def find(
 ) -> list[Trouble]:
     """Look once. `models`: those that serve; `notices_cut`: why no notice of EC2 arrives. Raises ClusterError, CloudError."""
     found = [trouble for model in models for trouble in _of_model(cluster, environment, model)]
+    if sleepers := [model.name for model in models if model.scaling.scale_to_zero]:
+        found += _of_holder(cluster, environment, sleepers)
     if environment.cluster.gpu.uses_karpenter:
         found += _of_nodes(cluster, environment)
         if environment.cluster.gpu.capacity_type != "ON_DEMAND":
@@ -61,6 +64,16 @@ def _of_model(cluster: Cluster, environment: Environment, model: Model) -> list[
     scaled = cluster.get(*KEDA, name, namespace)
     obstacle = obstacle_of(name, namespace, scaled, cluster.list(*HPA, namespace))
     return [of_scaler(model, replicas, obstacle)] if obstacle else []
+
+
+def _of_holder(cluster: Cluster, environment: Environment, sleepers: Sequence[str]) -> list[Trouble]:
+    """Without the holder a request to a model that sleeps fails."""
+    if holder.is_ready(cluster, environment):
+        return []
+    cause = f"the holder is not ready: no request wakes {', '.join(sleepers)}"
+    return [
+        Trouble("holder", cause, holder.words(cluster, environment), holder.describe(environment.namespace))
+    ]
 
 
 def of_scaler(model: Model, replicas: int, obstacle: Obstacle) -> Trouble:

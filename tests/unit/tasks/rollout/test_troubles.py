@@ -78,3 +78,12 @@ def test_what_hinders_scaling_is_told_with_what_the_model_serves_with(replicas: 
     found = of_scaler(a_model(), replicas, Obstacle("the HPA gets no demand", "kubectl get hpa", ("False",)))
     assert found.cause.endswith(said)
     assert (found.evidence, found.next_command) == (("False",), "kubectl get hpa")
+
+
+def test_a_holder_that_is_not_there_is_told_with_the_models_it_would_wake() -> None:
+    cluster: Any = Cluster()
+    models = [a_model(name="tiny", scaling={"scale_to_zero": True}), a_model()]
+    (found,) = find(cluster, environment(), models, list)
+    assert (found.subject, found.cause) == ("holder", "the holder is not ready: no request wakes tiny")
+    assert "app=llm-holder" in found.next_command
+    assert find(cluster, environment(), [a_model()], list) == []
