@@ -46,10 +46,11 @@ class Asked:
 
 
 class Crowd:
-    """Requests from a thread, each sent at its own moment."""
+    """Requests from a thread, each sent at its own moment, by turns to the model's own path and to that of every model."""
 
     def __init__(self, base_url: str, key: str, model: str) -> None:
-        self._url, self._key, self._model = base_url, key, model
+        self._urls = (base_url, base_url.replace(f"/{model}/v1", "/v1"))
+        self._key, self._model = key, model
         self.asked: list[Asked] = []
         self._thread: threading.Thread | None = None
 
@@ -77,9 +78,9 @@ class Crowd:
             for number, one in enumerate(self.asked):
                 due = began + seconds * number / len(self.asked)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
-                group.create_task(self._ask(client, one))
+                group.create_task(self._ask(client, one, self._urls[number // 2 % 2]))
 
-    async def _ask(self, client: httpx.AsyncClient, one: Asked) -> None:
+    async def _ask(self, client: httpx.AsyncClient, one: Asked, url: str) -> None:
         body: dict[str, Any] = {
             "model": self._model,
             "prompt": "Hello",
@@ -89,7 +90,7 @@ class Crowd:
         one.sent = last = time.monotonic()
         one.wrong = "no answer"
         try:
-            async with client.stream("POST", f"{self._url}/completions", json=body) as answer:
+            async with client.stream("POST", f"{url}/completions", json=body) as answer:
                 one.status, one.headers = answer.status_code, dict(answer.headers)
                 async for part in answer.aiter_raw():
                     now = time.monotonic()
