@@ -49,6 +49,7 @@ def held(model: Model) -> HeldModel | None:
         rate=model.load.offered_rate,
         slots=model.load.concurrency or model.engine.max_num_seqs,
         replicas=model.scaling.min_replicas,
+        others=tuple(lora.name for lora in model.engine.lora),
     )
 
 

@@ -234,3 +234,10 @@ def test_a_deploy_waits_for_the_holder(clock: Clock) -> None:
 def test_the_routes_file_says_that_a_model_is_held() -> None:
     told = json.loads(gateway.routes(ROOT, SLEEPS, where())["tiny.json"])
     assert told["held"] == {"rate": 7.0, "slots": 128, "replicas": 1, "others": []}
+
+
+def test_an_adapter_is_a_name_that_requests_may_use() -> None:
+    lora = [{"name": "tuned", "repo": "acme/tuned"}]
+    told = holder.held(a_model(scaling={"scale_to_zero": True}, engine={"lora": lora}))
+    assert told
+    assert told.others == ("tuned",)
