@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import yaml
+
 from tasks.cloud.kubernetes import Cluster
+from tests.support.builders import ROOT
 
 Document = dict[str, Any]
 NAMESPACE = "llm"
@@ -43,6 +46,12 @@ def device_plugin(pods: Document) -> Document:
             "template": {"metadata": {"labels": labels}, "spec": spec},
         },
     }
+
+
+def pod_monitors() -> Document:
+    """Prometheus' definition of PodMonitor without Prometheus: an engine and the gateway have one each."""
+    file = ROOT / "sandbox/charts/kube-prometheus-stack/crds/podmonitors.yaml"
+    return dict(yaml.safe_load(file.read_text()))
 
 
 def claim(name: str, storage_class: str = "waits", **spec: Any) -> Document:

@@ -12,7 +12,7 @@ from tasks.cloud.kubernetes import Cluster
 from tests.support.clouds import connected, without_nodes
 from tests.support.gated import GatedRelease
 from tests.support.weights import put_weights
-from tests.support.workloads import device_plugin, on_nodes, wait
+from tests.support.workloads import device_plugin, on_nodes, pod_monitors, wait
 
 
 @pytest.fixture(scope="package")
@@ -33,6 +33,7 @@ def gpu_cluster(eks: EksCluster, tmp_path_factory: pytest.TempPathFactory) -> Cl
     eks.add_gpu_nodes("gpu", "g5.2xlarge", workload="inference-gpu", most=2)
     pods = on_nodes("inference-gpu")
     cluster.apply(device_plugin(pods))
+    cluster.apply(pod_monitors())
     put_weights(cluster, pods, make_models(tmp_path_factory.mktemp("hub")))
     eks.add_nodes("system", "m6i.large")
     wait(lambda: any("nvidia.com/gpu" in n["status"]["allocatable"] for n in cluster.list("v1", "Node")))

@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import yaml
 from slipway_sandbox.testing import EksCluster, Faults, Sandbox, make_models
 
 from tasks.cloud.kubernetes import Cluster
 from tasks.records.results import WarmCache
-from tests.support.builders import ROOT, a_cache
+from tests.support.builders import a_cache
 from tests.support.clouds import aws_over, connected, without_nodes
 from tests.support.platform_fixtures import webhook
 from tests.support.upgrades import Upgrades
 from tests.support.weights import CLAIM, PATH, put_weights, storage_class
-from tests.support.workloads import Document, device_plugin, on_nodes, wait
+from tests.support.workloads import Document, device_plugin, on_nodes, pod_monitors, wait
 
 __all__ = ["webhook"]
 
@@ -40,8 +39,7 @@ def four(eks: EksCluster, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     eks.add_gpu_nodes("four", "g5.12xlarge", workload="four")
     eks.add_nodes("system", "m6i.large")
     eks.add_addon("snapshot-controller")
-    charts = ROOT / "sandbox/charts"
-    cluster.apply(yaml.safe_load((charts / "kube-prometheus-stack/crds/podmonitors.yaml").read_text()))
+    cluster.apply(pod_monitors())
     cluster.apply(_scaled_objects())
     cluster.apply(device_plugin(on_nodes("four")))
     cluster.apply(storage_class("clones"))
