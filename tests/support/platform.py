@@ -72,10 +72,11 @@ class Platform:
     access_log: bool = False
     # of the deployment; a command's run is not known before it begins
     started_run: str = ""
-    # one for all: to make one reads the certificates, 40 ms of a core. It leaves a connection before uvicorn does, after 5 s
+    # one for all: to make one reads the certificates, 40 ms of a core. It keeps no connection: uvicorn ends one that it heard
+    # nothing on for 5 s, and on a busy machine it hears late
     client: httpx.Client = field(
         default_factory=lambda: httpx.Client(
-            timeout=ANSWER_SECONDS, limits=httpx.Limits(keepalive_expiry=2.0)
+            timeout=ANSWER_SECONDS, limits=httpx.Limits(max_keepalive_connections=0)
         ),
         repr=False,
     )
