@@ -197,7 +197,9 @@ def looks_healthy(project: Project, deployed: Done, told: bool) -> None:
 def is_found(project: Project, deployed: Done, promise: str, cause: str, told: bool = False) -> None:
     """`told`: status says it as well, for it asks KEDA and its HPA too."""
     looks_healthy(project, deployed, told)
-    done = drill(project).refused(BROKEN, rf"error: {MODEL} in {WHERE}: {promise} did not act: ")
+    done = drill(project, "--promise", "scale-out", "--promise", "scale-in").refused(
+        BROKEN, rf"error: {MODEL} in {WHERE}: {promise} did not act: "
+    )
     said = re.search(r"did not act: (.*)", done.output)
     assert said and re.search(cause, said[1]), done.output
     assert f"  {promise}: BROKEN: " in project.run("status", "-e", WHERE).succeeded().output
