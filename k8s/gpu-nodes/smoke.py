@@ -37,7 +37,8 @@ def main():
     try:
         found = wrong(int(sys.argv[1]), int(sys.argv[2]))
     except Exception as error:  # noqa: BLE001  whatever CUDA raises is what is wrong
-        found = f"{type(error).__name__}: {str(error).strip()[:300]}"
+        # CUDA says what it was in the first of several lines, and the last line of the log is what is told
+        found = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     print(found or f"{sys.argv[1]} GPUs work", flush=True)
     return 1 if found else 0
 
