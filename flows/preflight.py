@@ -26,7 +26,9 @@ def preflight(
     """Judge whether a deploy can succeed; touch nothing."""
     choice = read_choice(model, environment)
     check_names(choice)
-    inspection = here(inspect_model)(choice.model, revision, choice.environment)
+    # who only reads has no right to the hub's token in the environment's secret
+    whose_token = None if as_reader else choice.environment
+    inspection = here(inspect_model)(choice.model, revision, whose_token)
     chosen = settled(choice.model, inspection)
     documents = manifests(choice.environment, chosen, inspection)
     return here(judge_feasible)(choice.environment, chosen, inspection, documents, as_reader=as_reader)

@@ -186,14 +186,15 @@ def _digest_that_serves(model: Model, environment: Environment) -> str | None:
 
 
 def _ledger_before(model: Model, environment: Environment) -> Ledger | None:
-    """The ledger of an environment that may not be made yet; None where it has no bucket."""
+    """The ledger of an environment that may not be made yet; None where it has no bucket, or preflight will refuse the one there is."""
     s3 = aws_of(environment).client("s3")
     bucket = environment.storage.model_bucket
     with aws_errors("looking for the model bucket"):
         try:
             s3.head_bucket(Bucket=bucket)
         except ClientError as error:
-            if error_code(error) in ("404", "NoSuchBucket"):
+            # 403: somebody else's, or no right to it. Preflight tells which, and what to do
+            if error_code(error) in ("404", "NoSuchBucket", "403"):
                 return None
             raise
     return Ledger(s3, bucket, environment.name, model.name)
