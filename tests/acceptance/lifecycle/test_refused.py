@@ -53,7 +53,11 @@ def answers(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Mappi
             for name, (model, where, words, variables) in deploys.items()
         }
         answered["scale-down"] = several.submit(project.run, "scale-down", "tiny-llama", "-e", ENVIRONMENT)
-    return {name: done.result() for name, done in answered.items()}
+        found = {name: done.result() for name, done in answered.items()}
+    # `status` reads every model's file, and other tests of this project ask it
+    for made in (a_type, a_key, a_flag, no_repo, no_files, no_weights, pickles):
+        (project.home / "models" / f"{made}.yaml").unlink()
+    return found
 
 
 def broken(project: Project, key: str, value: object) -> str:

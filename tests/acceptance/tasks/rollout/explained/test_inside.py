@@ -113,6 +113,7 @@ def test_the_key_is_in_no_object_but_its_secret(asked: Asked) -> None:
         base_url=inside.gateway_url(asked.api, environment, model),
         route="chat",
         abilities={},
+        adapters=[],
         max_model_len=2048,
         served_name=model,
         patience=5.0,
