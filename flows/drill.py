@@ -36,8 +36,8 @@ def drill(
 ) -> dict[str, list[Drilled]]:
     """Make each promise of what serves act, and date it.
 
-    Load brings a second replica on a node of its own that answers, and its end takes both away. A model that sleeps is left asleep. Where others use a model it is left alone. `slipway status` shows when each
-    promise was last seen to act.
+    Load brings a second replica on a node of its own that answers, and its end takes both away. A model that sleeps, or that
+    others use, is left alone. `slipway status` shows when each promise was last seen to act.
     """
     models, where = read_models(model), load_environment(environment)
     wanted = check_allowed(where, promises, in_protected)
