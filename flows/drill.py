@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from flows.run.awake import awake_models
 from flows.run.choices import EnvironmentName, SomeModel, read_models
 from flows.run.interrupting import drill_unused
 from flows.run.runbook import runbook
@@ -18,10 +19,9 @@ from tasks.drill.task import (
 from tasks.infra.task import read_infrastructure
 from tasks.records.catalogue import load_environment
 from tasks.records.drills import Drilled, Promise
-from tasks.records.errors import NothingDeployed, PromiseBroken
+from tasks.records.errors import PromiseBroken
 from tasks.records.model import Model
 from tasks.releases.task import serving_release
-from tasks.rollout.task import list_served
 from tasks.site import Site
 
 
@@ -43,13 +43,7 @@ def drill(
     wanted = check_allowed(where, promises, in_protected)
     with turn(where):
         site = read_infrastructure(where)
-        awake = {one.model for one in list_served(site, models) if one.awake}
-        if model and model not in awake:
-            raise NothingDeployed(
-                f"no replica of {model} serves in {environment}",
-                next_command=f"slipway wake {model} -e {environment}",
-            )
-        found = {one.name: drilled(site, one, wanted) for one in models if one.name in awake}
+        found = {one.name: drilled(site, one, wanted) for one in awake_models(site, models, model)}
     if broken := [(name, one) for name, each in found.items() for one in each if one.outcome == "broken"]:
         raise promise_broken(broken, environment)
     return found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prefect import get_run_logger
 
+from flows.run.awake import awake_models
 from flows.run.choices import EnvironmentName, read_models
 from flows.run.runbook import runbook
 from flows.run.turn import turn
@@ -14,7 +15,7 @@ from tasks.records.environment import Environment
 from tasks.records.errors import ClusterBusy
 from tasks.records.progress import SHOWN
 from tasks.records.results import IdleDecision, ScaledDown
-from tasks.rollout.task import keep_starts, list_served
+from tasks.rollout.task import keep_starts
 
 
 @runbook(name="slipway-idle", run_name="what is idle in {environment}")
@@ -36,10 +37,9 @@ def idle(environment: EnvironmentName) -> dict[str, IdleDecision]:
 def judged(environment: Environment) -> dict[str, IdleDecision]:
     """Scale down each model that is idle, then the GPU nodes where nobody holds a GPU any more; by model."""
     models, site = read_models(None), read_infrastructure(environment)
-    awake = {one.model for one in list_served(site, models) if one.awake}
     decisions = {}
     done: list[ScaledDown] = []
-    for model in [one for one in models if one.name in awake]:
+    for model in awake_models(site, models):
         # before its pods, which show how they started, may go
         keep_starts(site, model)
         decisions[model.name] = judge_idle(site, model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flows.run.awake import awake_models
 from flows.run.choices import EnvironmentName, Measured, SomeModel, read_models
 from flows.run.runbook import runbook
 from flows.run.stages import answers_error, verdict_error
@@ -9,11 +10,10 @@ from flows.run.turn import turn
 from tasks.evidence.task import sign_evidence
 from tasks.infra.task import read_infrastructure
 from tasks.records.catalogue import load_environment
-from tasks.records.errors import NothingDeployed, SlipwayError, ValidationFailed
+from tasks.records.errors import SlipwayError, ValidationFailed
 from tasks.records.model import Model
 from tasks.records.reports import LoadReport, MeasureFrom
 from tasks.releases.task import keep_page, last_proven, last_swept, mark_proven, serving_release
-from tasks.rollout.task import list_served
 from tasks.site import Site
 from tasks.staging.task import staged_manifest
 from tasks.validation.task import check_load, draw_page, prove_answers
@@ -31,14 +31,8 @@ def validate(
     models, where = read_models(model), load_environment(environment)
     with turn(where):
         site = read_infrastructure(where)
-        awake = {one.model for one in list_served(site, models) if one.awake}
-        if model and model not in awake:
-            raise NothingDeployed(
-                f"no replica of {model} serves in {environment}",
-                next_command=f"slipway wake {model} -e {environment}",
-            )
         reports, failures = {}, []
-        for chosen in [one for one in models if one.name in awake]:
+        for chosen in awake_models(site, models, model):
             try:
                 reports[chosen.name] = prove(site, chosen, measure_from)
             except SlipwayError as error:

@@ -43,9 +43,10 @@ class Prometheus:
         try:
             answer = self._get("api/v1/query", {"query": query})
         except (ClusterError, httpx.HTTPError, ValueError) as error:
+            said = (error.cause, *error.evidence) if isinstance(error, ClusterError) else (str(error),)
             raise MetricsUnavailable(
                 "Prometheus does not answer",
-                evidence=[self.where, query, str(error)],
+                evidence=[self.where, query, *said],
                 next_command=f"kubectl -n {self._namespace} get pods",
             ) from error
         if answer.get("status") != "success":
@@ -73,7 +74,8 @@ def prometheus_of(environment: Environment, cluster: Cluster) -> Prometheus:
 
         def direct(path: str, params: Mapping[str, str]) -> Any:
             answer = httpx.get(f"{base}/{path}", params=dict(params), timeout=30)
-            answer.raise_for_status()
+            if answer.is_error:  # its own words are in the body
+                raise ClusterError(f"{base} answered {answer.status_code}", evidence=[answer.text[:500]])
             return answer.json()
 
         return Prometheus(direct, base, server.namespace)

@@ -99,6 +99,13 @@ def no_series(scene: Scene) -> Finding | None:
     """Prometheus has nothing of the model: nothing that goes by it can act."""
     if scene.seen.demand is not None:
         return None
+    namespace = scene.known.environment.prometheus.namespace
+    if scene.seen.unanswered:
+        return Finding(
+            f"{scene.seen.unanswered[0]}: KEDA cannot know of load",
+            f"kubectl -n {namespace} get pods",
+            tuple(scene.seen.unanswered[1:]),
+        )
     monitor = next((name for kind, name in scene.details.applied if kind == "PodMonitor"), "vllm")
     changed = scene.differences("PodMonitor", monitor)
     wanted = (objects.spec(scene.live("PodMonitor", monitor)).get("selector") or {}).get("matchLabels") or {}
@@ -113,7 +120,7 @@ def no_series(scene: Scene) -> Finding | None:
         )
     return Finding(
         "the release's query has no answer at Prometheus: KEDA cannot know of load",
-        f"kubectl get podmonitor -n {scene.namespace}; kubectl -n {scene.known.environment.prometheus.namespace} get pods",
+        f"kubectl get podmonitor -n {scene.namespace}; kubectl -n {namespace} get pods",
         tuple(changed),
     )
 
@@ -155,6 +162,12 @@ def deaf(scene: Scene) -> Finding | None:
     triggers = objects.spec(scene.seen.scaled).get("triggers") or [{}]
     metadata = triggers[0].get("metadata") or {}
     changed = [line for line in scene.differences("ScaledObject") if ".query " in line or "Null" in line]
+    if scene.details.unheard:
+        return Finding(
+            f"Prometheus has no answer to KEDA's query: {scene.details.unheard[-1]}",
+            scene.again,
+            (str(metadata.get("query")), *changed),
+        )
     if scene.details.heard is None and str(metadata.get("ignoreNullValues", "true")).lower() != "false":
         return Finding(
             "KEDA's query finds no series, and ignoreNullValues takes that for no load",

@@ -23,7 +23,8 @@ FINISHED = "vllm:request_success_total"
 class Seen:
     """One look. Pods: the model's, those that stay; `answered`: requests each has finished, by its name.
 
-    `demand`: what the release's own query gives at the environment's Prometheus; None where it has no series.
+    `demand`: what the release's own query gives at the environment's Prometheus; None where it has no series, or no answer:
+    `unanswered` has Prometheus' own words then.
     """
 
     at: float
@@ -36,6 +37,7 @@ class Seen:
     in_service: frozenset[str] = frozenset()
     answered: Mapping[str, float] = field(default_factory=dict)
     budgets: Sequence[Object] = ()  # PodDisruptionBudgets of the namespace
+    unanswered: Sequence[str] = ()
 
     def pod(self, name: str | None) -> Object | None:
         return next((pod for pod in self.pods if objects.name(pod) == name), None)
@@ -48,6 +50,7 @@ class Details:
     applied: Mapping[tuple[str, str], Object]
     live: Mapping[tuple[str, str], Object | None]
     heard: float | None = None  # what KEDA's own query gives at the environment's Prometheus
+    unheard: Sequence[str] = ()  # what Prometheus says where it does not answer that query
     events: Sequence[str] = ()
     refusals: Sequence[str] = ()
     pool: Object | None = None
@@ -87,12 +90,14 @@ class Place:
         cluster, space = self.cluster, self.namespace
         deployment = cluster.get("apps/v1", "Deployment", self.workload, space)
         listed = cluster.list("v1", "Pod", space, label_selector=names.serving_selector(self.model))
+        demand, unanswered = self.value(self.query)
         return Seen(
             at=at,
             pods=objects.staying(listed),
             nodes=[objects.name(node) for node in objects.gpu_nodes(cluster, self.environment)],
             wanted=int(objects.spec(deployment).get("replicas", 0)),
-            demand=self.value(self.query),
+            demand=demand,
+            unanswered=unanswered,
             scaled=cluster.get(*KEDA, self.workload, space),
             autoscalers=cluster.list(*HPA, space),
             in_service=self._in_service(),
@@ -100,13 +105,13 @@ class Place:
             budgets=cluster.list("policy/v1", "PodDisruptionBudget", space),
         )
 
-    def value(self, query: str) -> float | None:
-        """The value of an instant query of one series; None where it has none."""
+    def value(self, query: str) -> tuple[float | None, Sequence[str]]:
+        """The value of an instant query of one series, None where it has none; and the error where there is no answer."""
         try:
             found = self.prometheus.instant(query)
-        except MetricsUnavailable:
-            return None
-        return found[0].samples[-1][1] if found else None
+        except MetricsUnavailable as error:
+            return None, (error.cause, *error.evidence)
+        return (found[0].samples[-1][1] if found else None), ()
 
     def _answered(self) -> dict[str, float]:
         labels = f'{{namespace="{self.namespace}",model_name="{self.model.name}"}}'
@@ -136,11 +141,13 @@ class Place:
         }
         pods = cluster.list("v1", "Pod")
         mine = [pod for pod in pods if objects.name(pod) == second]
+        heard, unheard = self._heard(live.get(("ScaledObject", self.workload)))
         karpenters = self.environment.cluster.gpu.uses_karpenter
         return Details(
             applied=applied,
             live=live,
-            heard=self._heard(live.get(("ScaledObject", self.workload))),
+            heard=heard,
+            unheard=unheard,
             events=self._events(second),
             refusals=karpenter.refusals(cluster, mine, _made(mine)) if karpenters and mine else [],
             pool=cluster.get(*karpenter.POOL_KIND, karpenter.POOL) if karpenters else None,
@@ -149,10 +156,10 @@ class Place:
             on_nodes=_on_nodes(pods),
         )
 
-    def _heard(self, scaled: Object | None) -> float | None:
+    def _heard(self, scaled: Object | None) -> tuple[float | None, Sequence[str]]:
         triggers = objects.spec(scaled).get("triggers") or [{}]
         query = (triggers[0].get("metadata") or {}).get("query")
-        return self.value(str(query)) if query else None
+        return self.value(str(query)) if query else (None, ())
 
     def _events(self, second: str | None) -> list[str]:
         """Of the pod, or of the ReplicaSets that cannot make one."""

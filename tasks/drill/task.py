@@ -48,7 +48,10 @@ def drill_scaling(
     deployment = cluster.get("apps/v1", "Deployment", names.workload(model), site.namespace)
     ready = int(objects.status(deployment).get("readyReplicas") or 0)
     wanted_now = int(objects.spec(deployment).get("replicas") or 0)
-    if no := decide.may_scale(model, ready, wanted_now, place.value(place.query), environment):
+    demand, _ = place.value(
+        place.query
+    )  # without an answer the drill goes on, and tells it as what it is broken by
+    if no := decide.may_scale(model, ready, wanted_now, demand, environment):
         return [decide.result(one, no, release) for one in wanted]
     reporter = RunReporter("drill")
     loading = by_job(place, api_key(cluster, record.endpoint), project_root(), reporter)

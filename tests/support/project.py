@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import shutil
 import subprocess
 import sys
@@ -158,6 +159,20 @@ class Project:
         key = base64.b64decode(next(iter(secret["data"].values()))).decode()
         headers = {"Authorization": f"Bearer {key}"}
         return httpx.Client(base_url=f"{self.base_url(model)}/", headers=headers, timeout=30)
+
+
+def a_project(sandbox: Sandbox, folder: Path) -> Project:
+    """A copy of the checkout in `folder`, with variables for `slipway` to run in this sandbox; a copy that is there stays."""
+    home = folder / "project"
+    if not home.exists():
+        copy_project(home)
+    variables = sandbox.variables(
+        SLIPWAY_HOME=str(home),
+        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "sandbox")]),
+        PREFECT_HOME=str(folder / "prefect"),
+        PYTHONUNBUFFERED="1",
+    )
+    return Project(sandbox, home, variables)
 
 
 def copy_project(home: Path) -> None:

@@ -5,16 +5,14 @@ Three environments: one, the next that it is promoted to, where Karpenter makes 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
-from slipway_sandbox.testing import EksCluster, Sandbox, start
+from slipway_sandbox.testing import EksCluster, start
 
 from tasks.records.catalogue import load_environment
-from tests.support.builders import ROOT
 from tests.support.clouds import ACCOUNT
 from tests.support.existing import (
     BESIDE,
@@ -26,7 +24,7 @@ from tests.support.existing import (
     platform_cluster,
 )
 from tests.support.policies import DEPLOYER
-from tests.support.project import ENVIRONMENT, NEXT, Project, copy_project
+from tests.support.project import ENVIRONMENT, NEXT, Project, a_project, copy_project
 from tools.iam_policies import rendered, templates
 
 BUCKETS = {"model_bucket": "platform-models", "state_bucket": "platform-states"}
@@ -48,7 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
             text = rendered(template, environment, ACCOUNT)
             (policies / f"{policy}.{name}.json").write_text(text)
     with start(folder / "sandbox", policies=policies) as sandbox:
-        yield Project(sandbox, home, _variables(sandbox, home, folder))
+        yield a_project(sandbox, folder)
 
 
 def _ask_for_no_speed(model: Path) -> None:
@@ -90,12 +88,3 @@ def shared(project: Project, tmp_path_factory: pytest.TempPathFactory) -> EksClu
     )
     deployer = f"arn:aws:iam::{ACCOUNT}:user/{DEPLOYER}"
     return platform_cluster(project, tmp_path_factory.mktemp("shared"), admin=deployer)
-
-
-def _variables(sandbox: Sandbox, home: Path, folder: Path) -> dict[str, str]:
-    return sandbox.variables(
-        SLIPWAY_HOME=str(home),
-        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "sandbox")]),
-        PREFECT_HOME=str(folder / "prefect"),
-        PYTHONUNBUFFERED="1",
-    )

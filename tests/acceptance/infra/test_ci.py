@@ -9,6 +9,7 @@ import string
 import subprocess
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +22,7 @@ from slipway_sandbox.testing import Workspace, start
 
 from tests.support.builders import ROOT
 from tests.support.clouds import ACCOUNT
-from tests.support.project import BUCKET, CLUSTER, ENVIRONMENT, STATE, Project, copy_project
+from tests.support.project import BUCKET, CLUSTER, ENVIRONMENT, STATE, Project, a_project, copy_project
 from tests.support.repository import commit, git
 from tests.support.roots import STATE_BUCKET, copied, initialise
 from tests.support.runner import Runner, put_programs
@@ -54,13 +55,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     copy_project(home)
     with start(folder / "sandbox", parts=("aws", "hub"), policies=policies) as sandbox:
         sandbox.client("s3").create_bucket(Bucket=STATE_BUCKET)
-        variables = sandbox.variables(
-            SLIPWAY_HOME=str(home),
-            PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "sandbox")]),
-            PREFECT_HOME=str(folder / "prefect"),
-        )
+        made = a_project(sandbox, folder)
         # as on CI's runner, where no server of Prefect is named
-        yield Project(sandbox, home, {k: v for k, v in variables.items() if k != "PREFECT_API_URL"})
+        variables = {key: value for key, value in made.environment.items() if key != "PREFECT_API_URL"}
+        yield replace(made, environment=variables)
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,14 @@ SLIPWAY_LIFECYCLE_LOG names a file that gets every command's output.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from slipway_sandbox.testing import Faults, Sandbox
 
-from tests.support.builders import ROOT
 from tests.support.commands import Command
-from tests.support.project import Project, copy_project
+from tests.support.project import Project, a_project
 
 ORDER = [
     "test_refused",
@@ -59,16 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("lifecycle")
-    home = folder / "project"
-    copy_project(home)
-    variables = sandbox.variables(
-        SLIPWAY_HOME=str(home),
-        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "sandbox")]),
-        PREFECT_HOME=str(folder / "prefect"),
-        PYTHONUNBUFFERED="1",
-    )
-    return Project(sandbox, home, variables)
+    return a_project(sandbox, tmp_path_factory.mktemp("lifecycle"))
 
 
 @pytest.fixture

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from slipway_sandbox.testing import Sandbox, start
 
-from tests.support.builders import ROOT
-from tests.support.project import ENVIRONMENT, Project, copy_project, edit
+from tests.support.project import ENVIRONMENT, Project, a_project, edit
 
 # A file's first test may wait for a whole deployment on a busy machine.
 TEST_SECONDS = 1200
@@ -34,15 +32,7 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("project")
-    home = folder / "project"
-    copy_project(home)
+    project = a_project(sandbox, tmp_path_factory.mktemp("project"))
     # every file's models stay where they are
-    edit(home / "environments" / f"{ENVIRONMENT}.yaml", {"cluster": {"gpu": GPU_NODES}})
-    variables = sandbox.variables(
-        SLIPWAY_HOME=str(home),
-        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "sandbox")]),
-        PREFECT_HOME=str(folder / "prefect"),
-        PYTHONUNBUFFERED="1",
-    )
-    return Project(sandbox, home, variables)
+    edit(project.home / "environments" / f"{ENVIRONMENT}.yaml", {"cluster": {"gpu": GPU_NODES}})
+    return project

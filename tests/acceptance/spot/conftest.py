@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
 from slipway_sandbox.testing import Sandbox, start
 
-from tests.support.builders import ROOT
-from tests.support.project import Project, copy_project
+from tests.support.project import Project, a_project
 
 NOTICE_SECONDS = 8.0
 
@@ -22,13 +20,4 @@ def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="session")
 def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    folder = tmp_path_factory.mktemp("project")
-    home = folder / "project"
-    copy_project(home)
-    variables = sandbox.variables(
-        SLIPWAY_HOME=str(home),
-        PYTHONPATH=os.pathsep.join([str(ROOT), str(ROOT / "sandbox")]),
-        PREFECT_HOME=str(folder / "prefect"),
-        PYTHONUNBUFFERED="1",
-    )
-    return Project(sandbox, home, variables)
+    return a_project(sandbox, tmp_path_factory.mktemp("project"))

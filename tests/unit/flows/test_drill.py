@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import flows.drill
+import flows.run.awake
 import flows.run.interrupting
 import flows.run.runbook
 from flows.drill import drill
@@ -33,7 +34,6 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(flows.run.runbook, "show_markdown", lambda key, text, title: stage.shown.append(text))
     results = {
         "read_infrastructure": SITE,
-        "list_served": [Served(model="tiny-llama", release="0123", replicas=1)],
         "serving_release": RECORD,
         "drill_scaling": [KEPT],
         "keep_drilled": None,
@@ -49,6 +49,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
         "previous_release": "r0",
         "put_back": "r0",
     }
+    stage.does(flows.run.awake, "list_served", [Served(model="tiny-llama", release="0123", replicas=1)])
     for name, result in results.items():
         stage.does(flows.drill, name, result)
     for name, result in interrupting.items():
@@ -117,7 +118,7 @@ def test_what_is_in_use_is_not_interrupted(stage: Stage) -> None:
 
 
 def test_a_model_that_sleeps_is_left_asleep(stage: Stage) -> None:
-    stage.does(flows.drill, "list_served", [Served(model="tiny-llama", release="0123", replicas=0)])
+    stage.does(flows.run.awake, "list_served", [Served(model="tiny-llama", release="0123", replicas=0)])
     with pytest.raises(NothingDeployed, match="no replica of tiny-llama serves"):
         drill.fn("staging", "tiny-llama", [], False)
     assert drill.fn("staging", None, [], False) == {}

@@ -28,7 +28,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage(monkeypatch)
     monkeypatch.setattr(flows.idle, "turn", lambda environment, give_way: stage.turn(environment))
     stage.does(flows.idle, "read_infrastructure", SITE)
-    stage.does(flows.idle, "list_served", [served("tiny-llama"), served("llama-3-1-8b-instruct")])
+    stage.does(flows.run.awake, "list_served", [served("tiny-llama"), served("llama-3-1-8b-instruct")])
     stage.does(flows.idle, "replicas_to_zero", ScaledDown())
     stage.does(flows.idle, "no_gpu_nodes")
     stage.does(flows.idle, "keep_starts", [])
@@ -61,7 +61,7 @@ def test_one_that_a_request_wakes_meanwhile_is_left_and_so_are_the_nodes(stage: 
 
 @pytest.mark.parametrize("found", [[], [served("tiny-llama", 0)], [served("tiny-llama", rolling="4567")]])
 def test_what_sleeps_or_is_being_rolled_out_is_not_judged(stage: Stage, found: list[Served]) -> None:
-    stage.does(flows.idle, "list_served", found)
+    stage.does(flows.run.awake, "list_served", found)
     assert idle.fn("staging") == {}
     assert "judge_idle" not in stage.recorded.called
 

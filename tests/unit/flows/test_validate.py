@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import flows.run.awake
 import flows.run.runbook
 import flows.validate
 from flows.validate import all_of, validate
@@ -20,7 +21,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage = Stage(monkeypatch)
     monkeypatch.setattr(flows.validate, "turn", stage.turn)
     monkeypatch.setattr(flows.run.runbook, "show_markdown", lambda key, text, title: stage.shown.append(text))
-    stage.does(flows.validate, "list_served", [Served(model="tiny-llama", release="0123", replicas=1)])
+    stage.does(flows.run.awake, "list_served", [Served(model="tiny-llama", release="0123", replicas=1)])
     results = {
         "read_infrastructure": SITE,
         "check_load": "a load",
@@ -53,7 +54,7 @@ def test_a_failure_keeps_its_page_and_takes_nothing_away(stage: Stage) -> None:
 
 
 def test_a_model_that_sleeps_is_left_asleep(stage: Stage) -> None:
-    stage.does(flows.validate, "list_served", [Served(model="tiny-llama", release="0123", replicas=0)])
+    stage.does(flows.run.awake, "list_served", [Served(model="tiny-llama", release="0123", replicas=0)])
     assert validate.fn("staging", None, "cluster") == {}
     with pytest.raises(NothingDeployed, match="no replica of tiny-llama serves in staging"):
         validate.fn("staging", "tiny-llama", "cluster")

@@ -85,6 +85,13 @@ def test_anything_but_an_answer_is_metrics_unavailable(serve: Serve, answer: Ans
         serve(answer).instant("up")
 
 
+def test_what_prometheus_says_of_a_refusal_is_shown(serve: Serve) -> None:
+    with pytest.raises(MetricsUnavailable) as failed:
+        serve((422, '{"status": "error", "error": "too many samples"}')).instant("up")
+    assert "answered 422" in failed.value.evidence[-2]
+    assert "too many samples" in failed.value.evidence[-1]
+
+
 def test_nobody_listening_is_metrics_unavailable() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(MetricsUnavailable, match="does not answer"):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.drill.explain import CAUSES, Scene, differences, explain
+from tasks.drill.explain import CAUSES, Scene, deaf, differences, explain
 from tasks.drill.observe import Details, Seen
 from tasks.drill.stages import Known, scaling_in, scaling_out
 from tests.support.builders import a_model, an_environment
@@ -60,6 +60,19 @@ def test_others_who_use_the_model_are_no_fault_of_its_scaler() -> None:
     assert "others use the model" in explain(scene).cause
     silent = replace(scene, seen=replace(scene.seen, demand=None))
     assert explain(silent).tells
+
+
+@pytest.mark.parametrize("stage", ["scaler", "demand", "asked", "calm", "given up"])
+def test_a_prometheus_that_does_not_answer_is_told_in_its_own_words(stage: str) -> None:
+    seen = replace(a_scene(stage).seen, demand=None, unanswered=("Prometheus does not answer", "here", "503"))
+    found = explain(replace(a_scene(stage), seen=seen))
+    assert found.evidence[-1:] == ("503",)
+
+
+def test_a_query_of_keda_that_prometheus_refuses_is_told_in_its_words() -> None:
+    found = deaf(a_scene("asked", unheard=("Prometheus refused a query", "sum(", "parse error: unclosed")))
+    assert found
+    assert found.cause == "Prometheus has no answer to KEDA's query: parse error: unclosed"
 
 
 def test_only_what_a_release_applied_and_is_otherwise_is_a_difference() -> None:

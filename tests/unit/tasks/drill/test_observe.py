@@ -88,6 +88,15 @@ def test_a_query_without_series_is_no_demand_and_not_zero(cluster: CannedCluster
     assert a_place(cluster, {}).look(0.0).demand is None
 
 
+def test_what_prometheus_says_instead_of_an_answer_is_kept(cluster: CannedCluster) -> None:
+    def refuse(path: str, params: Mapping[str, str]) -> Any:
+        return {"status": "error", "error": f"parse error in {params['query'][:3]}"}
+
+    place = Place(cluster, Prometheus(refuse, "here"), ENVIRONMENT, MODEL, [SCALED])
+    assert place.look(0.0).unanswered == ("Prometheus refused a query", QUERY, "parse error in sum")
+    assert place.details("second").unheard == place.look(0.0).unanswered
+
+
 def test_the_details_hold_what_is_live_beside_what_was_applied(cluster: CannedCluster) -> None:
     found = a_place(cluster, {"num_requests_running": [({}, 3)]}).details("second")
     key = ("ScaledObject", "vllm-llama")
