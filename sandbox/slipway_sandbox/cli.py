@@ -82,7 +82,7 @@ def up_command(
     help="a control plane without kubelets, used instead of the embedded one",
 )
 def demo_command(root: Path, iam: Path | None, keep: bool, model: str, kubeconfig: Path | None) -> None:
-    """Run the whole lifecycle: deploy, scale-down, wake, teardown."""
+    """Run the whole lifecycle: deploy, a drill of sleep and wake, teardown."""
     try:
         demo(root, model, keep=keep, kubeconfig=kubeconfig, policies=iam)
     except SandboxError as error:

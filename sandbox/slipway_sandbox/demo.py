@@ -18,7 +18,7 @@ from slipway_sandbox.serving import start_worker
 from slipway_sandbox.supervisor import SandboxError, down, read_environment, status, up
 
 ENVIRONMENT = "sandbox"
-# the model is idle once its `idle_after` has passed without a request; scale-down is asked again until then
+# the model is idle once its `idle_after` has passed without a request; a drill of its sleep is put off until then
 IDLE_LOOK_SECONDS = 1.0
 IDLE_SECONDS = 180.0
 ENV_LOOK_SECONDS = 0.05
@@ -34,7 +34,7 @@ class CommandFailed(Exception):
 
 
 def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None, policies: Path | None) -> None:
-    """Start a sandbox, deploy, scale down, wake, tear down, end it; with `keep` stop after deploy and leave all up.
+    """Start a sandbox, deploy, drill sleep and wake, tear down, end it; with `keep` stop after deploy and leave all up.
 
     A sandbox that runs at `root` already is used. Raises SandboxError, CommandFailed; the sandbox then stays up.
     """
@@ -53,10 +53,9 @@ def demo(root: Path, model: str, *, keep: bool, kubeconfig: Path | None, policie
         say_addresses(root, model)
         run("endpoint", model, "-e", ENVIRONMENT)
         return
-    heading("scale down")
-    scale_down(run, model)
-    heading("wake")
-    run("wake", model, "-e", ENVIRONMENT)
+    heading("drill: it sleeps when nobody uses it, and wakes")
+    drill_wake(run, model)
+    run("status", "-e", ENVIRONMENT)
     heading("tear down")
     run("teardown", "-e", ENVIRONMENT, "--models", "delete", "--volumes", "delete")
     send_what_waits()
@@ -97,12 +96,12 @@ def send_what_waits() -> None:
         worker.drain_all(timeout=SEND_SECONDS)
 
 
-def scale_down(run: Commands, model: str) -> None:
-    """Ask until the model has been idle long enough. Raises SandboxError where it never was."""
+def drill_wake(run: Commands, model: str) -> None:
+    """Ask until the model has been idle long enough to be drilled. Raises SandboxError where it never was."""
     deadline = time.monotonic() + IDLE_SECONDS
-    while "scaled to zero" not in run("scale-down", model, "-e", ENVIRONMENT):
+    while "wake: kept" not in run("drill", model, "-e", ENVIRONMENT, "--promise", "wake"):
         if time.monotonic() >= deadline:
-            raise SandboxError(f"the idle model was not scaled down within {IDLE_SECONDS:.0f} s")
+            raise SandboxError(f"the model was not idle within {IDLE_SECONDS:.0f} s: it was not drilled")
         time.sleep(IDLE_LOOK_SECONDS)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -42,5 +43,10 @@ def test_the_demo_asks_nothing_and_leaves_nothing(tmp_path: Path) -> None:
         process.kill()
         down = [sys.executable, "-m", "slipway_sandbox", "down"]
         subprocess.run(down, cwd=home, timeout=60, check=False, capture_output=True)
-    for words in ("deploy tiny-llama", "scale down", "wake", "tear down", "sandbox ended", "s in all"):
+    for words in ("deploy tiny-llama", "tear down", "sandbox ended", "s in all"):
         assert words in screen.text
+    # the promise is seen to act, state by state, and dated
+    assert "tiny-llama in sandbox: wake: kept" in screen.text
+    assert re.search(r"\d s  no replica and no GPU node is left", screen.text)
+    assert re.search(r"\d s  it answers", screen.text)
+    assert re.search(r"wake: last seen to act 20\d\d-", screen.text)
