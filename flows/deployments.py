@@ -42,9 +42,9 @@ def _wakes(environment: Environment, models: Sequence[Model]) -> list[Document]:
 
 
 def _drills(environment: Environment, models: Sequence[Model]) -> list[Document]:
-    """One where the environment's file says when."""
+    """One, but where a drill would be refused, or is by hand alone."""
     drills = environment.drills
-    if not drills.cron:
+    if not drills.cron or (environment.protected and not drills.in_protected):
         return []
     return [{"slug": "drill", "cron": drills.cron, "timezone": drills.timezone, "active": True}]
 

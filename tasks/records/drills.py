@@ -22,9 +22,9 @@ class DrillSettings(Record):
     """When an environment's models are drilled, and for how long a drill proves a promise."""
 
     cron: str | None = Field(
-        None,
+        "0 3 * * sun",
         pattern=r"^\S+( \S+){4}$",
-        description="when every model that serves is drilled, as 0 3 * * sun; default: by hand",
+        description="when every model that serves is drilled, where drills may run; null: by hand alone",
     )
     timezone: str = Field("UTC", description="of the tz database: Europe/Berlin")
     unproven_after: Seconds = Field(

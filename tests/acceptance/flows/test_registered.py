@@ -20,17 +20,21 @@ pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """A server with the deployments of `sandbox`, and no worker."""
+def applied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Platform, list[str]]]:
+    """A server with the deployments of `sandbox`, and no worker; what the first apply said."""
     platform = Platform(tmp_path_factory.mktemp("registered"))
     platform.world.make()
     platform.lay_out()
     platform.start_server()
     try:
-        apply(platform)
-        yield platform
+        yield platform, apply(platform)
     finally:
         platform.end()
+
+
+@pytest.fixture(scope="module")
+def server(applied: tuple[Platform, list[str]]) -> Platform:
+    return applied[0]
 
 
 def apply(platform: Platform) -> list[str]:
@@ -64,6 +68,15 @@ def test_schedules_are_active_and_make_up_for_one_run(server: Platform) -> None:
     assert [one["active"] for one in drift["schedules"]] == [True]
     assert drift["global_concurrency_limit"]["limit"] == 1
     assert drift["concurrency_options"]["collision_strategy"] == "CANCEL_NEW"
+
+
+def test_drills_are_scheduled_and_the_apply_says_so(applied: tuple[Platform, list[str]]) -> None:
+    server, said = applied
+    [schedule] = deployments(server)["slipway-drill/sandbox"]["schedules"]
+    assert (schedule["active"], schedule["schedule"]["cron"]) == (True, "0 3 * * sun")
+    at = said.index("deployment slipway-drill/sandbox: made")
+    assert said[at + 1].startswith("  schedule drill: 0 3 * * sun")
+    assert said[at + 1].endswith(", active")
 
 
 def test_an_active_schedule_makes_runs(server: Platform) -> None:

@@ -52,13 +52,20 @@ def test_an_environment_has_the_one_flow_by_which_a_model_may_come_in(
     }
 
 
-def test_drills_run_when_the_environment_says_and_else_by_hand() -> None:
-    drills = {"cron": "0 3 * * sun", "timezone": "Europe/Berlin"}
-    found = render([an_environment(name="a"), an_environment(name="b", drills=drills)], [])["deployments"]
-    by_hand, weekly = [one for one in found if one["entrypoint"] == "flows/drill.py:drill"]
-    assert "schedules" not in by_hand
-    [schedule] = weekly["schedules"]
-    assert schedule == {"slug": "drill", "active": True, **drills}
+@pytest.mark.parametrize(
+    ("given", "cron"),
+    [
+        ({}, "0 3 * * sun"),
+        ({"drills": {"cron": "0 4 1 * *"}}, "0 4 1 * *"),
+        ({"drills": {"cron": None}}, None),
+        ({"protected": True}, None),
+        ({"protected": True, "drills": {"in_protected": True}}, "0 3 * * sun"),
+    ],
+)
+def test_drills_are_scheduled_where_they_may_run(given: dict[str, Any], cron: str | None) -> None:
+    found = render([an_environment(**given)], [])["deployments"]
+    [drill] = [one for one in found if one["entrypoint"] == "flows/drill.py:drill"]
+    assert [one["cron"] for one in drill.get("schedules", [])] == ([cron] if cron else [])
 
 
 def test_a_stopped_rollout_is_undone_by_its_tags_and_only_where_it_is_unfinished() -> None:
