@@ -6,13 +6,17 @@ import base64
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from tasks.records.names import HOLDER, OWN_KEY_SECRET
 from tasks.releases.ledger import Ledger
@@ -186,3 +190,59 @@ def test_a_killed_holder_loses_no_request_silently(project: Project, address: st
 def answered(crowd: Crowd) -> bool:
     crowd.begin(2, 0.1)
     return not any(one.wrong for one in crowd.end())
+
+
+@contextmanager
+def working(project: Project) -> Iterator[None]:
+    """The deployments of the environment in the sandbox's Prefect, and a worker of its pool."""
+    project.run("prefect", "apply", "-e", WHERE).succeeded()
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", f"slipway-{WHERE}"],
+        cwd=project.home,
+        env=project.environment,
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        worker.terminate()
+        try:
+            worker.wait(30)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(worker.pid, signal.SIGKILL)
+
+
+def wakes(project: Project) -> list[dict[str, Any]]:
+    """The runs of slipway-wake that a deployment made, as Prefect has them."""
+    asked = {
+        "flows": {"name": {"any_": ["slipway-wake"]}},
+        "flow_runs": {"deployment_id": {"is_null_": False}},
+    }
+    answer = httpx.post(f"{project.environment['PREFECT_API_URL']}/flow_runs/filter", json=asked, timeout=30)
+    found: list[dict[str, Any]] = answer.raise_for_status().json()
+    return found
+
+
+def test_where_the_environment_says_so_one_run_of_the_wake_flow_wakes_it(
+    project: Project, address: str
+) -> None:
+    holder = {"wake": "flow", "prefect_api_url": project.environment["PREFECT_API_URL"]}
+    file = project.home / "environments" / f"{WHERE}.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["gateway"]["holder"] |= holder
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    project.run("deploy", MODEL, "-e", WHERE, "--from-stage", "rollout").succeeded()
+    fall_asleep(project)
+    with working(project):
+        crowd = Crowd(address, key(project), MODEL)
+        crowd.begin(20, 2.0)
+        asked = crowd.end()
+        assert [one.wrong for one in asked if one.wrong] == []
+        assert all(one.heartbeats for one in asked)
+        until(lambda: all(one["state_type"] == "COMPLETED" for one in wakes(project)), "the run has ended")
+        (run,) = wakes(project)
+    assert run["parameters"] == {"model": MODEL, "environment": WHERE}
+    assert log_of_the_holder(project).count("woken for") == 1
+    assert starts(project)[-1].cause == "wake"
