@@ -245,4 +245,4 @@ def test_where_the_environment_says_so_one_run_of_the_wake_flow_wakes_it(
         (run,) = wakes(project)
     assert run["parameters"] == {"model": MODEL, "environment": WHERE}
     assert log_of_the_holder(project).count("woken for") == 1
-    assert starts(project)[-1].cause == "wake"
+    assert starts(project)[-1].cause == "request"
