@@ -5,14 +5,17 @@ from __future__ import annotations
 import base64
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
 import pytest
+import yaml
 from slipway_sandbox.testing import Faults
 
 from tasks.records.names import KEY_ENTRY, OWN_KEY_SECRET
+from tests.support.callers import calling
 from tests.support.commands import Done
 from tests.support.project import Project, another_environment, edit
 
@@ -59,15 +62,17 @@ SECOND_HPA = {
 
 @pytest.fixture(scope="module")
 def deployed(project: Project) -> Iterator[Done]:
-    """One replica on the only node that the environment may have; KEDA could ask for two on it by their GPUs."""
+    """One replica on a node of one GPU, and room for two; a little load asks for the second."""
     gpu = {
         "provisioner": "karpenter",
         "capacity_type": "SPOT_OR_ON_DEMAND",
         "instance_type": "g6.xlarge",
         "max": 2,
+        "consolidate_after": "5s",
     }
     another_environment(project, WHERE, gpu)
-    edit(project.home / "models" / f"{MODEL}.yaml", {"scaling": {"min_replicas": 1, "max_replicas": 2}})
+    scaling = {"min_replicas": 1, "max_replicas": 2, "requests_per_replica": 1, "cooldown": "5s"}
+    edit(project.home / "models" / f"{MODEL}.yaml", {"scaling": scaling})
     yield project.run("deploy", MODEL, "-e", WHERE).succeeded()
     project.run("teardown", "-e", WHERE, "--models", "delete", "--volumes", "delete").succeeded()
 
@@ -90,14 +95,46 @@ def told(project: Project, *said: str) -> None:
         assert time.monotonic() < end, (missing, output)
 
 
+def address(deployed: Done) -> str:
+    (endpoint,) = re.findall(r"^  endpoint +(\S+)$", deployed.output, re.MULTILINE)
+    return str(endpoint)
+
+
+def key_of(project: Project) -> str:
+    secret = send(project, "GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{OWN_KEY_SECRET}")
+    return base64.b64decode(secret["data"][KEY_ENTRY]).decode()
+
+
 def serves(project: Project, deployed: Done) -> bool:
     """Whether the model answers through the gateway."""
-    (endpoint,) = re.findall(r"^  endpoint +(\S+)$", deployed.output, re.MULTILINE)
-    secret = send(project, "GET", f"/api/v1/namespaces/{NAMESPACE}/secrets/{OWN_KEY_SECRET}")
-    key = base64.b64decode(secret["data"][KEY_ENTRY]).decode()
-    body = {"model": MODEL, "prompt": "Hello", "max_tokens": 4}
-    answer = httpx.post(f"{endpoint}/completions", json=body, headers={"Authorization": f"Bearer {key}"})
-    return answer.status_code == 200
+    body, headers = (
+        {"model": MODEL, "prompt": "Hello", "max_tokens": 4},
+        {"Authorization": f"Bearer {key_of(project)}"},
+    )
+    return httpx.post(f"{address(deployed)}/completions", json=body, headers=headers).status_code == 200
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end, what
+        time.sleep(0.3)
+
+
+@contextmanager
+def edited(project: Project, gpu: dict[str, Any], scaling: dict[str, Any]) -> Iterator[None]:
+    """Both files with other values, and as they were afterwards."""
+    files = [project.home / "environments" / f"{WHERE}.yaml", project.home / "models" / f"{MODEL}.yaml"]
+    before = [file.read_text() for file in files]
+    document = yaml.safe_load(before[0])
+    document["cluster"]["gpu"] |= gpu
+    files[0].write_text(yaml.safe_dump(document, sort_keys=False))
+    edit(files[1], {"scaling": scaling})
+    try:
+        yield
+    finally:
+        for file, text in zip(files, before, strict=True):
+            file.write_text(text)
 
 
 def replicas(project: Project) -> int:
@@ -112,18 +149,30 @@ def test_a_healthy_environment_has_no_trouble(project: Project, deployed: Done) 
     assert serves(project, deployed)
 
 
-def test_metrics_that_are_gone_leave_the_replicas_and_are_told(
+def ready(project: Project) -> int:
+    path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{WORKLOAD}"
+    return int(send(project, "GET", path)["status"].get("readyReplicas", 0))
+
+
+def gpu_nodes(project: Project) -> int:
+    return len(send(project, "GET", "/api/v1/nodes?labelSelector=workload%3Dinference-gpu")["items"])
+
+
+def test_metrics_that_are_gone_while_scaled_up_leave_the_replicas_and_are_told(
     project: Project, deployed: Done, faults: Faults
 ) -> None:
-    before = replicas(project)
-    faults.set("metrics-down")
-    told(
-        project,
-        rf"{MODEL}: (KEDA does not call|the HPA .* gets no demand).*it serves with {before} replica",
-        r"next: kubectl -n",
-    )
-    assert replicas(project) == before
+    with calling(address(deployed), key_of(project), MODEL) as callers:
+        until(lambda: ready(project) == 2, "load brings no second replica")
+        faults.set("metrics-down")
+        said = rf"{MODEL}: (KEDA does not call|the HPA .* gets no demand).*it serves with 2 replica"
+        told(project, said, r"next: kubectl -n")
+    # nobody asks any more, and nothing says so
+    told(project, said)
+    assert replicas(project) == 2
     assert serves(project, deployed)
+    faults.clear()
+    until(lambda: replicas(project) == 1 and gpu_nodes(project) == 1, "the second replica or its node stays")
+    assert callers.failures == []
 
 
 def test_a_second_scaler_is_named_with_the_command_that_ends_it(project: Project, deployed: Done) -> None:
@@ -167,6 +216,20 @@ def test_a_queue_that_nobody_fills_is_told(project: Project, deployed: Done) -> 
     assert serves(project, deployed)
 
 
+def test_a_quota_too_small_for_the_most_replicas_is_told_with_what_it_allows(project: Project) -> None:
+    with edited(project, {"max": 20}, {"max_replicas": 20}):
+        said = project.run("preflight", MODEL, "-e", WHERE).succeeded().output
+    assert "1 to 20 of 20 g6.xlarge for 1 to 20 replicas; the vCPU quota allows 16" in said
+    assert "request 80 vCPUs of L-" in said
+
+
+def test_a_type_that_no_zone_offers_is_refused_before_anything_is_touched(project: Project) -> None:
+    with edited(project, {"instance_type": "p5e.48xlarge"}, {}):
+        project.run("deploy", MODEL, "-e", WHERE).refused(
+            3, "p5e.48xlarge is not offered in us-east-1", "next: take another instance type or region"
+        )
+
+
 def test_a_drain_that_a_budget_holds_is_told_and_goes_on_without_it(project: Project, deployed: Done) -> None:
     budgets = f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets"
     spec = {"minAvailable": 1, "selector": {"matchLabels": {"app": "vllm"}}}
@@ -182,10 +245,8 @@ def test_a_drain_that_a_budget_holds_is_told_and_goes_on_without_it(project: Pro
     )
     assert serves(project, deployed)
     send(project, "DELETE", f"{budgets}/by-hand")
-    end = time.monotonic() + PATIENCE
-    while node in str(send(project, "GET", "/api/v1/nodes")["items"]) or not serves(project, deployed):
-        assert time.monotonic() < end, f"{node} does not go"
-        time.sleep(0.3)
+    until(lambda: node not in str(send(project, "GET", "/api/v1/nodes")["items"]), f"{node} does not go")
+    until(lambda: serves(project, deployed), "the replica on the next node does not answer")
 
 
 @pytest.mark.usefixtures("deployed")
