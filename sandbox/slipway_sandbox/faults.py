@@ -57,7 +57,7 @@ CATALOGUE: dict[str, str] = {
     "engine-stall": "a stream stops in the middle and never ends",
     "engine-error-in-200": "a stream answers 200 and then an error event",
     "engine-slow-token": "every first token takes value seconds more",
-    "engine-altered-answers": "answers have other tokens than before; with a value the same ones, each less probable by value nats",
+    "engine-altered-answers": "answers have other tokens, vectors or scores than before; with a value the same ones, off by value: nats, cosine distance, score",
     "engine-500": "requests are answered 500",
     "api-conflict": "the Kubernetes API answers 409 to an update",
     "api-500": "the Kubernetes API answers 500",

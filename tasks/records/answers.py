@@ -16,7 +16,8 @@ class AnswersProof(Record):
     prompts: str | None = Field(
         None,
         min_length=1,
-        description="JSON lines of prompt or messages, max_tokens, expect; relative to the project's folder; default: Slipway's own chat prompts",
+        description="JSON lines: prompt or messages, max_tokens, expect; prompt of an embedding model; query and documents of a score model; "
+        "relative to the project's folder; default: Slipway's own of the task",
     )
     max_tokens: int = Field(48, ge=1, le=512, description="of an answer, where its prompt does not say")
     seed: int = 1
@@ -31,16 +32,31 @@ class AnswersProof(Record):
         ge=0,
         description="most that log-probabilities of the tokens both chose may differ on average, in nats, beyond the noise",
     )
+    cosine: float = Field(
+        0.001,
+        ge=0,
+        le=2,
+        description="most that embeddings may be from the proven release's on average, as cosine distance, beyond the noise",
+    )
+    score: float = Field(
+        0.02,
+        ge=0,
+        description="most that scores may differ from the proven release's on average, beyond the noise",
+    )
     checks: float = Field(1.0, ge=0, le=1, description="least share of the prompts' own checks that hold")
 
 
 class Answer(Record):
-    """One answer: its tokens with the log-probability of each, and the tool it called as JSON, empty for none."""
+    """One answer: tokens with the log-probability of each and the tool it called as JSON; or a vector; or scores."""
 
-    text: str
-    tokens: tuple[str, ...]
-    logprobs: tuple[float, ...]
+    text: str = ""
+    tokens: tuple[str, ...] = ()
+    logprobs: tuple[float, ...] = ()
     tool_call: str = ""
+    vector: str = Field(
+        "", description="an embedding scaled to length one: little-endian half-precision numbers in base64"
+    )
+    scores: tuple[float, ...] = Field((), description="one a document, in the documents' order")
 
 
 class Answered(Record):
@@ -52,10 +68,15 @@ class Answered(Record):
 
 
 class Likeness(Record):
-    """How far answers agree, over all prompts: share of greedy tokens, and nats between log-probabilities."""
+    """How far answers agree, as means over all prompts."""
 
-    agreement: float
-    drift: float
+    agreement: float = Field(
+        description="share of greedy tokens; of embeddings and scores: share of the very same answers"
+    )
+    drift: float = Field(description="in the report's measure")
+
+
+Measure = Literal["nats", "cosine", "score"]
 
 
 class AnswersReport(Record):
@@ -65,6 +86,10 @@ class AnswersReport(Record):
     reasons: tuple[str, ...]
     asked_at: datetime
     profile: str = Field(description="digest of prompts and settings: only equals are compared")
+    measure: Measure = Field(
+        "nats",
+        description="of drift: between log-probabilities, cosine distance of embeddings, between scores",
+    )
     answered: tuple[Answered, ...]
     against: str | None = Field(None, description="the proven release it is compared with")
     likeness: Likeness | None = Field(None, description="with that release; None where there is none")
@@ -72,5 +97,5 @@ class AnswersReport(Record):
 
     @property
     def deterministic(self) -> bool:
-        """Whether the same release answered with the same tokens twice."""
+        """Whether the same release gave the same tokens, vectors or scores twice."""
         return self.noise.agreement == 1.0

@@ -308,8 +308,8 @@ class Model(Record):
         return self
 
     @model_validator(mode="after")
-    def _answers_are_of_a_chat(self) -> Self:
-        if self.answers and self.route != "chat":
+    def _generated_answers_are_of_a_chat(self) -> Self:
+        if self.answers and self.route == "completions":
             raise ValueError(f"answers are asked as chat completions, and the load asks {self.route}")
         return self
 

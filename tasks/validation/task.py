@@ -38,7 +38,7 @@ def check_load(model: Model, measure_from: MeasureFrom = "cluster") -> str:
     if measure_from == "cluster":
         check_size(model, project_root())
     if model.answers:
-        read_golden(model.answers, project_root())
+        read_golden(model.answers, project_root(), model.engine.task)
     what = [f"{len(trace)} rows of a trace"] * bool(trace) + [f"{len(prompts)} prompts"] * bool(prompts)
     return ": ".join([str(model.load), *what])
 
@@ -99,7 +99,7 @@ def prove_answers(
     if model.answers is None:
         return None
     proof, reporter = model.answers, RunReporter("answers")
-    prompts = read_golden(proof, project_root())
+    prompts = read_golden(proof, project_root(), model.engine.task)
     profile = profile_of(model, proof, prompts)
     before = ledger_of(site, model).last_answers()
     if not again and before and (before[0], before[1].profile) == (release.release.id, profile):

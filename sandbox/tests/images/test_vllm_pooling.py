@@ -61,6 +61,32 @@ def test_the_same_text_has_the_same_vector_and_another_has_another(embedding: Po
     assert len(first) == encoders.CONFIG["hidden_size"]
 
 
+def test_vectors_and_scores_can_be_altered_by_a_fault(embedding: Pod) -> None:
+    pair = {"model": "tiny", "text_1": "one", "text_2": ["one", "two"]}
+
+    def asked() -> tuple[list[float], list[float]]:
+        answer = httpx.post(
+            f"{embedding.url}/v1/embeddings", json={"model": "tiny", "input": "one"}, trust_env=False
+        )
+        scored = httpx.post(f"{embedding.url}/v1/score", json=pair, trust_env=False)
+        return answer.json()["data"][0]["embedding"], [one["score"] for one in scored.json()["data"]]
+
+    vector, scores = asked()
+    try:
+        embedding.faults.set("engine-altered-answers", value=0.25)
+        moved, shifted = asked()
+        assert sum(a * b for a, b in zip(vector, moved, strict=True)) == pytest.approx(0.75)
+        assert [new - old for new, old in zip(shifted, scores, strict=True)] == pytest.approx([0.25, 0.25])
+        embedding.faults.clear()
+        embedding.faults.set("engine-altered-answers")
+        other, otherwise = asked()
+        assert other != vector
+        assert otherwise != scores
+    finally:
+        embedding.faults.clear()
+    assert asked() == (vector, scores)
+
+
 def test_an_encoder_keeps_no_cache_and_says_nothing_of_one(embedding: Pod) -> None:
     assert "KV cache" not in embedding.printed()
 

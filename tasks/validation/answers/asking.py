@@ -1,15 +1,20 @@
-"""Ask golden prompts twice at temperature 0 and print each answer with its log-probabilities.
+"""Ask golden prompts twice and print each answer: tokens with log-probabilities, a vector, or scores.
 
     SLIPWAY_API_KEY=… python -m tasks.validation.answers.asking INSTRUCTIONS.json
 
+A chat is asked at temperature 0 with its log-probabilities; embeddings and scores have no temperature.
 One JSON object a line; the last is {"done": N} or {"failed": …}. Runs in a plain Python image, in a Job in the cluster.
-Wire: vLLM 0.32.0, entrypoints/openai, ChatCompletionLogProbs: content[].token, content[].logprob.
+Wire: vLLM 0.32.0, entrypoints/openai, ChatCompletionLogProbs: content[].token, content[].logprob; of embeddings and scores as in
+tasks/records/questions.py.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import math
 import os
+import struct
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +22,7 @@ from typing import Any
 
 from tasks.cloud.plain_http import UNREACHABLE, ask
 from tasks.cloud.waiting import REAL, Time
+from tasks.records.questions import ENTRIES, PATHS, Route
 
 TIMES = 2  # the second measures the noise
 AGAIN_SECONDS = 1.0
@@ -34,19 +40,24 @@ def ask_all(
     for turn in range(TIMES):
         for prompt in instructions["prompts"]:
             document = _ask(instructions, prompt, key, time)
-            hear({"name": prompt["name"], "turn": turn, **_read(prompt["name"], document)})
+            hear(
+                {
+                    "name": prompt["name"],
+                    "turn": turn,
+                    **_read(prompt["name"], _route(instructions), document),
+                }
+            )
 
 
 def _ask(instructions: Mapping[str, Any], prompt: Mapping[str, Any], key: str, time: Time) -> Any:
+    route = _route(instructions)
+    greedy = {"temperature": 0, "seed": instructions["seed"], "logprobs": True, "top_logprobs": 0}
     body = {
         "model": instructions["served_name"],
-        "temperature": 0,
-        "seed": instructions["seed"],
-        "logprobs": True,
-        "top_logprobs": 0,
+        **(greedy if route == "chat" else {}),
         **{name: value for name, value in prompt.items() if name != "name" and value},
     }
-    url = f"{instructions['base_url']}/chat/completions"
+    url = f"{instructions['base_url']}{PATHS[route]}"
     said = ""
     for attempt in range(TRIES):
         if attempt:
@@ -64,21 +75,52 @@ def _ask(instructions: Mapping[str, Any], prompt: Mapping[str, Any], key: str, t
     raise AskingFailed(f"{prompt['name']}: {said}")
 
 
-def _read(name: str, document: Any) -> dict[str, Any]:
+def _route(instructions: Mapping[str, Any]) -> Route:
+    route: Route = instructions.get("route", "chat")
+    return route
+
+
+def _read(name: str, route: Route, document: Any) -> dict[str, Any]:
+    what = {"chat": "log-probabilities", "embeddings": "a vector of numbers"}.get(
+        route, "scores that are numbers"
+    )
     try:
-        choice = document["choices"][0]
-        content = choice["logprobs"]["content"]
-        calls = choice["message"].get("tool_calls") or ()
-        return {
-            "text": choice["message"].get("content") or "",
-            "tokens": [one["token"] for one in content],
-            "logprobs": [float(one["logprob"]) for one in content],
-            "tool_call": json.dumps(calls[0]["function"]) if calls else "",
-        }
+        if route == "chat":
+            return _read_chat(document["choices"][0])
+        entries = sorted(document[ENTRIES[route]], key=lambda one: int(one["index"]))
+        if route == "embeddings":
+            return {"vector": packed([float(number) for number in entries[0]["embedding"]])}
+        return {"scores": [_finite(float(one["score"])) for one in entries]}
     except (KeyError, IndexError, TypeError, ValueError):
-        raise AskingFailed(
-            f"{name}: answered without log-probabilities: {json.dumps(document)[:500]}"
-        ) from None
+        raise AskingFailed(f"{name}: answered without {what}: {json.dumps(document)[:500]}") from None
+
+
+def _read_chat(choice: Any) -> dict[str, Any]:
+    content = choice["logprobs"]["content"]
+    calls = choice["message"].get("tool_calls") or ()
+    return {
+        "text": choice["message"].get("content") or "",
+        "tokens": [one["token"] for one in content],
+        "logprobs": [float(one["logprob"]) for one in content],
+        "tool_call": json.dumps(calls[0]["function"]) if calls else "",
+    }
+
+
+def packed(vector: list[float]) -> str:
+    """A vector scaled to length one, in half precision and base64: 2.7 characters a number. Raises ValueError.
+
+    containerd cuts a line of a log at 16 KiB. Half precision moves a vector by 3e-8 of cosine distance.
+    """
+    length = math.sqrt(math.fsum(_finite(number) ** 2 for number in vector))
+    if not length:
+        raise ValueError("a vector without length has no direction")
+    return base64.b64encode(struct.pack(f"<{len(vector)}e", *(number / length for number in vector))).decode()
+
+
+def _finite(number: float) -> float:
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no number")
+    return number
 
 
 def main() -> None:

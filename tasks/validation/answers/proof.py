@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tasks.cloud import inside
@@ -16,34 +16,43 @@ from tasks.records.errors import ValidationFailed
 from tasks.records.golden import Golden
 from tasks.records.model import Model
 from tasks.records.progress import Reporter
+from tasks.records.questions import Route, Task
 from tasks.records.redacted import redacted
 from tasks.validation.answers.asking import TIMES, TRIES, AskingFailed, ask_all
-from tasks.validation.answers.decide import check
+from tasks.validation.answers.decide import check, numbers_of
 
 MODULE = "tasks.validation.answers.asking"
 DEFINITIONS = 1  # raised when agreement or drift are defined anew: reports from before are then not compared
 ONE_ANSWER_SECONDS = 60.0
+ASKED: Mapping[Task, Route] = {"generate": "chat", "embed": "embeddings", "score": "score"}
 
 
 def instructions_for(
     model: Model, proof: AnswersProof, prompts: Sequence[Golden], base_url: str
 ) -> dict[str, Any]:
     """What the asking program is told. Pure."""
+    route = ASKED[model.engine.task]
     return {
+        # not said of a chat: the digest of what is asked is that of earlier reports
+        **({} if route == "chat" else {"route": route}),
         "base_url": base_url,
         "served_name": model.name,
         "seed": proof.seed,
         "seconds": ONE_ANSWER_SECONDS,
-        "prompts": [
-            {
-                "name": one.name,
-                "messages": one.said,
-                "max_tokens": one.most(proof),
-                "tools": list(one.tools),
-                "response_format": one.response_format,
-            }
-            for one in prompts
-        ],
+        "prompts": [{"name": one.name, **_asked(one, proof, route)} for one in prompts],
+    }
+
+
+def _asked(one: Golden, proof: AnswersProof, route: Route) -> dict[str, Any]:
+    if route == "embeddings":
+        return {"input": one.prompt}
+    if route == "score":
+        return {"text_1": one.query, "text_2": list(one.documents)}
+    return {
+        "messages": one.said,
+        "max_tokens": one.most(proof),
+        "tools": list(one.tools),
+        "response_format": one.response_format,
     }
 
 
@@ -107,12 +116,15 @@ def answered_of(lines: Sequence[dict[str, Any]], prompts: Sequence[Golden]) -> l
     """Both answers to each prompt, and whether its check holds of the first. Raises ValidationFailed."""
     found: dict[str, dict[int, Answer]] = {}
     for line in lines:
-        answer = Answer(
-            text=line["text"], tokens=line["tokens"], logprobs=line["logprobs"], tool_call=line["tool_call"]
-        )
+        answer = Answer.model_validate({name: line[name] for name in Answer.model_fields if name in line})
         found.setdefault(line["name"], {})[line["turn"]] = answer
     if any(len(found.get(one.name, {})) != TIMES for one in prompts):
         raise ValidationFailed("the golden prompts were not all answered twice")
+    for name, (first, second) in ((name, both.values()) for name, both in found.items()):
+        if numbers_of(first) != numbers_of(second):
+            raise ValidationFailed(
+                f"golden prompt {name} was answered with {numbers_of(first)} numbers, then with {numbers_of(second)}"
+            )
     return [
         Answered(
             name=one.name,

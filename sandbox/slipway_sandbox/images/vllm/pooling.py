@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
+from slipway_sandbox.faults import Fault
 from slipway_sandbox.images.vllm.engine import Engine
 from slipway_sandbox.images.vllm.faulting import EngineFaults
 from slipway_sandbox.images.vllm.protocol import Refusal, compact
@@ -75,8 +76,9 @@ class Pooling:
         if not asked.input:
             raise Refusal("You must pass at least one prompt")
         tokens = await self._pooled([self._encode(text) for text in asked.input])
+        altered = self._faults.struck("engine-altered-answers")
         data = [
-            {"index": number, "object": "embedding", "embedding": vector(text, self._dimensions)}
+            {"index": number, "object": "embedding", "embedding": self._vector(text, altered)}
             for number, text in enumerate(asked.input)
         ]
         return self._listed("embd", asked, data, tokens)
@@ -116,11 +118,22 @@ class Pooling:
         """Tokens of every pair, and a score for each."""
         asked = self._encode(query)
         tokens = await self._pooled([(*asked, *self._encode(document)) for document in documents])
-        first = vector(query, self._dimensions)
+        altered = self._faults.struck("engine-altered-answers")
+        other = altered if altered and altered.value is None else None
+        shift = (altered.value or 0.0) if altered else 0.0
+        first = self._vector(query, None)
         return tokens, [
-            math.fsum(a * b for a, b in zip(first, vector(document, self._dimensions), strict=True))
+            math.fsum(a * b for a, b in zip(first, self._vector(document, other), strict=True)) + shift
             for document in documents
         ]
+
+    def _vector(self, text: str, altered: Fault | None) -> list[float]:
+        """A text's vector; altered: another one, or with a value one at that cosine distance from it."""
+        own = vector(text, self._dimensions)
+        if altered is None:
+            return own
+        other = vector(f"altered {text}", self._dimensions)
+        return other if altered.value is None else turned(own, other, altered.value)
 
     async def _pooled(self, prompts: Sequence[tuple[int, ...]]) -> int:
         slow = self._faults.struck("engine-slow-token")
@@ -148,3 +161,12 @@ def vector(text: str, dimensions: int) -> list[float]:
     values = [number / 32768 for number in struct.unpack(f"<{dimensions}h", drawn)]
     length = math.sqrt(math.fsum(value * value for value in values)) or 1.0
     return [value / length for value in values]
+
+
+def turned(own: Sequence[float], other: Sequence[float], distance: float) -> list[float]:
+    """A vector of length one at a cosine distance from `own`, in the plane of both."""
+    along = math.fsum(a * b for a, b in zip(own, other, strict=True))
+    across = [b - along * a for a, b in zip(own, other, strict=True)]
+    cosine, length = 1 - distance, math.hypot(*across)
+    sine = math.sqrt(max(0.0, 1 - cosine * cosine)) / length
+    return [cosine * a + sine * b for a, b in zip(own, across, strict=True)]

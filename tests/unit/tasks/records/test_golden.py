@@ -12,6 +12,7 @@ from tasks.preflight.answers import judge_answers
 from tasks.records.answers import AnswersProof
 from tasks.records.errors import InvalidDocument
 from tasks.records.golden import MOST_PROMPTS, read_golden
+from tasks.records.questions import Task
 from tests.support.builders import a_model
 
 FILE = "golden.jsonl"
@@ -89,6 +90,55 @@ def test_a_file_that_cannot_be_read_is_a_row(tmp_path: Path) -> None:
     assert judge_answers(a_model(), tmp_path) is None
 
 
-def test_a_model_that_is_not_asked_as_a_chat_has_no_proof_of_answers() -> None:
+@pytest.mark.parametrize("task", ["embed", "score"])
+def test_slipways_own_texts_fit_a_short_context(task: Task) -> None:
+    model = a_model(answers={}, engine={"task": task, "max_model_len": 512})
+    row = judge_answers(model, Path("nowhere"))
+    assert row
+    assert row.status == "ok"
+    assert len(read_golden(AnswersProof(), Path("nowhere"), task)) >= 12
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "told"),
+    [
+        ("embed", {"query": "a", "documents": ["b"]}, ":1: an embedding model is asked prompt"),
+        ("embed", {"prompt": "a", "expect": {"regex": "b"}}, "are for chats"),
+        ("score", {"prompt": "a"}, ":1: a score model is asked query and documents"),
+        ("score", {"query": "a"}, "query and documents come together"),
+        ("score", {"query": "a", "documents": ["b"], "max_tokens": 3}, "are for chats"),
+        ("generate", {"query": "a", "documents": ["b"]}, ":1: query and documents are for a score model"),
+    ],
+)
+def test_a_line_of_another_task_is_refused(tmp_path: Path, task: Task, line: Any, told: str) -> None:
+    write(tmp_path, line)
+    with pytest.raises(InvalidDocument) as refused:
+        read_golden(AnswersProof(prompts=FILE), tmp_path, task)
+    assert told in refused.value.cause
+
+
+@pytest.mark.parametrize(
+    ("task", "line", "status"),
+    [
+        ("embed", {"prompt": "x" * 400}, "ok"),  # its answer takes no place in the context
+        ("embed", {"prompt": "x" * 3200}, "fail"),
+        ("score", {"query": "x" * 100, "documents": ["x" * 600, "y"]}, "warn"),
+        ("score", {"query": "x" * 1600, "documents": ["x" * 1600, "y"]}, "fail"),
+    ],
+)
+def test_a_text_longer_than_the_context_is_refused(
+    tmp_path: Path, task: Task, line: Any, status: str
+) -> None:
+    write(tmp_path, line)
+    row = judge_answers(
+        a_model(answers={"prompts": FILE}, engine={"task": task, "max_model_len": 512}), tmp_path
+    )
+    assert row
+    assert row.status == status
+
+
+def test_a_base_model_has_no_proof_of_answers() -> None:
     with pytest.raises(ValueError, match="chat completions"):
         a_model(answers={}, load={"rate": 1, "endpoint": "completions"})
+    for task in ("embed", "score"):
+        assert a_model(answers={}, engine={"task": task}).answers

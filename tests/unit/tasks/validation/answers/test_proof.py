@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 
 from tasks.cloud import plain_http
-from tasks.records.answers import AnswersProof
+from tasks.records.answers import Answered, AnswersProof
 from tasks.records.errors import ValidationFailed
 from tasks.records.golden import Golden
 from tasks.validation.answers import asking
+from tasks.validation.answers.asking import packed
+from tasks.validation.answers.decide import unpacked
 from tasks.validation.answers.proof import answered_of, ask_here, instructions_for, profile_of, read_lines
 from tests.support.builders import a_model
 
@@ -30,6 +32,7 @@ class Engine:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: plain_http.Answer) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.urls: list[str] = []
         self.answers = list(answers)
         monkeypatch.setattr(asking, "ask", self)
         monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.0)
@@ -38,6 +41,7 @@ class Engine:
         self, url: str, headers: Mapping[str, str], body: dict[str, Any], *, seconds: float
     ) -> plain_http.Answer:
         self.asked.append(body)
+        self.urls.append(url)
         return self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
 
 
@@ -106,3 +110,57 @@ def test_answers_to_other_prompts_or_by_other_settings_are_not_compared() -> Non
         profile_of(MODEL, PROOF, PROMPTS[:1]),
     ):
         assert other != same
+
+
+def pooled(task: str, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Engine, Answered]:
+    """What a model of the task is asked, and what becomes of its answer."""
+    engine = Engine(monkeypatch, plain_http.Answer(200, json.dumps(answer)))
+    line = {"prompt": "a"} if task == "embed" else {"query": "a", "documents": ["b", "c"]}
+    prompts = (Golden.model_validate({"name": "one", **line}),)
+    model = a_model(answers={}, engine={"task": task})
+    lines = ask_here(instructions_for(model, PROOF, prompts, "http://gateway/v1"), "secret")
+    [answered] = answered_of(lines, prompts)
+    return engine, answered
+
+
+def test_an_embedding_model_is_asked_for_vectors(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, answered = pooled("embed", {"data": [{"index": 0, "embedding": [3, 4]}]}, monkeypatch)
+    assert engine.urls == ["http://gateway/v1/embeddings"] * 2
+    assert engine.asked == [{"model": "llama", "input": "a"}] * 2
+    assert unpacked(answered.answers[0].vector) == pytest.approx((0.6, 0.8), abs=1e-3)
+
+
+def test_a_score_model_is_asked_to_score_and_its_scores_are_in_the_documents_order(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = [{"index": 1, "score": 0.1}, {"index": 0, "score": 0.9}]
+    engine, answered = pooled("score", {"data": data}, monkeypatch)
+    assert engine.urls == ["http://gateway/v1/score"] * 2
+    assert engine.asked[0] == {"model": "llama", "text_1": "a", "text_2": ["b", "c"]}
+    assert answered.answers[0].scores == (0.9, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("task", "entry"),
+    [
+        ("embed", {"embedding": [float("nan")]}),
+        ("embed", {"embedding": []}),
+        ("embed", {}),
+        ("score", {"score": float("inf")}),
+        ("score", {"score": None}),
+    ],
+)
+def test_vectors_and_scores_that_are_no_numbers_prove_nothing(
+    monkeypatch: pytest.MonkeyPatch, task: str, entry: dict[str, Any]
+) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        pooled(task, {"data": [{"index": 0, **entry}]}, monkeypatch)
+    assert "one: answered without" in refused.value.evidence[0]
+
+
+def test_a_vector_whose_length_changes_proves_nothing() -> None:
+    lines = [
+        {"name": "one", "turn": turn, "vector": packed([1.0] * count)} for turn, count in enumerate((2, 3))
+    ]
+    with pytest.raises(ValidationFailed, match="with 2 numbers, then with 3"):
+        answered_of(lines, PROMPTS[:1])
