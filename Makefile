@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 CHECKOV := .checkov
+REAL_ENGINE := .real-engine
 
-.PHONY: run test check acceptance long buttons postgres checkov pictures image lint types imports unit lock clean install
+.PHONY: run test check acceptance long buttons postgres real-engine checkov pictures image lint types imports unit lock clean install
 
 run: $(STAMP)
 	$(BIN)/slipway sandbox demo $(if $(KEEP),--keep)
@@ -48,6 +49,15 @@ buttons: $(STAMP)
 # a worker's tests with Prefect's server on Postgres, which Debian's package postgresql brings
 postgres: $(STAMP)
 	DATABASE=postgres $(BIN)/pytest -m long tests/acceptance/buttons
+
+# a real vLLM on this machine's CPU: its wire against the transcripts the stand-in follows, and a lifecycle in a sandbox
+real-engine: $(STAMP) $(REAL_ENGINE)/.installed
+	SLIPWAY_REAL_ENGINE=$(abspath $(REAL_ENGINE)/bin/vllm) $(BIN)/pytest tests/real_engine
+	SLIPWAY_REAL_ENGINE=$(abspath $(REAL_ENGINE)/bin/vllm) $(MAKE) -C sandbox real-engine
+
+$(REAL_ENGINE)/.installed: tools/real_engine.py
+	$(BIN)/python -m tools.real_engine $(REAL_ENGINE) $(TORCH)
+	touch $@
 
 # what the Dockerfile copies and installs, in a clean folder, as its user: a worker runs a flow there. As root; Debian's Python
 image: $(STAMP)
@@ -89,4 +99,4 @@ lock: $(STAMP)
 
 clean:
 	-$(BIN)/slipway sandbox down
-	rm -rf $(VENV) $(CHECKOV) .sandbox .slipway
+	rm -rf $(VENV) $(CHECKOV) $(REAL_ENGINE) .sandbox .slipway

@@ -1,4 +1,4 @@
-"""How true the load generator is and what it costs, beside aiperf and guidellm in one run.
+"""How true the load generator is and what it costs, beside aiperf, guidellm and `vllm bench serve` in one run.
 
     python -m bench.load [--rounds 5] [--seconds 10] [--patience 90] [--only slipway,aiperf] [--json FILE]
 
@@ -120,7 +120,8 @@ class Bench:
         with serving(
             self._program, self._server, tokens=TOKENS, first_ms=first, gap_ms=gap, log=log
         ) as running:
-            ask = Ask(url=running.url, seconds=self._seconds, tokens=TOKENS, **size)
+            answer = (first + (TOKENS - 1) * gap) / 1000
+            ask = Ask(url=running.url, seconds=self._seconds, tokens=TOKENS, answer_seconds=answer, **size)
             told = tool.run(ask, self._work / f"{tool.name}-{name}", self._client, self._patience)
             truth = running.truth()
         if len(truth.requests) < 2:

@@ -18,6 +18,7 @@ from tasks.cloud.programs import files_of
 from tasks.records.load import Load
 from tasks.records.objectives import EachRequest
 from tasks.validation.proof import instructions_for
+from tools.real_engine import install
 
 PROJECT = Path(__file__).resolve().parents[2]
 PATIENCE = 90.0  # seconds a tool may take beyond its window
@@ -33,6 +34,8 @@ class Ask:
     tokens: int
     rate: float | None = None
     concurrency: int | None = None
+    # what the server takes for an answer, for a tool that is told a number of requests
+    answer_seconds: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -219,4 +222,40 @@ class GuideLLM(Peer):
         return first["percentiles"]["p50"], first["percentiles"]["p99"], gap["percentiles"]["p50"]
 
 
-TOOLS: dict[str, type[Tool]] = {tool.name: tool for tool in (Slipway, SlipwayJob, AIPerf, GuideLLM)}
+class VllmBench(Tool):
+    """`vllm bench serve` of the vLLM that `make real-engine` installs. It sends a number of requests, not for a time."""
+
+    name = "vllm-bench"
+    environment = {"HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1"}  # noqa: RUF012
+
+    @property
+    def home(self) -> Path:
+        return PROJECT / ".real-engine"
+
+    def install(self) -> None:
+        if not (self.home / "bin" / "vllm").exists():
+            print(f"installing vLLM into {self.home}", flush=True)
+            install(self.home, [])
+
+    def command(self, ask: Ask, folder: Path) -> list[str]:
+        size = (
+            ["--request-rate", f"{ask.rate:g}"] if ask.rate else ["--max-concurrency", str(ask.concurrency)]
+        )
+        prompts = ask.seconds * (ask.rate or (ask.concurrency or 1) / ask.answer_seconds)
+        return [
+            str(self.home / "bin" / "vllm"), "bench", "serve", "--backend", "openai-chat", "--base-url", ask.url,
+            "--endpoint", "/v1/chat/completions", "--model", "bench", "--tokenizer", str(self.tokenizer), *size,
+            "--num-prompts", str(round(prompts)), "--random-input-len", str(WORDS),
+            "--random-output-len", str(ask.tokens), "--ignore-eos", "--disable-tqdm",
+            "--percentile-metrics", "ttft,tpot", "--metric-percentiles", "50,99",
+            "--save-result", "--result-dir", str(folder), "--result-filename", "result.json",
+        ]  # fmt: skip
+
+    def read(self, folder: Path, output: str) -> tuple[float | None, float | None, float | None]:
+        found = json.loads((folder / "result.json").read_text())
+        return found["p50_ttft_ms"], found["p99_ttft_ms"], found["p50_tpot_ms"]
+
+
+TOOLS: dict[str, type[Tool]] = {
+    tool.name: tool for tool in (Slipway, SlipwayJob, AIPerf, GuideLLM, VllmBench)
+}

@@ -35,10 +35,17 @@ IAM = click.option(
     help="a folder of IAM policies, NAME.json each: every AWS call is refused that they do not allow",
 )
 
+ENGINE = click.option(
+    "--engine",
+    metavar="vllm|PROGRAM",
+    help="pods run a real vLLM, a CPU build: `vllm` is the one `make real-engine` installs, or the one on PATH",
+)
+
 
 @sandbox.command("up")
 @ROOT
 @IAM
+@ENGINE
 @click.option("--detach", is_flag=True, help="return when it is ready, and leave it running")
 @click.option("--port", type=int, help="port of the Prefect server; default: a free one")
 @click.option("--no-prefect", is_flag=True, help="without a Prefect server")
@@ -48,11 +55,24 @@ IAM = click.option(
     help="a control plane without kubelets, used instead of the embedded one",
 )
 def up_command(
-    root: Path, iam: Path | None, detach: bool, port: int | None, no_prefect: bool, kubeconfig: Path | None
+    root: Path,
+    iam: Path | None,
+    engine: str | None,
+    detach: bool,
+    port: int | None,
+    no_prefect: bool,
+    kubeconfig: Path | None,
 ) -> None:
     """Start a sandbox and write FOLDER/env."""
     try:
-        seconds = up(root, prefect=not no_prefect, prefect_port=port, kubeconfig=kubeconfig, policies=iam)
+        seconds = up(
+            root,
+            prefect=not no_prefect,
+            prefect_port=port,
+            kubeconfig=kubeconfig,
+            policies=iam,
+            engine=engine,
+        )
     except SandboxError as error:
         _fail(error)
     click.echo(

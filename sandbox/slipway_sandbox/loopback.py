@@ -66,6 +66,7 @@ def plan_settings(
     prefect_port: int | None = None,
     kubeconfig: Path | None = None,
     policies: Path | None = None,
+    engine_program: Path | None = None,
     **speeds: Any,
 ) -> Settings:
     """Settings of a new sandbox on free ports; `speeds` are fields of Settings.
@@ -86,6 +87,7 @@ def plan_settings(
         prefect_port=prefect_port or ports[5],
         kubeconfig=str(kubeconfig) if kubeconfig else None,
         policies=str(policies.resolve()) if policies else None,
+        engine_program=str(engine_program) if engine_program else None,
         **speeds,
     )
 

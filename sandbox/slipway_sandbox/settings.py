@@ -50,6 +50,7 @@ class Settings:
         None  # a folder of IAM policies, NAME.json each: who uses the sandbox has these and no others
     )
     kubeconfig: str | None = None  # a control plane of somebody else's, instead of the embedded one
+    engine_program: str | None = None  # a real `vllm`, a CPU build, that pods run instead of the stand-in
     cluster_boot_seconds: float = 0.5
     nodegroup_boot_seconds: float = 0.3
     node_boot_seconds: float = 1.5

@@ -13,6 +13,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from slipway_sandbox.loopback import plan_settings
 from slipway_sandbox.parts import EVERYTHING, READY_SECONDS, STOP_SECONDS, Parts
 from slipway_sandbox.settings import SandboxError as SandboxError
 from slipway_sandbox.settings import Settings
+
+REAL_ENGINE = ".real-engine/bin/vllm"  # where `make real-engine` installs one, below the folder it runs in
 
 
 @dataclass(frozen=True)
@@ -129,10 +132,11 @@ def up(
     prefect_port: int | None = None,
     kubeconfig: Path | None = None,
     policies: Path | None = None,
+    engine: str | None = None,
 ) -> float:
     """Start a sandbox in the background and wait until it is ready; the seconds that took.
 
-    `kubeconfig` names a control plane to use instead of the embedded one. Raises SandboxError where one runs at
+    `kubeconfig` names a control plane to use instead of the embedded one, `engine` a vLLM that pods run. Raises SandboxError where one runs at
     `root` already, a port is taken, the control plane does not answer, or a part does not start.
     """
     root = root.resolve()
@@ -150,7 +154,13 @@ def up(
         start = time.monotonic()
         for stale in ("failed", "ready"):
             (root / stale).unlink(missing_ok=True)
-        plan_settings(root, prefect_port=prefect_port, kubeconfig=kubeconfig, policies=policies).save()
+        plan_settings(
+            root,
+            prefect_port=prefect_port,
+            kubeconfig=kubeconfig,
+            policies=policies,
+            engine_program=engine_program(engine) if engine else None,
+        ).save()
         command = [sys.executable, "-m", "slipway_sandbox.supervisor", "--root", str(root)]
         with (root / "supervisor.log").open("wb") as log:
             child = subprocess.Popen(
@@ -172,6 +182,23 @@ def up(
                 raise SandboxError(f"the sandbox did not get ready; logs are in {root}/logs")
             time.sleep(0.05)
         return time.monotonic() - start
+
+
+def engine_program(wanted: str) -> Path:
+    """The vLLM of `--engine`: `vllm` is the one that `make real-engine` installs here, or the one on PATH, or a path.
+
+    Raises SandboxError where there is none.
+    """
+    installed = Path(REAL_ENGINE)
+    if wanted == "vllm" and installed.exists():
+        return installed.absolute()
+    found = shutil.which(wanted)
+    if not found:
+        raise SandboxError(
+            f"there is no program {wanted!r} to run as the engine; `make real-engine` installs a CPU build of vLLM in "
+            f"{installed.parent.parent}, or name one with --engine PROGRAM"
+        )
+    return Path(found).absolute()
 
 
 def down(root: Path) -> bool:

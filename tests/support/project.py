@@ -18,7 +18,7 @@ from slipway_sandbox.testing import Faults, Sandbox
 from tasks.records.names import OWN_KEY_SECRET, VALIDATION
 from tasks.releases.ledger import Ledger, Serving
 from tests.support.builders import ROOT
-from tests.support.commands import Command, Done
+from tests.support.commands import PATIENCE, Command, Done
 
 SLIPWAY = [sys.executable, "-c", "from flows.cli import main; main()"]
 ENVIRONMENT, CLUSTER, BUCKET, STATE = (
@@ -37,6 +37,8 @@ class Project:
     sandbox: Sandbox
     home: Path
     environment: dict[str, str]
+    # seconds for one command
+    patience: float = PATIENCE
 
     def start(self, *words: str, **variables: str) -> Command:
         process = subprocess.Popen(
@@ -55,7 +57,7 @@ class Project:
     def run(self, *words: str, **variables: str) -> Done:
         command = self.start(*words, **variables)
         try:
-            return Done(command.end(), command.output)
+            return Done(command.end(self.patience), command.output)
         finally:
             if command.process.poll() is None:
                 command.kill()

@@ -113,15 +113,15 @@ class Pod:
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 
-    def until_ready(self, path: str = "/health") -> Pod:
-        deadline = time.monotonic() + START_SECONDS
+    def until_ready(self, path: str = "/health", seconds: float = START_SECONDS) -> Pod:
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.printed()
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(self.url + path, trust_env=False).status_code < 500:
                     return self
             time.sleep(0.02)
-        raise AssertionError(f"not ready in {START_SECONDS:g} s:\n{self.printed()}")
+        raise AssertionError(f"not ready in {seconds:g} s:\n{self.printed()}")
 
 
 Launch = Callable[..., Pod]
@@ -149,9 +149,10 @@ def _launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
         timing: EngineTiming | None = None,
         env: dict[str, str] | None = None,
         faults: dict[str, dict[str, Any]] | None = None,
+        program: str | None = None,
     ) -> Pod:
         root = tmp_path_factory.mktemp("sandbox")
-        write_settings(root, timing or EngineTiming(0.05, 0.02, 0.030, 0.004))
+        write_settings(root, timing or EngineTiming(0.05, 0.02, 0.030, 0.004), program)
         for name, options in (faults or {}).items():
             Faults(root / "faults.json").set(name, **options)
         log = root / "log"
@@ -165,22 +166,30 @@ def _launcher(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Launch]:
                 env=base | (env or {}),
                 cwd=REPOSITORY,
                 text=True,
+                start_new_session=True,
             )
         pods.append(Pod(process, port or 0, log, root))
         return pods[-1]
 
     yield start
     for pod in pods:
-        if pod.process.poll() is None:
-            pod.process.kill()
+        # with all it started: a real vLLM's engine outlives its API server
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pod.process.pid, signal.SIGKILL)
         pod.process.wait(10)
 
 
-def write_settings(root: Path, timing: EngineTiming) -> None:
+def write_settings(root: Path, timing: EngineTiming, program: str | None = None) -> None:
     ports = dict.fromkeys(
         ("aws_port", "control_port", "hub_port", "cdn_port", "metrics_port", "prefect_port"), 1
     )
-    Settings(root=root, network="127.77", engine=timing, **ports).save()  # type: ignore[arg-type]
+    Settings(
+        root=root,
+        network="127.77",
+        engine=timing,
+        engine_program=program,
+        **ports,  # type: ignore[arg-type]
+    ).save()
 
 
 Serve = Callable[..., Pod]

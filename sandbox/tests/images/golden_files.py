@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import httpx
+
 FOLDER: Final = Path(__file__).parent / "golden"
 # What differs from run to run or from tokenizer to tokenizer; everything else must match to the byte.
 VOLATILE: Final = (
@@ -61,3 +63,37 @@ def read(name: str) -> Transcript:
         answer_headers=dict(line.split(": ", 1) for line in lines),
         answer=answer,
     )
+
+
+def compare(answer: httpx.Response, golden: Transcript) -> None:
+    """Assert that status and body are the transcript's.
+
+    Chunks are not tokens: on a busy machine several tokens come in one, so their number may be smaller (and with
+    continuous usage some counts are passed over); their kinds and order may not differ.
+    """
+    assert answer.status_code == golden.status
+    text, expected = normalised(answer.text), normalised(golden.answer)
+    if "text/event-stream" not in answer.headers.get("content-type", ""):
+        assert text == expected
+        return
+    ours, theirs = (list(dict.fromkeys(page.splitlines())) for page in (text, expected))
+    assert ours[:1] + ours[-2:] == theirs[:1] + theirs[-2:]
+    rest = iter(theirs)
+    assert all(line in rest for line in ours), "another kind of line, or another order"
+
+
+def shape_of_metrics(page: str) -> list[str]:
+    """The lines of a metrics page without values, and without the values of labels that tell of a machine."""
+    lines = [line if line.startswith("#") else line.rpartition(" ")[0] for line in page.splitlines()]
+    return [
+        re.sub(r'="[^"]*"', "=", line)
+        if line.startswith(("python_info{", "vllm:cache_config_info{"))
+        else line
+        for line in lines
+    ]
+
+
+def golden_metrics() -> list[str]:
+    """`shape_of_metrics` of the real page, whose recording has no values."""
+    lines = (FOLDER / "metrics_shape.txt").read_text("utf-8").splitlines()[1:]
+    return shape_of_metrics("\n".join(line if line.startswith("#") else f"{line} 0" for line in lines))

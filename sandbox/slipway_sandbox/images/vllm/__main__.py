@@ -17,7 +17,7 @@ from typing import Final
 import uvloop
 
 from slipway_sandbox.faults import Faults
-from slipway_sandbox.images.vllm import flags, logs
+from slipway_sandbox.images.vllm import flags, logs, real
 from slipway_sandbox.images.vllm.adapters import Adapter, load_adapters
 from slipway_sandbox.images.vllm.engine import Engine
 from slipway_sandbox.images.vllm.faulting import EngineFaults
@@ -44,12 +44,14 @@ class AdapterRefused(Exception):
 
 
 def main() -> int:
+    settings = Settings.from_environment()
+    if settings.engine_program:
+        real.become(settings.engine_program, sys.argv[1:], os.environ)
     try:
         args = flags.parse(sys.argv[1:])
     except (TypeError, ValueError) as error:
         logs.api_server_failed(error)
         return 1
-    settings = Settings.from_environment()
     names = [
         *args.served_model_name,
         os.environ.get("SLIPWAY_SANDBOX_POD_NAME", os.environ.get("HOSTNAME", "")),
