@@ -271,6 +271,7 @@ def gitlab() -> Iterator[Heard]:
         server.shutdown()
 
 
+@pytest.mark.long
 def test_a_merge_request_is_judged_by_the_role_and_gets_a_note(
     project: Project, role: dict[str, Any], repository: Path, gitlab: Heard, tmp_path: Path
 ) -> None:

@@ -102,6 +102,7 @@ def test_a_run_goes_on_when_its_terminal_is_closed(
     assert project.serving().rolling is None
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("serving")
 def test_a_run_goes_on_when_its_pipe_is_closed(project: Project) -> None:
     process = subprocess.Popen(

@@ -127,6 +127,7 @@ def test_a_snapshot_stays_while_its_commit_may_serve_and_goes_after(warmer: Warm
     assert [each["metadata"]["name"] for each in classes] == taken(warmer)
 
 
+@pytest.mark.long
 def test_a_snapshot_that_was_never_cut_goes_before_the_volume_changes(warmer: Warmer, faults: Faults) -> None:
     warmer.more = {}
     warmer()
@@ -174,6 +175,7 @@ def test_fast_restore_is_ready_before_it_is_cloned_and_its_price_is_said_first(w
     assert lines.count(price) == 1
 
 
+@pytest.mark.long
 def test_fast_restore_is_switched_on_and_off_for_a_snapshot_that_is_there(warmer: Warmer) -> None:
     cache = warmer()
     assert restores(warmer) == {}
@@ -185,6 +187,7 @@ def test_fast_restore_is_switched_on_and_off_for_a_snapshot_that_is_there(warmer
     assert restores(warmer) == {}
 
 
+@pytest.mark.long
 def test_once_another_commit_serves_the_fast_restore_of_the_one_before_ends(warmer: Warmer) -> None:
     warmer.more = SEVERAL | FAST
     first = warmer()
@@ -250,6 +253,7 @@ def test_without_a_kept_volume_the_claim_is_made_of_the_kept_snapshot_and_nothin
     assert warmer.claim()["spec"]["dataSource"]["name"] == first.snapshot
 
 
+@pytest.mark.long
 def test_a_taken_up_snapshot_goes_with_its_commit_as_one_taken_here(warmer: Warmer) -> None:
     warmer()
     forget_snapshots(warmer)
@@ -260,6 +264,7 @@ def test_a_taken_up_snapshot_goes_with_its_commit_as_one_taken_here(warmer: Warm
     until(lambda: len(ec2_snapshots(warmer)) == 1)
 
 
+@pytest.mark.long
 def test_a_run_killed_while_it_takes_a_snapshot_up_is_followed_by_one_that_goes_on(
     warmer: Warmer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
