@@ -79,7 +79,7 @@ def wait_for_load(command: Command, faults: Faults) -> None:
     command.wait_until(lambda: not faults.active(), "a load that is held")
 
 
-@pytest.mark.long
+@in_the_long_ring
 def test_ctrl_c_while_it_loads(project: Project, start: Start, faults: Faults) -> None:
     faults.set("engine-slow-load", value=HOLD, count=1)
     command = start(*SECOND)
