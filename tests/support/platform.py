@@ -44,6 +44,8 @@ TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 ASKED = {"model": "tiny-llama", "environment": "sandbox"}
 # ten heartbeats of tests/support/standin/tasks.py
 SILENT_SECONDS = 30
+# a Python that loads Prefect takes 30 s on a machine with a load of 15
+PENDING_SECONDS = 120
 OFTEN = "*/2 * * * *"
 CLUSTER = "slipway-sandbox"
 
@@ -192,8 +194,9 @@ class Platform:
         for name in ("models", "environments", "k8s/addons", "k8s/prefect"):
             shutil.copytree(ROOT / name, project / name)
         automations = yaml.safe_load((ROOT / "automations.yaml").read_text())
-        [silent] = [one for one in automations if one["name"] == "slipway-crash-a-silent-run"]
-        silent["trigger"]["within"] = SILENT_SECONDS
+        by_name = {one["name"]: one["trigger"] for one in automations}
+        by_name["slipway-crash-a-silent-run"]["within"] = SILENT_SECONDS
+        by_name["slipway-crash-a-run-that-never-began"]["within"] = PENDING_SECONDS
         (project / "automations.yaml").write_text(yaml.safe_dump(automations, sort_keys=False))
         (project / "flows").mkdir()
         for name in FLOWS:
@@ -323,7 +326,8 @@ class Platform:
                 one for one in found if not (one["auto_scheduled"] and one["state"]["type"] == "SCHEDULED")
             ]
 
-        eventually(none, "no run is under way")
+        # one that lost its worker before it began is given up after PENDING_SECONDS
+        eventually(none, "no run is under way", PENDING_SECONDS + PATIENCE)
 
     def artifact(self, run: str, kind: str) -> str:
         """The text of a run's latest artifact of that kind; empty where it made none."""

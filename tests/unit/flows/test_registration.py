@@ -36,7 +36,7 @@ BLOCK = UUID(int=7)
 
 
 def test_a_run_without_heartbeats_is_crashed_after_three_of_them() -> None:
-    [silent, _, _], left_out = automations(DECLARED, BLOCK)
+    [silent, *_], left_out = automations(DECLARED, BLOCK)
     assert not left_out
     trigger, [action] = silent.trigger, silent.actions
     assert isinstance(trigger, EventTrigger)
@@ -65,11 +65,12 @@ def _as_list(given: Any) -> list[Any]:
 
 def test_no_two_triggers_wait_for_the_same_event_of_a_run_s_end() -> None:
     """One that has `after` reads before it writes; SQLite refuses that, and the others of its event with it."""
-    [silent, *_], _ = automations(DECLARED, BLOCK)
-    assert isinstance(silent.trigger, EventTrigger)
-    assert ENDED in silent.trigger.expect
+    [silent, never_began, *_], _ = automations(DECLARED, BLOCK)
     ends = {f"prefect.flow-run.{name}" for name in ("Completed", "Failed", "Crashed", "Cancelled")}
-    assert not silent.trigger.expect & ends
+    for one in (silent, never_began):
+        assert isinstance(one.trigger, EventTrigger)
+        assert ENDED in one.trigger.expect
+        assert not one.trigger.expect & ends
 
 
 def test_the_report_calls_the_webhook_that_was_made() -> None:
@@ -81,7 +82,11 @@ def test_the_report_calls_the_webhook_that_was_made() -> None:
 
 def test_without_a_webhook_the_report_is_left_out_and_named() -> None:
     made, left_out = automations(DECLARED, None)
-    assert [one.name for one in made] == ["slipway-crash-a-silent-run", "slipway-cancel-late-looks"]
+    assert [one.name for one in made] == [
+        "slipway-crash-a-silent-run",
+        "slipway-crash-a-run-that-never-began",
+        "slipway-cancel-late-looks",
+    ]
     assert left_out == ["slipway-report"]
 
 
