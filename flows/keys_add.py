@@ -24,6 +24,9 @@ def keys_add(
     expires: Annotated[
         Duration, Field(description="how long it opens, as 12h or 30d; default: for ever")
     ] = None,
+    requests_per_minute: Annotated[
+        int | None, Field(ge=1, description="more than these are refused with 429; default: no limit")
+    ] = None,
 ) -> KeyChange:
     """Make an API key of the gateway.
 
@@ -33,5 +36,5 @@ def keys_add(
     chosen = tuple(one for text in models for one in text.split(",") if one)
     for one in chosen:
         load_model(one)
-    key = add_key(where, name, chosen, seconds_of(expires, "expires"))
+    key = add_key(where, name, chosen, seconds_of(expires, "expires"), requests_per_minute)
     return changed(where, key, at_the_gateway(where))

@@ -264,6 +264,8 @@ def _not_there(change: KeyChange, given: Given) -> list[str]:
 def describe(key: ShownKey) -> str:
     """What a key opens, and how long."""
     models = ", ".join(key.models) or "every model"
+    if key.requests_per_minute:
+        models += f", {key.requests_per_minute:,} requests a minute"
     if key.expires is None:
         return f"opens {models}"
     word = {"valid": "until", "replaced": "rotated; the old value opens until", "expired": "EXPIRED"}[

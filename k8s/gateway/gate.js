@@ -1,6 +1,7 @@
 // The gateway's decisions, run by njs in NGINX: who may come in, and which model a request is for.
 //
-// `keys` is keys.json: sha256 of a key -> its name, its models (null: every one), and when it ends (milliseconds since 1970; 0: never).
+// `keys` is keys.json: sha256 of a key -> its name, its models (null: every one), when it ends (milliseconds since 1970; 0: never),
+// and how many requests a minute this pod lets it make (perMinute; none: no limit).
 // A key that has ended is refused at that moment, without a reload.
 // `models` is models.json: each name, alias or adapter that a request may ask for -> the model that serves it.
 // `adapters` is adapters.json: those names that vLLM knows itself, which stay in the body.
@@ -8,6 +9,7 @@ import crypto from 'crypto';
 
 // of this gateway, not of a model: OpenAI's list has to name a time
 const STARTED = Math.floor(Date.now() / 1000);
+const MINUTE = 60000; // milliseconds
 
 function bearer(r) {
   const given = /^Bearer +(\S+) *$/i.exec(r.headersIn['Authorization'] || '');
@@ -25,14 +27,54 @@ function mayUse(found, model) {
   return found.models === null || found.models[model] === true;
 }
 
-// 200, 401 (no key that is valid) or 403 (not for the model of the request's path)
+// 200, 401 (no key that is valid), 403 (not for the model of the request's path) or 429 (over the key's limit).
+// Decided once a request: it counts.
 function access(r) {
+  if (!r.variables.admitted) {
+    r.variables.admitted = admit(r);
+  }
+  return r.variables.admitted;
+}
+
+function admit(r) {
   const found = entry(r);
   if (!found) {
     return '401';
   }
   const model = r.variables.route_model;
-  return !model || mayUse(found, model) ? '200' : '403';
+  if (model && !mayUse(found, model)) {
+    return '403';
+  }
+  if (!found.perMinute || r.method !== 'POST') {
+    return '200';
+  }
+  const wait = waitOf(found, Date.now() / MINUTE);
+  if (wait > 0) {
+    r.variables.retry_after = String(Math.floor(wait * 60) + 1);
+    return '429';
+  }
+  return '200';
+}
+
+// Minutes until the key's limit lets a request pass; 0: now, and it is counted. `now`: minutes since 1970.
+// Counted: the requests of this minute, and those of the last one by the part of it that lies within 60 seconds. What is refused
+// is not counted, so a client that asks on gets what its key allows.
+function waitOf(found, now) {
+  const counts = ngx.shared.rates;
+  const minute = Math.floor(now);
+  const part = now - minute;
+  const before = counts.get(`${found.name} ${minute - 1}`) || 0;
+  const key = `${found.name} ${minute}`;
+  const count = counts.incr(key, 1, 0);
+  const most = found.perMinute;
+  if (count + Math.floor(before * (1 - part)) <= most) {
+    return 0;
+  }
+  counts.incr(key, -1, 0);
+  if (count <= most) {
+    return 1 - (most - count + 1) / before - part;
+  }
+  return 1 - part + Math.max(0, 1 - most / (count - 1));
 }
 
 // The body of an answer that refuses, as OpenAI's API writes it.
@@ -40,9 +82,18 @@ function refusal(r) {
   if (r.variables.access === '403') {
     return noAccess(r.variables.route_model);
   }
+  if (r.variables.access === '429') {
+    return overLimit(r.variables.retry_after);
+  }
   return bearer(r)
     ? error('Incorrect API key provided: it is unknown, revoked or expired.', 'invalid_api_key')
     : error('You did not provide an API key: send it as Authorization: Bearer KEY.', null);
+}
+
+// OpenAI's own words and fields for a limit of requests: `type` names what is limited (openai/openai-dotnet#404).
+function overLimit(seconds) {
+  const message = `Rate limit reached for this API key on requests per min (RPM). Please try again in ${seconds}s.`;
+  return JSON.stringify({ error: { message, type: 'requests', param: null, code: 'rate_limit_exceeded' } });
 }
 
 function noAccess(model) {

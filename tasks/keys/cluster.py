@@ -26,9 +26,10 @@ from tasks.records.names import (
 FIELD_MANAGER = "slipway-keys"
 
 
-def secrets_of(namespace: str, kept: Kept, now: datetime) -> list[Object]:
+def secrets_of(environment: Environment, kept: Kept, now: datetime) -> list[Object]:
     """The Secrets of the gateway's table and of Slipway's own key. Pure."""
-    clients = json.dumps(table(kept.ring, now), sort_keys=True)
+    namespace = environment.namespace
+    clients = json.dumps(table(kept.ring, now, environment.gateway.replicas), sort_keys=True)
     digest = hashlib.sha256(clients.encode()).hexdigest()[:16]
     return [
         _secret(namespace, OWN_KEY_SECRET, {KEY_ENTRY: current(kept.ring, OWN).value}, {}),
@@ -36,14 +37,15 @@ def secrets_of(namespace: str, kept: Kept, now: datetime) -> list[Object]:
     ]
 
 
-def apply(cluster: Cluster, namespace: str, kept: Kept, now: datetime) -> bool:
+def apply(cluster: Cluster, environment: Environment, kept: Kept, now: datetime) -> bool:
     """Write the Secrets, and roll the gateway out where its pods have other keys; whether there is a gateway.
 
     False without the namespace too: there is nothing to bring keys to.
     """
+    namespace = environment.namespace
     if cluster.get("v1", "Namespace", namespace) is None:
         return False
-    documents = secrets_of(namespace, kept, now)
+    documents = secrets_of(environment, kept, now)
     for document in documents:
         cluster.apply(document)
     workload = cluster.get("apps/v1", "Deployment", GATEWAY, namespace)

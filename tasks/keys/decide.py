@@ -33,13 +33,11 @@ def with_own(ring: KeyRing, value: str, now: datetime) -> KeyRing:
 def rotate(ring: KeyRing, name: str, value: str, now: datetime, overlap: timedelta) -> KeyRing:
     """The ring where `name` has a new value, and the old one expires after `overlap`, or sooner where it would anyway.
 
-    The new value keeps the models, and the time that the old one was valid for. Raises UnknownName.
+    The new value keeps the models and the limit, and the time that the old one was valid for. Raises UnknownName.
     """
     old = current(ring, name)
     lasts = old.expires - old.created if old.expires else None
-    new = ApiKey(
-        name=name, value=value, models=old.models, created=now, expires=now + lasts if lasts else None
-    )
+    new = old.model_copy(update={"value": value, "created": now, "expires": now + lasts if lasts else None})
     end = min(now + overlap, old.expires) if old.expires else now + overlap
     replaced = old.model_copy(update={"replaced": True, "expires": end})
     kept = [one for one in ring.keys if one is not old and not (one.replaced and one.is_expired(now))]
@@ -77,21 +75,31 @@ def shown(key: ApiKey, now: datetime) -> ShownKey:
         models=key.models,
         created=key.created,
         expires=key.expires,
+        requests_per_minute=key.requests_per_minute,
         state="expired" if key.is_expired(now) else "replaced" if key.replaced else "valid",
     )
 
 
-def table(ring: KeyRing, now: datetime) -> dict[str, dict[str, Any]]:
-    """What the gateway reads: the sha256 of each key that has not expired -> name, models (None: every one), end (ms since 1970, or 0)."""
+def table(ring: KeyRing, now: datetime, replicas: int = 1) -> dict[str, dict[str, Any]]:
+    """What the gateway reads: the sha256 of each key that has not expired -> name, models (None: every one), end (ms since 1970, or 0).
+
+    `replicas`: of the gateway. Each counts by itself, so each gets that part of a limit.
+    """
     return {
         hashlib.sha256(key.value.encode()).hexdigest(): {
             "name": key.name,
             "models": dict.fromkeys(key.models, True) or None,
             "expires": int(key.expires.timestamp() * 1000) if key.expires else 0,
+            **_limit(key, replicas),
         }
         for key in ring.keys
         if not key.is_expired(now)
     }
+
+
+def _limit(key: ApiKey, replicas: int) -> dict[str, int]:
+    """Left out where there is none: the table of keys without limits stays as it was, and rolls no gateway out."""
+    return {"perMinute": max(1, key.requests_per_minute // replicas)} if key.requests_per_minute else {}
 
 
 def _checked(keys: tuple[ApiKey, ...]) -> KeyRing:

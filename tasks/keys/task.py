@@ -39,7 +39,7 @@ def sync_keys(site: Site) -> int:
     """
     kept = KeyStore(site.aws(), site.environment).change(_with_own(lambda ring: ring))
     now = _now()
-    cluster.apply(site.cluster(), site.namespace, kept, now)
+    cluster.apply(site.cluster(), site.environment, kept, now)
     for key in kept.ring.keys:
         if key.is_expired(now) and not key.replaced:
             RunReporter("keys").say(f"{key.name} expired {key.expires:%Y-%m-%d %H:%M} UTC")
@@ -48,7 +48,11 @@ def sync_keys(site: Site) -> int:
 
 @task(task_run_name="key {name} of {environment.name}", **SETTINGS)
 def add_key(
-    environment: Environment, name: str, models: tuple[str, ...] = (), lasts: float | None = None
+    environment: Environment,
+    name: str,
+    models: tuple[str, ...] = (),
+    lasts: float | None = None,
+    requests_per_minute: int | None = None,
 ) -> ShownKey:
     """Make a key. `lasts`: seconds until it expires. Raises InputError where the name is taken."""
     if name == OWN:
@@ -60,6 +64,7 @@ def add_key(
         models=models,
         created=now,
         expires=now + timedelta(seconds=lasts) if lasts else None,
+        requests_per_minute=requests_per_minute,
     )
     KeyStore(aws_of(environment), environment).change(_with_own(lambda ring: decide.add(ring, key)))
     return decide.shown(key, now)
@@ -98,7 +103,7 @@ def keys_to_gateway(site: Site) -> bool:
     there = False
     for _ in range(ROUNDS):
         kept = store.read()
-        there = cluster.apply(api, site.namespace, kept, _now())
+        there = cluster.apply(api, site.environment, kept, _now())
         if not there or store.read().version == kept.version:
             break
     if there:

@@ -24,6 +24,9 @@ class ApiKey(Record):
     models: tuple[str, ...] = Field((), description="the only models it opens; none: every one")
     created: datetime
     expires: datetime | None = None
+    requests_per_minute: int | None = Field(
+        None, ge=1, description="more are refused with 429; none: no limit"
+    )
     replaced: bool = Field(False, description="whether a rotation made a newer value")
 
     def is_expired(self, now: datetime) -> bool:
@@ -45,6 +48,7 @@ class ShownKey(Record):
     models: tuple[str, ...]
     created: datetime
     expires: datetime | None
+    requests_per_minute: int | None = None
     state: Literal["valid", "replaced", "expired"]
 
 

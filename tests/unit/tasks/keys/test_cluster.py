@@ -9,6 +9,7 @@ from tasks.keys import cluster, decide
 from tasks.keys.store import Kept
 from tasks.records.keys import ApiKey, KeyRing
 from tasks.records.names import CLIENTS_ANNOTATION, CLIENTS_SECRET, GATEWAY, OWN_KEY_SECRET
+from tests.support.builders import an_environment
 
 NOW = datetime(2026, 11, 29, tzinfo=UTC)
 
@@ -38,16 +39,16 @@ def gateway_with(keys: str) -> dict[str, Any]:
 
 
 def apply(api: Any, kept: Kept) -> bool:
-    return cluster.apply(api, "llm", kept, NOW)
+    return cluster.apply(api, an_environment(), kept, NOW)
 
 
 def digest_of(kept: Kept) -> str:
-    [_, clients] = cluster.secrets_of("llm", kept, NOW)
+    [_, clients] = cluster.secrets_of(an_environment(), kept, NOW)
     return str(clients["metadata"]["annotations"][CLIENTS_ANNOTATION])
 
 
 def test_clients_keys_reach_the_cluster_as_hashes_only() -> None:
-    own, clients = cluster.secrets_of("llm", a_ring("sk-team"), NOW)
+    own, clients = cluster.secrets_of(an_environment(), a_ring("sk-team"), NOW)
     assert (own["metadata"]["name"], own["stringData"]) == (OWN_KEY_SECRET, {"api-key": "sk-own"})
     assert clients["metadata"]["name"] == CLIENTS_SECRET
     assert "sk-" not in str(clients)

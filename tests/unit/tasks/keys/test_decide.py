@@ -4,6 +4,7 @@ import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from pydantic import ValidationError
 
 from tasks.keys.decide import LARGEST, add, current, revoke, rotate, shown, table, with_own
 from tasks.records.errors import InputError, UnknownName
@@ -99,3 +100,27 @@ def test_more_keys_than_a_secret_holds_are_refused() -> None:
     with pytest.raises(InputError, match=r"too many keys: .* 65,536"):
         for i in range(LARGEST // one):
             ring = add(ring, a_key(f"more-{i}"))
+
+
+def limit_of(ring: KeyRing, value: str, replicas: int) -> int | None:
+    return table(ring, NOON, replicas)[digest(value)].get("perMinute")
+
+
+@pytest.mark.parametrize(
+    ("limit", "replicas", "each"), [(None, 1, None), (60, 1, 60), (60, 3, 20), (1, 3, 1)]
+)
+def test_each_pod_of_the_gateway_gets_its_part_of_a_limit(
+    limit: int | None, replicas: int, each: int | None
+) -> None:
+    assert limit_of(a_ring(a_key(requests_per_minute=limit)), "sk-1", replicas) == each
+
+
+def test_a_rotated_key_keeps_its_limit_and_both_values_have_it() -> None:
+    ring = rotate(a_ring(a_key(requests_per_minute=60)), "team", "sk-2", NOON, HOUR)
+    assert [limit_of(ring, value, 1) for value in ("sk-1", "sk-2")] == [60, 60]
+    assert shown(current(ring, "team"), NOON).requests_per_minute == 60
+
+
+def test_a_limit_of_no_request_is_refused() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        a_key(requests_per_minute=0)
