@@ -149,7 +149,11 @@ def test_past_the_bound_a_request_is_refused_with_the_time_left(project: Project
         refused = client.post(f"{address}/completions", json=body)
         rest = "".join(parts)
     assert refused.status_code == 429
-    assert refused.json()["error"]["code"] == "rate_limit_exceeded"
+    error = refused.json()["error"]
+    assert (error["type"], error["param"], error["code"]) == ("requests", None, "rate_limit_exceeded")
+    assert re.search(
+        r"about \d+ s are left, by its last starts|how long it takes is not known", error["message"]
+    )
     # 30 s where the start takes longer than the last one
     assert 0 < int(refused.headers["retry-after"]) <= max(expected + 1, 30)
     assert "[DONE]" in rest
