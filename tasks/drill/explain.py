@@ -3,81 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from tasks.cloud import karpenter, objects
-from tasks.cloud.autoscaler import demand_of, obstacle_of
-from tasks.drill.observe import Details, Seen
-from tasks.drill.stages import Known, blocking, highest
+from tasks.drill.scaler_causes import bounds, changed_scaler, deaf, no_series, obstacle, rules, said_by_hpa
+from tasks.drill.scene import Finding, Scene, pairs
+from tasks.drill.stages import blocking
 from tasks.records import names
 from tasks.records.quantities import parse_duration
 
-NEVER = 86_400.0
 ANNOTATION = "karpenter.sh/do-not-disrupt"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Why a promise was not kept, and the command that shows or ends it. `tells`: False where the drill itself could not tell."""
-
-    cause: str
-    next_command: str
-    evidence: tuple[str, ...] = ()
-    tells: bool = True
-
-
-@dataclass(frozen=True)
-class Scene:
-    """All that an explanation goes by. `stage`: the key of the one that was not reached."""
-
-    stage: str
-    known: Known
-    seen: Seen
-    details: Details
-
-    @property
-    def workload(self) -> str:
-        return names.workload(self.known.model)
-
-    @property
-    def namespace(self) -> str:
-        return self.known.environment.namespace
-
-    @property
-    def again(self) -> str:
-        """Applies the release's own documents again."""
-        return f"slipway deploy {self.known.model.name} -e {self.known.environment.name} --from-stage rollout"
-
-    def kubectl(self, words: str) -> str:
-        return f"kubectl -n {self.namespace} {words}"
-
-    def live(self, kind: str, name: str | None = None) -> Mapping[str, Any] | None:
-        return self.details.live.get((kind, name or self.workload))
-
-    def differences(self, kind: str, name: str | None = None) -> list[str]:
-        """What of an object is not as the release applied it."""
-        applied = self.details.applied.get((kind, name or self.workload))
-        return differences(applied, self.live(kind, name)) if applied else []
-
-
-def differences(applied: Any, live: Any, path: str = "") -> list[str]:
-    """The fields of `applied` that `live` has otherwise, as lines. What only `live` has is a default or somebody's label."""
-    if isinstance(applied, Mapping):
-        if not isinstance(live, Mapping):
-            return [f"{path or 'it'} is not there"]
-        return [
-            line
-            for key, value in applied.items()
-            for line in differences(value, live.get(key), f"{path}.{key}" if path else str(key))
-        ]
-    if isinstance(applied, list) and isinstance(live, list) and len(applied) == len(live):
-        return [
-            line
-            for index, (one, other) in enumerate(zip(applied, live, strict=True))
-            for line in differences(one, other, f"{path}[{index}]")
-        ]
-    return [] if applied == live else [f"{path} is {live}, and the release applied {applied}"]
+Cause = Callable[[Scene], Finding | None]
 
 
 def explain(scene: Scene) -> Finding:
@@ -89,139 +25,6 @@ def explain(scene: Scene) -> Finding:
         f"the drill waited in vain until {scene.stage}, and nothing that it looks at says why",
         scene.kubectl(f"get scaledobject,hpa,deployment,pod -l {names.MODEL_LABEL}={scene.known.model.name}"),
         tuple(scene.details.events[-5:]),
-    )
-
-
-Cause = Callable[[Scene], Finding | None]
-
-
-def no_series(scene: Scene) -> Finding | None:
-    """Prometheus has nothing of the model: nothing that goes by it can act."""
-    if scene.seen.demand is not None:
-        return None
-    namespace = scene.known.environment.prometheus.namespace
-    if scene.seen.unanswered:
-        return Finding(
-            f"{scene.seen.unanswered[0]}: KEDA cannot know of load",
-            f"kubectl -n {namespace} get pods",
-            tuple(scene.seen.unanswered[1:]),
-        )
-    monitor = next((name for kind, name in scene.details.applied if kind == "PodMonitor"), "vllm")
-    changed = scene.differences("PodMonitor", monitor)
-    wanted = (objects.spec(scene.live("PodMonitor", monitor)).get("selector") or {}).get("matchLabels") or {}
-    if scene.live("PodMonitor", monitor) is None:
-        return Finding(f"there is no PodMonitor {monitor}: Prometheus scrapes no replica", scene.again)
-    labels = [objects.labels(pod) for pod in scene.seen.pods]
-    if not any(wanted.items() <= each.items() for each in labels):
-        return Finding(
-            f"the PodMonitor {monitor} selects {_pairs(wanted)}, which no replica has: Prometheus scrapes none",
-            scene.again,
-            tuple(changed),
-        )
-    return Finding(
-        "the release's query has no answer at Prometheus: KEDA cannot know of load",
-        f"kubectl get podmonitor -n {scene.namespace}; kubectl -n {namespace} get pods",
-        tuple(changed),
-    )
-
-
-def obstacle(scene: Scene) -> Finding | None:
-    """What KEDA and its HPA say themselves."""
-    found = obstacle_of(scene.workload, scene.namespace, scene.seen.scaled, scene.seen.autoscalers)
-    if found is None:
-        return None
-    changed = scene.differences("ScaledObject")
-    why = f": {changed[0]}" if changed else ""
-    return Finding(
-        f"{found.cause}{why}", scene.again if changed else found.next_command, (*found.evidence, *changed)
-    )
-
-
-def bounds(scene: Scene) -> Finding | None:
-    """A ScaledObject that lets nothing change."""
-    spec = objects.spec(scene.seen.scaled)
-    most, fewest = highest(scene.seen), int(spec.get("minReplicaCount") or 0)
-    first = len(scene.known.first)
-    if scene.stage == "asked" and most <= first:
-        return Finding(
-            f"the ScaledObject's maxReplicaCount is {most}, and {first} run: no load brings another",
-            scene.again,
-            tuple(scene.differences("ScaledObject")),
-        )
-    if scene.stage == "given up" and fewest > first:
-        return Finding(
-            f"the ScaledObject's minReplicaCount is {fewest}, and {first} ran before: the replica stays",
-            scene.again,
-            tuple(scene.differences("ScaledObject")),
-        )
-    return None
-
-
-def deaf(scene: Scene) -> Finding | None:
-    """KEDA hears another demand than there is."""
-    triggers = objects.spec(scene.seen.scaled).get("triggers") or [{}]
-    metadata = triggers[0].get("metadata") or {}
-    changed = [line for line in scene.differences("ScaledObject") if ".query " in line or "Null" in line]
-    if scene.details.unheard:
-        return Finding(
-            f"Prometheus has no answer to KEDA's query: {scene.details.unheard[-1]}",
-            scene.again,
-            (str(metadata.get("query")), *changed),
-        )
-    if scene.details.heard is None and str(metadata.get("ignoreNullValues", "true")).lower() != "false":
-        return Finding(
-            "KEDA's query finds no series, and ignoreNullValues takes that for no load",
-            scene.again,
-            (str(metadata.get("query")), *changed),
-        )
-    demand, heard = scene.seen.demand or 0.0, scene.details.heard or 0.0
-    if changed and abs(heard - demand) > max(1.0, demand / 4):
-        return Finding(
-            f"KEDA's query says {heard:g} while the release's own says {demand:g}",
-            scene.again,
-            (str(metadata.get("query")), *changed),
-        )
-    return None
-
-
-def rules(scene: Scene) -> Finding | None:
-    """HPA behaviour that allows no step, or only one in an hour."""
-    direction = "scaleUp" if scene.stage == "asked" else "scaleDown"
-    advanced = objects.spec(scene.seen.scaled).get("advanced") or {}
-    behavior = (advanced.get("horizontalPodAutoscalerConfig") or {}).get("behavior") or {}
-    rule = behavior.get(direction) or {}
-    changed = [line for line in scene.differences("ScaledObject") if direction in line]
-    if rule.get("selectPolicy") == "Disabled":
-        return Finding(f"the HPA's {direction} is Disabled", scene.again, tuple(changed))
-    window = next((line for line in changed if "stabilizationWindowSeconds" in line), None)
-    if window:
-        seconds = rule.get("stabilizationWindowSeconds")
-        return Finding(f"the HPA's {direction} waits {seconds} s before it acts", scene.again, tuple(changed))
-    return None
-
-
-def changed_scaler(scene: Scene) -> Finding | None:
-    """A ScaledObject that is not the release's."""
-    changed = scene.differences("ScaledObject")
-    if not changed:
-        return None
-    return Finding(
-        f"the ScaledObject is not as the release applied it: {changed[0]}", scene.again, tuple(changed)
-    )
-
-
-def said_by_hpa(scene: Scene) -> Finding | None:
-    """The demand that the HPA read last."""
-    hpa = next(iter(scene.seen.autoscalers), None)
-    if hpa is None:
-        return None
-    return Finding(
-        f"the HPA read {demand_of(hpa) or 'no demand'} a replica and changed nothing",
-        scene.kubectl(f"describe hpa {objects.name(hpa)}"),
-        tuple(
-            f"{each['type']} {each['status']}: {each.get('message', '')}"
-            for each in objects.status(hpa).get("conditions") or ()
-        ),
     )
 
 
@@ -298,7 +101,7 @@ def selector_misses(scene: Scene) -> Finding | None:
     if not missed:
         return None
     return Finding(
-        f"the Service {scene.workload} selects {_pairs(missed)}, which the new replica does not have",
+        f"the Service {scene.workload} selects {pairs(missed)}, which the new replica does not have",
         scene.again,
         tuple(scene.differences("Service")),
     )
@@ -436,7 +239,3 @@ def _pre_stops(deployment: Mapping[str, Any] | None) -> Iterator[int]:
     for container in objects.spec(objects.pod_template(deployment)).get("containers") or ():
         pre_stop = (container.get("lifecycle") or {}).get("preStop") or {}
         yield int((pre_stop.get("sleep") or {}).get("seconds") or 0)
-
-
-def _pairs(labels: Mapping[str, str]) -> str:
-    return ", ".join(f"{key}={value}" for key, value in sorted(labels.items())) or "nothing"

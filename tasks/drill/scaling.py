@@ -9,9 +9,10 @@ from typing import Protocol
 
 from tasks.cloud import objects
 from tasks.cloud.waiting import REAL, Time
-from tasks.drill.explain import Finding, Scene, explain, failed_requests
+from tasks.drill.explain import explain, failed_requests
 from tasks.drill.loading import Loading
 from tasks.drill.observe import Details, Seen
+from tasks.drill.scene import Finding, Scene
 from tasks.drill.stages import Known, Stage, heavy, light, scaling_in, scaling_out, whole
 from tasks.records.drills import Drilled, DrillStep, Outcome, Promise
 from tasks.records.environment import Environment

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasks.drill.explain import CAUSES, Scene, deaf, differences, explain
+from tasks.drill.explain import CAUSES, explain
 from tasks.drill.observe import Details, Seen
+from tasks.drill.scene import Scene
 from tasks.drill.stages import Known, scaling_in, scaling_out
 from tests.support.builders import a_model, an_environment
 
@@ -67,19 +68,3 @@ def test_a_prometheus_that_does_not_answer_is_told_in_its_own_words(stage: str) 
     seen = replace(a_scene(stage).seen, demand=None, unanswered=("Prometheus does not answer", "here", "503"))
     found = explain(replace(a_scene(stage), seen=seen))
     assert found.evidence[-1:] == ("503",)
-
-
-def test_a_query_of_keda_that_prometheus_refuses_is_told_in_its_words() -> None:
-    found = deaf(a_scene("asked", unheard=("Prometheus refused a query", "sum(", "parse error: unclosed")))
-    assert found
-    assert found.cause == "Prometheus has no answer to KEDA's query: parse error: unclosed"
-
-
-def test_only_what_a_release_applied_and_is_otherwise_is_a_difference() -> None:
-    applied = {"spec": {"a": 1, "b": [{"c": 2}], "d": {"e": 3}}}
-    live = {"spec": {"a": 1, "b": [{"c": 4, "default": 5}], "d": None}, "status": {}}
-    assert differences(applied, live) == [
-        "spec.b[0].c is 4, and the release applied 2",
-        "spec.d is not there",
-    ]
-    assert differences(applied, applied) == []
