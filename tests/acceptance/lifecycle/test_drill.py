@@ -15,6 +15,7 @@ from typing import Any
 
 import httpx
 import pytest
+from slipway_sandbox.testing import Faults
 
 from tasks.records.names import KEY_ENTRY, OWN_KEY_SECRET
 from tests.support.commands import Done
@@ -214,6 +215,18 @@ def test_what_no_health_check_sees_a_drill_finds(project: Project, deployed: Don
         request(project, "PATCH", f"{PODS}/{serving(project)[0]['metadata']['name']}", label, MERGE)
     with changed(project, fault):
         is_found(project, deployed, fault.promise, fault.cause, fault in BEFORE_LOAD)
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_prometheus_that_does_not_answer_is_told_in_its_own_words(project: Project, faults: Faults) -> None:
+    until_quiet(project)
+    faults.set("metrics-down")
+    drill(project, "--promise", "scale-out").refused(
+        BROKEN,
+        f"error: {MODEL} in {WHERE}: scale-out did not act: Prometheus does not answer: KEDA cannot know of load",
+        "503",
+        "next: kubectl -n monitoring get pods",
+    )
 
 
 def test_a_second_scaler_is_found(project: Project, deployed: Done) -> None:
