@@ -224,7 +224,7 @@ def test_a_prometheus_that_does_not_answer_is_told_in_its_own_words(project: Pro
     drill(project, "--promise", "scale-out").refused(
         BROKEN,
         f"error: {MODEL} in {WHERE}: scale-out did not act: Prometheus does not answer: KEDA cannot know of load",
-        "503",
+        "TSDB not ready",
         "next: kubectl -n monitoring get pods",
     )
 
