@@ -256,7 +256,9 @@ def test_a_budget_that_blocks_every_drain_is_found(project: Project, deployed: D
 
 def test_clones_without_their_storage_class_are_found(project: Project, deployed: Done) -> None:
     until_quiet(project)
-    with removed(project, f"{CLASSES}/gp3-clone"):
+    named = [one["metadata"]["name"] for one in request(project, "GET", CLASSES)["items"]]
+    (clones,) = [name for name in named if name.startswith("gp3-clone-")]
+    with removed(project, f"{CLASSES}/{clones}"):
         is_found(project, deployed, "scale-out", r"gp3-clone")
 
 
