@@ -7,6 +7,7 @@ import hmac
 import json
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import httpx
@@ -44,6 +45,7 @@ OF_THE_HOP = frozenset(
         MODEL_HEADER,
     }
 )
+DISCARD_SECONDS = 30.0
 # as the gateway's own: proxy_connect_timeout, proxy_read_timeout, proxy_send_timeout
 TIMEOUT = httpx.Timeout(300.0, connect=10.0, pool=None)
 
@@ -59,28 +61,31 @@ class Service:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
-        early = Answer(send, streams=False, heartbeat=self._settings.heartbeat)
+        try:
+            if refusal := await self._take(request, send):
+                await _discard(request)
+                await Answer(send, streams=False, heartbeat=self._settings.heartbeat).refuse(refusal)
+        except ClientDisconnect:
+            log.info("%s: a client left", request.headers.get(MODEL_HEADER, ""))
+
+    async def _take(self, request: Request, send: Send) -> errors.Refusal | None:
+        """Hold a request; or why it is not taken, before its body is read."""
         name = request.headers.get(MODEL_HEADER, "")
         given = request.headers.get("authorization", "")
         sleeper = self._sleepers.get(name)
         if not hmac.compare_digest(given.encode(), f"Bearer {self._key}".encode()):
-            await early.refuse(errors.invalid(401, "Requests come through the gateway.", "invalid_api_key"))
-            return
+            return errors.invalid(401, "Requests come through the gateway.", "invalid_api_key")
         if sleeper is None:
-            unknown = errors.invalid(404, f"The model `{name}` does not exist.", "model_not_found")
-            await early.refuse(unknown)
-            return
+            return errors.invalid(404, f"The model `{name}` does not exist.", "model_not_found")
         if refusal := _unfit(request, sleeper):
-            await early.refuse(refusal)
-            return
+            return refusal
         size = int(request.headers.get("content-length") or LARGEST_BODY)
         try:
             with self.room.place(sleeper.name, size):
                 await self._hold(request, sleeper, send)
         except Full as why:
-            await early.refuse(errors.full(sleeper.name, str(why), sleeper.seconds_left, UNKNOWN_SECONDS))
-        except ClientDisconnect:
-            log.info("%s: a client left", sleeper.name)
+            return errors.full(sleeper.name, str(why), sleeper.seconds_left, UNKNOWN_SECONDS)
+        return None
 
     async def _hold(self, request: Request, sleeper: Sleeper, send: Send) -> None:
         """Read the body, then answer it; whichever comes first, the answer's end or the client's leave, ends it."""
@@ -201,6 +206,20 @@ async def _read(request: Request) -> bytes:
         if len(body) > LARGEST_BODY:
             break
     return bytes(body)
+
+
+async def _discard(request: Request) -> None:
+    """Read a body and drop it: an answer before a body's end closes the connection, and NGINX, which is still sending, says 502.
+
+    Ends early at LARGEST_BODY, or after DISCARD_SECONDS. Raises ClientDisconnect.
+    """
+    size = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(DISCARD_SECONDS):
+            async for part in request.stream():
+                size += len(part)
+                if size > LARGEST_BODY:
+                    break
 
 
 async def _next(parts: Any) -> bytes | None:

@@ -181,6 +181,7 @@ def copy_project(home: Path) -> None:
     """The checkout's own files with shorter waits: a load window of 3 s, an idle window of 2 s."""
     for name in ("models", "environments", "k8s", "infra", "sandbox/charts", "sandbox/values"):
         shutil.copytree(ROOT / name, home / name, ignore=shutil.ignore_patterns(".terraform"))
+    shutil.copy(ROOT / "automations.yaml", home)
     tiny = (home / "models" / "tiny-llama.yaml").read_text()
     for name in ("tiny-llama-gated", "huge-llama"):
         (home / "models" / f"{name}.yaml").write_text(tiny.replace("tiny-llama\n", f"{name}\n"))

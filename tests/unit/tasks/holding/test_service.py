@@ -115,6 +115,21 @@ async def test_bodies_are_bounded_together() -> None:
     assert "bytes" in error_of(refused)["message"]
 
 
+async def test_a_refusal_of_a_large_body_arrives_though_the_body_is_still_being_sent() -> None:
+    """As NGINX sends it: all of the body, and then it reads."""
+    body = json.dumps({"model": MODEL, "prompt": "x" * 12 * 2**20}).encode()
+    async with holding(body_bytes=100) as one:
+        reader, writer = await asyncio.open_connection(one.client.base_url.host, one.client.base_url.port)
+        head = (f"{name}: {value}" for name, value in one.client.headers.items() if name != "connection")
+        lines = ["POST /v1/completions HTTP/1.1", "host: h", *head, f"content-length: {len(body)}"]
+        writer.write("\r\n".join([*lines, "connection: close", "", ""]).encode() + body)
+        await writer.drain()
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 429 ")
+    assert b"rate_limit_exceeded" in answer
+
+
 async def test_a_request_is_held_so_long_and_no_longer() -> None:
     async with holding(longest=0.1, heartbeat=15.0) as one:
         late = await one.ask()
