@@ -27,7 +27,7 @@ from flows.run.explained import AGAIN, explained
 from flows.run.options import POSITIONAL, parameters_of
 from flows.run.outcomes import OUTCOMES
 from flows.run.streams import unbroken_output
-from tasks.records.catalogue import load_environment, load_model, project_root
+from tasks.records.catalogue import load_environment, load_model, names, project_root
 from tasks.records.errors import Interrupted
 from tasks.records.stop import STOP
 
@@ -46,6 +46,20 @@ CONFIRMED = {
     "promote": click.Option(["--yes"], is_flag=True, help="promote without asking"),
 }
 VERBOSE = click.Option(["-v", "--verbose"], is_flag=True, help="each resource and file too")
+LOOKS = {
+    "status": [
+        click.Option(["--watch"], is_flag=True, help="look again and again, until Ctrl-C"),
+        click.Option(
+            ["--every"],
+            type=click.FloatRange(1, 3600),
+            default=5.0,
+            show_default=True,
+            metavar="SECONDS",
+            help="between two looks of --watch",
+        ),
+        click.Option(["as_json", "--json"], is_flag=True, help="a document for programs: docs/watching.md"),
+    ]
+}
 # they touch nothing: called without a run of Prefect
 FUNCTIONS = {"endpoint", "evidence", "keys_list", "keys_show", "preflight", "render", "status"}
 # their output is for other programs: progress goes to stderr
@@ -70,6 +84,7 @@ class Command(click.Command):
             self.params = parameters_of(getattr(function, "fn", function))
             if self.flow in CONFIRMED:
                 self.params.append(CONFIRMED[self.flow])
+            self.params += LOOKS.get(self.flow, [])
             self.params.append(VERBOSE)
         return super().get_params(ctx)
 
@@ -99,6 +114,8 @@ class Command(click.Command):
                 confirm(self.flow, given)
             if given.get("reason"):
                 given["approved_by"] = who()
+            if self.flow in LOOKS and look_as_asked(self.flow, given, verbose=verbose):
+                return
             outcome = OUTCOMES[self.flow](run(self.flow, given, verbose=verbose), given)
             for line in outcome.lines:
                 click.echo(line)
@@ -248,6 +265,27 @@ def run(flow: str, given: dict[str, Any], *, verbose: bool = False) -> Any:
         return state.result()
     except CancelledRun as cancelled:
         raise Interrupted(f"cancelled in Prefect: {state.message}", next_command=AGAIN) from cancelled
+
+
+def look_as_asked(flow: str, given: dict[str, Any], *, verbose: bool) -> bool:
+    """Whether --watch or --json was given, and has been done; `given` loses them."""
+    watched, every, as_json = (given.pop(name) for name in ("watch", "every", "as_json"))
+    if not (watched or as_json):
+        return False
+    load(flow)
+    from flows.run import status_watch
+    from flows.run.terminal import shown
+    from flows.status import of_all
+
+    if not watched:
+        with shown(sys.stderr, verbose=verbose, live=False):
+            found = inspect.unwrap(load(flow).fn)(**given)
+        click.echo(status_watch.as_json(found))
+        return True
+    named = given["environment"]
+    environments = [named] if named else names("environments", project_root())
+    status_watch.until_interrupted(partial(of_all, environments), every, as_json=as_json)
+    return True
 
 
 def ask(display: Any, proposal: Any) -> str:

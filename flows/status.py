@@ -1,22 +1,67 @@
-"""Status: what serves in an environment, since when it is proven, and what runs there. Looks, changes nothing."""
+"""Status: what serves, what it runs on, since when it is proven, what it is asked and costs. Looks, changes nothing."""
 
 from __future__ import annotations
 
-from flows.run.choices import EnvironmentName, read_models
+import os
+from collections.abc import Sequence
+
+from flows.run.choices import EveryEnvironment
 from flows.run.conclude import here
 from flows.run.runbook import runbook
 from tasks.infra.task import read_infrastructure
-from tasks.records.catalogue import load_environment
-from tasks.records.results import Served
-from tasks.rollout.task import list_served, tell_troubles
+from tasks.records.catalogue import load_environment, load_model, names, project_root
+from tasks.records.environment import Environment
+from tasks.records.errors import InvalidDocument, SlipwayError
+from tasks.records.model import Model
+from tasks.records.status import EnvironmentStatus, ModelStatus
+from tasks.rollout.task import tell_troubles
+from tasks.status.task import look_at, nothing_of
 
 
 @runbook(name="slipway-status", run_name="what serves in {environment}")
-def status(environment: EnvironmentName) -> list[Served]:
-    """Show what serves: release, replicas, proof, troubles."""
-    site = here(read_infrastructure)(load_environment(environment))
-    models = read_models(None)
-    served = here(list_served)(site, models)
-    names = {each.model for each in served}
-    here(tell_troubles)(site, [model for model in models if model.name in names])
-    return served
+def status(environment: EveryEnvironment = None) -> list[EnvironmentStatus]:
+    """Show what serves: releases, replicas, nodes, proof, drills, requests a minute and USD an hour.
+
+    Without an environment, of every one that is deployed.
+    """
+    if environment:
+        return [looked_at(load_environment(environment))]
+    return of_all(names("environments", project_root()))
+
+
+def of_all(environments: Sequence[str]) -> list[EnvironmentStatus]:
+    """Each of them; one that cannot be looked at says why, and hides no other."""
+    found = []
+    for name in environments:
+        try:
+            where = load_environment(name)
+            where.check_variables(os.environ)
+            found.append(looked_at(where))
+        except SlipwayError as error:
+            found.append(nothing_of(name, error.cause))
+    return found
+
+
+def looked_at(where: Environment) -> EnvironmentStatus:
+    """One environment. Raises NothingDeployed, AccessDenied, CloudError: without its state there is nothing to look at."""
+    site = here(read_infrastructure)(where)
+    models, broken = readable()
+    found = here(look_at)(site, models)
+    served = {one.model for one in found.served}
+    try:
+        troubles = tuple(here(tell_troubles)(site, [model for model in models if model.name in served]))
+    except SlipwayError as error:
+        found = found.model_copy(update={"unknown": found.unknown | {"troubles": error.cause}})
+        troubles = ()
+    return found.model_copy(update={"models": (*found.models, *broken), "troubles": troubles})
+
+
+def readable() -> tuple[list[Model], list[ModelStatus]]:
+    """The models whose files can be read, and a row for each of the others."""
+    models, broken = [], []
+    for name in names("models", project_root()):
+        try:
+            models.append(load_model(name))
+        except InvalidDocument as error:
+            broken.append(ModelStatus(model=name, unknown={"release": error.cause}))
+    return models, broken

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tasks.records.errors import NothingDeployed
 from tasks.records.model import Model
-from tasks.rollout.task import list_served
+from tasks.status.task import list_served
 from tasks.site import Site
 
 

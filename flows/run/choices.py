@@ -33,6 +33,15 @@ SomeModel = Annotated[
     Field(pattern=MODEL_NAME, title="Model", description="a file of models/; default: every one that serves"),
 ]
 
+EveryEnvironment = Annotated[
+    str | None,
+    Field(
+        pattern=ENVIRONMENT_NAME,
+        title="Environment",
+        description="a file of environments/; default: every one of them",
+    ),
+]
+
 Measured = Annotated[
     MeasureFrom,
     Field(description="where the gateway is asked from: a Job in the cluster, or here, where this run is"),

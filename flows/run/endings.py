@@ -9,7 +9,8 @@ from tasks.records.drills import Drilled
 from tasks.records.errors import Inconclusive, NothingDeployed, SlipwayError
 from tasks.records.keys import KeyChange
 from tasks.records.reports import LoadReport, Sweep
-from tasks.records.results import Feasibility, IdleDecision, Served, StagedModel
+from tasks.records.results import Feasibility, IdleDecision, StagedModel
+from tasks.records.status import EnvironmentStatus
 from tasks.releases.records import Deployed
 
 Given = Mapping[str, Any]
@@ -90,10 +91,11 @@ def _idle_of_all(decisions: Mapping[str, IdleDecision], given: Given) -> Ending:
     return Ending("Left: in use", "; ".join(f"{model}: {one.reason}" for model, one in decisions.items()))
 
 
-def _served(found: list[Served], given: Given) -> Ending:
-    awake = [one.model for one in found if one.awake]
+def _served(found: list[EnvironmentStatus], given: Given) -> Ending:
+    models = [model for one in found for model in one.models]
+    awake = [one.model for one in models if one.awake]
     return Ending(
-        "Serving" if awake else "Nothing serves", f"{len(awake)} of {len(found)} models have replicas"
+        "Serving" if awake else "Nothing serves", f"{len(awake)} of {len(models)} models have replicas"
     )
 
 

@@ -7,12 +7,14 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from flows.run.status_table import lines_of
 from tasks.records.drills import Drilled
 from tasks.records.errors import PreflightFailed, ValidationFailed
 from tasks.records.keys import KeyChange, ShownKey
 from tasks.records.questions import PATHS, curl
 from tasks.records.reports import LoadReport, Sweep
-from tasks.records.results import Feasibility, IdleDecision, Served
+from tasks.records.results import Feasibility, IdleDecision
+from tasks.records.status import EnvironmentStatus
 from tasks.releases.records import Deployed
 
 DRIFTED = 5
@@ -200,20 +202,9 @@ def judged_idle(decisions: Mapping[str, IdleDecision], given: Given) -> Outcome:
     return Outcome(lines or [f"{given['environment']}: nothing to judge"])
 
 
-def served(found: Sequence[Served], given: Given) -> Outcome:
-    """Of status: a line for each model that has a release, for each number it scales by, and for each phase over its budget."""
-    lines: list[str] = []
-    for one in found:
-        commit = f"  from commit {one.made_from}" if one.made_from else ""
-        rolling = f"  {one.rolling} is being rolled out" if one.rolling else ""
-        lines.append(f"{one.model:<24} {one.release}  {one.replicas} ready  {proof(one)}{commit}{rolling}")
-        lines += [f"  {number}" for number in one.tuned]
-        lines += [f"  last start: {phase}" for phase in one.slow_start]
-        for promise in one.promises:
-            lines.append(f"  {promise}")
-            if promise.next_command:
-                lines.append(f"    next: {promise.next_command}")
-    return Outcome(lines or [f"{given['environment']}: no model has a release"])
+def looked_at(found: Sequence[EnvironmentStatus], given: Given) -> Outcome:
+    """Of status: a table of each environment, and what it has no column for."""
+    return Outcome([line for one in found for line in lines_of(one)])
 
 
 def drilled(found: Mapping[str, Sequence[Drilled]], given: Given) -> Outcome:
@@ -231,11 +222,6 @@ def drilled(found: Mapping[str, Sequence[Drilled]], given: Given) -> Outcome:
         lines or [f"{given['environment']}: no model has a replica: nothing was drilled"],
         next_command=f"slipway status -e {given['environment']}",
     )
-
-
-def proof(one: Served) -> str:
-    """Since when a release is proven."""
-    return f"proven {one.proven_at:%Y-%m-%d %H:%M} UTC" if one.proven_at else "not proven"
 
 
 def changed_key(change: KeyChange, given: Given) -> Outcome:
@@ -297,7 +283,7 @@ OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "stage": staged,
     "validate": proven_again,
     "idle": judged_idle,
-    "status": served,
+    "status": looked_at,
     "drill": drilled,
     "evidence": lambda page, given: Outcome([page]),
     "keys_add": changed_key,

@@ -24,6 +24,7 @@ from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes, read_infra
 from tasks.keys.task import sync_keys
 from tasks.preflight.task import check_feasible, settled
 from tasks.records.answers import AnswersReport
+from tasks.records.costs import usd_per_million
 from tasks.records.environment import Environment
 from tasks.records.errors import Inconclusive, RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
 from tasks.records.model import Model
@@ -93,7 +94,7 @@ def cost_of_output(replica_hour: float | None, replicas: int, report: LoadReport
     """USD per million output tokens at the proven rate, of the replicas' GPUs alone; empty where nobody can say. Pure."""
     if replica_hour is None or report is None or not report.generates or not report.output_tokens_per_second:
         return ""
-    usd = replica_hour * replicas * 1e6 / (report.output_tokens_per_second * 3600)
+    usd = usd_per_million(replica_hour * replicas, report.output_tokens_per_second)
     return f"{usd:.2f} USD per million tokens at the proven {report.output}, GPUs alone ({replicas} x {replica_hour:.3f} an hour)"
 
 

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flows.run.endings import Ending
-from flows.run.outcomes import proof, verdict
+from flows.run.outcomes import verdict
+from flows.run.status_table import HEAD, NOTE, cells, reasons, title
 from tasks.records.reports import LoadReport
-from tasks.records.results import Feasibility, IdleDecision, Served
+from tasks.records.results import Feasibility, IdleDecision
+from tasks.records.status import EnvironmentStatus
 from tasks.releases.records import Deployed, ReleaseRecord
 
 
@@ -35,18 +37,22 @@ def _found(result: Any) -> str:
     """What a run that looks at several things found of each, as a table; empty for any other result."""
     if isinstance(result, Feasibility):
         return markdown_table(("check", "", ""), [(row.check, row.status, row.detail) for row in result.rows])
-    if isinstance(result, list) and result and all(isinstance(one, Served) for one in result):
-        served = [
-            (one.model, f"`{one.release}`", str(one.replicas), proof(one), one.made_from or "")
-            for one in result
-        ]
-        return markdown_table(("model", "release", "ready replicas", "", "commit"), served)
+    if isinstance(result, list) and result and all(isinstance(one, EnvironmentStatus) for one in result):
+        return "\n\n".join(_status(one) for one in result)
     if isinstance(result, dict) and all(isinstance(one, IdleDecision) for one in result.values()):
         decided = [(name, "to zero" if one.act else "left", one.reason) for name, one in result.items()]
         return markdown_table(("model", "", ""), decided) if decided else ""
     if isinstance(result, dict) and all(isinstance(one, LoadReport) for one in result.values()):
         return "\n\n".join(f"### {name}\n\n{_load(report)}" for name, report in result.items())
     return ""
+
+
+def _status(found: EnvironmentStatus) -> str:
+    parts = [title(found)]
+    if found.models:
+        parts += [markdown_table(HEAD, [cells(one) for one in found.models]), NOTE.replace("*", "\\*")]
+    parts += [f"- {why}" for why in (*reasons(found), *found.troubles)]
+    return "\n\n".join(parts)
 
 
 def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -7,15 +7,24 @@ https://docs.aws.amazon.com/awsaccountbilling/latest/aboutv2/price-changes.html
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
 
 from tasks.cloud.aws import Aws
 
 PRICING_REGION = "us-east-1"
+CONTROL_PLANE, EXTENDED, NAT = "control plane", "extended support", "NAT gateway"
+# How each is sold: service, product family, the end of its usage type. Extended support is charged on top of the control
+# plane. Usage types as bills show them: USE1-AmazonEKS-Hours:perCluster, USE1-AmazonEKS-Hours:extendedSupport (2026-09).
+_SOLD_AS = {
+    CONTROL_PLANE: ("AmazonEKS", "Compute", "AmazonEKS-Hours:perCluster"),
+    EXTENDED: ("AmazonEKS", "Compute", "AmazonEKS-Hours:extendedSupport"),
+    NAT: ("AmazonEC2", "NAT Gateway", "NatGateway-Hours"),
+}
 # of 100 products at most; a product family has some tens a region
 PAGES = 5
 
@@ -61,6 +70,37 @@ def instance_hour(client: Any, kind: str, region: str) -> float | None:
     ):
         found = price_of(product)
     return found
+
+
+@dataclass(frozen=True)
+class Prices:
+    """USD an hour by CONTROL_PLANE, EXTENDED, NAT and instance type; `unknown`: why others are missing."""
+
+    hour: Mapping[str, float]
+    unknown: str = ""
+
+
+def hourly(aws: Aws, kinds: Iterable[str]) -> Prices:
+    """Today's list prices of what is sold by the hour, and of these instance types.
+
+    Never raises: an unknown price carries its reason.
+    """
+    found: dict[str, float] = {}
+    try:
+        client = pricing(aws)
+        for name, (service, family, usage) in _SOLD_AS.items():
+            for product in products(client, service, productFamily=family, regionCode=aws.region):
+                sold_as = str(product["product"]["attributes"].get("usagetype", ""))
+                if sold_as == usage or sold_as.endswith(f"-{usage}"):
+                    found[name] = price_of(product)
+        for kind in kinds:
+            if (usd := instance_hour(client, kind, aws.region)) is not None:
+                found[kind] = usd
+    except (ClientError, BotoCoreError) as error:
+        return Prices(found, f"the Pricing API did not answer ({error})")
+    except (KeyError, ValueError) as error:
+        return Prices(found, f"the Pricing API's answer was not understood ({error!r})")
+    return Prices(found, f"the Pricing API does not list it in {aws.region}")
 
 
 @dataclass(frozen=True)

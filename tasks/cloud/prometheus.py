@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,14 @@ class TimeSeries:
 
     labels: Mapping[str, str]
     samples: tuple[tuple[float, float], ...]
+
+
+def increase(series: TimeSeries) -> float:
+    """How much a counter rose over its samples; after a restart it counts from zero."""
+    values = [value for _, value in series.samples]
+    return sum(
+        later - earlier if later >= earlier else later for earlier, later in itertools.pairwise(values)
+    )
 
 
 class Prometheus:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from tasks.cloud.prometheus import TimeSeries
+from tasks.cloud.prometheus import TimeSeries, increase
 from tasks.records.model import Scaling
 from tasks.records.quantities import human_seconds
 from tasks.records.results import IdleDecision
@@ -114,14 +114,6 @@ def _judge(metric: str, pod: str, series: Sequence[TimeSeries], scaling: Scaling
         return highest > bound, f"{pod}: GPU utilisation up to {highest:.0f} % (idle: {bound:.0f} % or less)"
     what = "running" if metric == RUNNING else "waiting"
     return highest > 0, f"{pod}: up to {highest:.0f} requests {what}"
-
-
-def increase(series: TimeSeries) -> float:
-    """How much a counter rose over its samples; after a restart it counts from zero."""
-    values = [value for _, value in series.samples]
-    return sum(
-        later - earlier if later >= earlier else later for earlier, later in itertools.pairwise(values)
-    )
 
 
 def _pod(series: TimeSeries) -> str:

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
-
 from tasks.cloud.aws import Aws
-from tasks.cloud.prices import instance_hour, price_of, pricing, products, within_ceiling
+from tasks.cloud.prices import CONTROL_PLANE, EXTENDED, NAT, Prices, hourly, within_ceiling
 from tasks.preflight.rows import Row
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 
-CONTROL_PLANE, EXTENDED, NAT = "control plane", "extended support", "NAT gateway"
-# How each is sold: service, product family, the end of its usage type. Extended support is charged on top of the control
-# plane. Usage types as bills show them: USE1-AmazonEKS-Hours:perCluster, USE1-AmazonEKS-Hours:extendedSupport (2026-09).
-_SOLD_AS = {
-    CONTROL_PLANE: ("AmazonEKS", "Compute", "AmazonEKS-Hours:perCluster"),
-    EXTENDED: ("AmazonEKS", "Compute", "AmazonEKS-Hours:extendedSupport"),
-    NAT: ("AmazonEC2", "NAT Gateway", "NatGateway-Hours"),
-}
 BESIDES = "traffic, volumes and the load balancer besides"
-
-
-@dataclass(frozen=True)
-class Prices:
-    """USD an hour by CONTROL_PLANE, EXTENDED, NAT and instance type; `unknown`: why others are missing."""
-
-    hour: Mapping[str, float]
-    unknown: str = ""
 
 
 @dataclass(frozen=True)
@@ -44,23 +26,8 @@ class Item:
 
 def hourly_prices(environment: Environment, aws: Aws) -> Prices:
     """Today's list prices of what a deploy makes. Never raises: an unknown price carries its reason."""
-    found: dict[str, float] = {}
     cluster = environment.cluster
-    try:
-        client = pricing(aws)
-        for name, (service, family, usage) in _SOLD_AS.items():
-            for product in products(client, service, productFamily=family, regionCode=aws.region):
-                sold_as = str(product["product"]["attributes"].get("usagetype", ""))
-                if sold_as == usage or sold_as.endswith(f"-{usage}"):
-                    found[name] = price_of(product)
-        for kind in (cluster.system.instance_type, *cluster.gpu.types):
-            if (usd := instance_hour(client, kind, aws.region)) is not None:
-                found[kind] = usd
-    except (ClientError, BotoCoreError) as error:
-        return Prices(found, f"the Pricing API did not answer ({error})")
-    except (KeyError, ValueError) as error:
-        return Prices(found, f"the Pricing API's answer was not understood ({error!r})")
-    return Prices(found, f"the Pricing API does not list it in {aws.region}")
+    return hourly(aws, (cluster.system.instance_type, *cluster.gpu.types))
 
 
 def items(environment: Environment, prices: Prices, *, extended: bool) -> list[Item]:

@@ -11,8 +11,9 @@ from botocore.exceptions import ClientError
 from tasks.cloud.aws import Aws, aws_errors, error_code
 from tasks.cloud.image_pull import read_once
 from tasks.cloud.node_image import recommended_release
+from tasks.cloud.prices import Prices
 from tasks.cloud.registry import Image
-from tasks.preflight.cost import Prices, hourly_prices
+from tasks.preflight.cost import hourly_prices
 from tasks.preflight.existing import existing_rows
 from tasks.preflight.network_quota import Need, network_needs
 from tasks.preflight.nodes import MIB, InstanceType

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from tasks.cloud import inside, interruptions, objects
 from tasks.cloud.image_pull import more_for_pull
 from tasks.records import names
 from tasks.records.catalogue import project_root
-from tasks.records.drills import states_of
 from tasks.records.environment import Environment
 from tasks.records.errors import RolloutFailed
 from tasks.records.model import Model
 from tasks.records.reports import MeasureFrom
-from tasks.records.results import HubInspection, Served, WarmCache
-from tasks.records.starts import over_budget
-from tasks.releases.measured import basis_of
-from tasks.releases.origins import origins_of
-from tasks.releases.promises import as_released, promised
+from tasks.records.results import HubInspection, WarmCache
 from tasks.releases.records import ReleaseRecord, Start
 from tasks.releases.task import ledger_of
 from tasks.rollout import (
@@ -128,46 +122,6 @@ def ready_replicas(site: Site, model: Model) -> int:
             next_command=f"slipway wake {model.name} -e {site.name}",
         )
     return ready
-
-
-@task(task_run_name="what serves in {site.name}", **SETTINGS)
-def list_served(site: Site, models: Sequence[Model]) -> list[Served]:
-    """Those of `models` that have a release here, with their ready replicas and last proof."""
-    cluster, found = site.cluster(), []
-    for model in models:
-        ledger = ledger_of(site, model)
-        known = ledger.serving()
-        if known.serving is None:
-            continue
-        record = ledger.record(known.serving)
-        deployment = cluster.get("apps/v1", "Deployment", names.workload(model), site.namespace)
-        ready = int(objects.status(deployment).get("readyReplicas") or 0)
-        passed = record.proven_by or record.report
-        found.append(
-            Served(
-                model=model.name,
-                release=known.serving,
-                rolling=known.rolling,
-                replicas=ready,
-                proven_at=passed.started_at if passed and passed.verdict == "PASS" else None,
-                made_from=record.made_from,
-                base_url=record.rollout.endpoint.base_url if record.rollout else "",
-                slow_start=over_budget(record.starts[-1].phases, model.scaling.start_budget)
-                if record.starts
-                else (),
-                tuned=origins_of(
-                    record, ledger.last_swept(), ledger.measured(), basis_of(model, site.environment)
-                ),
-                promises=states_of(
-                    promised(as_released(model, record), known),
-                    ledger.drills(),
-                    datetime.now(UTC),
-                    site.environment.drills.unproven_after,
-                    f"slipway drill {model.name} -e {site.name}",
-                ),
-            )
-        )
-    return found
 
 
 @task(task_run_name="troubles of {site.name}", **SETTINGS)

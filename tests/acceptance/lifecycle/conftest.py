@@ -25,6 +25,7 @@ ORDER = [
     "test_keys",
     "test_promoted",
     "test_answers",
+    "test_status",
     "test_idle",
     "test_replicas",
     "test_scaler",

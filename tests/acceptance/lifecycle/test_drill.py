@@ -181,7 +181,7 @@ def looks_healthy(project: Project, deployed: Done, told: bool) -> None:
     """Every health check there is: status and its troubles, the Deployment's conditions, an answer through the gateway."""
     said = project.run("status", "-e", WHERE).succeeded().output
     assert f"status: {MODEL}: " not in said or told, said
-    assert re.search(rf"^{MODEL} +\S+  1 ready  proven 20", said, re.MULTILINE)
+    assert re.search(rf"^{MODEL} +\S+ +1/1 +1 +20", said, re.MULTILINE)
     path = f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments/{WORKLOAD}"
     conditions = request(project, "GET", path)["status"]["conditions"]
     assert {c["type"]: c["status"] for c in conditions}["Available"] == "True"
@@ -280,7 +280,7 @@ def test_a_rollback_is_drilled_and_what_served_serves_again(project: Project) ->
     assert f"{MODEL} in {WHERE}: rollback: kept" in said
     assert f"release {second[1]} answers again" in said
     status = project.run("status", "-e", WHERE).succeeded().output
-    assert re.search(rf"^{MODEL} +{second[1]}  1 ready", status, re.MULTILINE)
+    assert re.search(rf"^{MODEL} +{second[1]} +1/1", status, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("deployed")

@@ -47,7 +47,7 @@ def test_a_promotion_does_not_ask_the_hub(
     assert "@sha256:" in proven_image
     assert runs == proven_image
     status = project.run("status", "-e", NEXT).succeeded()
-    assert "  from commit 0123456789ab" in status.output
+    assert "  made from commit 0123456789ab" in status.output
     proven = project.serving().serving
     s3 = project.client("s3")
     manifests = [

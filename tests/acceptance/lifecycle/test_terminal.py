@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.commands import PATIENCE
 from tests.support.project import ENVIRONMENT, SLIPWAY, Project
-from tests.support.screens import TERMINAL, Screen
+from tests.support.screens import TERMINAL, Screen, until
 
 DEPLOY = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--yes", "--revalidate")
 
@@ -115,3 +115,14 @@ def test_a_run_goes_on_when_its_pipe_is_closed(project: Project) -> None:
     process.stdout.close()
     assert process.wait(PATIENCE) == 0
     assert process.stderr.read() == ""
+
+
+@pytest.mark.usefixtures("serving")
+def test_a_watch_draws_again_and_ctrl_c_ends_it(on_screen: OnScreen, screen: Screen) -> None:
+    process = on_screen("status", "-e", ENVIRONMENT, "--watch", "--every", "1")
+    until(lambda: screen.text.count("Ctrl-C ends") >= 2, lambda: screen.text, PATIENCE)
+    assert "tiny-llama" in screen.text
+    screen.type("\x03")
+    assert process.wait(60) == 0
+    assert "Traceback" not in screen.text
+    assert "error" not in screen.text

@@ -11,8 +11,9 @@ from slipway_sandbox.testing import Sandbox, start
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.node_image import recommended_release
+from tasks.cloud.prices import CONTROL_PLANE, EXTENDED, NAT
 from tasks.cloud.registry import ENDPOINT_VARIABLE, Image, read_digest, read_image
-from tasks.preflight.cost import CONTROL_PLANE, EXTENDED, NAT, hourly_prices, judge_cost
+from tasks.preflight.cost import hourly_prices, judge_cost
 from tasks.preflight.driver import driver_of
 from tasks.preflight.network_quota import judge_network, network_needs
 from tasks.preflight.quota import limit_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 import pytest
@@ -12,6 +13,7 @@ from flows.run.endings import ENDINGS, ending_of, ends_quietly, failure_name
 from flows.run.tags import flow_name
 from tasks.records.errors import Inconclusive, InputError, NothingDeployed, SlipwayError, ValidationFailed
 from tasks.records.results import Feasibility, IdleDecision, PreflightRow, Served
+from tasks.records.status import EnvironmentStatus, ModelStatus
 from tests.support.builders import ROOT
 from tests.support.reports import a_run
 from tests.support.stage import DEPLOYED
@@ -21,6 +23,12 @@ GIVEN = {"model": "m", "environment": "staging", "unfinished": True}
 
 def idle(*, act: bool) -> IdleDecision:
     return IdleDecision(act=act, reason="why", evidence=())
+
+
+def a_status(replicas: int) -> EnvironmentStatus:
+    served = Served(model="m", release="0123", replicas=replicas)
+    row = ModelStatus(model="m", served=served)
+    return EnvironmentStatus(environment="staging", at=datetime.now(UTC), models=(row,))
 
 
 def feasible(*statuses: Literal["ok", "warn", "fail"]) -> Feasibility:
@@ -51,7 +59,7 @@ def feasible(*statuses: Literal["ok", "warn", "fail"]) -> Feasibility:
         ("preflight", feasible("ok", "warn"), "Can succeed"),
         ("preflight", feasible("ok", "fail"), "Cannot succeed"),
         ("status", [], "Nothing serves"),
-        ("status", [Served(model="m", release="0123", replicas=1)], "Serving"),
+        ("status", [a_status(1)], "Serving"),
     ],
 )
 def test_a_result_names_its_state(flow: str, result: Any, name: str) -> None:

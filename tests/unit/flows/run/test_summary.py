@@ -5,9 +5,10 @@ from __future__ import annotations
 from flows.run.endings import Ending
 from flows.run.summary import summary
 from tasks.records.results import Feasibility, IdleDecision, PreflightRow, Served
+from tasks.records.status import EnvironmentStatus, ModelStatus
 from tasks.releases.records import Deployed
 from tests.support.releases import a_rollout
-from tests.support.reports import a_run
+from tests.support.reports import AT, a_run
 from tests.support.stage import COST, PAGE, RECORD
 
 PROVEN = Ending("Proven", "it serves")
@@ -37,8 +38,9 @@ def test_a_proven_release_is_told_before_and_after_with_its_load() -> None:
 
 def test_what_a_look_at_several_things_found_is_a_table() -> None:
     given = {"environment": "staging"}
-    served = [Served(model="m", release="0123", replicas=2, made_from="abc")]
-    assert "| m | `0123` | 2 | not proven | abc |" in summary(PROVEN, served, given, [])
+    served = ModelStatus(model="m", served=Served(model="m", release="0123", replicas=2), replicas_wanted=3)
+    status = EnvironmentStatus(environment="staging", at=AT, models=(served,))
+    assert "| m | 0123 | 2/3 |" in summary(PROVEN, [status], given, [])
     decided = {"m": IdleDecision(act=True, reason="nobody asks", evidence=())}
     assert "| m | to zero | nobody asks |" in summary(PROVEN, decided, given, [])
     checked = Feasibility(rows=(PreflightRow(check="quota", status="fail", detail="0 vCPU"),))

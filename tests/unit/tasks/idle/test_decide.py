@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.cloud.prometheus import TimeSeries
+from tasks.cloud.prometheus import TimeSeries, increase
 from tasks.idle.decide import (
     PROMPTS,
     REQUESTS,
@@ -16,7 +16,6 @@ from tasks.idle.decide import (
     WAITING,
     Signals,
     decide,
-    increase,
 )
 from tasks.records.model import Scaling
 

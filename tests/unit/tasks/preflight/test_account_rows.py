@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from tasks.cloud.prices import Prices
 from tasks.cloud.registry import Image
-from tasks.preflight.cost import Prices, items, judge_ceiling, judge_cost, replica_hour
+from tasks.preflight.cost import items, judge_ceiling, judge_cost, replica_hour
 from tasks.preflight.driver import RECORDED, driver_of, judge_driver
 from tasks.preflight.network_quota import Need, judge_network
 from tasks.preflight.placeholders import judge_placeholders

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from tasks.cloud.prices import Prices
 from tasks.cloud.registry import Image
 from tasks.preflight.checks import Check, judge, require, table
-from tasks.preflight.cost import Prices
 from tasks.preflight.facts import Facts, Support
 from tasks.preflight.network_quota import Need
 from tasks.preflight.nodes import InstanceType

@@ -1,0 +1,1 @@
+"""Look at what serves: releases, replicas, nodes, requests and what they cost."""
