@@ -20,9 +20,10 @@ from tasks.status.task import look_at, nothing_of
 
 @runbook(name="slipway-status", run_name="what serves in {environment}")
 def status(environment: EveryEnvironment = None) -> list[EnvironmentStatus]:
-    """Show what serves: releases, replicas, nodes, proof, drills, requests a minute and USD an hour.
+    """Show what serves, what it runs on, and what it costs.
 
-    Without an environment, of every one that is deployed.
+    A row for each model: release, replicas, nodes, proof, last drill, requests a minute, USD an hour. What does not answer is
+    a cell that says so. Without an environment, of every one.
     """
     if environment:
         return [looked_at(load_environment(environment))]
