@@ -23,7 +23,6 @@ from tasks.records.errors import PromiseBroken
 from tasks.records.model import Model
 from tasks.releases.task import serving_release
 from tasks.site import Site
-from tasks.status.task import list_served
 
 
 @runbook(name="slipway-drill", run_name="drill what serves in {environment}")

@@ -16,7 +16,6 @@ from tasks.records.reports import LoadReport, MeasureFrom
 from tasks.releases.task import keep_page, last_proven, last_swept, mark_proven, serving_release
 from tasks.site import Site
 from tasks.staging.task import staged_manifest
-from tasks.status.task import list_served
 from tasks.validation.task import check_load, draw_page, prove_answers
 from tasks.validation.task import validate as put_load
 

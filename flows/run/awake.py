@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from tasks.records.errors import NothingDeployed
 from tasks.records.model import Model
-from tasks.status.task import list_served
 from tasks.site import Site
+from tasks.status.task import list_served
 
 
 def awake_models(site: Site, models: Sequence[Model], asked: str | None = None) -> list[Model]:
