@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from slipway_sandbox.aws.pricing import TABLE
 from slipway_sandbox.testing import Faults
 
+from tasks.cloud.prices import instance_hour
 from tests.support.clock import until
 from tests.support.project import BUCKET, ENVIRONMENT, Project
 
@@ -30,6 +30,12 @@ def row(found: dict[str, Any], model: str = MODEL) -> dict[str, Any]:
     (one,) = (each for each in found["models"] if each["model"] == model)
     assert isinstance(one, dict)
     return one
+
+
+def price(project: Project, kind: str) -> float:
+    found = instance_hour(project.client("pricing"), kind, "us-east-1")
+    assert found
+    return found
 
 
 @pytest.fixture
@@ -62,7 +68,7 @@ def test_every_column_is_read(project: Project, serving: str) -> None:
     assert len(one["nodes"]) == found["gpu_nodes"] == 1
     assert one["proven_at"]
     # a g5.2xlarge has one GPU, which is this replica's
-    gpu, system = (TABLE["instances"][kind]["usd"] for kind in ("g5.2xlarge", "m6i.large"))
+    gpu, system = (price(project, kind) for kind in ("g5.2xlarge", "m6i.large"))
     assert one["usd_per_hour"] == pytest.approx(gpu)
     assert one["usd_per_million_output_tokens_at_proven_rate"] > 0
     assert found["nodes"] == {"g5.2xlarge": 1, "m6i.large": 2}
