@@ -59,6 +59,18 @@ def refused(scene: Scene) -> Finding | None:
     return Finding(cause, command, tuple(scene.details.refusals))
 
 
+def no_volume(scene: Scene) -> Finding | None:
+    """A claim of the pod's that nobody can provide for: it gets no node before that."""
+    warnings = [line for line in scene.details.claims_say if ": Warning " in line]
+    if not warnings:
+        return None
+    return Finding(
+        f"the second replica gets no volume: {warnings[-1]}",
+        f"kubectl get storageclass; slipway deploy {scene.known.model.name} -e {scene.known.environment.name} makes its own again",
+        tuple(warnings[-5:]),
+    )
+
+
 def no_provisioner(scene: Scene) -> Finding | None:
     """A node group, which nothing enlarges because of load."""
     if scene.known.environment.cluster.gpu.uses_karpenter:
@@ -201,7 +213,7 @@ CAUSES: Mapping[str, Sequence[Cause]] = {
     "demand": (no_series, weak_load),
     "asked": (no_series, obstacle, bounds, deaf, rules, changed_scaler, said_by_hpa),
     "made": (pod_waits,),
-    "node": (limit, refused, no_provisioner, pod_waits),
+    "node": (no_volume, limit, refused, no_provisioner, pod_waits),
     "running": (pod_waits,),
     "ready": (pod_waits,),
     "service": (selector_misses, cut_off),

@@ -15,6 +15,7 @@ from tasks.records import names
 from tasks.records.environment import Environment
 from tasks.records.errors import MetricsUnavailable
 from tasks.records.model import Model
+from tasks.rollout.evidence import claim_lines
 
 FINISHED = "vllm:request_success_total"
 
@@ -52,6 +53,7 @@ class Details:
     heard: float | None = None  # what KEDA's own query gives at the environment's Prometheus
     unheard: Sequence[str] = ()  # what Prometheus says where it does not answer that query
     events: Sequence[str] = ()
+    claims_say: Sequence[str] = ()  # events of the pod's claims that are not bound
     refusals: Sequence[str] = ()
     pool: Object | None = None
     claims: int = 0
@@ -149,6 +151,7 @@ class Place:
             heard=heard,
             unheard=unheard,
             events=self._events(second),
+            claims_say=[line for pod in mine for line in claim_lines(cluster, pod)],
             refusals=karpenter.refusals(cluster, mine, _made(mine)) if karpenters and mine else [],
             pool=cluster.get(*karpenter.POOL_KIND, karpenter.POOL) if karpenters else None,
             claims=_of_pool(karpenter.claims(cluster)) if karpenters else 0,

@@ -41,6 +41,7 @@ def test_a_node_group_is_not_waited_for_to_lose_a_node() -> None:
     [
         (a_scene("node", refusals=["NodeClaim: VcpuLimitExceeded"]), "no GPU node comes: the account's vCPU quota is used up"),
         (a_scene("node", an_environment()), "the second replica fits no node, and nothing enlarges the node group because of load"),
+        (a_scene("node", refusals=["Karpenter: unbound"], claims_say=["claim c: Normal WaitForFirstConsumer: w", 'claim c: Warning ProvisioningFailed: storageclass "x" not found']), 'the second replica gets no volume: claim c: Warning ProvisioningFailed: storageclass "x" not found'),
         (a_scene("made", events=["Normal A: b", "Warning FailedCreate: no service account vllm"]), "the second replica cannot be made: Warning FailedCreate: no service account vllm"),
         (a_scene("running", events=["Warning FailedMount: no secret"]), "the second replica does not start: Warning FailedMount: no secret"),
         (a_scene("traffic"), "there is no Service vllm-llama"),
