@@ -137,9 +137,11 @@ class Sleeper:
         self._ready = list(seen.ready)
         match decide(seen):
             case Action.WAKE:
-                self._wake = await asyncio.to_thread(self._waker.wake, self.name, self._told.replicas)
-                self._told_first = False
-                log.info("%s: woken for %d requests that wait", self.name, len(self._waiting))
+                woken = await asyncio.to_thread(self._waker.wake, self.name, self._told.replicas)
+                if woken != self._wake:  # while a flow's run is under way it is asked for again and again
+                    self._told_first = False
+                    log.info("%s: woken for %d requests that wait", self.name, len(self._waiting))
+                self._wake = woken
             case Action.WAIT if self._wake.at is None:
                 self._wake = await asyncio.to_thread(self._waker.last_wake, self.name)
             case Action.REFUSE:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -21,6 +21,9 @@ from tasks.records.names import EXPECTED_ANNOTATION, WAKE_ANNOTATION
 SLICES = ("discovery.k8s.io/v1", "EndpointSlice")
 # a run that did not wake the model within it is taken for failed, and another is asked for
 FLOW_SECONDS = 900.0
+# how often a run's state is asked for; and after one that has ended without a wake, how long until the next
+STATE_SECONDS, AGAIN_SECONDS = 10.0, 60.0
+ENDED = frozenset({"FAILED", "CRASHED", "CANCELLED"})
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,21 @@ class Wake:
 
     at: float | None
     expected: float | None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The run that was asked for last, for a Deployment of that generation: when, and when its state was asked for."""
+
+    generation: str
+    number: int
+    at: float
+    looked: float
+
+    @property
+    def key(self) -> str:
+        """By which Prefect makes one run of several asks."""
+        return f"{self.generation} {self.number}"
 
 
 class Waker(Protocol):
@@ -48,17 +66,17 @@ class Waker(Protocol):
 
 
 class ClusterWaker:
-    """By the Kubernetes API. `start_run` starts a wake's flow run instead of setting replicas."""
+    """By the Kubernetes API. `start_run` starts a wake's flow run instead of setting replicas, and says its state."""
 
     def __init__(
         self,
         cluster: Cluster,
         namespace: str,
         now: Callable[[], float],
-        start_run: Callable[[str, str], None] | None = None,
+        start_run: Callable[[str, str], str] | None = None,
     ) -> None:
         self._cluster, self._namespace, self._now, self._start_run = cluster, namespace, now, start_run
-        self._asked: dict[str, tuple[str, float]] = {}
+        self._asked: dict[str, Asked] = {}
 
     def look(self, model: str) -> Seen:
         slices = self._cluster.list(
@@ -73,10 +91,10 @@ class ClusterWaker:
         if self._start_run is None:
             self._note(model, self._told())
             resume(self._cluster, self._namespace, f"vllm-{model}", replicas)
-        elif key := self._next_key(model):
+        elif asked := self._next_run(model, self._start_run):
             self._note(model, self._told())
-            self._start_run(model, key)
-            self._asked[model] = (key, self._now())
+            self._start_run(model, asked.key)
+            self._asked[model] = asked
         return self.last_wake(model)
 
     def last_wake(self, model: str) -> Wake:
@@ -92,19 +110,23 @@ class ClusterWaker:
         if told and "first_token" not in told:
             self._note(model, {**told, "first_token": _written(self._now())})
 
-    def _next_key(self, model: str) -> str:
-        """The key of the run to ask for now, by which Prefect makes one run of several asks; empty where one is under way.
+    def _next_run(self, model: str, state_of: Callable[[str, str], str]) -> Asked | None:
+        """The run to ask for now; None where one is under way. `state_of`: asks for a run again, which makes no second one.
 
         The generation counts changes of the Deployment's spec: it stays while the model sleeps, also for a new process.
         """
         deployment = self._cluster.get("apps/v1", "Deployment", f"vllm-{model}", self._namespace)
         generation = str((deployment or {"metadata": {}})["metadata"].get("generation"))
-        key, at = self._asked.get(model, ("", 0.0))
-        if key.partition(" ")[0] != generation:
-            return f"{generation} 1"
-        if self._now() - at < FLOW_SECONDS:
-            return ""
-        return f"{generation} {int(key.partition(' ')[2]) + 1}"
+        asked, now = self._asked.get(model), self._now()
+        if asked is None or asked.generation != generation:
+            return Asked(generation, 1, now, now)
+        if now - asked.looked < STATE_SECONDS:
+            return None
+        waited = now - asked.at
+        if waited >= FLOW_SECONDS or (waited >= AGAIN_SECONDS and state_of(model, asked.key) in ENDED):
+            return Asked(generation, asked.number + 1, now, now)
+        self._asked[model] = replace(asked, looked=now)
+        return None
 
     def _told(self) -> dict[str, str]:
         return {"at": _written(self._now()), "by": "flow" if self._start_run else "request"}
@@ -125,14 +147,14 @@ def ready_addresses(endpoints: dict[str, Any]) -> list[str]:
     ]
 
 
-def flow_runs(url: str, environment: str, authorization: str | None) -> Callable[[str, str], None]:
-    """What starts a run of slipway-wake. Routes and bodies: prefect 3.8.8, server/api/deployments.py.
+def flow_runs(url: str, environment: str, authorization: str | None) -> Callable[[str, str], str]:
+    """What starts a run of slipway-wake, and gives its state's type. Routes and bodies: prefect 3.8.8, server/api/deployments.py.
 
-    The key makes one run of several asks for the same sleep.
+    The key makes one run of several asks for the same sleep; the answer is then the run that is there.
     """
     headers = {"Authorization": authorization} if authorization else {}
 
-    def start(model: str, key: str) -> None:
+    def start(model: str, key: str) -> str:
         asked = {
             "parameters": {"model": model, "environment": environment},
             "idempotency_key": f"slipway-wake {environment} {model} {key}",
@@ -142,7 +164,7 @@ def flow_runs(url: str, environment: str, authorization: str | None) -> Callable
                 name = f"{url.rstrip('/')}/deployments/name/slipway-wake/{quote(environment)}"
                 deployment = client.get(name).raise_for_status().json()["id"]
                 runs = f"{url.rstrip('/')}/deployments/{deployment}/create_flow_run"
-                client.post(runs, json=asked).raise_for_status()
+                return str(client.post(runs, json=asked).raise_for_status().json()["state_type"])
         except httpx.HTTPError as error:
             raise PrefectUnavailable(
                 f"the run slipway-wake/{environment} could not be asked for",

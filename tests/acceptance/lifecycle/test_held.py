@@ -21,6 +21,7 @@ import yaml
 from tasks.records.names import HOLDER, OWN_KEY_SECRET
 from tasks.releases.ledger import Ledger
 from tasks.releases.records import Start
+from tests.support.builders import ROOT
 from tests.support.held import Crowd
 from tests.support.job_pool import IMAGE
 from tests.support.project import Project, another_environment, edit
@@ -199,6 +200,7 @@ def answered(crowd: Crowd) -> bool:
 @contextmanager
 def working(project: Project) -> Iterator[None]:
     """The deployments of the environment in the sandbox's Prefect, and a worker of its pool."""
+    (project.home / "flows").symlink_to(ROOT / "flows")  # a deployment's entry point is a file of the project
     project.run("prefect", "apply", "-e", WHERE).succeeded()
     worker = subprocess.Popen(
         [sys.executable, "-m", "prefect", "worker", "start", "--pool", f"slipway-{WHERE}"],

@@ -8,7 +8,16 @@ from typing import Any
 import httpx
 import pytest
 
-from tasks.holding.waking import FLOW_SECONDS, ClusterWaker, Wake, flow_runs, ready_addresses
+from tasks.holding.waking import (
+    AGAIN_SECONDS,
+    ENDED,
+    FLOW_SECONDS,
+    STATE_SECONDS,
+    ClusterWaker,
+    Wake,
+    flow_runs,
+    ready_addresses,
+)
 from tasks.records.errors import PrefectUnavailable
 from tasks.records.names import EXPECTED_ANNOTATION, WAKE_ANNOTATION
 from tests.support.canned import CannedCluster
@@ -56,29 +65,53 @@ def test_the_first_token_is_noted_once_and_only_after_a_wake() -> None:
     assert told["at"].startswith("1970-01-01T00:00:10")
 
 
-def test_a_run_of_the_flow_is_asked_for_once_and_again_when_it_came_to_nothing() -> None:
+def test_a_run_of_the_flow_is_one_however_often_it_is_asked_for_and_another_when_it_came_to_nothing() -> None:
     cluster, clock = asleep(), [0.0]
-    runs: list[tuple[str, str]] = []
-    waker = ClusterWaker(cluster, "llm", lambda: clock[0], lambda model, key: runs.append((model, key)))
-    for clock[0] in (0.0, 1.0, FLOW_SECONDS - 1):
+    keys: list[str] = []
+
+    def start(model: str, key: str) -> str:
+        if key not in keys:
+            keys.append(key)
+        return "RUNNING"
+
+    waker = ClusterWaker(cluster, "llm", lambda: clock[0], start)
+    for clock[0] in (0.0, 1.0, AGAIN_SECONDS, FLOW_SECONDS - 1):
         waker.wake("tiny", 1)
-    assert runs == [("tiny", "3 1")]
+    assert keys == ["3 1"]
     assert waker.look("tiny").replicas == 0  # the run's part
-    clock[0] = FLOW_SECONDS
+    clock[0] = FLOW_SECONDS + STATE_SECONDS
     waker.wake("tiny", 1)
-    assert runs == [("tiny", "3 1"), ("tiny", "3 2")]
+    assert keys == ["3 1", "3 2"]
     # another process asks for the same sleep with the same key: Prefect makes no second run of it
-    ClusterWaker(cluster, "llm", lambda: 0.0, lambda model, key: runs.append((model, key))).wake("tiny", 1)
-    assert runs[-1] == ("tiny", "3 1")
+    ClusterWaker(cluster, "llm", lambda: 0.0, start).wake("tiny", 1)
+    assert keys == ["3 1", "3 2"]
+
+
+@pytest.mark.parametrize("state", sorted(ENDED))
+def test_a_run_that_has_failed_is_followed_by_another_after_a_while(state: str) -> None:
+    clock, asked = [0.0], list[str]()
+
+    def start(model: str, key: str) -> str:
+        asked.append(key)
+        return state
+
+    waker = ClusterWaker(asleep(), "llm", lambda: clock[0], start)
+    for clock[0] in (0.0, AGAIN_SECONDS - 1):
+        waker.wake("tiny", 1)
+    assert asked == ["3 1"]
+    clock[0] = AGAIN_SECONDS + STATE_SECONDS
+    waker.wake("tiny", 1)
+    assert asked == ["3 1", "3 1", "3 2"]
 
 
 def test_a_run_that_could_not_be_asked_for_is_asked_for_again() -> None:
     asked: list[str] = []
 
-    def start(model: str, key: str) -> None:
+    def start(model: str, key: str) -> str:
         asked.append(key)
         if len(asked) == 1:
             raise ConnectionError
+        return "SCHEDULED"
 
     waker = ClusterWaker(asleep(), "llm", lambda: 0.0, start)
     with pytest.raises(ConnectionError):
@@ -109,7 +142,7 @@ class Prefect:
         self.asked.append((request.url.path, body, request.headers.get("authorization")))
         if request.method == "GET":
             return httpx.Response(200, json={"id": "d1"})
-        return httpx.Response(self.status, json={"id": "r1"})
+        return httpx.Response(self.status, json={"id": "r1", "state_type": "SCHEDULED"})
 
 
 @pytest.fixture
@@ -123,7 +156,7 @@ def prefect(monkeypatch: pytest.MonkeyPatch) -> Prefect:
 
 
 def test_a_run_is_asked_for_by_the_deployments_name(prefect: Prefect) -> None:
-    flow_runs("http://prefect:4200/api/", "staging", "Bearer pnu_x")("tiny", "3 1")
+    assert flow_runs("http://prefect:4200/api/", "staging", "Bearer pnu_x")("tiny", "3 1") == "SCHEDULED"
     assert prefect.asked == [
         ("/api/deployments/name/slipway-wake/staging", None, "Bearer pnu_x"),
         (
