@@ -25,7 +25,7 @@ def test_of_a_night_of_missed_looks_one_is_made_up_for(platform: Platform) -> No
 def test_a_run_that_lost_its_worker_before_it_began_is_given_up(platform: Platform) -> None:
     platform.kill("worker")
     taken = platform.start("idle")
-    platform.set_state(taken, "PENDING", name="Submitting")
+    platform.set_state(taken, "PENDING")
     platform.start_worker()
     assert platform.ended(taken, PENDING_SECONDS + PATIENCE) == "CRASHED"
     assert platform.message(taken).startswith("it did not begin")
