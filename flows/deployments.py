@@ -49,6 +49,14 @@ def _drills(environment: Environment, models: Sequence[Model]) -> list[Document]
     return [{"slug": "drill", "cron": drills.cron, "timezone": drills.timezone, "active": True}]
 
 
+def _watches(environment: Environment, models: Sequence[Model]) -> list[Document]:
+    """One where the environment's file says when, and a model is followed."""
+    watch = environment.watch
+    if not watch.cron or not any(model.source.follow for model in models):
+        return []
+    return [{"slug": "watch", "cron": watch.cron, "timezone": watch.timezone, "active": True}]
+
+
 def _slug(cron: str, timezone: str) -> str:
     """Unique to a time: of its signs a slug takes none but digits and letters."""
     return f"wake-{hashlib.sha256(f'{cron} {timezone}'.encode()).hexdigest()[:8]}"
@@ -90,6 +98,7 @@ class Startable:
 
 STARTABLE = (
     Startable("deploy", where=lambda environment: not environment.promote_from),
+    Startable("watch", where=lambda environment: not environment.promote_from, schedules=_watches),
     Startable("promote", where=lambda environment: bool(environment.promote_from)),
     Startable("rollback", triggers=_undo),
     # an event that should start the rollback can be lost; this one reads the ledger

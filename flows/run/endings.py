@@ -11,6 +11,7 @@ from tasks.records.keys import KeyChange
 from tasks.records.reports import LoadReport, Sweep
 from tasks.records.results import Feasibility, IdleDecision, StagedModel
 from tasks.records.status import EnvironmentStatus
+from tasks.records.watching import Watched
 from tasks.releases.records import Deployed
 
 Given = Mapping[str, Any]
@@ -99,6 +100,13 @@ def _served(found: list[EnvironmentStatus], given: Given) -> Ending:
     )
 
 
+def _watched(found: Mapping[str, Watched], given: Given) -> Ending:
+    if not found:
+        return Ending("Nothing new", "no followed model has a commit to decide about")
+    told = "; ".join(f"{model}: {one.commit[:12]} {one.outcome}" for model, one in found.items())
+    return Ending("Proven" if any(one.outcome == "proven" for one in found.values()) else "Refused", told)
+
+
 def _drilled(found: Mapping[str, Sequence[Drilled]], given: Given) -> Ending:
     results = [(model, one) for model, each in found.items() for one in each]
     kept = [f"{model}: {one.promise}" for model, one in results if one.outcome == "kept"]
@@ -129,6 +137,7 @@ ENDINGS: dict[str, Callable[[Any, Given], Ending]] = {
     "slipway-idle": _idle_of_all,
     "slipway-status": _served,
     "slipway-drill": _drilled,
+    "slipway-watch": _watched,
     "slipway-keys-add": lambda change, given: _key("Added", change),
     "slipway-keys-rotate": lambda change, given: _key("Rotated", change),
     "slipway-keys-revoke": lambda change, given: _key("Revoked", change),

@@ -15,6 +15,7 @@ from tasks.records.questions import PATHS, curl
 from tasks.records.reports import LoadReport, Sweep
 from tasks.records.results import Feasibility, IdleDecision
 from tasks.records.status import EnvironmentStatus
+from tasks.records.watching import Watched
 from tasks.releases.records import Deployed
 
 DRIFTED = 5
@@ -224,6 +225,20 @@ def drilled(found: Mapping[str, Sequence[Drilled]], given: Given) -> Outcome:
     )
 
 
+def watched(found: Mapping[str, Watched], given: Given) -> Outcome:
+    """A line for each commit that was decided about, and its reasons."""
+    where, lines = given["environment"], []
+    for model, one in found.items():
+        release = f": release {one.release}" if one.release else ""
+        seconds = ", ".join(f"{name} after {took:.1f} s" for name, took in one.seconds.items())
+        lines += [f"{model} in {where}: {one.commit[:12]} {one.outcome}{release} ({seconds})"]
+        lines += [f"  {reason}" for reason in one.reasons]
+    return Outcome(
+        lines or [f"{where}: no followed model has a commit to decide about"],
+        next_command=f"slipway status -e {where}" if lines else "",
+    )
+
+
 def changed_key(change: KeyChange, given: Given) -> Outcome:
     """Of keys add and rotate: what the gateway does with the key now, and where its value is."""
     key, where = change.key, given["environment"]
@@ -285,6 +300,7 @@ OUTCOMES: dict[str, Callable[[Any, Given], Outcome]] = {
     "idle": judged_idle,
     "status": looked_at,
     "drill": drilled,
+    "watch": watched,
     "evidence": lambda page, given: Outcome([page]),
     "keys_add": changed_key,
     "keys_rotate": changed_key,

@@ -104,6 +104,15 @@ class Sandbox:
     def hub_url(self) -> str:
         return self._settings.hub_url
 
+    def publish(self, repo: str, folder: Path) -> str:
+        """Make what a folder holds the newest commit of a repository's main; its sha. The folder is served from where it is."""
+        import httpx
+
+        answer = httpx.post(
+            f"{self.hub_url}/sandbox/publish", json={"repo": repo, "folder": str(folder)}, trust_env=False
+        )
+        return str(answer.raise_for_status().json()["commit"])
+
     @property
     def control_url(self) -> str:
         """Where control planes are made and removed."""

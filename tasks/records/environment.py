@@ -15,6 +15,7 @@ from tasks.records.hold import Holder
 from tasks.records.model import Alias
 from tasks.records.quantities import Seconds
 from tasks.records.record import Record
+from tasks.records.watching import WatchSettings
 from tasks.records.work_pool import WorkPool
 
 
@@ -244,6 +245,7 @@ class Environment(Record):
     scrape_interval: Seconds = Field(15.0, description="how often Prometheus reads vLLM's metrics")
     deadlines: Deadlines = Deadlines()
     drills: DrillSettings = DrillSettings()
+    watch: WatchSettings = WatchSettings()
     work_pool: WorkPool = WorkPool()
     protected: bool = Field(
         False,

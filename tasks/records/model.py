@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
@@ -33,6 +34,16 @@ class Source(Record):
     )
     allow: tuple[str, ...] = Field((), description="only files matching one of these patterns (default: all)")
     ignore: tuple[str, ...] = Field((), description="never files matching one of these patterns")
+    follow: bool = Field(
+        False,
+        description="`slipway watch` takes new commits of revision through the environment's policy to a proof",
+    )
+
+    @model_validator(mode="after")
+    def _follows_what_moves(self) -> Self:
+        if self.follow and re.fullmatch(r"[0-9a-f]{40}", self.revision):
+            raise ValueError("source.follow: revision is a commit, which never moves: name a branch or a tag")
+        return self
 
 
 class Lora(Record):

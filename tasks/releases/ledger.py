@@ -4,6 +4,7 @@
     releases/{environment}/{model}/{release}/       its load reports' pages, and the log of an engine that failed
     releases/{environment}/{model}/serving.json     {"serving": id, "previous": id, "rolling": id}
     releases/{environment}/{model}/drills.json      what drills saw of its promises
+    releases/{environment}/{model}/watched.json     new commits of the hub, and what became of them
     releases/{environment}/{model}/measured.json    the numbers a sweep measured, which the next deploys take
 
 A run that dies leaves `rolling` set; tasks/rollout/restore.py reads from it what to put back.
@@ -22,6 +23,7 @@ from tasks.records.drills import Drilled, Drills
 from tasks.records.errors import UnknownName
 from tasks.records.record import Record
 from tasks.records.reports import LoadPage, LoadReport, Sweep
+from tasks.records.watching import Watched, WatchedCommits
 from tasks.releases.measured import MeasuredNumbers
 from tasks.releases.records import ReleaseRecord
 
@@ -141,6 +143,15 @@ class Ledger:
     def keep_drilled(self, drilled: Drilled) -> None:
         """Write one more result beside the others."""
         self._write(f"{self._folder}/drills.json", self.drills().after(drilled))
+
+    def watched(self) -> WatchedCommits:
+        """The newest commits of the hub that were decided about."""
+        document = self._read(f"{self._folder}/watched.json")
+        return WatchedCommits.model_validate(document) if document else WatchedCommits()
+
+    def keep_watched(self, one: Watched) -> None:
+        """Write what became of one more commit."""
+        self._write(f"{self._folder}/watched.json", self.watched().after(one))
 
     def keep_page(self, release_id: str, name: str, page: LoadPage) -> str:
         """NAME.html and NAME.json beside the release; the page's address, s3://…"""

@@ -31,8 +31,8 @@ def resolve(source: Source, hub: Hub) -> HubModel:
     Pickles and other frameworks' weights are left out where the repo has safetensors; `skipped` says so. Raises TokenMissing,
     TokenRejected, LicenceNotAccepted, RepoNotFound, RevisionNotFound, HubUnavailable, or HubError.
     """
-    info = _model_info(source, hub)
-    files, skipped = select([_file(sibling) for sibling in info.siblings or ()], source)
+    info = model_info(source, hub)
+    files, skipped = select([file_of(sibling) for sibling in info.siblings or ()], source)
     if not info.sha or not files:
         raise RepoNotFound(
             f"{source.repo} at {source.revision} has no file to stage",
@@ -59,7 +59,7 @@ def read_head(model: HubModel, path: str, length: int, hub: Hub, *, offset: int 
     return bytes(data)
 
 
-def _model_info(source: Source, hub: Hub) -> ModelInfo:
+def model_info(source: Source, hub: Hub) -> ModelInfo:
     """Ask for the repo's list. huggingface_hub does not retry it: a 429 or 503 would end a run that could have waited."""
     # False: never the token of whoever is logged in here
     api = HfApi(endpoint=hub.endpoint, token=hub.token or False)
@@ -86,7 +86,7 @@ def _model_info(source: Source, hub: Hub) -> ModelInfo:
     raise problem
 
 
-def _file(sibling: Any) -> HubFile:
+def file_of(sibling: Any) -> HubFile:
     large = sibling.lfs
     return HubFile(
         path=sibling.rfilename,

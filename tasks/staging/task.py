@@ -8,11 +8,13 @@ from prefect.blocks.system import Secret
 
 from tasks.cloud.aws import told_retries
 from tasks.records.environment import Environment
-from tasks.records.errors import StagingFailed
+from tasks.records.errors import RevisionNotFound, StagingFailed
 from tasks.records.model import Model, Source
 from tasks.records.results import HubInspection, HubModel, Manifest, Release, StagedModel, StorageOutputs
+from tasks.records.watching import HubCommit
 from tasks.site import Site, aws_of
 from tasks.staging import model_manifest, token
+from tasks.staging.commits import look
 from tasks.staging.folder import StagedFolder
 from tasks.staging.hub import read_head, resolve
 from tasks.staging.hub_to_s3 import stage
@@ -60,6 +62,36 @@ def inspect_model(
         for lora in model.engine.lora
     )
     return _inspected(source, hub, reporter).model_copy(update={"adapters": adapters})
+
+
+@task(
+    task_run_name="newest commit of {model.source.repo}",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=transient,
+    **SETTINGS,
+)
+def newest_commit(model: Model, environment: Environment) -> HubCommit:
+    """What the hub lists at the branch or tag that the model's file follows. Raises HubError."""
+    reporter = RunReporter("watch")
+    return look(model.source, Hub(hub_token(environment, reporter), reporter=reporter))
+
+
+@task(
+    task_run_name="commit {commit} of {model.source.repo}",
+    retries=2,
+    retry_delay_seconds=5,
+    retry_condition_fn=transient,
+    **SETTINGS,
+)
+def listed_commit(model: Model, commit: str, environment: Environment) -> HubCommit | None:
+    """What the hub lists of one commit; None where the repo has no such commit. Raises HubError."""
+    reporter = RunReporter("watch")
+    source = model.source.model_copy(update={"revision": commit})
+    try:
+        return look(source, Hub(hub_token(environment, reporter), reporter=reporter))
+    except RevisionNotFound:
+        return None
 
 
 def _inspected(source: Source, hub: Hub, reporter: RunReporter) -> HubInspection:

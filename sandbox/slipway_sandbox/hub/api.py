@@ -7,8 +7,9 @@ No X-Xet headers are sent, so a client never takes the Xet path, except where a 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -26,6 +27,7 @@ from slipway_sandbox.hub.xet import STORE, Xet, headers_of
 
 _ACCOUNT = web.RequestKey("account", Account)
 _ALLOWANCE = web.RequestKey("allowance", Allowance)
+PUBLISH = "/sandbox/publish"
 Handler = Callable[[web.Request], Any]
 
 
@@ -39,9 +41,10 @@ class HubApi:
         signer: Signer,
         limiter: RateLimiter,
         cdn_url: str,
+        publish: Callable[[str, Path], Awaitable[str]],
     ) -> None:
         self._repos, self._faults, self._signer, self._limiter = repos, faults, signer, limiter
-        self._cdn_url = cdn_url
+        self._cdn_url, self._publish = cdn_url, publish
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
@@ -55,15 +58,16 @@ class HubApi:
         get("/api/resolve-cache/models/{namespace}/{name}/{revision}/{path:.+}", self._cached)
         Xet(self._repos).add_to(app)
         Registry(self._faults).add_to(app)
+        app.router.add_post(PUBLISH, self._published)
         get("/{anything:.*}", self._nothing)
         return app
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Token, quota and faults, in the order the hub would notice them; refusals become answers."""
-        if request.path.startswith("/v2/"):  # the registry's: no part of the hub
-            registry: web.StreamResponse = await handler(request)
-            return registry
+        if request.path.startswith("/v2/") or request.path == PUBLISH:  # no part of the hub
+            other: web.StreamResponse = await handler(request)
+            return other
         try:
             target = _target(request)
             account, caller = self._authenticate(request, target)
@@ -171,6 +175,11 @@ class HubApi:
         except Unsatisfiable:
             return web.Response(status=416, headers={"Content-Range": f"bytes */{blob.size}"})
         return await send(request, blob.source, span, headers)
+
+    async def _published(self, request: web.Request) -> web.Response:
+        """A new commit of a repository, of a folder on this machine: `{"repo": …, "folder": …}`. The hub has no such route."""
+        asked = await request.json()
+        return web.json_response({"commit": await self._publish(asked["repo"], Path(asked["folder"]))})
 
     async def _nothing(self, request: web.Request) -> web.Response:
         if request.path.startswith("/api/") and request.path.count("/") >= 3:

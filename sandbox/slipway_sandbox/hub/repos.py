@@ -51,7 +51,9 @@ class Repo:
         if not _REPO_ID.fullmatch(self.repo_id):
             raise ValueError(f"a repo id is namespace/name, not {self.repo_id!r}")
 
-    def commit(self, files: Mapping[str, Blob], title: str, tag: str | None = None) -> Commit:
+    def commit(
+        self, files: Mapping[str, Blob], title: str, tag: str | None = None, epoch: int | None = None
+    ) -> Commit:
         """Put a snapshot on main. The same files as main already has make no new commit."""
         files = dict(sorted(files.items()))
         trees = git.trees({path: blob.oid for path, blob in files.items()})
@@ -59,7 +61,7 @@ class Repo:
         if parent and self.commits[parent].trees[""] == trees[""]:
             made = self.commits[parent]
         else:
-            epoch = FIRST_COMMIT + len(self.commits) * _DAY
+            epoch = epoch or FIRST_COMMIT + len(self.commits) * _DAY
             sha = git.commit_id(trees[""], parent, title, epoch)
             config = _config(files)
             made = Commit(sha, parent, title, epoch, files, trees, _parameters(files), config)

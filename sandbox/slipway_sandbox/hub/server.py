@@ -62,7 +62,7 @@ class Hub:
         try:
             self.cdn_url = f"http://localhost:{await self._listen(cdn.application(), self._ports[1])}"
             limiter = RateLimiter(self._clock)
-            api = HubApi(self._repos, self._faults, signer, limiter, self.cdn_url)
+            api = HubApi(self._repos, self._faults, signer, limiter, self.cdn_url, self._publish_now)
             self.url = f"http://127.0.0.1:{await self._listen(api.application(), self._ports[0])}"
         except OSError:
             await self.stop()
@@ -72,18 +72,27 @@ class Hub:
         while self._runners:
             await self._runners.pop().cleanup()
 
+    async def _publish_now(self, repo_id: str, folder: Path) -> str:
+        return await self.add_repo(repo_id, folder, epoch=int(self._clock()))
+
     async def add_repo(
-        self, repo_id: str, folder: Path, *, gated: bool = False, tag: str | None = None
+        self,
+        repo_id: str,
+        folder: Path,
+        *,
+        gated: bool = False,
+        tag: str | None = None,
+        epoch: int | None = None,
     ) -> str:
         """Publish what a folder holds now as main's newest commit; returns the commit's sha.
 
-        The folder is served from where it is. Raises FileNotFoundError when it holds nothing,
+        The folder is served from where it is. `epoch`: when it is committed; default: a day after the one before. Raises FileNotFoundError when it holds nothing,
         ValueError when the id is not namespace/name.
         """
         repo = self._repos.get(repo_id) or Repo(repo_id, gated="manual" if gated else False)
         async with self._publishing:
             files = await asyncio.to_thread(read_folder, folder, self._hasher)
-        commit = repo.commit(files, f"Upload {folder.name}", tag)
+        commit = repo.commit(files, f"Upload {folder.name}", tag, epoch)
         self._repos[repo_id] = repo
         return commit.sha
 

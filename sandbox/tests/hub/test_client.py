@@ -9,6 +9,7 @@ from asyncio import to_thread
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from huggingface_hub import HfApi, hf_hub_url
 from huggingface_hub.errors import (
@@ -22,7 +23,7 @@ from safetensors import safe_open
 from tokenizers import Tokenizer
 
 from slipway_sandbox.hub import Hub, huge
-from tests.hub.conftest import GATED, READER, SHARD, STRANGER, TINY
+from tests.hub.conftest import GATED, READER, SHARD, STRANGER, TINY, Clock
 
 Clients = Callable[..., HfApi]
 TINY_MAIN = "0dffd70b7cd637bf94558e10b5a3966c865d57c0"
@@ -177,3 +178,15 @@ async def test_a_folder_is_published_and_a_change_is_a_new_commit(
     info = await to_thread(api().model_info, "someone/mine")
     assert info.sha == second != first
     assert (await to_thread(api().model_info, "someone/mine", revision=first)).sha == first
+
+
+async def test_a_folder_is_published_while_the_hub_runs_and_committed_then(
+    hub: Hub, api: Clients, tmp_path: Path
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    asked = {"repo": "someone/mine", "folder": str(tmp_path)}
+    answer = await to_thread(httpx.post, f"{hub.url}/sandbox/publish", json=asked, trust_env=False)
+    info = await to_thread(api().model_info, "someone/mine")
+    assert info.sha == answer.json()["commit"]
+    assert info.last_modified
+    assert info.last_modified.timestamp() == Clock().now

@@ -26,6 +26,7 @@ ORDER = [
     "test_promoted",
     "test_answers",
     "test_status",
+    "test_watch",
     "test_idle",
     "test_replicas",
     "test_scaler",

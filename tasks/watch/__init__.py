@@ -1,0 +1,1 @@
+"""Watch: new commits of followed models, and whether they may come in."""

@@ -1,0 +1,151 @@
+"""New commits of a followed model: a hostile one is refused with nothing made, the newest honest one is proven, each is judged once."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from slipway_sandbox.testing import Faults, make_models
+
+from tasks.records.watching import Watched
+from tasks.releases.ledger import Ledger
+from tests.support.project import BUCKET, ENVIRONMENT, Project, edit
+
+pytestmark = pytest.mark.long
+
+INPUT, ROLLOUT = 2, 1
+REPO = "slipway/tiny-llama"
+SHARD = "model-00002-of-00002.safetensors"
+WATCH = ("watch", "-e", ENVIRONMENT)
+Publish = Callable[..., str]
+
+
+def watched(project: Project) -> list[Watched]:
+    return list(Ledger(project.client("s3"), BUCKET, ENVIRONMENT, "tiny-llama").watched().commits)
+
+
+def staged(project: Project, commit: str) -> int:
+    """Objects in the bucket that are of a commit."""
+    listed = project.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{REPO}/{commit}/")
+    return int(listed["KeyCount"])
+
+
+@pytest.fixture(scope="module")
+def publish(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publish]:
+    """`publish(trained, {path: text})`: a commit whose weights end in other numbers, with these files beside them; its sha.
+
+    tiny-llama serves main and follows it; its file, and the hub's main, are put back at the end.
+    """
+    project.serve()
+    file = project.home / "models" / "tiny-llama.yaml"
+    before = file.read_text()
+    edit(file, {"source": {"follow": True}})
+    project.deploy().succeeded()
+    folder = tmp_path_factory.mktemp("hub")
+    original = make_models(folder / "models") / "tiny-llama" / "main"
+
+    def commit(trained: int, more: dict[str, str] | None = None) -> str:
+        made = folder / f"commit-{trained}"
+        shutil.copytree(original, made)
+        weights = bytearray((made / SHARD).read_bytes())
+        weights[-2:] = trained.to_bytes(2, "little")
+        (made / SHARD).write_bytes(weights)
+        for path, text in (more or {}).items():
+            (made / path).write_text(text)
+        return project.sandbox.publish(REPO, made)
+
+    yield commit
+    project.sandbox.publish(REPO, original)
+    file.write_text(before)
+    project.deploy().succeeded()
+
+
+def test_the_commit_that_serves_is_nothing_new(publish: Publish, project: Project) -> None:
+    done = project.run(*WATCH).succeeded()
+    assert "no followed model has a commit to decide about" in done.output
+    assert [(one.commit, one.outcome) for one in watched(project)] == [(project.commit(), "proven")]
+
+
+def test_a_hostile_commit_is_refused_once_and_nothing_is_made_of_it(
+    publish: Publish, project: Project
+) -> None:
+    before = project.serving()
+    hostile = publish(1, {"modeling_tiny.py": "import os\n"})
+    done = project.run(*WATCH).succeeded()
+    assert f"tiny-llama in {ENVIRONMENT}: {hostile[:12]} refused" in done.output
+    assert "remote code: new or changed: modeling_tiny.py" in done.output
+    assert "terraform" not in done.output
+    assert staged(project, hostile) == 0
+    assert project.serving() == before
+    again = project.run(*WATCH).succeeded()
+    assert f"{hostile[:12]} was refused at" in again.output
+    assert "no followed model has a commit to decide about" in again.output
+    assert [one.commit for one in watched(project)].count(hostile) == 1
+
+
+def original_of(project: Project) -> Path:
+    """config.json as it is published at first."""
+    return next(iter(project.sandbox.root.glob("hub/models/*/tiny-llama/main/config.json")))
+
+
+def test_a_commit_of_another_architecture_is_refused_before_it_is_staged(
+    publish: Publish, project: Project
+) -> None:
+    config = json.loads(original_of(project).read_text()) | {"architectures": ["MistralForCausalLM"]}
+    hostile = publish(2, {"config.json": json.dumps(config)})
+    done = project.run(*WATCH).succeeded()
+    assert "architecture: architectures is ['MistralForCausalLM']" in done.output
+    assert staged(project, hostile) == 0
+
+
+def test_only_the_newest_of_several_commits_is_taken_to_a_proof(publish: Publish, project: Project) -> None:
+    passed, newest = publish(3), publish(4)
+    done = project.run(*WATCH).succeeded()
+    assert project.commit() == newest
+    assert project.complete()
+    assert staged(project, passed) == 0
+    assert staged(project, newest) > 0
+    told = re.search(
+        rf"{newest[:12]} proven: release (\w+) \(noticed after ([\d.]+) s, proven after ([\d.]+) s\)",
+        done.output,
+    )
+    assert told
+    print(f"commit to proven endpoint: noticed {told[2]} s, proven {told[3]} s")
+    page = project.run("evidence", "tiny-llama", "-e", ENVIRONMENT).succeeded().output
+    assert newest in page
+
+
+def test_a_commit_that_fails_is_put_back_and_not_tried_again(
+    publish: Publish, project: Project, faults: Faults
+) -> None:
+    before = project.serving().serving
+    failing = publish(5)
+    faults.set("engine-oom")
+    project.run(*WATCH).refused(ROLLOUT, "error: ")
+    faults.clear("engine-oom")
+    assert (project.serving().serving, project.serving().rolling) == (before, None)
+    assert project.complete()
+    done = project.run(*WATCH).succeeded()
+    assert f"{failing[:12]} was not proven at" in done.output
+    assert project.serving().serving == before
+    assert [(one.commit, one.outcome) for one in watched(project)][-1] == (failing, "failed")
+
+
+def test_a_rollback_from_a_followed_commit_stays(publish: Publish, project: Project) -> None:
+    newest = publish(6)
+    project.run(*WATCH).succeeded()
+    assert project.commit() == newest
+    project.run("rollback", "tiny-llama", "-e", ENVIRONMENT).succeeded()
+    back = project.commit()
+    assert back != newest
+    done = project.run(*WATCH).succeeded()
+    assert "another release was put back since" in done.output
+    assert project.commit() == back
+
+
+def test_a_model_that_is_not_followed_is_refused(publish: Publish, project: Project) -> None:
+    project.run("watch", "tiny-embedding", "-e", ENVIRONMENT).refused(INPUT, "is not followed")
