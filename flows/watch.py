@@ -21,9 +21,10 @@ def watch(
     again: bool = Field(False, description="judge also commits that were refused or not proven before"),
     measure_from: Measured = "cluster",
 ) -> dict[str, Watched]:
-    """Take the newest commit of each followed model to a proof, if the policy lets it in.
+    """Take new commits of followed models to a proof.
 
-    Followed is a model with `source.follow`, once a release of it serves. Each commit is decided about once.
+    Followed is a model with `source.follow`, once a release of it serves. The newest commit is judged by the environment's
+    policy, `watch`, and rolled out if that lets it in. Each commit is decided about once.
     """
     where = load_environment(environment)
     followed = [one for one in read_models(model) if one.source.follow]
