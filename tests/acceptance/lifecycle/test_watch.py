@@ -124,9 +124,8 @@ def test_a_commit_that_fails_is_put_back_and_not_tried_again(
 ) -> None:
     before = project.serving().serving
     failing = publish(5)
-    faults.set("engine-oom")
+    faults.set("engine-oom", count=1)
     project.run(*WATCH).refused(ROLLOUT, "error: ")
-    faults.clear("engine-oom")
     assert (project.serving().serving, project.serving().rolling) == (before, None)
     assert project.complete()
     done = project.run(*WATCH).succeeded()
