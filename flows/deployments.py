@@ -98,7 +98,11 @@ class Startable:
 
 STARTABLE = (
     Startable("deploy", where=lambda environment: not environment.promote_from),
-    Startable("watch", where=lambda environment: not environment.promote_from, schedules=_watches),
+    Startable(
+        "watch",
+        where=lambda environment: not (environment.promote_from or environment.protected),
+        schedules=_watches,
+    ),
     Startable("promote", where=lambda environment: bool(environment.promote_from)),
     Startable("rollback", triggers=_undo),
     # an event that should start the rollback can be lost; this one reads the ledger

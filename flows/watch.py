@@ -27,6 +27,11 @@ def watch(
     policy, `watch`, and rolled out if that lets it in. Each commit is decided about once.
     """
     where = load_environment(environment)
+    if where.protected:
+        raise InputError(
+            f"{environment} is protected: a commit comes in by promotion, which a person approves",
+            next_command=f"slipway promote MODEL -e {environment}",
+        )
     followed = [one for one in read_models(model) if one.source.follow]
     if model and not followed:
         raise InputError(

@@ -12,6 +12,7 @@ from prefect.events import DeploymentEventTrigger
 from flows.deployments import as_yaml, render
 from flows.registration import flow_of, rendered
 from flows.run.tags import tags_of
+from tasks.records.model import Model
 from tests.support.builders import ROOT, a_model, an_environment
 
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
@@ -77,6 +78,27 @@ def test_a_stopped_rollout_is_undone_by_its_tags_and_only_where_it_is_unfinished
     assert asked <= {*tags_of("deploy", {"model": "m", "environment": "staging"})}
     assert not asked <= {*tags_of("deploy", {"model": "m", "environment": "production"})}
     assert not asked <= {*tags_of("drift", {"environment": "staging"})}
+
+
+def test_the_hub_is_watched_where_a_model_is_followed_and_nobody_has_to_approve() -> None:
+    watch = {"cron": "*/10 * * * *"}
+    places = [
+        an_environment(name="a", watch=watch),
+        an_environment(name="b", watch=watch, protected=True),
+        an_environment(name="c", watch=watch, promote_from="a"),
+    ]
+
+    def watched(*models: Model) -> list[tuple[str, list[Any]]]:
+        found = render(places, models)["deployments"]
+        return [
+            (one["name"], one.get("schedules", []))
+            for one in found
+            if one["entrypoint"] == "flows/watch.py:watch"
+        ]
+
+    assert watched(a_model()) == [("a", [])]
+    [(name, [schedule])] = watched(a_model(source={"repo": "a/b", "follow": True}))
+    assert (name, schedule) == ("a", {"slug": "watch", "active": True, "timezone": "UTC", **watch})
 
 
 def test_only_what_runs_on_a_schedule_has_a_limit_that_cancels_the_late_ones() -> None:
