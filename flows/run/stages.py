@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from prefect.exceptions import Pause
@@ -28,6 +29,7 @@ from tasks.records.costs import usd_per_million
 from tasks.records.environment import Environment
 from tasks.records.errors import Inconclusive, RolloutFailed, SlipwayError, ValidationFailed, as_slipway_error
 from tasks.records.model import Model
+from tasks.records.pairs import Paired
 from tasks.records.reports import LoadReport, MeasureFrom, Sweep
 from tasks.records.results import Feasibility, HubInspection, Promoted, StagedModel, WarmCache
 from tasks.records.stop import STOP
@@ -45,7 +47,7 @@ from tasks.rollout.task import prepare_namespace, roll_out, undo
 from tasks.rollout.task import preview as preview_of_rollout
 from tasks.site import Site
 from tasks.staging.task import copy_model, find_staged, stage_model, staged_manifest
-from tasks.validation.task import draw_page, prove_answers, validate
+from tasks.validation.task import ask_beside, draw_page, prove_answers, validate
 
 # the stage a deploy begins with; what is before it must be there already
 FirstStage = Literal["infrastructure", "staging", "rollout"]
@@ -228,7 +230,7 @@ def prove(
     with undone_on_failure(ready.site, model):
         with tasks_of_this_phase() as graph:
             rolled = graph.wait_for(*provided.ended).submit(
-                roll_out, ready.site, model, ready.cache, inspection, measure_from
+                roll_out, ready.site, model, ready.cache, inspection, measure_from, beside(ready.site, model)
             )
             graph.wait()
         release = rolled.result()
@@ -243,6 +245,11 @@ def prove(
         after=proof.ended,
     )
     return marked.result, proof.result.page
+
+
+def beside(site: Site, model: Model) -> Callable[[Sequence[str], Sequence[str], str], Paired] | None:
+    """What asks two releases in pairs in the midst of a rollout; None where the model's file wants none."""
+    return partial(ask_beside, site, model) if model.rollout.pairs else None
 
 
 @dataclass(frozen=True)

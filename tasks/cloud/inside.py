@@ -7,7 +7,7 @@ import gzip
 import json
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -18,11 +18,12 @@ from tasks.cloud.programs import files_of
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
 from tasks.records.errors import ClusterError, InputError
-from tasks.records.names import GATEWAY, RUN_LABEL, VALIDATION
+from tasks.records.names import GATEWAY, KEY_SECRET, RUN_LABEL, VALIDATION
 
 # One for each process: what an earlier run left is told from what this one made.
 RUN = uuid.uuid4().hex[:12]
 INPUT = "instructions.json"
+ASKS_LABEL = "slipway-asks"  # on a Job's pod that may reach vLLM: k8s/validation/networkpolicy-vllm.yaml
 # https://kubernetes.io/docs/concepts/configuration/configmap/: the data of one cannot exceed 1 MiB
 LARGEST = 1_000_000
 GATEWAY_PORT = 8080  # of the gateway's container, k8s/gateway/deployment.yaml
@@ -36,11 +37,16 @@ class Program:
     module: str
     instructions: str
     files: Mapping[str, bytes]
+    pods: bool = False  # asks vLLM's pods, with vLLM's own key, instead of the gateway
 
     @classmethod
     def told(cls, name: str, module: str, **instructions: Any) -> Program:
         """A program that reads its instructions as one JSON object."""
         return cls(name, module, json.dumps(instructions), {})
+
+    def asking_pods(self) -> Program:
+        """The same program, which may reach vLLM's pods."""
+        return replace(self, pods=True)
 
 
 def gateway_url(cluster: Cluster, environment: Environment, model: str) -> str:
@@ -61,7 +67,16 @@ def gateway_url(cluster: Cluster, environment: Environment, model: str) -> str:
 
 def policy(environment: Environment) -> Object:
     """Lets the Jobs reach the gateway and nothing else."""
-    document = _load("networkpolicy")
+    return _in_namespace("networkpolicy", environment)
+
+
+def policies_of_pods(environment: Environment) -> list[Object]:
+    """Let a Job that asks pods reach vLLM, and vLLM hear it. They are there as long as such a Job is."""
+    return [_in_namespace(name, environment) for name in ("networkpolicy-pairs", "networkpolicy-vllm")]
+
+
+def _in_namespace(name: str, environment: Environment) -> Object:
+    document = _load(name)
     document["metadata"]["namespace"] = environment.namespace
     return document
 
@@ -71,7 +86,7 @@ def job(environment: Environment, model: str, program: Program, *, seconds: floa
     document = _load("job")
     pod = document["spec"]["template"]["spec"]
     # not the label of serving pods: Service and pod affinity would take this pod for one of them
-    labels = {"model": model, RUN_LABEL: RUN}
+    labels = {"model": model, RUN_LABEL: RUN, **({ASKS_LABEL: "pods"} if program.pods else {})}
     document["metadata"] |= {"name": program.name, "namespace": environment.namespace}
     for labelled in (document["metadata"], document["spec"]["template"]["metadata"]):
         labelled["labels"] |= labels
@@ -81,6 +96,8 @@ def job(environment: Environment, model: str, program: Program, *, seconds: floa
     term["matchExpressions"] = [{"key": gpu.label_key, "operator": "NotIn", "values": [gpu.label_value]}]
     [container] = pod["containers"]
     container["image"] = environment.pulled_as(environment.validation.image)
+    if program.pods:
+        container["env"][0]["valueFrom"]["secretKeyRef"]["name"] = KEY_SECRET
     container["args"] = [program.module, INPUT]
     container["resources"]["requests"]["cpu"] = environment.validation.cpu
     pod["volumes"][0]["configMap"] = {"name": program.name, "items": _items(program)}

@@ -51,7 +51,9 @@ def running(
     failures = Failures(environment, program.name, limits, failed)
     _remove_leftovers(cluster, environment.namespace, failures, time)
     try:
-        cluster.apply(inside.policy(environment))
+        policies = inside.policies_of_pods(environment) if program.pods else []
+        for policy in [inside.policy(environment), *policies]:
+            cluster.apply(policy)
         files = inside.config_map(environment, program)
         cluster.apply(files)
         uid = str(cluster.apply(job)["metadata"]["uid"])
@@ -61,6 +63,10 @@ def running(
         # where the API server is away, the Job's deadline and its time to live remove both
         with contextlib.suppress(ClusterError):
             _remove(cluster, environment.namespace, program.name)
+            for policy in inside.policies_of_pods(environment) if program.pods else []:
+                cluster.delete(
+                    policy["apiVersion"], policy["kind"], objects.name(policy), environment.namespace
+                )
 
 
 @dataclass

@@ -35,6 +35,9 @@ def page(found: Verified, signer: str) -> str:
         "answers": f"{evidence.answers.verdict}: {evidence.answers.reasons[0]}"
         if evidence.answers
         else "not asked",
+        "pairs": f"{evidence.paired.verdict}: {evidence.paired.reasons[0]}"
+        if evidence.paired
+        else "not asked",
         **_made(evidence.made),
         "catalogue commit": evidence.catalogue_commit or UNKNOWN,
         "approved": str(evidence.approval) if evidence.approval else "nobody was asked",

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 
 from tasks.records.answers import AnswersReport
+from tasks.records.pairs import Paired
 from tasks.records.record import Record
 from tasks.records.reports import LoadReport
 from tasks.records.results import Manifest, Promoted, Release
@@ -40,6 +41,9 @@ class Evidence(Record):
     release: Release = Field(description="commit, image, engine flags, environment")
     report: LoadReport
     answers: AnswersReport | None = Field(None, description="to the golden prompts, where the model has some")
+    paired: Paired | None = Field(
+        None, description="beside the release before it, where both were asked in pairs"
+    )
     approved_by: str = Field(description="the AWS identity whose run proved or promoted it: run by")
     signed_at: datetime
     slipway_version: str

@@ -103,6 +103,7 @@ def sign_evidence(
             release=record.release,
             report=record.report,
             answers=record.answers,
+            paired=record.paired,
             approved_by=approver,
             signed_at=now,
             slipway_version=version("slipway"),

@@ -98,6 +98,8 @@ def check_contents(statement: Statement, now: datetime) -> None:
         raise EvidenceRefused("not proven: an objective of its load validation does not hold")
     if evidence.answers and evidence.answers.verdict != "PASS":
         raise EvidenceRefused("not proven: its answers failed", evidence=evidence.answers.reasons)
+    if evidence.paired and evidence.paired.verdict == "FAIL":
+        raise EvidenceRefused("not proven: its pairs failed", evidence=evidence.paired.reasons)
     made = evidence.made
     if made and (failed := [row for row in made.preflight if row.status == "fail"]):
         raise EvidenceRefused(

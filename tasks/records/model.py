@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from tasks.records.answers import AnswersProof
 from tasks.records.load import Load
 from tasks.records.objectives import Objectives
+from tasks.records.pairs import PairSettings
 from tasks.records.quantities import Quantity, Seconds
 from tasks.records.questions import GENERATING, ROUTES, Route, Task
 from tasks.records.record import Record
@@ -254,6 +255,10 @@ class HowToRollOut(Record):
         le=1,
         description="share of several replicas that is replaced first; default: one replica, 0: none",
     )
+    pairs: PairSettings | None = Field(
+        None,
+        description="before traffic moves, ask both releases the golden prompts in pairs: blue-green where GPUs are free for it",
+    )
 
 
 class Model(Record):
@@ -320,6 +325,10 @@ class Model(Record):
 
     @model_validator(mode="after")
     def _generated_answers_are_of_a_chat(self) -> Self:
+        if self.rollout.pairs and self.route == "completions":
+            raise ValueError(
+                "rollout.pairs: golden prompts are asked as chat completions, and the load asks completions"
+            )
         if self.answers and self.route == "completions":
             raise ValueError(f"answers are asked as chat completions, and the load asks {self.route}")
         return self

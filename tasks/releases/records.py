@@ -9,6 +9,7 @@ from pydantic import Field
 
 from tasks.records.answers import AnswersReport
 from tasks.records.errors import RolloutFailed, SlipwayError
+from tasks.records.pairs import Paired
 from tasks.records.record import Record
 from tasks.records.reports import LoadReport, Sweep
 from tasks.records.results import (
@@ -106,6 +107,10 @@ class ReleaseRecord(Record):
     )
     answers: AnswersReport | None = Field(
         None, description="what it answered to the golden prompts when it was proven last; kept likewise"
+    )
+    paired: Paired | None = Field(
+        None,
+        description="what it was beside the release before it, where both were asked in pairs; kept likewise",
     )
     wrong_answers: AnswersReport | None = Field(None, description="answers by which it failed")
     sweep: Sweep | None = Field(None, description="its knee; kept likewise")

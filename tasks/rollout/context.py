@@ -11,9 +11,12 @@ from tasks.cloud.kubernetes import Cluster, Object
 from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.environment import Environment
 from tasks.records.errors import RolloutFailed
+from tasks.records.pairs import Paired
 from tasks.records.progress import Reporter
 from tasks.records.reports import MeasureFrom
 from tasks.releases.ledger import Ledger
+
+Beside = Callable[[Sequence[str], Sequence[str], str], Paired]
 
 
 def show_nothing(key: str, rows: Sequence[Mapping[str, Any]], title: str) -> None:
@@ -29,6 +32,8 @@ class RolloutContext:
         show: makes a table of the run from key, rows, title.
         group_issues: what EKS says is wrong with the GPU node group, or Karpenter of its NodePool, as lines.
         measure_from: where the gateway is asked from: a Job in the cluster, or this process.
+        beside: asks two releases in pairs before traffic moves: base URLs of what serves and of the new one, and the
+            release that serves. Raises ValidationFailed where the new one is worse.
         more_for_pull: seconds a pod may take to start beyond `deadlines.pod_start`, for its image's size.
     """
 
@@ -41,6 +46,7 @@ class RolloutContext:
     show: Callable[[str, Sequence[Mapping[str, Any]], str], None] = show_nothing
     group_issues: Callable[[], tuple[str, ...]] = tuple
     measure_from: MeasureFrom = "cluster"
+    beside: Beside | None = None
     more_for_pull: float = 0.0
 
     @property

@@ -9,6 +9,7 @@ from tasks.cloud import objects
 from tasks.cloud.kubernetes import Object
 from tasks.records import names
 from tasks.records.model import Model
+from tasks.records.pairs import PAIR_SECONDS
 from tasks.records.quantities import human_seconds
 from tasks.records.questions import NAMES, probe_route
 from tasks.records.results import Endpoint, Release, Rollout
@@ -159,10 +160,11 @@ def carry_out(context: RolloutContext, takeover: Takeover) -> ReleaseRecord:
     elif takeover.known.serving and takeover.plan.strategy is Strategy.RECREATE:
         admission.check(context, takeover.document("Deployment"))
     polled = takeover.last.rollout.endpoint if takeover.last and takeover.last.rollout else None
-    # a second start of blue-green, its gate and the last one are within it
-    longest = 2 * takeover.budget + 2 * context.environment.deadlines.gateway
+    # a second start of blue-green, its gate, its pairs and the last gate are within it
+    pairs = PAIR_SECONDS if takeover.model.rollout.pairs else 0.0
+    longest = 2 * takeover.budget + 2 * context.environment.deadlines.gateway + pairs
     with watching(context, polled, key, longest) as watch:
-        take_over(context, takeover)
+        paired = take_over(context, takeover)
         endpoint, pods = pass_gate(context, takeover)
         measured = watch.stop()
     report_downtime(context, takeover.plan, measured)
@@ -174,7 +176,8 @@ def carry_out(context: RolloutContext, takeover: Takeover) -> ReleaseRecord:
         start_report.report_start(context, takeover.release_id, start, before, budgets)
     for one in starts:
         record = record.with_start(one)
-    return record.model_copy(update={"rollout": rollout_of(context, takeover, endpoint, measured)})
+    rollout = rollout_of(context, takeover, endpoint, measured)
+    return record.model_copy(update={"rollout": rollout, "paired": paired or record.paired})
 
 
 def pass_gate(context: RolloutContext, takeover: Takeover) -> tuple[Endpoint, list[Object]]:

@@ -148,6 +148,11 @@ def choose(
             raise unaffordable(how.strategy, now, now.replicas, model)
         needed = now.replicas * now.gpus_each
         return RolloutPlan(Strategy.BLUE_GREEN, f"asked for, and {needed} GPU free {now.where}")
+    if how.pairs and how.strategy is Strategy.AUTO and now.room - now.more >= now.replicas:
+        needed = now.replicas * now.gpus_each
+        return RolloutPlan(
+            Strategy.BLUE_GREEN, f"both releases are asked in pairs, and {needed} GPU free {now.where}"
+        )
     first = canary_size(how.canary, now.replicas)
     free = f"{now.room * now.gpus_each or 'no'} GPU free {now.where}"
     if now.more:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from tasks.records import names
 from tasks.records.abilities import abilities_of
 from tasks.records.model import Model
 from tasks.records.names import HOLDER
+from tasks.records.pairs import Paired
 from tasks.records.results import Endpoint
 from tasks.records.strategy import Strategy
 from tasks.releases.ledger import Serving
@@ -22,7 +23,10 @@ from tasks.rollout.asking import ask_endpoint
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.endpoint_check import Proving
 from tasks.rollout.gate import wait_for_pods
+from tasks.rollout.pod_phases import release_pods
 from tasks.rollout.strategy import RolloutPlan
+
+VLLM_PORT = 8000  # k8s/serving/deployment.yaml
 
 
 @dataclass(frozen=True)
@@ -66,12 +70,19 @@ class Takeover:
         return next(document for document in self.record.documents if document["kind"] == kind)
 
 
-def take_over(context: RolloutContext, takeover: Takeover) -> None:
-    """Apply the release as planned and wait until its Deployment is complete with it. Raises RolloutFailed."""
-    green_serves = takeover.green_serves
+def take_over(context: RolloutContext, takeover: Takeover) -> Paired | None:
+    """Apply the release as planned and wait until its Deployment is complete with it; what it was beside the one before.
+
+    Raises RolloutFailed, and ValidationFailed where it was worse.
+    """
+    green_serves, paired = takeover.green_serves, None
     if takeover.plan.strategy is Strategy.BLUE_GREEN:
-        prove_green(context, takeover)
+        paired = prove_green(context, takeover)
         green_serves = True
+    elif takeover.model.rollout.pairs and takeover.known.serving:
+        context.reporter.warn(
+            f"not asked in pairs: {takeover.plan.strategy} has not both releases up at once"
+        )
     for document in takeover.record.documents:
         if document["kind"] == "Deployment" and takeover.plan.canary:
             prove_canary(context, takeover)
@@ -85,10 +96,14 @@ def take_over(context: RolloutContext, takeover: Takeover) -> None:
     if green_serves:
         bluegreen.turn_back(context, takeover.model, takeover.record.documents)
         context.reporter.say("the Service leads to the model's own Deployment again, green has gone")
+    return paired
 
 
-def prove_green(context: RolloutContext, takeover: Takeover) -> None:
-    """Start the whole release on pods of its own; once they are ready, point the Service at them and ask it."""
+def prove_green(context: RolloutContext, takeover: Takeover) -> Paired | None:
+    """Start the whole release on pods of its own; once they are ready, point the Service at them and ask it.
+
+    Before, where the model's file wants it, both releases are asked in pairs; what came of it.
+    """
     name = bluegreen.green_name(takeover.model)
     for document in takeover.record.documents:
         if document["kind"] not in ("Deployment", "Service", "ScaledObject"):
@@ -96,11 +111,33 @@ def prove_green(context: RolloutContext, takeover: Takeover) -> None:
     context.cluster.apply(
         bluegreen.green_of(takeover.document("Deployment"), takeover.model, takeover.replicas)
     )
-    wait_for_pods(context, name, takeover.release_id, takeover.budget)
+    green = wait_for_pods(context, name, takeover.release_id, takeover.budget)
+    paired = ask_in_pairs(context, takeover, green)
     context.cluster.apply(bluegreen.to_green(takeover.document("Service"), takeover.model))
     apply_gateway(context, takeover.model)
     ask(context, takeover, name)
     context.reporter.say("green passed its gate and serves; the model's own Deployment follows")
+    return paired
+
+
+def ask_in_pairs(context: RolloutContext, takeover: Takeover, green: Sequence[Object]) -> Paired | None:
+    """Ask the pods that serve and the green ones in turn; None where nobody wants it, or nothing serves to compare with."""
+    serving = takeover.known.serving
+    if not (takeover.model.rollout.pairs and context.beside and serving):
+        return None
+    selector = names.serving_selector(takeover.model)
+    listed = context.cluster.list("v1", "Pod", context.namespace, label_selector=selector)
+    blue = [pod for pod in release_pods(listed, serving) if objects.is_ready(pod)]
+    if not blue:
+        context.reporter.warn(f"not asked in pairs: no pod of release {serving} is ready")
+        return None
+    return context.beside(addresses(blue), addresses(green), serving)
+
+
+def addresses(pods: Sequence[Object]) -> list[str]:
+    """vLLM's base URL on each pod."""
+    hosts = [str(objects.status(pod)["podIP"]) for pod in pods]
+    return [f"http://{f'[{host}]' if ':' in host else host}:{VLLM_PORT}/v1" for host in hosts]
 
 
 def prove_canary(context: RolloutContext, takeover: Takeover) -> None:

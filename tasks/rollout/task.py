@@ -28,7 +28,7 @@ from tasks.rollout import (
     start_report,
     troubles,
 )
-from tasks.rollout.context import RolloutContext
+from tasks.rollout.context import Beside, RolloutContext
 from tasks.rollout.manifests import release_of, serving, stamped
 from tasks.rollout.node_refusals import NodeGroupHealth, PoolRefusals
 from tasks.rollout.pod_phases import release_pods
@@ -37,7 +37,9 @@ from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, in_a_run, show_table, task
 
 
-def context_of(site: Site, model: Model, measure_from: MeasureFrom = "cluster") -> RolloutContext:
+def context_of(
+    site: Site, model: Model, measure_from: MeasureFrom = "cluster", beside: Beside | None = None
+) -> RolloutContext:
     """What a rollout of the model at this site works with."""
     return RolloutContext(
         root=project_root(),
@@ -50,6 +52,7 @@ def context_of(site: Site, model: Model, measure_from: MeasureFrom = "cluster") 
         if site.environment.cluster.gpu.uses_karpenter
         else NodeGroupHealth(site.aws(), site.infrastructure),
         measure_from=measure_from,
+        beside=beside,
         more_for_pull=more_for_pull(model.engine.image, site.environment),
     )
 
@@ -88,10 +91,14 @@ def roll_out(
     cache: WarmCache,
     inspection: HubInspection,
     measure_from: MeasureFrom = "cluster",
+    beside: Beside | None = None,
 ) -> ReleaseRecord:
-    """Apply the release and pass the readiness gate; its record. `measure_from`: where the gateway is asked from."""
+    """Apply the release and pass the readiness gate; its record.
+
+    `measure_from`: where the gateway is asked from. `beside`: asks both releases in pairs, where both are up.
+    """
     weights = Weights.of(cache, inspection.weight_bytes)
-    context = context_of(site, model, measure_from)
+    context = context_of(site, model, measure_from, beside)
     record = procedure.roll_out(context, model, weights)
     with restore.keeping(context, record.release.id):
         scaler.wait_until_scaling(context, model)

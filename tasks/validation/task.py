@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.objects import read_key
-from tasks.records.answers import AnswersReport
+from tasks.records.answers import AnswersProof, AnswersReport
 from tasks.records.catalogue import project_root
+from tasks.records.errors import ValidationFailed
 from tasks.records.golden import read_golden
 from tasks.records.load import Load
 from tasks.records.model import Model
-from tasks.records.names import OWN_KEY_SECRET
+from tasks.records.names import KEY_SECRET, OWN_KEY_SECRET
+from tasks.records.pairs import Paired, PairSettings
 from tasks.records.progress import Reporter
 from tasks.records.reports import LoadPage, LoadReport, MeasureFrom, Sweep
 from tasks.records.results import Endpoint
@@ -25,6 +28,7 @@ from tasks.validation.answers.summary import answers_table, tell_answers
 from tasks.validation.compare import compare, with_comparison
 from tasks.validation.in_cluster import check_size, prove_inside
 from tasks.validation.page import page
+from tasks.validation.pairs.proof import ask_pairs, judge_pairs, pair_instructions, paired_rows
 from tasks.validation.proof import profile, prove, sources
 from tasks.validation.reuse import still_proven
 from tasks.validation.summary import table, tell
@@ -41,6 +45,34 @@ def check_load(model: Model, measure_from: MeasureFrom = "cluster") -> str:
         read_golden(model.answers, project_root(), model.engine.task)
     what = [f"{len(trace)} rows of a trace"] * bool(trace) + [f"{len(prompts)} prompts"] * bool(prompts)
     return ": ".join([str(model.load), *what])
+
+
+def ask_beside(site: Site, model: Model, before: Sequence[str], now: Sequence[str], release: str) -> Paired:
+    """Ask two releases in pairs, by their pods' base URLs, before traffic moves; what the new one is beside `release`.
+
+    Called within a rollout. Raises ValidationFailed where it is slower, or answers otherwise, than the model's file allows.
+    """
+    reporter, settings = RunReporter("pairs"), model.rollout.pairs or PairSettings()
+    proof = model.answers or AnswersProof()
+    prompts = read_golden(proof, project_root(), model.engine.task)
+    cluster = site.cluster()
+    told = pair_instructions(model, proof, settings, prompts, before, now)
+    reporter.say(
+        f"{len(told['prompts'])} prompts, {told['rounds']} times each, of release {release} and the new one in turn"
+    )
+    key = read_key(cluster, site.namespace, KEY_SECRET)
+    lines = ask_pairs(cluster, site.environment, model, told, key, reporter)
+    paired = judge_pairs(lines, model, settings, prompts, release, datetime.now(UTC))
+    for reason in paired.reasons:
+        reporter.say(f"{paired.verdict}: {reason}")
+    show_table(f"pairs-{model.name}", paired_rows(paired), f"{paired.verdict}: {model.name} beside {release}")
+    if paired.verdict == "FAIL":
+        raise ValidationFailed(
+            f"pairs of {model.name}: FAIL: {paired.reasons[0]}",
+            evidence=paired.reasons[1:],
+            next_command="look at the pairs' table in the run; what served before still serves",
+        )
+    return paired
 
 
 def check_sweepable(model: Model) -> None:

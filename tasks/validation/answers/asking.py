@@ -39,17 +39,14 @@ def ask_all(
     """Ask each prompt, all of them before any a second time; `hear` gets each answer. Raises AskingFailed."""
     for turn in range(TIMES):
         for prompt in instructions["prompts"]:
-            document = _ask(instructions, prompt, key, time)
-            hear(
-                {
-                    "name": prompt["name"],
-                    "turn": turn,
-                    **_read(prompt["name"], _route(instructions), document),
-                }
-            )
+            document, _ = ask_prompt(instructions, prompt, key, instructions["base_url"], time)
+            hear({"name": prompt["name"], "turn": turn, **read_answer(instructions, prompt, document)})
 
 
-def _ask(instructions: Mapping[str, Any], prompt: Mapping[str, Any], key: str, time: Time) -> Any:
+def ask_prompt(
+    instructions: Mapping[str, Any], prompt: Mapping[str, Any], key: str, base_url: str, time: Time = REAL
+) -> tuple[Any, float]:
+    """The answer's document, and the seconds it took, without those of attempts that failed. Raises AskingFailed."""
     route = _route(instructions)
     greedy = {"temperature": 0, "seed": instructions["seed"], "logprobs": True, "top_logprobs": 0}
     body = {
@@ -57,18 +54,19 @@ def _ask(instructions: Mapping[str, Any], prompt: Mapping[str, Any], key: str, t
         **(greedy if route == "chat" else {}),
         **{name: value for name, value in prompt.items() if name != "name" and value},
     }
-    url = f"{instructions['base_url']}{PATHS[route]}"
+    url = f"{base_url}{PATHS[route]}"
     said = ""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(AGAIN_SECONDS)
+        began = time.clock()
         try:
             answer = ask(url, {"Authorization": f"Bearer {key}"}, body, seconds=instructions["seconds"])
         except UNREACHABLE as error:
             said = f"{type(error).__name__}: {error}"
             continue
         if answer.status == 200:
-            return answer.json()
+            return answer.json(), time.clock() - began
         said = f"{answer.status}: {answer.text[:500]}"
         if answer.status < 500:
             break
@@ -80,7 +78,9 @@ def _route(instructions: Mapping[str, Any]) -> Route:
     return route
 
 
-def _read(name: str, route: Route, document: Any) -> dict[str, Any]:
+def read_answer(instructions: Mapping[str, Any], prompt: Mapping[str, Any], document: Any) -> dict[str, Any]:
+    """What is kept of an answer. Raises AskingFailed where it says too little."""
+    name, route = prompt["name"], _route(instructions)
     what = {"chat": "log-probabilities", "embeddings": "a vector of numbers"}.get(
         route, "scores that are numbers"
     )

@@ -32,6 +32,7 @@ REAL = frozenset({"read_addons"})
 # in branches that no run of these flows takes; to call one is an error
 NOT_REACHED = frozenset(
     {
+        "ask_beside",
         "delete_volumes",
         "destroy_storage",
         "judge_idle",

@@ -55,6 +55,25 @@ def test_a_container_without_resources_takes_no_gpu() -> None:
     assert free_gpus([node("a")], [bare]) == {"a": 1}
 
 
+@pytest.mark.parametrize(
+    ("free", "replicas", "strategy", "taken"),
+    [
+        (1, 1, "auto", Strategy.BLUE_GREEN),
+        (2, 2, "auto", Strategy.BLUE_GREEN),
+        (1, 2, "auto", Strategy.SURGE),  # not all of both at once
+        (0, 1, "auto", Strategy.RECREATE),
+        (1, 1, "surge", Strategy.SURGE),
+        (1, 0, "auto", Strategy.ROLLING),  # nothing to compare with
+    ],
+)
+def test_pairs_are_asked_by_blue_green_where_gpus_are_free_for_it(
+    free: int, replicas: int, strategy: str, taken: Strategy
+) -> None:
+    how = HowToRollOut.model_validate({"strategy": strategy, "pairs": {}})
+    now = Present(replicas=replicas, on="a", free={"a": free}, gpus_each=1)
+    assert choose(how, now, start_seconds=1.0, drain_seconds=1.0).strategy is taken
+
+
 def chosen(now: Present, strategy: str = "auto", canary: float | None = None) -> Any:
     how = HowToRollOut.model_validate({"strategy": strategy, "canary": canary})
     return choose(how, now, start_seconds=100.0, drain_seconds=5.0)

@@ -1,0 +1,1 @@
+"""Two releases side by side: the same prompts asked of both in turn, before traffic moves."""
