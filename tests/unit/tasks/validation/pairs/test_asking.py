@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.cloud import plain_http
+from tasks.cloud.waiting import Time
 from tasks.records.answers import AnswersProof
 from tasks.records.golden import Golden
 from tasks.records.model import Model
@@ -57,7 +58,7 @@ def asked(
     model = model or a_model(answers={})
     told = pair_instructions(model, AnswersProof(), SETTINGS, PROMPTS, BEFORE, LATER)
     lines: list[dict[str, Any]] = []
-    ask_in_turn(told, "secret", lines.append, answering.Time(clock=lambda: engines.now))
+    ask_in_turn(told, "secret", lines.append, Time(clock=lambda: engines.now))
     assert len(lines) == 2 * 2 * len(PROMPTS)
     return engines, judge_pairs(lines, model, SETTINGS, PROMPTS, "r1", NOW)
 
