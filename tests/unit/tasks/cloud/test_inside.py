@@ -10,11 +10,14 @@ from typing import Any
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from tasks.cloud import inside
 from tasks.cloud.inside import Program
+from tasks.cloud.reachability import Address, Path, wrong_paths
+from tasks.preflight.paths import pods_of
 from tasks.records.errors import ClusterError, InputError
-from tasks.records.names import OWN_KEY_SECRET
+from tasks.records.names import KEY_SECRET, OWN_KEY_SECRET
 from tasks.rollout.manifests import serving
 from tasks.rollout.weights import Weights
 from tests.support.builders import ROOT, a_cache, a_model, an_environment
@@ -91,6 +94,30 @@ def test_files_that_do_not_fit_are_refused_with_the_way_that_has_no_limit() -> N
     with pytest.raises(InputError, match="too large for a Job") as caught:
         inside.check_size(program(trace=noise))
     assert "--measure-from here" in str(caught.value.next_command)
+
+
+def test_a_job_that_asks_pods_reaches_vllm_with_its_key_and_no_other_job_does() -> None:
+    where, model = an_environment(), a_model()
+    asking = inside.job(where, model.name, program().asking_pods(), seconds=90.0)
+    [container] = asking["spec"]["template"]["spec"]["containers"]
+    assert container["env"][0]["valueFrom"]["secretKeyRef"]["name"] == KEY_SECRET
+    served = serving(ROOT, model, where, Weights.of(a_cache(), 1 << 30))
+    own = inside.policies_of_pods(where)
+    for policy in own:
+        kubernetes_validate.validate(policy, "1.33", strict=True)
+    [vllm] = pods_of([one for one in served if one["kind"] == "Deployment"])
+    denied = yaml.safe_load((ROOT / "k8s/namespace/default-deny.yaml").read_text())
+    denied["metadata"]["namespace"] = where.namespace
+    policies = [*(one for one in served if one["kind"] == "NetworkPolicy"), inside.policy(where), denied]
+    [pairs], [load] = pods_of([asking]), pods_of([job()])
+    internet = Address("the internet", "203.0.113.9")
+    wanted = [
+        Path(pairs, vllm, 8000, True, "it asks both releases"),
+        Path(load, vllm, 8000, False, "the load asks the gateway"),
+        Path(pairs, internet, 443, False, "it asks both releases"),
+    ]
+    assert wrong_paths([*policies, *own], wanted) == []
+    assert len(wrong_paths(policies, wanted)) == 1
 
 
 def test_the_policy_lets_out_to_the_gateways_pods_only_whatever_port_the_service_has() -> None:
