@@ -23,8 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from slipway_sandbox.settings import EngineTiming, Settings
-from slipway_sandbox.testing import make_models
+from slipway_sandbox.testing import make_models, write_engine_settings
 
 from tasks.cloud.plain_http import UNREACHABLE, ask
 from tasks.records.answers import AnswersProof
@@ -44,11 +43,7 @@ START_SECONDS = 60.0
 def engine(folder: Path, weights: Path, slower: float) -> Iterator[str]:
     """A stand-in whose times are longer by `slower`; its base URL."""
     folder.mkdir()
-    timing = EngineTiming(0.05, 0.02, FIRST_SECONDS * (1 + slower), GAP_SECONDS * (1 + slower))
-    ports: dict[str, Any] = dict.fromkeys(
-        ("aws_port", "control_port", "hub_port", "cdn_port", "metrics_port", "prefect_port"), 1
-    )
-    Settings(root=folder, network="127.77", engine=timing, **ports).save()
+    write_engine_settings(folder, FIRST_SECONDS * (1 + slower), GAP_SECONDS * (1 + slower))
     port = free_port()
     command = [sys.executable, "-m", "slipway_sandbox.images.vllm", "serve", str(weights)]
     with (folder / "log").open("w") as log:

@@ -278,6 +278,15 @@ def make_models(folder: Path) -> Path:
     return make_all(folder, {})
 
 
+def write_engine_settings(folder: Path, first_token_seconds: float, inter_token_seconds: float) -> None:
+    """Make a folder the state of one vLLM stand-in that runs by itself, with SLIPWAY_SANDBOX_ROOT."""
+    ports: dict[str, Any] = dict.fromkeys(
+        ("aws_port", "control_port", "hub_port", "cdn_port", "metrics_port", "prefect_port"), 1
+    )
+    timing = EngineTiming(0.05, 0.02, first_token_seconds, inter_token_seconds)
+    Settings(root=folder, network="127.77", engine=timing, **ports).save()
+
+
 def engine_flags(version: str) -> dict[str, str]:
     """The kind of every flag the sandbox's vLLM knows, by each of its spellings. Raises FileNotFoundError."""
     file = Path(__file__).parent / "images" / "vllm" / f"flags-{version}.json"
