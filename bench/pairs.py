@@ -13,7 +13,6 @@ import argparse
 import os
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -23,7 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from slipway_sandbox.testing import make_models, write_engine_settings
+from slipway_sandbox.testing import make_models, write_engine
 
 from tasks.cloud.plain_http import UNREACHABLE, ask
 from tasks.records.answers import AnswersProof
@@ -43,9 +42,9 @@ START_SECONDS = 60.0
 def engine(folder: Path, weights: Path, slower: float) -> Iterator[str]:
     """A stand-in whose times are longer by `slower`; its base URL."""
     folder.mkdir()
-    write_engine_settings(folder, FIRST_SECONDS * (1 + slower), GAP_SECONDS * (1 + slower))
+    program = write_engine(folder, FIRST_SECONDS * (1 + slower), GAP_SECONDS * (1 + slower))
     port = free_port()
-    command = [sys.executable, "-m", "slipway_sandbox.images.vllm", "serve", str(weights)]
+    command = [*program, "serve", str(weights)]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [*command, "--served-model-name", MODEL, "--port", str(port), "--max-model-len", "2048"],

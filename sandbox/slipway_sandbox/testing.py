@@ -24,6 +24,7 @@ import base64
 import json
 import os
 import ssl
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -278,13 +279,14 @@ def make_models(folder: Path) -> Path:
     return make_all(folder, {})
 
 
-def write_engine_settings(folder: Path, first_token_seconds: float, inter_token_seconds: float) -> None:
-    """Make a folder the state of one vLLM stand-in that runs by itself, with SLIPWAY_SANDBOX_ROOT."""
+def write_engine(folder: Path, first_token_seconds: float, inter_token_seconds: float) -> list[str]:
+    """Make a folder the state of one vLLM stand-in that runs by itself, with SLIPWAY_SANDBOX_ROOT; its command, before vLLM's own words."""
     ports: dict[str, Any] = dict.fromkeys(
         ("aws_port", "control_port", "hub_port", "cdn_port", "metrics_port", "prefect_port"), 1
     )
     timing = EngineTiming(0.05, 0.02, first_token_seconds, inter_token_seconds)
     Settings(root=folder, network="127.77", engine=timing, **ports).save()
+    return [sys.executable, "-m", "slipway_sandbox.images.vllm"]
 
 
 def engine_flags(version: str) -> dict[str, str]:
