@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tasks.holding.waking import Wake
 from tests.support.holding import MODEL, Cluster, Holding, holding, reached
 
 
@@ -47,6 +48,26 @@ async def test_many_requests_wake_it_once_and_all_are_answered() -> None:
     assert sorted(answer.json()["id"] for answer in answers) == list(range(1, 31))
     assert one.cluster.wakes == 1
     assert one.held == 0
+
+
+class ByFlow(Cluster):
+    """Its replicas are the part of a flow's run: it sleeps on while it is asked for."""
+
+    def wake(self, model: str, replicas: int) -> Wake:
+        self.wakes += 1
+        return self.last_wake(model)
+
+
+async def test_a_wake_by_a_flow_is_told_once_however_often_it_is_looked_after(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", logger="holder")
+    async with holding(cluster=ByFlow(expected=2e9)) as one:
+        [asking] = await held(one)
+        await reached(lambda: one.cluster.wakes >= 3)
+        one.cluster.ready = [one.engine_address]
+        await asking
+    assert caplog.text.count("woken for") == 1
 
 
 async def test_a_stream_gets_comments_and_then_the_events_as_they_come() -> None:
