@@ -209,6 +209,11 @@ def test_variables_of_vllm_are_held_to_the_image(variable: str, status: str, sai
     assert (row.status, said in row.detail) == (status, True), row
 
 
+def test_variables_are_held_to_the_version_of_the_image() -> None:
+    row = linted(image="vllm/vllm-openai:v0.33.0", env={"VLLM_LOGING_LEVEL": "1"})
+    assert "is not read by vLLM 0.33.0: did you mean VLLM_LOGGING_LEVEL?" in row.detail
+
+
 def test_a_context_longer_than_the_model_is_let_through_by_vllms_own_variable() -> None:
     over: dict[str, Any] = {"max_model_len": 200_000}
     assert an_engine(engine=over).context().status == "fail"
