@@ -59,7 +59,7 @@ WEIGHTS: tuple[Family, ...] = (
     ),
     Family(
         "weights-cut", r"SafetensorError|HeaderTooLarge|header too (large|small)|incomplete metadata|InvalidHeader|PytorchStreamReader failed"
-        r"|UnpicklingError|exceeds dimension size|unexpected EOF",
+        r"|UnpicklingError|unexpected EOF",
         "vLLM cannot read the weights: a file is cut off or is no weight file", STAGE_AGAIN + "; else the repo's own file is broken", passes=True,
     ),
     Family(
@@ -67,7 +67,7 @@ WEIGHTS: tuple[Family, ...] = (
         "the checkpoint does not fit its config: tensors are missing", "the repo's config.json and weights are not of one model: another revision (source.revision)",
     ),
     Family(
-        "tensors-differ", r"(?P<why>Attempted to load (?:nested )?weight.{0,160}|size mismatch.{0,120}|The size of tensor a .{0,120}|shape mismatch.{0,120}"
+        "tensors-differ", r"(?P<why>Attempted to load (?:nested )?weight.{0,160}|start \(\d+\) \+ length \(\d+\) exceeds dimension size.{0,40}|size mismatch.{0,120}|The size of tensor a .{0,120}|shape mismatch.{0,120}"
         r"|There is no module or parameter named .{0,120}|Tensor .{0,60} (?:has|with) (?:wrong )?shape.{0,80})",
         "the checkpoint does not fit its config: {why}", "the repo's config.json and weights are not of one model: another revision (source.revision), "
         f"or --hf-overrides in {FLAG}",

@@ -1,4 +1,4 @@
-"""Logs of real failed starts, each told by its cause: vLLM 0.32.0 on a CPU, and the sandbox's stand-in (`st_`), of 28 Nov 2026."""
+"""Logs of real failed starts, each told by its cause: vLLM 0.32.0 on a CPU, and the sandbox's stand-in (`st_`), of November 2026."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ TOLD = {
     "kvsmall": ("kv-cache", "1.0 GiB, is too small for max_model_len 4000000", "2097024"),
     "loadformat": ("load-format", "--load-format nope", "--load-format"),
     "noconfig": ("config-missing", "has no config.json", "slipway deploy again"),
+    "misfit": ("tensors-differ", "start (0) + length (1024) exceeds dimension size (896)", "source.revision"),
     "nodir": ("model-folder", "not on the cache volume: /models/nope", "slipway deploy again"),
     "notensor": ("tensors-missing", "tensors are missing", "source.revision"),
     "notok": ("tokenizer", "tokenizer cannot be loaded", "tokenizer.json"),
@@ -51,7 +52,7 @@ TOLD = {
 # these came up and were told to stop
 STOPPED = ("bin", "st_automap", "st_badshape", "st_noshard", "st_notensor", "st_unkarch")
 # the worker that failed is told, not the engine core or API server that point to it
-OF_A_WORKER = ("garbage", "loadformat", "notensor", "noweights", "trunc", "uni_noshard", "uni_trunc", "vllmport", "zero")  # fmt: skip
+OF_A_WORKER = ("garbage", "loadformat", "misfit", "notensor", "noweights", "trunc", "uni_noshard", "uni_trunc", "vllmport", "zero")  # fmt: skip
 
 
 def lines_of(name: str) -> tuple[str, ...]:
