@@ -23,6 +23,7 @@ from uuid import UUID
 import click
 
 from flows.ci.commands import ci_group
+from flows.opening import open_group
 from flows.run.explained import AGAIN, explained
 from flows.run.options import POSITIONAL, parameters_of
 from flows.run.outcomes import OUTCOMES
@@ -217,6 +218,7 @@ def render(environments: tuple[str, ...]) -> None:
 
 
 main.add_command(ci_group)
+main.add_command(open_group)
 
 
 def definition(flow: str) -> ast.FunctionDef:

@@ -25,10 +25,16 @@ def endpoint(model: ModelName, environment: EnvironmentName) -> Reachable:
 
     The API key goes into a file only you can read.
     """
+    found, key = reached(model, environment)
+    return Reachable(found, keep_key(environment, key))
+
+
+def reached(model: str, environment: str) -> tuple[Endpoint, str]:
+    """The endpoint of the release that serves, and its API key. Raises NothingDeployed, CloudError, ClusterError."""
     choice = read_choice(model, environment)
     site = read_infrastructure.fn(choice.environment)
     found = serving_release.fn(site, choice.model).endpoint
-    return Reachable(found, keep_key(environment, api_key(site.cluster(), found)))
+    return found, api_key(site.cluster(), found)
 
 
 def keep_key(environment: str, key: str) -> Path:

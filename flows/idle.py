@@ -8,6 +8,7 @@ from flows.run.awake import awake_models
 from flows.run.choices import EnvironmentName, read_models
 from flows.run.runbook import runbook
 from flows.run.turn import turn
+from tasks.cost.task import meter_instances
 from tasks.idle.task import judge_idle, replicas_to_zero
 from tasks.infra.task import no_gpu_nodes, read_infrastructure
 from tasks.records.catalogue import load_environment
@@ -37,6 +38,8 @@ def idle(environment: EnvironmentName) -> dict[str, IdleDecision]:
 def judged(environment: Environment) -> dict[str, IdleDecision]:
     """Scale down each model that is idle, then the GPU nodes where nobody holds a GPU any more; by model."""
     models, site = read_models(None), read_infrastructure(environment)
+    # within the hour that EC2 remembers what ended
+    meter_instances(site)
     decisions = {}
     done: list[ScaledDown] = []
     for model in awake_models(site, models):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from flows.run.choices import EveryEnvironment
 from flows.run.conclude import here
 from flows.run.runbook import runbook
+from tasks.cost.task import day_costs
 from tasks.infra.task import read_infrastructure
 from tasks.records.catalogue import load_environment, load_model, names, project_root
 from tasks.records.environment import Environment
@@ -30,31 +31,38 @@ def status(environment: EveryEnvironment = None) -> list[EnvironmentStatus]:
     return of_all(names("environments", project_root()))
 
 
-def of_all(environments: Sequence[str]) -> list[EnvironmentStatus]:
-    """Each of them; one that cannot be looked at says why, and hides no other."""
+def of_all(environments: Sequence[str], *, with_costs: bool = True) -> list[EnvironmentStatus]:
+    """Each of them; one that cannot be looked at says why, and hides no other. `with_costs`: of the last 24 hours too."""
     found = []
     for name in environments:
         try:
             where = load_environment(name)
             where.check_variables(os.environ)
-            found.append(looked_at(where))
+            found.append(looked_at(where, with_costs=with_costs))
         except SlipwayError as error:
             found.append(nothing_of(name, error.cause))
     return found
 
 
-def looked_at(where: Environment) -> EnvironmentStatus:
+def looked_at(where: Environment, *, with_costs: bool = True) -> EnvironmentStatus:
     """One environment. Raises NothingDeployed, AccessDenied, CloudError: without its state there is nothing to look at."""
     site = here(read_infrastructure)(where)
     models, broken = readable()
     found = here(look_at)(site, models)
-    served = {one.model for one in found.served}
+    names_served = {one.model for one in found.served}
+    served = [model for model in models if model.name in names_served]
+    unknown, day = dict(found.unknown), None
+    troubles: tuple[str, ...] = ()
     try:
-        troubles = tuple(here(tell_troubles)(site, [model for model in models if model.name in served]))
+        troubles = tuple(here(tell_troubles)(site, served))
     except SlipwayError as error:
-        found = found.model_copy(update={"unknown": found.unknown | {"troubles": error.cause}})
-        troubles = ()
-    return found.model_copy(update={"models": (*found.models, *broken), "troubles": troubles})
+        unknown["troubles"] = error.cause
+    try:
+        day = here(day_costs)(site, served) if with_costs else None
+    except SlipwayError as error:
+        unknown["last_24_hours"] = error.cause
+    more = {"models": (*found.models, *broken), "troubles": troubles, "day": day, "unknown": unknown}
+    return found.model_copy(update=more)
 
 
 def readable() -> tuple[list[Model], list[ModelStatus]]:

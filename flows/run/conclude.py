@@ -8,10 +8,12 @@ from typing import Any, ParamSpec, TypeVar
 from prefect import Task, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
+from prefect.events import emit_event
 from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
 from flows.run.endings import Ending, ending_of, ends_quietly, failure_name
+from flows.run.events import events_of
 from flows.run.label import leave_exit_code
 from flows.run.summary import summary
 from tasks.records.errors import SlipwayError
@@ -63,8 +65,10 @@ def quiet_end(error: SlipwayError) -> State[Any] | None:
 
 
 def _tell(flow: str, ending: Ending, result: Any) -> None:
-    """The run's summary, and a link to where a release answers."""
+    """The run's summary, its events, and a link to where a release answers."""
     page = summary(ending, result, flow_run.get_parameters(), flow_run.get_tags())
     show_markdown(f"summary-{flow.removeprefix('slipway-')}", page, f"{ending.name}: {ending.message}")
+    for event in events_of(flow, result, flow_run.get_parameters()):
+        emit_event(**event._asdict())
     if isinstance(result, Deployed) and (rollout := result.record.rollout):
         show_link("endpoint", rollout.endpoint.base_url, f"release {rollout.release_id} answers here")

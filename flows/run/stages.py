@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
+from prefect.events import emit_event
 from prefect.exceptions import Pause
 from prefect.futures import PrefectFuture
 
+from flows.run.conclude import in_a_run
+from flows.run.events import put_back
 from flows.run.graph import Graph, result_of
 from flows.run.phases import Phase, phase, tasks_of_this_phase
 from flows.run.timeline import tell_timeline
@@ -329,10 +332,18 @@ def undone_on_failure(site: Site, model: Model) -> Iterator[None]:
         STOP.clear()
         try:
             # Prefect lets no task of a paused run begin
-            (undo.fn if isinstance(failure, Pause) else undo)(site, model)
+            release = (undo.fn if isinstance(failure, Pause) else undo)(site, model)
+            tell_put_back(site.name, model.name, release, failure)
         except SlipwayError as second:
             raise both(failure, second) from failure
         raise
+
+
+def tell_put_back(environment: str, model: str, release: str | None, failure: BaseException) -> None:
+    """Emit that what served before serves again; nothing where nothing did."""
+    if release and in_a_run():
+        cause = as_slipway_error(failure).cause
+        emit_event(**put_back(environment, model, release, cause)._asdict())
 
 
 def both(failure: BaseException, second: SlipwayError) -> SlipwayError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from tasks.records.costs import Costs
 from tasks.records.results import Served
 from tasks.records.status import EnvironmentStatus, ModelStatus
 
@@ -66,6 +67,26 @@ def reasons(found: EnvironmentStatus) -> list[str]:
     return [*whole, *own]
 
 
+def costs(day: Costs) -> list[str]:
+    """What was paid, in a line; then each model at its traffic, which is another basis than the proven rate."""
+    hours = ", ".join(f"{each:.2f} h {kind}" for kind, each in day.instance_hours.items()) or "no instance"
+    least = "at least " if day.at_least else ""
+    parts = [f"{least}{_usd(day.paid_usd)} for {hours}", f"GPU nodes {_usd(day.gpu_usd)}"]
+    parts += [f"of it {_usd(day.idle_usd)} while no request ran", f"scale-down saved {_usd(day.saved_usd)}"]
+    lines = [f"since {day.since:%Y-%m-%d %H:%M} UTC: {'; '.join(parts)}"]
+    for name, one in day.models.items():
+        if one.usd_per_million is not None:
+            lines.append(
+                f"{name}: {one.usd_per_million:.2f} USD per million output tokens at this traffic "
+                f"({one.output_tokens:,.0f} tokens, the hours paid)"
+            )
+    return [*lines, *(f"{name}: {why}" for name, why in day.unknown.items())]
+
+
+def _usd(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:.2f} USD"
+
+
 def details(served: Served) -> list[str]:
     """What the table has no column for."""
     lines = [f"made from commit {served.made_from}"] if served.made_from else []
@@ -88,6 +109,7 @@ def lines_of(found: EnvironmentStatus) -> list[str]:
         return [head, *(f"  {why}" for why in reasons(found)), f"{found.environment}: no model has a release"]
     lines = [head, *aligned([HEAD, *(cells(one) for one in found.models)]), NOTE]
     lines += [f"  {why}" for why in reasons(found)]
+    lines += costs(found.day) if found.day else []
     for served in found.served:
         if told := details(served):
             lines += [served.model, *(f"  {line}" for line in told)]

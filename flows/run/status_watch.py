@@ -6,23 +6,52 @@ import json
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from flows.run.status_table import HEAD, NOTE, UNKNOWN, cells, lines_of, reasons, title
+from flows.run.status_table import HEAD, NOTE, UNKNOWN, cells, costs, lines_of, reasons, title
+from tasks.records.costs import Costs
 from tasks.records.status import EnvironmentStatus
 
 Looking = Callable[[], Sequence[EnvironmentStatus]]
 # waits so many seconds; true where it is to end
 Wait = Callable[[float], bool]
+# between two looks at the costs of a day
+COSTS_SECONDS = 300.0
 
 
-def until_interrupted(look: Looking, every: float, *, as_json: bool) -> None:
+class WithCosts(Protocol):
+    """A look; of the last day's costs only where it is asked to."""
+
+    def __call__(self, *, with_costs: bool) -> Sequence[EnvironmentStatus]: ...
+
+
+def rarely(look: WithCosts, clock: Callable[[], float] = time.monotonic) -> Looking:
+    """Look at the costs of a day, which read a day of samples, every COSTS_SECONDS only; between, tell the last ones."""
+    last: dict[str, Costs] = {}
+    due = 0.0
+
+    def looked() -> Sequence[EnvironmentStatus]:
+        nonlocal due
+        fresh = clock() >= due
+        found = look(with_costs=fresh)
+        if fresh:
+            due = clock() + COSTS_SECONDS
+            last.clear()
+            last.update({one.environment: one.day for one in found if one.day})
+        return [one.model_copy(update={"day": last.get(one.environment)}) for one in found]
+
+    return looked
+
+
+def until_interrupted(look: WithCosts, every: float, *, as_json: bool) -> None:
     """Watch from this terminal; Ctrl-C ends it at once and is no error, even in the middle of a look."""
     # nothing is under way that would have to end in order
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -31,9 +60,9 @@ def until_interrupted(look: Looking, every: float, *, as_json: bool) -> None:
     over = threading.Event()
     try:
         if as_json:
-            stream(look, every, over.wait, print)
+            stream(rarely(look), every, over.wait, print)
         else:
-            watch(look, every, over.wait, Console())
+            watch(rarely(look), every, over.wait, Console())
     except KeyboardInterrupt:
         return
 
@@ -74,6 +103,7 @@ def drawn(found: Sequence[EnvironmentStatus], every: float) -> RenderableType:
         if one.models:
             parts += [_table(one), Text(NOTE, style="dim")]
         parts += [Text(f"  {why}", style="yellow") for why in reasons(one)]
+        parts += [Text(line) for line in costs(one.day)] if one.day else []
         parts += [Text(f"  trouble: {cause}", style="red") for cause in one.troubles]
     parts.append(Text(f"{datetime.now(UTC):%H:%M:%S} UTC, every {every:g} s; Ctrl-C ends", style="dim"))
     return Group(*parts)

@@ -7,7 +7,7 @@ from typing import Any
 
 from flows.run.endings import Ending
 from flows.run.outcomes import verdict
-from flows.run.status_table import HEAD, NOTE, cells, reasons, title
+from flows.run.status_table import HEAD, NOTE, cells, costs, reasons, title
 from tasks.records.reports import LoadReport
 from tasks.records.results import Feasibility, IdleDecision
 from tasks.records.status import EnvironmentStatus
@@ -51,7 +51,8 @@ def _status(found: EnvironmentStatus) -> str:
     parts = [title(found)]
     if found.models:
         parts += [markdown_table(HEAD, [cells(one) for one in found.models]), NOTE.replace("*", "\\*")]
-    parts += [f"- {why}" for why in (*reasons(found), *found.troubles)]
+    told = [*reasons(found), *found.troubles, *(costs(found.day) if found.day else ())]
+    parts += ["\n".join(f"- {line}" for line in told)] if told else []
     return "\n\n".join(parts)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.records.costs import Costs
 from tasks.records.record import Record
 from tasks.records.results import Served
 
@@ -71,6 +72,7 @@ class EnvironmentStatus(Record):
     usd_per_hour: float | None = Field(
         None, description="instances, control plane and NAT gateways, by list prices"
     )
+    day: Costs | None = Field(None, description="what the last 24 hours cost")
     troubles: tuple[str, ...] = Field((), description="what is wrong with capacity, by causes")
     unknown: dict[str, str] = Field({}, description="what could not be read -> why")
 
@@ -83,6 +85,7 @@ class EnvironmentStatus(Record):
             "nodes": self.nodes,
             "gpu_nodes": self.gpu_nodes,
             "usd_per_hour": self.usd_per_hour,
+            "last_24_hours": self.day.document() if self.day else None,
             "troubles": list(self.troubles),
             "unknown": self.unknown,
         }

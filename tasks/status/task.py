@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from tasks.cloud import objects
+from tasks.cloud.aws import Aws
 from tasks.cloud.instance_types import gpus_of
 from tasks.cloud.instances import instances_of
 from tasks.cloud.prices import Prices, hourly
@@ -42,7 +43,7 @@ def look_at(site: Site, models: Sequence[Model]) -> EnvironmentStatus:
     now, environment, cluster = datetime.now(UTC), site.environment, site.cluster()
     instances = look.attempt(lambda: instances_of(environment, site.aws()))
     kinds = {one.type for one in instances.value or () if one.runs} | {environment.cluster.gpu.instance_type}
-    prices = hourly(site.aws(), sorted(kinds))
+    prices = remembered(site.aws(), kinds)
     seen = look.Seen(
         pods=look.attempt(lambda: cluster.list("v1", "Pod", site.namespace)),
         nodes=look.attempt(lambda: cluster.list("v1", "Node")),
@@ -59,6 +60,20 @@ def look_at(site: Site, models: Sequence[Model]) -> EnvironmentStatus:
         if known.value or known.why:
             rows.append(look.model_of(model, known, seen))
     return look.status_of(environment, seen, rows, now)
+
+
+def remembered(aws: Aws, kinds: set[str]) -> Prices:
+    """List prices, asked once by a process that got them all: a watch looks often."""
+    key = (id(aws), frozenset(kinds))
+    if key not in _PRICES:
+        found = hourly(aws, sorted(kinds))
+        if not kinds <= {*found.hour}:
+            return found
+        _PRICES[key] = found
+    return _PRICES[key]
+
+
+_PRICES: dict[tuple[int, frozenset[str]], Prices] = {}
 
 
 def gpu_hour(site: Site, prices: Prices) -> float:

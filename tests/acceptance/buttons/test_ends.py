@@ -216,3 +216,35 @@ def test_a_paused_run_ends_where_the_next_task_would_begin_and_is_resumed(
     platform.resume(run)
     assert platform.ended(run) == "COMPLETED"
     assert platform.world.read() == PROVEN
+
+
+def test_a_proven_release_is_an_event_that_an_automation_of_others_hears(platform: Platform) -> None:
+    model = "slipway.model.sandbox.tiny-llama"
+    trigger = {
+        "type": "event",
+        "posture": "Reactive",
+        "match": {"prefect.resource.id": "slipway.model.sandbox.*"},
+        "expect": ["slipway.release.proven"],
+        "threshold": 1,
+        "within": 0,
+    }
+    action = {
+        "type": "run-deployment",
+        "source": "selected",
+        "deployment_id": platform.deployment("recover"),
+        "parameters": {},
+    }
+    chained = {"name": "after-a-proof", "trigger": trigger, "actions": [action]}
+    made = platform.call("POST", "/automations/", chained)
+    try:
+        before = len(platform.runs_of("slipway-recover"))
+        assert platform.ended(platform.deploy()) == "COMPLETED"
+        eventually(lambda: len(platform.runs_of("slipway-recover")) > before, "the automation starts its run")
+        wanted = {"filter": {"event": {"name": ["slipway.release.proven"]}, "resource": {"id": [model]}}}
+        told = platform.call("POST", "/events/filter", wanted)["events"]
+        assert told[0]["payload"]["release"]
+        related = {one["prefect.resource.id"] for one in told[0]["related"]}
+        assert "slipway.environment.sandbox" in related
+        assert any(one.startswith("prefect.flow-run.") for one in related)
+    finally:
+        platform.call("DELETE", f"/automations/{made['id']}")

@@ -28,6 +28,8 @@ ORDER = [
     "test_status",
     "test_watch",
     "test_idle",
+    "test_cost",
+    "test_open",
     "test_replicas",
     "test_scaler",
     "test_measured",

@@ -74,6 +74,11 @@ def test_every_column_is_read(project: Project, serving: str) -> None:
     assert found["nodes"] == {"g5.2xlarge": 1, "m6i.large": 2}
     assert found["usd_per_hour"] > gpu + 2 * system
     assert (one["unknown"], found["unknown"], found["troubles"]) == ({}, {}, [])
+    day = found["last_24_hours"]
+    assert day["unknown"] == {}
+    assert 0 < day["idle_usd"] < day["gpu_usd"] < day["paid_usd"]
+    assert day["models"][MODEL]["output_tokens"] > 0
+    assert day["models"][MODEL]["usd_per_million_output_tokens_at_this_traffic"] > 0
 
 
 def test_without_prometheus_the_rest_is_there(project: Project, faults: Faults, serving: str) -> None:
@@ -81,6 +86,8 @@ def test_without_prometheus_the_rest_is_there(project: Project, faults: Faults, 
     found = looked(project)
     one = row(found)
     assert one["unknown"] == {"requests_per_minute": "Prometheus does not answer"}
+    assert found["last_24_hours"]["unknown"] == {"traffic": "Prometheus does not answer"}
+    assert found["last_24_hours"]["paid_usd"] > 0
     assert one["requests_per_minute"] is None
     assert (one["release"], one["replicas_ready"], found["gpu_nodes"]) == (serving, 1, 1)
 

@@ -112,6 +112,7 @@ def stand_ins() -> dict[str, Any]:
         "inspect_model": None,
         "read_remains": (None, SITE),
         "list_served": [],
+        "meter_instances": 0.0,
         "proven_release": a_release(),
         "inspect_proven": (None, STAGED),
         "check_evidence": None,

@@ -32,6 +32,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     stage.does(flows.idle, "replicas_to_zero", ScaledDown())
     stage.does(flows.idle, "no_gpu_nodes")
     stage.does(flows.idle, "keep_starts", [])
+    stage.does(flows.idle, "meter_instances", 1.0)
     stage.does(flows.idle, "judge_idle", IDLE)
     return stage
 

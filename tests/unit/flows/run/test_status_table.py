@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from flows.run.status_table import HEAD, cells, lines_of, reasons
+from flows.run.status_table import HEAD, cells, costs, lines_of, reasons
+from tasks.records.costs import Costs, ModelCosts
 from tasks.records.drills import PromiseState
 from tasks.records.results import Served
 from tasks.records.status import EnvironmentStatus, ModelStatus
@@ -87,3 +88,29 @@ def test_an_environment_that_cannot_be_looked_at_is_a_line() -> None:
         environment="production", at=NOW, unknown={"environment": "nothing is deployed"}
     )
     assert lines_of(found) == ["production: nothing is deployed"]
+
+
+DAY = Costs(
+    since=NOW,
+    until=NOW,
+    instance_hours={"g5.2xlarge": 5.0},
+    at_least=True,
+    paid_usd=6.06,
+    gpu_usd=6.0,
+    idle_usd=4.0,
+    models={
+        "llama": ModelCosts(output_tokens=2e6, gpu_usd=6.0, usd_per_million=3.0),
+        "e5": ModelCosts(output_tokens=0, gpu_usd=0.0),
+    },
+    unknown={"traffic": "Prometheus does not answer"},
+)
+
+
+def test_costs_of_a_day_say_their_basis_beside_those_at_the_proven_rate() -> None:
+    assert costs(DAY) == [
+        "since 2026-11-30 12:34 UTC: at least 6.06 USD for 5.00 h g5.2xlarge; GPU nodes 6.00 USD; of it 4.00 USD while no "
+        "request ran; scale-down saved unknown",
+        "llama: 3.00 USD per million output tokens at this traffic (2,000,000 tokens, the hours paid)",
+        "traffic: Prometheus does not answer",
+    ]
+    assert lines_of(status(ROW, day=DAY))[4:7] == costs(DAY)

@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from flows.run.status_watch import stream, watch
+from flows.run.status_watch import COSTS_SECONDS, rarely, stream, watch
+from tasks.records.costs import Costs
 from tasks.records.status import EnvironmentStatus, ModelStatus
 
 NOW = datetime(2026, 11, 30, tzinfo=UTC)
@@ -54,3 +55,19 @@ def test_a_program_gets_a_document_a_line() -> None:
     stream(looks.look, 7.0, looks.wait, said.append)
     models = [json.loads(line)["environments"][0]["models"][0]["model"] for line in said]
     assert models == ["llama-1", "llama-2", "llama-3"]
+
+
+def test_the_costs_of_a_day_are_looked_at_rarely_and_told_each_time() -> None:
+    times = [0.0, 5.0, 10.0, COSTS_SECONDS, COSTS_SECONDS + 5.0]
+    clock, asked = [0.0], list[bool]()
+    costs = Costs(since=NOW, until=NOW, instance_hours={})
+
+    def look(*, with_costs: bool) -> Sequence[EnvironmentStatus]:
+        asked.append(with_costs)
+        return [EnvironmentStatus(environment="staging", at=NOW, day=costs if with_costs else None)]
+
+    looks = rarely(look, lambda: clock[0])
+    for at in times:
+        clock[0] = at
+        assert looks()[0].day == costs
+    assert asked == [True, False, False, True, False]

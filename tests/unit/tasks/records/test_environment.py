@@ -104,3 +104,9 @@ def test_karpenter_makes_the_nodes_unless_something_speaks_for_a_node_group(
         }
     )
     assert where.cluster.gpu.uses_karpenter is by_pods
+
+
+@pytest.mark.parametrize("budget", [0, -1.5])
+def test_a_budget_of_nothing_is_refused(budget: float) -> None:
+    with pytest.raises(ValidationError, match="budget"):
+        an_environment(budget=budget)

@@ -1,0 +1,1 @@
+"""A chat page for one model, served on loopback."""
