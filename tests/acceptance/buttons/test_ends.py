@@ -231,15 +231,15 @@ def test_a_proven_release_is_an_event_that_an_automation_of_others_hears(platfor
     action = {
         "type": "run-deployment",
         "source": "selected",
-        "deployment_id": platform.deployment("recover"),
+        "deployment_id": platform.deployment("idle"),
         "parameters": {},
     }
     chained = {"name": "after-a-proof", "trigger": trigger, "actions": [action]}
     made = platform.call("POST", "/automations/", chained)
     try:
-        before = len(platform.runs_of("slipway-recover"))
+        before = len(platform.runs_of("idle"))
         assert platform.ended(platform.deploy()) == "COMPLETED"
-        eventually(lambda: len(platform.runs_of("slipway-recover")) > before, "the automation starts its run")
+        eventually(lambda: len(platform.runs_of("idle")) > before, "the automation starts its run")
         wanted = {"filter": {"event": {"name": ["slipway.release.proven"]}, "resource": {"id": [model]}}}
         told = platform.call("POST", "/events/filter", wanted)["events"]
         assert told[0]["payload"]["release"]
