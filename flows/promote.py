@@ -103,5 +103,5 @@ def propose(proven_in: Site, choice: Choice, release: Release, judged: Feasibili
         proof=proof[1] if proof else None,
         before=before[0] if before else None,
         judged=judged,
-        changes=preview_changes(environment),
+        changes=preview_changes(environment, model),
     )

@@ -249,7 +249,9 @@ def judged(folder: Path) -> dict[str, Any]:
             "weights_bytes_per_gpu": None,
         }
     model = asked(model, inspection)
-    documents = serving(ROOT, model, environment, Weights.expected(model, inspection))
+    documents = serving(
+        ROOT, model, environment, Weights.expected(model, inspection, environment.storage.model_bucket)
+    )
     checks = [
         *judge_model(model, inspection, instance, documents, environment.cluster.gpu.volume_gib),
         *judge_environment(environment, facts_of(case, environment, instance), documents),

@@ -23,8 +23,8 @@ from tasks.alerts.task import apply_alerts
 from tasks.alerts.task import preview as preview_of_alerts
 from tasks.cache.task import end_fast_restores, find_warm_cache, warm_cache
 from tasks.cache.task import preview as preview_of_warming
-from tasks.evidence.task import sign_evidence
-from tasks.infra.task import apply_cluster, apply_storage, gpu_nodes, read_infrastructure
+from tasks.evidence.task import check_staged_evidence, sign_evidence
+from tasks.infra.task import apply_cluster, apply_storage, check_stream_role, gpu_nodes, read_infrastructure
 from tasks.keys.task import sync_keys
 from tasks.preflight.task import check_feasible, settled
 from tasks.records.answers import AnswersReport
@@ -49,7 +49,7 @@ from tasks.releases.task import (
 from tasks.rollout.task import prepare_namespace, roll_out, undo
 from tasks.rollout.task import preview as preview_of_rollout
 from tasks.site import Site
-from tasks.staging.task import copy_model, find_staged, stage_model, staged_manifest
+from tasks.staging.task import check_staged, copy_model, find_staged, stage_model, staged_manifest
 from tasks.validation.task import ask_beside, draw_page, prove_answers, validate
 
 # the stage a deploy begins with; what is before it must be there already
@@ -107,7 +107,7 @@ def manifests(environment: Environment, model: Model, inspection: HubInspection)
     """Every document that warming and the rollout will apply, the namespace before what is in it."""
     served = preview_of_rollout(environment, model, inspection)
     documents = [
-        *preview_of_warming(environment, model, inspection),
+        *(preview_of_warming(environment, model, inspection) if model.weights == "volume" else ()),
         *served,
         *preview_of_alerts(environment, model, served),
     ]
@@ -119,7 +119,7 @@ class Ready:
     """What is there once a release can be rolled out."""
 
     site: Site
-    cache: WarmCache
+    cache: WarmCache | StagedModel  # a volume, or what pods stream
     before: tuple[str, LoadReport] | None
     swept: tuple[str, Sweep] | None
 
@@ -147,7 +147,7 @@ def provision(
         staged = graph.submit(copy_model, environment, result_of(storage), proven)
     else:
         staged = graph.submit(stage_model, environment, result_of(storage), inspection)
-    cluster = graph.submit(apply_cluster, environment, result_of(storage), may_destroy)
+    cluster = graph.submit(apply_cluster, environment, result_of(storage), may_destroy, model)
     site = result_of(cluster)
     namespace = graph.submit(prepare_namespace, site)
     addons, nodes = provide_nodes(graph, model, environment, site)
@@ -156,9 +156,13 @@ def provision(
     before = graph.submit(last_proven, site, model)
     swept = graph.submit(last_swept, site, model)
     volumes = [addons["aws-ebs-csi-driver"], addons["snapshot-controller"]]
-    cache = graph.wait_for(namespace, nodes, *volumes).submit(
-        warm_cache, site, model, result_of(staged), needed
-    )
+    cache: PrefectFuture[Any]
+    if model.weights == "stream":
+        cache = checked(graph, site, model, staged)
+    else:
+        cache = graph.wait_for(namespace, nodes, *volumes).submit(
+            warm_cache, site, model, result_of(staged), needed
+        )
     graph.wait()
     return Ready(cluster.result(), cache.result(), before.result(), swept.result())
 
@@ -171,24 +175,38 @@ def found(
     Raises NothingDeployed, AddonNotReady, StagingFailed, WarmingFailed with the stage to begin with instead.
     """
     site = read_infrastructure(environment)
+    check_stream_role(site, model)
     nodes = graph.submit(gpu_nodes, site, model)
     addons = [graph.wait_for(nodes).submit(find_addon, site, addon) for addon in read_addons(environment)]
     before = graph.submit(last_proven, site, model)
     swept = graph.submit(last_swept, site, model)
+    cache: PrefectFuture[Any]
     if first == "rollout":
         graph.submit(sync_keys, site)
         staged = graph.submit(find_staged, site, inspection)
-        cache = graph.submit(find_warm_cache, site, model, result_of(staged))
+        if model.weights == "stream":
+            cache = checked(graph, site, model, staged)
+        else:
+            cache = graph.submit(find_warm_cache, site, model, result_of(staged))
     else:
         namespace = graph.submit(prepare_namespace, site)
         graph.wait_for(namespace).submit(sync_keys, site)
         staged = graph.submit(stage_model, environment, site.storage, inspection)
         needed = result_of(graph.submit(needed_commits, site, model))
-        cache = graph.wait_for(namespace, nodes, *addons).submit(
-            warm_cache, site, model, result_of(staged), needed
-        )
+        if model.weights == "stream":
+            cache = checked(graph, site, model, staged)
+        else:
+            cache = graph.wait_for(namespace, nodes, *addons).submit(
+                warm_cache, site, model, result_of(staged), needed
+            )
     graph.wait()
     return Ready(site, cache.result(), before.result(), swept.result())
+
+
+def checked(graph: Graph, site: Site, model: Model, staged: PrefectFuture[Any]) -> PrefectFuture[StagedModel]:
+    """What pods will stream, held to its manifest, and that to the signed evidence of the same commit."""
+    held = graph.submit(check_staged, site, result_of(staged))
+    return graph.submit(check_staged_evidence, site, model, result_of(held))
 
 
 def provide_nodes(
@@ -290,7 +308,8 @@ def recorded(
     made = Made.of(signing.judged, site.storage, site.infrastructure)
     graph.submit(sign_evidence, site, model, result_of(marked), result_of(listed), made, signing.promoted)
     graph.submit(apply_alerts, site, model, result_of(marked))
-    graph.wait_for(marked).submit(end_fast_restores, site, model, ready.cache)
+    if isinstance(ready.cache, WarmCache):
+        graph.wait_for(marked).submit(end_fast_restores, site, model, ready.cache)
     graph.wait()
     return marked.result()
 

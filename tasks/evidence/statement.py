@@ -57,6 +57,9 @@ class Evidence(Record):
     )
     approval: Approval | None = Field(None, description="by whom it came into a protected environment")
     promoted_from: Promoted | None = None
+    staged_sha256: str | None = Field(
+        None, description="over path, size, sha256 and CRC64NVME of each staged file of the model"
+    )
     beside: dict[str, Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]] = Field(
         default_factory=dict, description="documents that are kept beside it, by name, with their sha256"
     )

@@ -17,17 +17,17 @@ from securesystemslib.signer import SSlibKey
 from tasks.cloud.aws import Aws, aws_errors
 from tasks.evidence.bom import bill_of_materials
 from tasks.evidence.envelope import KmsSigner, pem_of, read_public_key, seal
-from tasks.evidence.made import made_before
+from tasks.evidence.made import made_before, staged_before
 from tasks.evidence.model_signing import sign_model
 from tasks.evidence.page import page
 from tasks.evidence.statement import Evidence, statement_of, subjects_of
 from tasks.evidence.store import Store
 from tasks.evidence.verify import Expected, Verified, check_chain, check_expected, verify
 from tasks.records.environment import Environment
-from tasks.records.errors import EvidenceRefused, InputError
+from tasks.records.errors import ChecksumMismatch, EvidenceRefused, InputError
 from tasks.records.model import Model
 from tasks.records.names import staged_prefix
-from tasks.records.results import Manifest, Promoted, Release
+from tasks.records.results import Manifest, Promoted, Release, StagedModel
 from tasks.releases.records import Made, ReleaseRecord
 from tasks.releases.task import ledger_of
 from tasks.site import Site, aws_of
@@ -113,6 +113,7 @@ def sign_evidence(
             made=made,
             approval=record.approval,
             promoted_from=promoted,
+            staged_sha256=manifest.files_sha256,
             beside={name: hashlib.sha256(body).hexdigest() for name, body in documents.items()},
         ),
     )
@@ -123,6 +124,31 @@ def sign_evidence(
     address = store.keep(body, statement.predicate.sequence)
     RunReporter("evidence").say(f"signed in {seconds:.2f} s: {address}")
     return address
+
+
+@task(task_run_name="hold {staged.repo} to its evidence", **SETTINGS)
+def check_staged_evidence(site: Site, model: Model, staged: StagedModel) -> StagedModel:
+    """Hold what pods will stream to the signed evidence of the same commit, where this environment has some.
+
+    Raises EvidenceRefused, ChecksumMismatch.
+    """
+    store, key, now = store_of(site, model), key_of(site), datetime.now(UTC)
+    newest = _newest(store, key, now)
+    signed = staged_before(store, newest, staged.repo, staged.commit, key, now) if newest else None
+    reporter = RunReporter("evidence")
+    if signed is None:
+        reporter.say(
+            "no signed evidence of this commit yet: what is staged is held to the hub's hashes alone"
+        )
+    elif signed[1] != staged.files_sha256:
+        raise ChecksumMismatch(
+            f"s3://{staged.bucket}/{staged.prefix} is not what evidence number {signed[0]} was signed for",
+            evidence=[f"signed over its files: {signed[1]}", f"staged now: {staged.files_sha256}"],
+            next_command=f"aws s3 rm --recursive s3://{staged.bucket}/{staged.prefix}/, then deploy again: it is staged anew",
+        )
+    else:
+        reporter.say(f"what is staged is what evidence number {signed[0]} was signed for")
+    return staged
 
 
 def _config(site: Site, release: Release, manifest: Manifest) -> dict[str, Any]:

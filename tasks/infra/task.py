@@ -16,7 +16,13 @@ from tasks.infra.minimum import raise_to_minimum, refuse_nodes_that_would_go
 from tasks.infra.plan import Plan, plan_table
 from tasks.infra.stacks import Stack, StackName
 from tasks.infra.state import ensure_state_bucket, read_outputs, remove_state_bucket, state_exists
-from tasks.infra.variables import cluster_variables, infrastructure, storage_outputs, storage_variables
+from tasks.infra.variables import (
+    cluster_variables,
+    infrastructure,
+    storage_outputs,
+    storage_variables,
+    streamed_models,
+)
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
 from tasks.records.errors import AccessDenied, NothingDeployed
@@ -61,17 +67,31 @@ def storage_stack(environment: Environment, root: Path | None = None) -> Stack:
     )
 
 
-def cluster_stack(environment: Environment, storage: StorageOutputs, root: Path | None = None) -> Stack:
+def cluster_stack(
+    environment: Environment, storage: StorageOutputs, root: Path | None = None, model: Model | None = None
+) -> Stack:
+    """`model`: what is deployed now; one that streams its weights gets a role."""
     aws = aws_of(environment)
+    made = read_outputs(environment, "cluster", aws).get("streamed_models") or {}
+    caller = _caller(environment)["Arn"]
     return Stack(
         "cluster",
         environment,
         aws,
         root or project_root(),
         RunReporter("cluster"),
-        cluster_variables(environment, storage, _caller(environment)["Arn"])
+        cluster_variables(environment, storage, caller, streamed_models(made, model))
         | existing_variables(environment, aws),
     )
+
+
+def check_stream_role(site: Site, model: Model) -> None:
+    """Raises NothingDeployed where the model streams its weights and the cluster has no role for its pods."""
+    if model.weights == "stream" and (model.name, model.source.repo) not in site.infrastructure.streamed:
+        raise NothingDeployed(
+            f"the pods of {model.name} have no role yet that reads {model.source.repo} from the model bucket",
+            next_command=f"slipway deploy {model.name} -e {site.name}: terraform makes it",
+        )
 
 
 def site_of(environment: Environment, storage: StorageOutputs, outputs: dict[str, Any]) -> Site:
@@ -94,13 +114,18 @@ def apply_storage(environment: Environment, may_destroy: Sequence[str] = ()) -> 
 
 
 @task(task_run_name="terraform cluster of {environment.name}", **SETTINGS)
-def apply_cluster(environment: Environment, storage: StorageOutputs, may_destroy: Sequence[str] = ()) -> Site:
-    """Network, EKS, node groups, EKS add-ons, identities."""
+def apply_cluster(
+    environment: Environment,
+    storage: StorageOutputs,
+    may_destroy: Sequence[str] = (),
+    model: Model | None = None,
+) -> Site:
+    """Network, EKS, node groups, EKS add-ons, identities; of a `model` that streams its weights, its role."""
     if environment.cluster.gpu.uses_karpenter:
         refuse_nodes_that_would_go(environment, aws_of(environment))
     else:
         raise_to_minimum(environment, aws_of(environment), RunReporter("cluster"))
-    done = cluster_stack(environment, storage).converge(
+    done = cluster_stack(environment, storage, model=model).converge(
         may_destroy=may_destroy, show=lambda plan: _show("cluster", environment, plan)
     )
     site = site_of(environment, storage, done.outputs)
@@ -209,20 +234,20 @@ def read_remains(environment: Environment) -> tuple[StorageOutputs | None, Site 
 
 
 @task(task_run_name="terraform drift of {environment.name}", **SETTINGS)
-def find_drift(environment: Environment) -> list[dict[str, str]]:
-    """What an apply would change in either stack; an empty list means none."""
+def find_drift(environment: Environment, model: Model | None = None) -> list[dict[str, str]]:
+    """What an apply would change in either stack; an empty list means none. `model`: as of `apply_cluster`."""
     site = read_infrastructure.fn(environment)
     rows = []
-    for stack in (storage_stack(environment), cluster_stack(environment, site.storage)):
+    for stack in (storage_stack(environment), cluster_stack(environment, site.storage, model=model)):
         rows += [{"stack": stack.name, **row} for row in plan_table(stack.plan())]
     return rows
 
 
 @task(task_run_name="what would change in {environment.name}", **SETTINGS)
-def preview_changes(environment: Environment) -> list[dict[str, str]]:
+def preview_changes(environment: Environment, model: Model | None = None) -> list[dict[str, str]]:
     """What an apply would change in either stack; one row where nothing is deployed yet. It changes nothing."""
     try:
-        return find_drift.fn(environment)
+        return find_drift.fn(environment, model)
     except NothingDeployed:
         return [{"stack": "both", "action": "create", "resource": "all of it: nothing is deployed yet"}]
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from tasks.records.environment import Environment
+from tasks.records.model import Model
 from tasks.records.results import Infrastructure, StorageOutputs
 
 
@@ -49,8 +50,22 @@ def is_among(caller: str, principals: Collection[str]) -> bool:
     )
 
 
-def cluster_variables(environment: Environment, storage: StorageOutputs, caller: str) -> dict[str, Any]:
-    """The variables of infra/terraform/cluster. `caller` is STS's Arn of whoever applies them."""
+def streamed_models(made: Mapping[str, Collection[str]], model: Model | None) -> dict[str, list[str]]:
+    """The prefixes of the model bucket that the pods of each streamed model may read: those of its repos.
+
+    `made`: the same of the last apply. It stays until teardown: a release that streams may serve, or be put back, after its
+    file says volume or another repo, or is gone. `model`: the one that is deployed now.
+    """
+    found = {name: set(prefixes) for name, prefixes in made.items()}
+    if model and model.weights == "stream":
+        found.setdefault(model.name, set()).add(model.source.repo)
+    return {name: sorted(prefixes) for name, prefixes in sorted(found.items())}
+
+
+def cluster_variables(
+    environment: Environment, storage: StorageOutputs, caller: str, streamed: Mapping[str, list[str]]
+) -> dict[str, Any]:
+    """The variables of infra/terraform/cluster. `caller` is STS's Arn of whoever applies them; `streamed`: of `streamed_models`."""
     cluster = environment.cluster
     gpu, system = cluster.gpu, cluster.system
     variables: dict[str, Any] = {
@@ -84,6 +99,7 @@ def cluster_variables(environment: Environment, storage: StorageOutputs, caller:
         "model_bucket_arn": storage.bucket_arn,
         "model_kms_key_arn": storage.kms_key_arn,
         "namespace": environment.namespace,
+        "streamed_models": dict(streamed),
     }
     if not gpu.uses_karpenter:
         variables |= {
@@ -119,4 +135,9 @@ def infrastructure(outputs: dict[str, Any], environment: Environment) -> Infrast
         aws_profile=environment.aws_profile,
         gpu_node_group=outputs["gpu_node_group"],
         gpu_zone=outputs.get("gpu_zone", ""),
+        streamed=tuple(
+            (model, prefix)
+            for model, prefixes in (outputs.get("streamed_models") or {}).items()
+            for prefix in prefixes
+        ),
     )

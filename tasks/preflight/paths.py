@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from tasks.cloud.reachability import Address, End, Path, Pod
 from tasks.records.environment import Environment
+from tasks.records.names import WEIGHTS_LABEL
 
 Document = Mapping[str, Any]
 
@@ -58,13 +59,17 @@ def needed_paths(documents: Sequence[Document], environment: Environment) -> lis
                 Path(one, pod, port, False, "only the gateway and Prometheus may ask vLLM")
                 for one in outsiders
             ]
-            # it serves from the volume and has no role: what it cannot reach, it cannot leak to
-            outside = ((INTERNET, 443), (POD_IDENTITY_AGENT, 80), (INSTANCE_METADATA, 80))
-            found += [
-                Path(pod, address, number, False, "vLLM serves offline and has no AWS identity")
-                for address, number in outside
-            ]
+            found += _of_vllm(pod)
     return found
+
+
+def _of_vllm(pod: Pod) -> Iterator[Path]:
+    """What serves from the volume has no role: what it cannot reach, it cannot leak to. What streams reads S3."""
+    streams = pod.labels.get(WEIGHTS_LABEL) == "stream"
+    why = "it streams its weights from S3" if streams else "vLLM serves offline and has no AWS identity"
+    yield Path(pod, INTERNET, 443, streams, why)
+    yield Path(pod, POD_IDENTITY_AGENT, 80, streams, why)
+    yield Path(pod, INSTANCE_METADATA, 80, False, "no pod has the node's identity")
 
 
 def _of_the_gate(pod: Pod, gateways: Sequence[Pod], strangers: Sequence[Pod]) -> Iterator[Path]:

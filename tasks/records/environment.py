@@ -203,7 +203,12 @@ class Deadlines(Record):
         description="slowest pull of an image, in compressed bytes; a larger one has longer than pod_start",
     )
     cold_read_mib_s: float = Field(
-        100.0, gt=0, description="slowest read of weights the start-up budget allows"
+        100.0, gt=0, description="slowest read of weights from a volume the start-up budget allows"
+    )
+    stream_mib_s: float = Field(
+        100.0,
+        gt=0,
+        description="slowest read of weights from S3 the start-up budget allows (weights: stream); each start says what it measured",
     )
 
 

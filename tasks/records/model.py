@@ -15,7 +15,7 @@ from tasks.records.answers import AnswersProof
 from tasks.records.load import Load
 from tasks.records.objectives import Objectives
 from tasks.records.pairs import PairSettings
-from tasks.records.quantities import Quantity, Seconds
+from tasks.records.quantities import Quantity, Seconds, parse_quantity
 from tasks.records.questions import GENERATING, ROUTES, Route, Task
 from tasks.records.record import Record
 from tasks.records.starts import Budgeted
@@ -137,6 +137,16 @@ class Cache(Record):
     )
     initialization_rate: int = Field(
         300, ge=100, le=300, description="MiB/s, with restore: initialization-rate"
+    )
+
+
+class Stream(Record):
+    """How weights are streamed from S3 (weights: stream): Run:ai Model Streamer's limits, as vLLM's --model-loader-extra-config."""
+
+    concurrency: int = Field(16, ge=1, le=256, description="requests at a time")
+    memory: Quantity = Field(
+        "4Gi",
+        description="host memory of each rank for tensors on their way to the GPU; a part of resources.memory",
     )
 
 
@@ -274,7 +284,12 @@ class Model(Record):
     source: Source
     engine: Engine = Engine()
     resources: Resources = Resources()
+    weights: Literal["volume", "stream"] = Field(
+        "volume",
+        description="volume: from an EBS volume that is warmed before; stream: from S3, by each replica as it starts",
+    )
     cache: Cache = Cache()
+    stream: Stream = Stream()
     objectives: Objectives = Objectives()
     load: Load
     answers: AnswersProof | None = Field(
@@ -294,6 +309,24 @@ class Model(Record):
     def _restores_what_is_cloned(self) -> Self:
         if self.cache.restore != "lazy" and not self.wants_snapshot:
             raise ValueError(f"cache.restore: {self.cache.restore} is for clones, and no snapshot is taken")
+        return self
+
+    @model_validator(mode="after")
+    def _streams_what_can_be_streamed(self) -> Self:
+        if self.weights == "volume":
+            return self
+        if self.engine.lora:
+            raise ValueError(
+                "weights: stream is for a model without adapters: vLLM reads those from a folder"
+            )
+        if self.cache.snapshot == "always" or self.cache.restore != "lazy":
+            raise ValueError("weights: stream has no volume: leave cache.snapshot and cache.restore out")
+        ranks = self.engine.tensor_parallel_size
+        if parse_quantity(self.stream.memory) * ranks >= parse_quantity(self.resources.memory):
+            each = f" for each of {ranks} ranks" if ranks > 1 else ""
+            raise ValueError(
+                f"stream.memory {self.stream.memory}{each} is a part of resources.memory, {self.resources.memory}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -388,6 +421,8 @@ class Model(Record):
     @property
     def wants_snapshot(self) -> bool:
         """Whether the warmed volume is snapshotted. Each of several replicas starts on a clone of the snapshot."""
+        if self.weights == "stream":
+            return False
         if self.cache.snapshot == "auto":
             return self.scaling.max_replicas > 1
         return self.cache.snapshot == "always"

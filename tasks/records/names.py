@@ -19,6 +19,7 @@ VALIDATION = "slipway-validation"  # `app` label of the Jobs that ask the gatewa
 CACHE = "model-cache"  # `app` label of everything warming makes, and its ServiceAccount
 
 MODEL_LABEL = "slipway.dev/model"
+WEIGHTS_LABEL = "slipway.dev/weights"  # "stream" on pods that read their weights from S3
 RUN_LABEL = "slipway.dev/run"  # of what a run makes for itself and removes
 RELEASE_ANNOTATION = "slipway.dev/release"
 REPO_KEY = "slipway.dev/repo"

@@ -161,6 +161,9 @@ class Infrastructure(Record):
     gpu_zone: str = Field(
         "", description="of the GPU nodes and cache volumes; empty in states of before it was put out"
     )
+    streamed: tuple[tuple[str, str], ...] = Field(
+        (), description="(model, prefix of the model bucket that its pods may read)"
+    )
     plan: str | None = Field(None, description=APPLIED)
 
 
@@ -192,6 +195,12 @@ class Manifest(Record):
     def total_bytes(self) -> int:
         return sum(file.size for file in self.files)
 
+    @property
+    def files_sha256(self) -> str:
+        """A hash over path, size, sha256 and CRC64NVME of each file: the same whenever and however it was staged."""
+        listed = sorted((file.path, file.size, file.sha256, file.crc64nvme) for file in self.files)
+        return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
 
 class StagedModel(Record):
     """A model that is complete in S3 under `s3://bucket/prefix/`, with its manifest."""
@@ -202,6 +211,7 @@ class StagedModel(Record):
     commit: str
     total_bytes: int
     manifest_sha256: str
+    files_sha256: str = Field("", description="over the manifest's files: Manifest.files_sha256")
     account: str = Field(description="the AWS account that owns the bucket")
     reused: bool = Field(False, description="it was there before")
     adapters: tuple[StagedModel, ...] = Field((), description="LoRA adapters that are served with it")

@@ -98,7 +98,7 @@ def over_budget(context: RolloutContext, workload: str, pods: Sequence[Object]) 
         return RolloutFailed(
             "the model is still loading at the end of its start-up budget",
             evidence=evidence,
-            next_command="lower deadlines.cold_read_mib_s in the environment's file: the budget is bytes over that rate",
+            next_command="lower deadlines.cold_read_mib_s (stream_mib_s for weights: stream) in the environment's file: the budget is bytes over that rate",
         )
     return RolloutFailed(
         f"the rollout did not complete within its budget; its pods are still {phase}",

@@ -16,7 +16,7 @@ from tasks.cloud import node_affinity
 from tasks.cloud.reachability import NAMESPACE_NAME
 from tasks.records import names
 from tasks.records.environment import Environment
-from tasks.records.model import Engine, Model, Resources, Steps
+from tasks.records.model import Engine, Model, Resources, Steps, Stream
 from tasks.records.quantities import parse_quantity
 from tasks.records.questions import PATHS, probe_route, question
 from tasks.records.results import Release
@@ -40,9 +40,10 @@ def load(root: Path, name: str) -> Document:
     return document
 
 
-def start_budget_seconds(weight_bytes: int, environment: Environment) -> float:
+def start_budget_seconds(weights: Weights, environment: Environment) -> float:
     """Seconds a replica may load: its bytes over the slowest read allowed, and the compile allowance."""
-    read = weight_bytes / (environment.deadlines.cold_read_mib_s * 2**20)
+    waits = environment.deadlines
+    read = weights.size / ((waits.stream_mib_s if weights.address else waits.cold_read_mib_s) * 2**20)
     return read + COMPILE_ALLOWANCE_SECONDS
 
 
@@ -58,8 +59,10 @@ def probe_words(model: Model) -> list[str]:
     return [model.name, f"/v1{PATHS[route]}", json.dumps(question(route, model.name, tokens=1))]
 
 
-def engine_arguments(engine: Engine, *, model_path: str, served_name: str) -> list[str]:
-    """vLLM's command line. Each flag is --name=value, so that a value is never read as a flag."""
+def engine_arguments(
+    engine: Engine, *, model_path: str, served_name: str, stream: Stream | None = None
+) -> list[str]:
+    """vLLM's command line. Each flag is --name=value, so that a value is never read as a flag. `stream`: of weights in S3."""
     # the path is positional: `vllm serve` warns about --model, and later versions drop it
     arguments = [
         model_path,
@@ -81,6 +84,13 @@ def engine_arguments(engine: Engine, *, model_path: str, served_name: str) -> li
         arguments.append(f"--kv-cache-dtype={engine.kv_cache_dtype}")
     if engine.trust_remote_code:
         arguments.append("--trust-remote-code")
+    if stream:
+        # the loader's keys: vllm 0.32.0, model_executor/model_loader/runai_streamer_loader.py
+        limits = {"concurrency": stream.concurrency, "memory_limit": int(parse_quantity(stream.memory))}
+        if engine.tensor_parallel_size > 1:
+            # or each rank reads every file from S3 (weight_utils.py, runai_safetensors_weights_iterator)
+            limits["distributed"] = True
+        arguments += ["--load-format=runai_streamer", f"--model-loader-extra-config={json.dumps(limits)}"]
     if engine.lora:
         arguments += [
             "--enable-lora",
@@ -97,7 +107,7 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     """The serving Deployment, without its release annotation (that is a hash over this)."""
     document = load(root, "serving/deployment.yaml")
     labels = {"app": names.VLLM, names.MODEL_LABEL: model.name}
-    budget = start_budget_seconds(weights.size, environment)
+    budget = start_budget_seconds(weights, environment)
     drain, stop = math.ceil(model.engine.drain), math.ceil(model.engine.shutdown_timeout)
     gpu = environment.cluster.gpu
     document["metadata"] |= {
@@ -120,7 +130,10 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
     container = pod["containers"][0]
     container["image"] = environment.pulled_as(model.engine.image)
     container["args"] = engine_arguments(
-        model.engine, model_path=f"/models/{weights.path}", served_name=model.name
+        model.engine,
+        model_path=weights.model_path,
+        served_name=model.name,
+        stream=model.stream if weights.address else None,
     )
     variables = (NCCL_VARIABLES if model.resources.gpu > 1 else {}) | model.engine.env
     container["env"] += [{"name": name, "value": value} for name, value in sorted(variables.items())]
@@ -133,6 +146,13 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
         # NCCL passes tensors between the GPUs of a node through shared memory; the default is 64 MiB.
         container["volumeMounts"].append({"name": "shm", "mountPath": "/dev/shm"})  # noqa: S108
         pod["volumes"].append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": shm_size(model)}})
+    if weights.address:
+        pod["serviceAccountName"] = names.workload(model)
+        template["metadata"]["labels"] = labels | {names.WEIGHTS_LABEL: "stream"}
+        container["env"].append({"name": "AWS_REGION", "value": environment.region})
+        pod["volumes"].pop(0)
+        container["volumeMounts"].pop(0)
+        return document
     pod["volumes"][0] = weights_volume(model, weights)
     if most_replicas(model) == 1:
         pod["affinity"] = claim_affinity(model)
@@ -211,7 +231,8 @@ def serving(root: Path, model: Model, environment: Environment, weights: Weights
     service["spec"]["selector"][names.MODEL_LABEL] = model.name
     workload = deployment(root, model, environment, weights)
     budgets = [disruption_budget(root, model, environment)] if model.scaling.min_replicas > 1 else []
-    return [account, policy, service, monitor, *budgets, workload, scaled_object(root, model, environment)]
+    found = [account, policy, service, monitor, *budgets, workload, scaled_object(root, model, environment)]
+    return [*streaming(root, model, namespace), *found] if weights.address else found
 
 
 def disruption_budget(root: Path, model: Model, environment: Environment) -> Document:
@@ -226,6 +247,15 @@ def disruption_budget(root: Path, model: Model, environment: Environment) -> Doc
         del document["spec"]["maxUnavailable"]
         document["spec"]["minAvailable"] = 1
     return document
+
+
+def streaming(root: Path, model: Model, namespace: str) -> list[Document]:
+    """What pods need to read their weights from S3: an account of their own, whose role terraform makes, and the way out."""
+    account = load(root, "serving/serviceaccount.yaml")
+    account["metadata"] |= {"name": names.workload(model), "namespace": namespace}
+    policy = load(root, "serving/networkpolicy-stream.yaml")
+    policy["metadata"]["namespace"] = namespace
+    return [account, policy]
 
 
 def let_scraped(environment: Environment, rule: Document, monitor: Document) -> None:

@@ -10,7 +10,7 @@ from tasks.rollout.context import RolloutContext
 from tasks.rollout.manifests import COMPILE_ALLOWANCE_SECONDS, start_budget_seconds
 from tasks.rollout.pod_phases import selector_of
 from tasks.rollout.strategy import Present, RolloutPlan, choose, free_gpus
-from tasks.rollout.weights import most_replicas
+from tasks.rollout.weights import Weights, most_replicas
 
 
 def observe(context: RolloutContext, model: Model) -> Present:
@@ -24,7 +24,7 @@ def observe(context: RolloutContext, model: Model) -> Present:
         pods = objects.living(cluster.list("v1", "Pod", context.namespace, label_selector=selector))
     on = next((node for pod in pods if (node := objects.node_of(pod))), None)
     replicas = int(objects.spec(workload).get("replicas", 1)) if workload and on else 0
-    shared = most_replicas(model) == 1
+    shared = most_replicas(model) == 1 and model.weights == "volume"
     more = max(0, model.scaling.min_replicas - replicas) if replicas else 0
     return Present(replicas, on if shared else None, free, model.resources.gpu, more)
 
@@ -33,7 +33,7 @@ def plan_rollout(
     context: RolloutContext,
     model: Model,
     how: HowToRollOut,
-    weight_bytes: int,
+    weights: Weights | None,
     last: ReleaseRecord | None = None,
 ) -> RolloutPlan:
     """Choose the strategy for what is allocatable now. Raises RolloutFailed for one the GPUs do not allow.
@@ -41,7 +41,8 @@ def plan_rollout(
     The expected downtime is what the last rollout's start took, else an estimate from the bytes.
     """
     measured = last.last_start("rollout") if last else None
-    estimate = start_budget_seconds(weight_bytes, context.environment) - COMPILE_ALLOWANCE_SECONDS
+    budget = start_budget_seconds(weights, context.environment) if weights else COMPILE_ALLOWANCE_SECONDS
+    estimate = budget - COMPILE_ALLOWANCE_SECONDS
     return choose(
         how,
         observe(context, model),

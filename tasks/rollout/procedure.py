@@ -68,13 +68,13 @@ def prepare(
         how = model.rollout
         if green_serves:
             how = how.model_copy(update={"strategy": Strategy.AUTO})
-        plan = plan_rollout(context, model, how, weights.size, last)
+        plan = plan_rollout(context, model, how, weights, last)
     set_strategy(documents, plan, begun)
     return Takeover(
         model=model,
         record=renewed(context.ledger.find(release.id), release, documents),
         plan=plan,
-        budget=environment.deadlines.pod_start + start_budget_seconds(weights.size, environment),
+        budget=environment.deadlines.pod_start + start_budget_seconds(weights, environment),
         replicas=int(objects.spec(before).get("replicas", 1)),
         known=known,
         last=last,

@@ -123,7 +123,7 @@ def _put_back(
     workload = names.workload(model)
     green = bluegreen.tidy(context, model, documents)
     # chosen anew: a surge that was right then may wait for ever for a GPU that the broken release holds
-    plan = plan_rollout(context, model, HowToRollOut(), 0)
+    plan = plan_rollout(context, model, HowToRollOut(), None)
     strategy = plan.deployment_strategy
     if plan.strategy is Strategy.ROLLING and not plan.unavailable:
         # nothing serves: a pod of the broken release that comes up late must not keep the GPU

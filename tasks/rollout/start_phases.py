@@ -29,6 +29,8 @@ EVENTS = {"SuccessfulAttachVolume": "volume", "Pulled": "image"}
 # a phase is reported as slower where it took so much more than the last time, and so many seconds
 MARGIN = 0.25
 NOTICED_SECONDS = 1.0
+# a rate of S3 that is not so many times the slowest allowed is near it: throughput of one prefix varies by the hour
+NEAR = 2.0
 
 
 def shown(start: Start, before: Start | None) -> str:
@@ -139,6 +141,19 @@ def _log_marks(log: Sequence[str]) -> list[tuple[datetime, str]]:
 
 def _time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def streamed_rate(phases: Mapping[str, float], weight_bytes: int) -> float | None:
+    """MiB/s that weights came from S3 with, over the whole phase that reads them; None where its length is not known."""
+    took = phases.get("weights", 0.0)
+    return weight_bytes / took / 2**20 if took else None
+
+
+def told_rate(rate: float, allowed: float) -> tuple[bool, str]:
+    """Whether a measured rate of S3 is too near the slowest the start-up budget allows (both MiB/s), and the line that says it."""
+    line = f"weights streamed at {rate:.0f} MiB/s; the start-up budget allows for {allowed:g} (deadlines.stream_mib_s)"
+    near = rate < NEAR * allowed
+    return near, f"{line}: set it to {max(1, int(rate / NEAR))}, or a slower start is ended" if near else line
 
 
 def rows(phases: Mapping[str, float], before: Mapping[str, float]) -> list[dict[str, str]]:

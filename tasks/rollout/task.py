@@ -13,7 +13,7 @@ from tasks.records.environment import Environment
 from tasks.records.errors import RolloutFailed
 from tasks.records.model import Model
 from tasks.records.reports import MeasureFrom
-from tasks.records.results import HubInspection, WarmCache
+from tasks.records.results import HubInspection, StagedModel, WarmCache
 from tasks.releases.records import ReleaseRecord, Start
 from tasks.releases.task import ledger_of
 from tasks.rollout import (
@@ -32,6 +32,7 @@ from tasks.rollout.context import Beside, RolloutContext
 from tasks.rollout.manifests import release_of, serving, stamped
 from tasks.rollout.node_refusals import NodeGroupHealth, PoolRefusals
 from tasks.rollout.pod_phases import release_pods
+from tasks.rollout.start_phases import streamed_rate, told_rate
 from tasks.rollout.weights import Weights
 from tasks.site import Site
 from tasks.task import SETTINGS, RunReporter, in_a_run, show_table, task
@@ -63,7 +64,7 @@ def preview(environment: Environment, model: Model, inspection: HubInspection) -
     Without the cluster: its gateway has this model's route only, and a snapshot's name is not known.
     """
     root = project_root()
-    weights = Weights.expected(model, inspection)
+    weights = Weights.expected(model, inspection, environment.storage.model_bucket)
     served = serving(root, model, environment, weights)
     route = gateway.route(root, model, environment)
     return [
@@ -88,7 +89,7 @@ def prepare_namespace(site: Site) -> str:
 def roll_out(
     site: Site,
     model: Model,
-    cache: WarmCache,
+    cache: WarmCache | StagedModel,
     inspection: HubInspection,
     measure_from: MeasureFrom = "cluster",
     beside: Beside | None = None,
@@ -100,9 +101,19 @@ def roll_out(
     weights = Weights.of(cache, inspection.weight_bytes)
     context = context_of(site, model, measure_from, beside)
     record = procedure.roll_out(context, model, weights)
+    if weights.address:
+        _tell_rate(context, record, weights)
     with restore.keeping(context, record.release.id):
         scaler.wait_until_scaling(context, model)
     return record
+
+
+def _tell_rate(context: RolloutContext, record: ReleaseRecord, weights: Weights) -> None:
+    """Report the measured rate of the last start beside the one its budget allows for."""
+    start = record.last_start("rollout")
+    if start and (rate := streamed_rate(start.phases, weights.size)):
+        near, line = told_rate(rate, context.environment.deadlines.stream_mib_s)
+        (context.reporter.warn if near else context.reporter.say)(line)
 
 
 @task(task_run_name="put back what served before {model.name}", **SETTINGS)

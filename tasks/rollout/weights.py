@@ -8,7 +8,7 @@ from tasks.cloud.kubernetes import Object
 from tasks.records import names
 from tasks.records.errors import InputError
 from tasks.records.model import Model
-from tasks.records.results import HubInspection, WarmCache
+from tasks.records.results import HubInspection, StagedModel, WarmCache
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Weights:
         snapshot: the VolumeSnapshot that replicas clone; None where there is none.
         clone_class: StorageClass of the clones.
         clone_size: of a clone, as a Kubernetes quantity.
+        address: where they are streamed from, s3://BUCKET/PREFIX; empty where a volume has them.
     """
 
     commit: str
@@ -30,18 +31,29 @@ class Weights:
     snapshot: str | None = None
     clone_class: str = "gp3-clone"
     clone_size: str = ""
+    address: str = ""
+
+    @property
+    def model_path(self) -> str:
+        """What vLLM gets as its model."""
+        return self.address or f"/models/{self.path}"
 
     @classmethod
-    def of(cls, cache: WarmCache, size: int) -> Weights:
-        """The weights on a warmed cache volume."""
+    def of(cls, cache: WarmCache | StagedModel, size: int) -> Weights:
+        """The weights on a warmed cache volume, or as they are staged."""
+        if isinstance(cache, StagedModel):
+            return cls(cache.commit, "", "", size, address=cache.uri)
         return cls(
             cache.commit, cache.claim, cache.path, size, cache.snapshot, cache.storage_class, cache.size
         )
 
     @classmethod
-    def expected(cls, model: Model, inspection: HubInspection) -> Weights:
-        """The weights before they are warmed; only warming knows a snapshot's name and a clone's size."""
+    def expected(cls, model: Model, inspection: HubInspection, bucket: str = "") -> Weights:
+        """The weights before they are warmed; only warming knows a snapshot's name and a clone's size. `bucket`: the model bucket."""
         repo, commit = inspection.model.repo, inspection.model.commit
+        if model.weights == "stream":
+            address = f"s3://{bucket}/{names.staged_prefix(repo, commit)}"
+            return cls(commit, "", "", inspection.weight_bytes, address=address)
         return cls(
             commit,
             names.cache_claim(model),
@@ -59,7 +71,7 @@ def most_replicas(model: Model) -> int:
 def check_replicas(model: Model, weights: Weights) -> None:
     """Raise InputError where several replicas would share one ReadWriteOnce volume."""
     wanted = most_replicas(model)
-    if wanted > 1 and not weights.snapshot:
+    if wanted > 1 and not weights.snapshot and not weights.address:
         raise InputError(
             f"{model.name} asks for up to {wanted} replicas, but its cache volume can serve one",
             evidence=[

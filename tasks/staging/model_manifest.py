@@ -121,6 +121,7 @@ def staged_model(folder: StagedFolder, stored: StoredManifest, *, reused: bool) 
         commit=stored.manifest.commit,
         total_bytes=stored.manifest.total_bytes,
         manifest_sha256=stored.sha256,
+        files_sha256=stored.manifest.files_sha256,
         account=folder.bucket.account,
         reused=reused,
     )

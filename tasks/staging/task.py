@@ -14,6 +14,7 @@ from tasks.records.results import HubInspection, HubModel, Manifest, Release, St
 from tasks.records.watching import HubCommit
 from tasks.site import Site, aws_of
 from tasks.staging import model_manifest, token
+from tasks.staging.checking import check
 from tasks.staging.commits import look
 from tasks.staging.folder import StagedFolder
 from tasks.staging.hub import read_head, resolve
@@ -161,6 +162,25 @@ def _found(site: Site, bucket: Bucket, hub: HubModel) -> StagedModel:
             next_command=f"slipway deploy MODEL -e {site.name} --from-stage staging",
         )
     return model_manifest.staged_model(folder, stored, reused=True)
+
+
+@task(task_run_name="check {staged.repo} in {site.name}", **SETTINGS)
+def check_staged(site: Site, staged: StagedModel) -> StagedModel:
+    """Hold what pods will stream to its manifest, by size and CRC64NVME. Raises ChecksumMismatch, StagingFailed."""
+    aws, reporter = site.aws(), RunReporter("staging")
+    folder = StagedFolder.of(
+        Bucket(aws.client("s3"), site.storage.bucket, aws.account), staged.repo, staged.commit
+    )
+    stored = model_manifest.read(folder)
+    if stored is None or stored.sha256 != staged.manifest_sha256:
+        raise StagingFailed(
+            f"{folder.uri} changed since it was staged", next_command="run the same command again"
+        )
+    check(folder, stored)
+    reporter.say(
+        f"{len(stored.manifest.files)} objects have the size and CRC64NVME they were staged with, and there is no other"
+    )
+    return staged
 
 
 @task(task_run_name="manifest of {release.repo} in {site.name}", **SETTINGS)

@@ -26,7 +26,7 @@ locals {
   system_identities = { for name, identity in local.all_system_identities : name => identity if local.makes_cluster == 1 }
 
   # The pods that warm caches read models. Who writes to the bucket stages models, and does that outside the cluster;
-  # the serving pods read their volume alone and have no role.
+  # the serving pods read their volume alone and have no role, but for models that are streamed.
   model_identities = {
     cache = var.cache_service_account
   }
@@ -179,4 +179,73 @@ resource "aws_eks_pod_identity_association" "model" {
   role_arn        = aws_iam_role.model[each.key].arn
 
   depends_on = [aws_iam_role_policy.model]
+}
+
+# A model that is streamed from S3 reads its own prefixes, and no other model's.
+
+data "aws_iam_policy_document" "stream" {
+  for_each = var.streamed_models
+
+  statement {
+    sid       = "List"
+    actions   = ["s3:ListBucket"]
+    resources = [var.model_bucket_arn]
+
+    condition {
+      test     = "StringLike"
+      variable = "s3:prefix"
+      values   = [for prefix in each.value : "${prefix}/*"]
+    }
+  }
+
+  statement {
+    sid       = "Read"
+    actions   = ["s3:GetObject"]
+    resources = [for prefix in each.value : "${var.model_bucket_arn}/${prefix}/*"]
+  }
+
+  dynamic "statement" {
+    for_each = var.model_kms_key_arn == "" ? [] : [var.model_kms_key_arn]
+    content {
+      sid       = "Decrypt"
+      actions   = ["kms:Decrypt"]
+      resources = [statement.value]
+
+      condition {
+        test     = "StringEquals"
+        variable = "kms:ViaService"
+        values   = ["s3.${var.region}.amazonaws.com"]
+      }
+    }
+  }
+}
+
+resource "aws_iam_role" "stream" {
+  for_each = var.streamed_models
+
+  # of the model's name a digest: a role's name has 64 characters at most
+  name                 = "${var.name}-stream-${substr(sha256(each.key), 0, 8)}"
+  description          = "vllm-${each.key} in ${var.namespace} of ${var.name}"
+  assume_role_policy   = data.aws_iam_policy_document.trust["pods"].json
+  path                 = var.iam_path
+  permissions_boundary = var.permissions_boundary_arn
+}
+
+resource "aws_iam_role_policy" "stream" {
+  for_each = var.streamed_models
+
+  name   = "read-weights"
+  role   = aws_iam_role.stream[each.key].name
+  policy = data.aws_iam_policy_document.stream[each.key].json
+}
+
+resource "aws_eks_pod_identity_association" "stream" {
+  for_each = var.streamed_models
+
+  cluster_name    = local.cluster_name
+  namespace       = var.namespace
+  service_account = "vllm-${each.key}"
+  role_arn        = aws_iam_role.stream[each.key].arn
+
+  depends_on = [aws_iam_role_policy.stream]
 }

@@ -87,3 +87,8 @@ output "karpenter_queue" {
   description = "Name of the queue of EC2's interruptions; null without Karpenter."
   value       = one(aws_sqs_queue.karpenter[*].name)
 }
+
+output "streamed_models" {
+  description = "Models whose pods may read their weights from the bucket, with the prefixes of each."
+  value       = var.streamed_models
+}

@@ -361,6 +361,12 @@ variable "cache_service_account" {
   default     = "model-cache"
 }
 
+variable "streamed_models" {
+  description = "Models whose pods read their weights from the bucket as they start, with the prefixes each may read. Their service accounts are vllm-NAME."
+  type        = map(list(string))
+  default     = {}
+}
+
 variable "image_cache_prefix" {
   description = "Prefix of the pull-through cache's repositories (storage: image_cache_prefix): nodes may make them. Empty: none."
   type        = string

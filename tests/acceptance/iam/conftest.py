@@ -38,6 +38,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     policies.mkdir()
     copy_project(home)
     _ask_for_no_speed(home / "models" / "tiny-llama.yaml")
+    _ask_for_no_speed(home / "models" / "tiny-streamed.yaml")
     _write_next(home / "environments")
     _write_beside(home)
     for name in (ENVIRONMENT, NEXT, BESIDE):

@@ -28,6 +28,7 @@ PHASES: Mapping[str, tuple[str, ...]] = {
     "scale-down": ("scale-down", "tiny-llama", "-e", ENVIRONMENT),
     "wake": ("wake", "tiny-llama", "-e", ENVIRONMENT),
     "validate": ("validate", "tiny-llama", "-e", ENVIRONMENT),
+    "streamed": ("deploy", "tiny-streamed", "-e", ENVIRONMENT),
     "promote": ("promote", "tiny-llama", "-e", NEXT, "--yes"),
     "teardown of the next": ("teardown", "-e", NEXT, *DELETED),
     "teardown": ("teardown", "-e", ENVIRONMENT, *DELETED),
@@ -144,6 +145,13 @@ def test_beside_what_exists_the_policies_of_that_environment_are_enough(
 def test_pods_that_warm_caches_read_with_their_own_role(decisions: Mapping[str, list[Decision]]) -> None:
     roles = [each for each in decisions["deploy"] if ":assumed-role/slipway-sandbox-cache/" in each["who"]]
     assert {each["action"] for each in roles} == {"s3:GetObject", "kms:Decrypt"}
+
+
+def test_pods_that_stream_read_one_repo_with_their_own_role(decisions: Mapping[str, list[Decision]]) -> None:
+    roles = [each for each in decisions["streamed"] if ":assumed-role/slipway-sandbox-stream-" in each["who"]]
+    assert {each["action"] for each in roles} == {"s3:ListBucket", "s3:GetObject", "kms:Decrypt"}
+    read = {each["resource"] for each in roles if each["action"] == "s3:GetObject"}
+    assert all(each.startswith("arn:aws:s3:::slipway-sandbox-models/slipway/tiny-llama/") for each in read)
 
 
 def test_karpenter_works_with_its_own_role_and_every_statement_of_it_that_makes_or_ends(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import uvloop
+from botocore.exceptions import BotoCoreError, ClientError
 
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.images.vllm import flags, logs, real
@@ -61,7 +62,7 @@ def main() -> int:
         try:
             bind(sock, args.port)
             resolved = resolve(args, os.environ)
-        except (ValueError, OSError, RuntimeError) as error:
+        except (ValueError, OSError, RuntimeError, BotoCoreError, ClientError) as error:
             logs.api_server_failed(error)
             return 1
         try:

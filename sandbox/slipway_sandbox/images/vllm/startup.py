@@ -26,6 +26,7 @@ from slipway_sandbox.images.vllm.model import (
     read_config,
     read_weights,
 )
+from slipway_sandbox.images.vllm.streaming import SCHEME, Streamed, Streaming
 from slipway_sandbox.images.vllm.text import Text
 from slipway_sandbox.images.vllm.visible import gpus
 from slipway_sandbox.settings import EngineTiming
@@ -45,6 +46,7 @@ class Resolved:
     folder: Path
     config: ModelConfig
     gpu_bytes: int
+    streamed: Streamed | None = None  # where its weights are, if not in the folder
 
 
 def gpu_memory(environment: Mapping[str, str]) -> int:
@@ -85,7 +87,17 @@ def resolve(args: argparse.Namespace, environment: Mapping[str, str]) -> Resolve
     logs.info("api_utils.py:327", f"vLLM server version {VERSION}, serving model {args.model}")
     logs.info("api_utils.py:286", f"non-default args: {shown}")
     check_devices(args, environment)
-    folder = find_model(args.model, args.revision, environment, args.download_dir)
+    streamed = Streamed(args.model) if args.model.startswith(SCHEME) else None
+    if streamed and args.load_format not in ("auto", "runai_streamer"):
+        raise ValidationError(
+            "To load a model from object storage (S3/GCS/Azure), 'load_format' must be 'modelexpress', 'runai_streamer' or "
+            f"'runai_streamer_sharded', but got '{args.load_format}'. Model: {args.model}"
+        )
+    folder = (
+        streamed.pull_files()
+        if streamed
+        else find_model(args.model, args.revision, environment, args.download_dir)
+    )
     config = read_config(
         folder,
         args.model,
@@ -102,7 +114,7 @@ def resolve(args: argparse.Namespace, environment: Mapping[str, str]) -> Resolve
             f"({args.tensor_parallel_size})."
         )
     check_port_variable(environment)
-    return Resolved(folder, config, gpu_memory(environment))
+    return Resolved(folder, config, gpu_memory(environment), streamed)
 
 
 async def start_engine(
@@ -183,7 +195,11 @@ async def _load(
 ) -> Plan:
     logs.info("gpu_model_runner.py:5040", f"Starting to load model {args.model}...", logs.CORE)
     started = time.perf_counter()
-    weights = await asyncio.to_thread(read_weights, resolved.folder, args.model, resolved.config.dtype)
+    if resolved.streamed:
+        limits = Streaming.of(args)
+        weights = await asyncio.to_thread(resolved.streamed.read_weights, resolved.config.dtype, limits)
+    else:
+        weights = await asyncio.to_thread(read_weights, resolved.folder, args.model, resolved.config.dtype)
     slow = faults.struck("engine-slow-load")
     if slow:
         await _wait(slow, faults)

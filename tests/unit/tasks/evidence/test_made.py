@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tasks.evidence.envelope import seal
-from tasks.evidence.made import made_before
+from tasks.evidence.made import made_before, staged_before
 from tasks.evidence.statement import Statement
 from tasks.evidence.store import Store
 from tasks.evidence.verify import Verified, verify
@@ -66,11 +66,25 @@ class Chain:
         self.newest = verify(body, SIGNER.public_key, now=NOW)
         return statement
 
+    def staged(self, repo: str, commit: str) -> tuple[int, str] | None:
+        assert self.newest
+        store = Store(None, "b", "staging", "llama")
+        store.numbered = self.bodies.get  # type: ignore[assignment,method-assign]
+        return staged_before(store, self.newest, repo, commit, SIGNER.public_key, NOW)
+
     def made(self, statement: Statement) -> Made | None:
         assert self.newest
         store = Store(None, "b", "staging", "llama")
         store.numbered = self.bodies.get  # type: ignore[assignment,method-assign]
         return made_before(store, self.newest, statement.predicate.release, SIGNER.public_key, NOW)
+
+
+def test_what_was_staged_is_found_past_evidence_that_does_not_say_it() -> None:
+    chain = Chain()
+    wanted, _ = chain.add(1, staged_sha256="a" * 64), chain.add(2)  # as one of an older Slipway
+    release = wanted.predicate.release
+    assert chain.staged(release.repo, release.commit) == (1, "a" * 64)
+    assert chain.staged(release.repo, "1" * 40) is None
 
 
 def test_it_is_found_past_the_evidence_of_other_releases() -> None:

@@ -15,7 +15,7 @@ from tasks.records.results import StagedModel
 from tasks.rollout import gateway, namespace
 from tasks.rollout.manifests import serving
 from tasks.rollout.weights import Weights
-from tests.support.builders import COMMIT, ROOT, WEIGHTS, a_cache, a_model, an_environment
+from tests.support.builders import COMMIT, ROOT, WEIGHTS, a_cache, a_model, an_environment, an_inspection
 
 VLLM = Pod("vllm", "llm", {"app": "vllm"}, {"http": 8000})
 GATEWAY = Pod("gateway", "llm", {"app": "llm-gateway"})
@@ -82,6 +82,21 @@ def policies_of(documents: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def test_our_policies_open_what_serving_needs_and_nothing_else() -> None:
     documents = ours()
     assert wrong_paths(policies_of(documents), needed_paths(documents, an_environment())) == []
+
+
+def test_what_streams_reaches_s3_and_what_does_not_stream_reaches_nothing() -> None:
+    model, where = a_model(weights="stream", resources={"memory": "32Gi"}), an_environment()
+    weights = Weights.expected(model, an_inspection(), "acme-models")
+    documents = [
+        *namespace.documents(ROOT, where),
+        *gateway.documents(ROOT, where, {}),
+        *serving(ROOT, model, where, weights),
+    ]
+    policies = policies_of(documents)
+    assert wrong_paths(policies, needed_paths(documents, where)) == []
+    without = [policy for policy in policies if policy["metadata"]["name"] != "vllm-stream"]
+    found = wrong_paths(without, needed_paths(documents, where))
+    assert any("vllm-llama -> the Pod Identity agent:80/TCP is shut" in line for line in found), found
 
 
 @pytest.mark.parametrize(

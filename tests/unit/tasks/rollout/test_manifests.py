@@ -32,6 +32,7 @@ from tasks.rollout.procedure import set_strategy
 from tasks.rollout.strategy import RolloutPlan
 from tasks.rollout.weights import Weights
 from tests.support.builders import COMMIT, ROOT, WEIGHTS, a_cache, a_model, an_environment
+from tests.support.canned import a_staged
 
 Document = dict[str, Any]
 RECREATE = RolloutPlan(Strategy.RECREATE, "asked for")
@@ -125,8 +126,11 @@ def test_everything_lies_in_the_environments_namespace() -> None:
 def test_a_start_may_take_as_long_as_its_bytes_and_one_compilation(
     weights: int, rate: float, seconds: float
 ) -> None:
-    environment = an_environment(deadlines={"cold_read_mib_s": rate})
-    assert start_budget_seconds(weights, environment) == pytest.approx(seconds + COMPILE_ALLOWANCE_SECONDS)
+    allowed = pytest.approx(seconds + COMPILE_ALLOWANCE_SECONDS)
+    volume = an_environment(deadlines={"cold_read_mib_s": rate, "stream_mib_s": 1})
+    assert start_budget_seconds(Weights.of(a_cache(), weights), volume) == allowed
+    streams = an_environment(deadlines={"cold_read_mib_s": 1, "stream_mib_s": rate})
+    assert start_budget_seconds(Weights.of(a_staged(), weights), streams) == allowed
 
 
 @given(st.floats(1, 50_000))
@@ -233,6 +237,39 @@ def test_adapters_are_served_from_their_commits_folders() -> None:
         f"polite=/models/acme--polite/{'1' * 40}", f"curt=/models/acme--curt/{'2' * 40}", "--seed=1",
     ]  # fmt: skip
     assert "--enable-lora" not in container_of(made())["args"]
+
+
+def streamed(**over: Any) -> list[Document]:
+    model = a_model(weights="stream", resources={"memory": "32Gi"}, **over)
+    staged = a_staged(bucket="acme-models", prefix=f"acme/llama/{COMMIT}", commit=COMMIT)
+    return serving(ROOT, model, an_environment(), Weights.of(staged, WEIGHTS))
+
+
+def test_streamed_weights_need_no_volume_and_come_by_an_account_of_their_own() -> None:
+    documents = streamed(scaling={"max_replicas": 4}, stream={"concurrency": 8, "memory": "2Gi"})
+    container, pod = container_of(documents), pod_of(documents)
+    assert container["args"][0] == f"s3://acme-models/acme/llama/{COMMIT}"
+    assert "--load-format=runai_streamer" in container["args"]
+    limits = json.dumps({"concurrency": 8, "memory_limit": 2 * 2**30})
+    assert f"--model-loader-extra-config={limits}" in container["args"]
+    assert (pod["volumes"], container["volumeMounts"]) == ([], [])
+    assert "affinity" not in pod
+    assert pod["serviceAccountName"] == "vllm-llama"
+    accounts = [d["metadata"]["name"] for d in documents if d["kind"] == "ServiceAccount"]
+    assert accounts == ["vllm-llama", "vllm"]
+
+
+def test_ranks_that_stream_share_memory_all_the_same() -> None:
+    documents = streamed(engine={"tensor_parallel_size": 2})
+    assert pod_of(documents)["volumes"] == []
+    model = a_model(
+        weights="stream", engine={"tensor_parallel_size": 2}, resources={"gpu": 2, "memory": "32Gi"}
+    )
+    staged = a_staged(bucket="b", prefix="p", commit=COMMIT)
+    made = serving(ROOT, model, an_environment(), Weights.of(staged, WEIGHTS))
+    assert [volume["name"] for volume in pod_of(made)["volumes"]] == ["shm"]
+    assert [mount["name"] for mount in container_of(made)["volumeMounts"]] == ["shm"]
+    assert '"distributed": true' in next(a for a in container_of(made)["args"] if "extra-config" in a)
 
 
 def test_making_the_documents_twice_does_not_add_to_them() -> None:

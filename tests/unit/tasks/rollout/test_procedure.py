@@ -123,7 +123,9 @@ def test_blue_green_is_not_begun_anew_while_a_green_one_serves(heard: Heard) -> 
 
 def test_the_budget_of_the_pods_is_the_load_and_the_start_of_a_pod(heard: Heard) -> None:
     takeover = prepared(context_of(None, heard), NEW)
-    assert takeover.budget == start_budget_seconds(WEIGHTS, ENVIRONMENT) + ENVIRONMENT.deadlines.pod_start
+    assert (
+        takeover.budget == start_budget_seconds(WEIGHTS_SERVED, ENVIRONMENT) + ENVIRONMENT.deadlines.pod_start
+    )
 
 
 def test_the_release_before_is_the_one_the_ledger_says_serves(heard: Heard) -> None:

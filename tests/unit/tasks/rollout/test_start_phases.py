@@ -7,7 +7,17 @@ import pytest
 
 from tasks.records.starts import Phase, over_budget
 from tasks.releases.records import Start
-from tasks.rollout.start_phases import LOADING, Beside, loading_phase, rows, shown, slower, start_phases
+from tasks.rollout.start_phases import (
+    LOADING,
+    Beside,
+    loading_phase,
+    rows,
+    shown,
+    slower,
+    start_phases,
+    streamed_rate,
+    told_rate,
+)
 from tests.support.builders import a_model
 from tests.support.pods import READY, RUNNING, SCHEDULED, UNREADY, a_pod, condition
 
@@ -174,3 +184,22 @@ def test_what_is_over_its_budget_is_told_with_its_phase(
     budgets: dict[Any, float], told: tuple[str, ...]
 ) -> None:
     assert over_budget({"weights": 28.0}, budgets) == told
+
+
+def test_the_rate_of_a_stream_is_of_the_phase_that_reads_weights() -> None:
+    assert streamed_rate({"engine": 5.0, "weights": 4.0}, 400 * 2**20) == 100.0
+    assert streamed_rate({"engine": 5.0}, 400 * 2**20) is None
+
+
+@pytest.mark.parametrize(
+    ("rate", "near", "end"),
+    [
+        (800.0, False, "allows for 100 (deadlines.stream_mib_s)"),
+        (200.0, False, "allows for 100 (deadlines.stream_mib_s)"),
+        (150.0, True, ": set it to 75, or a slower start is ended"),
+        (0.4, True, ": set it to 1, or a slower start is ended"),
+    ],
+)
+def test_a_rate_near_the_slowest_allowed_is_told_with_what_to_set(rate: float, near: bool, end: str) -> None:
+    found = told_rate(rate, 100.0)
+    assert (found[0], found[1].endswith(end)) == (near, True), found
