@@ -8,6 +8,7 @@ from flows.run.choices import EnvironmentName, ModelName, Revision, check_names,
 from flows.run.conclude import here
 from flows.run.runbook import runbook
 from flows.run.stages import manifests
+from tasks.cache.task import choose_weights
 from tasks.preflight.task import judge_feasible, settled
 from tasks.records.results import Feasibility
 from tasks.staging.task import inspect_model
@@ -29,6 +30,9 @@ def preflight(
     # who only reads has no right to the hub's token in the environment's secret
     whose_token = None if as_reader else choice.environment
     inspection = here(inspect_model)(choice.model, revision, whose_token)
-    chosen = settled(choice.model, inspection)
+    weights = here(choose_weights)(choice.environment, choice.model, inspection)
+    chosen = settled(choice.model, inspection).with_weights(weights.how)
     documents = manifests(choice.environment, chosen, inspection)
-    return here(judge_feasible)(choice.environment, chosen, inspection, documents, as_reader=as_reader)
+    return here(judge_feasible)(
+        choice.environment, chosen, inspection, documents, weights, as_reader=as_reader
+    )

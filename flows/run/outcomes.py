@@ -46,6 +46,8 @@ def proven(deployed: Deployed, given: Given) -> Outcome:
     if record.rollout:
         rows.append(("endpoint", record.rollout.endpoint.base_url))
         rows.append(("release", f"{record.rollout.previous_release_id or 'nothing'} → {record.release.id}"))
+    if record.weights and record.weights.why:
+        rows.append(("weights", str(record.weights)))
     lines += [f"  {name:<15}{value}" for name, value in rows if value]
     told = f"{_at(given)}: release {record.release.id} is proven"
     return Outcome([*lines, told], next_command=_with(given, "endpoint"))

@@ -21,7 +21,7 @@ from flows.run.turn import turn
 from tasks.addons.task import check_webhook, find_addon, install_addon, read_addons
 from tasks.alerts.task import apply_alerts
 from tasks.alerts.task import preview as preview_of_alerts
-from tasks.cache.task import end_fast_restores, find_warm_cache, warm_cache
+from tasks.cache.task import choose_weights, end_fast_restores, find_warm_cache, warm_cache
 from tasks.cache.task import preview as preview_of_warming
 from tasks.evidence.task import check_staged_evidence, sign_evidence
 from tasks.infra.task import apply_cluster, apply_storage, check_stream_role, gpu_nodes, read_infrastructure
@@ -34,7 +34,7 @@ from tasks.records.errors import Inconclusive, RolloutFailed, SlipwayError, Vali
 from tasks.records.model import Model
 from tasks.records.pairs import Paired
 from tasks.records.reports import LoadReport, MeasureFrom, Sweep
-from tasks.records.results import Feasibility, HubInspection, Promoted, StagedModel, WarmCache
+from tasks.records.results import Feasibility, HubInspection, Promoted, StagedModel, WarmCache, WeightsChoice
 from tasks.records.stop import STOP
 from tasks.releases.records import Approval, Deployed, Made, ReleaseRecord
 from tasks.releases.task import (
@@ -76,8 +76,11 @@ def take_through(
     before it is there. `approve`: asks a person before the turn is taken.
     """
     check_webhook(environment)
-    model = settled(model, inspection)
-    judged = check_feasible(environment, model, inspection, manifests(environment, model, inspection))
+    weights = choose_weights(environment, model, inspection)
+    model = settled(model, inspection).with_weights(weights.how)
+    judged = check_feasible(
+        environment, model, inspection, manifests(environment, model, inspection), weights
+    )
     approval = approve(judged)
     with turn(environment), tell_timeline():
         if first == "infrastructure":
@@ -89,7 +92,7 @@ def take_through(
             provided = phase(
                 "find what is there", lambda graph: found(graph, model, environment, inspection, first)
             )
-        signing = Signing(judged, promoted, approval)
+        signing = Signing(judged, promoted, approval, weights)
         record, page = prove(model, inspection, provided, revalidate, measure_from, signing)
         output_cost = cost_of_output(judged.replica_hour, model.scaling.min_replicas, record.report)
         return Deployed(record=record, page=page, cost=judged.cost, output_cost=output_cost)
@@ -126,11 +129,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class Signing:
-    """What the evidence says beside the release and its load: preflight, where it came from, who let it in."""
+    """What the evidence says beside the release and its load: preflight, where it came from, who let it in, how it loads."""
 
     judged: Feasibility
     promoted: Promoted | None
     approval: Approval | None
+    weights: WeightsChoice
 
 
 def provision(
@@ -303,7 +307,9 @@ def recorded(
 ) -> ReleaseRecord:
     """Write that the release is proven, sign its evidence, give the fast restores back."""
     site = ready.site
-    marked = graph.submit(mark_proven, site, model, release, proof.report, proof.answers, signing.approval)
+    marked = graph.submit(
+        mark_proven, site, model, release, proof.report, proof.answers, signing.approval, signing.weights
+    )
     listed = graph.submit(staged_manifest, site, release.release)
     made = Made.of(signing.judged, site.storage, site.infrastructure)
     graph.submit(sign_evidence, site, model, result_of(marked), result_of(listed), made, signing.promoted)

@@ -13,9 +13,10 @@ from tasks.cache.exits import exits
 from tasks.cache.kept import KeptSnapshot, KeptVolume
 from tasks.cache.volume import Volume
 from tasks.records import names
+from tasks.records.cache import Cache
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
-from tasks.records.model import Cache, Model
+from tasks.records.model import Model
 from tasks.records.results import StagedModel
 
 Object = dict[str, Any]

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tasks.cache import leaving, manifests, snapshots
+from tasks.cache import choice, leaving, manifests, snapshots
 from tasks.cache.context import Context
 from tasks.cache.fast_restore import FastRestore
-from tasks.cache.volume import volume_for
+from tasks.cache.volume import GIB, volume_for
 from tasks.cache.warming import find, limits, warm
-from tasks.cloud.ebs import Ebs, EbsPrices
+from tasks.cloud.aws import Aws
+from tasks.cloud.ebs import Ebs, EbsPrices, ebs_prices
 from tasks.cloud.image_pull import more_for_pull
+from tasks.cloud.instance_types import gpus_of
+from tasks.cloud.prices import instance_price
 from tasks.records.environment import Environment
 from tasks.records.model import Model
 from tasks.records.names import staged_prefix
-from tasks.records.results import HubInspection, HubModel, StagedModel, WarmCache
-from tasks.site import Site
+from tasks.records.results import HubInspection, HubModel, StagedModel, WarmCache, WeightsChoice
+from tasks.site import Site, aws_of
 from tasks.task import SETTINGS, RunReporter, task
 
 
@@ -54,6 +57,49 @@ def end_fast_restores(site: Site, model: Model, cache: WarmCache) -> None:
     them starts lazily."""
     fast = FastRestore(Ebs(site.aws(), EbsPrices(), None), RunReporter("warming"))
     snapshots.end_fast_restores(site.cluster(), site.namespace, model, fast, keep=cache.snapshot)
+
+
+@task(task_run_name="weights of {model.name}: volume or stream", **SETTINGS)
+def choose_weights(environment: Environment, model: Model, inspection: HubInspection) -> WeightsChoice:
+    """How the weights come to the replicas: as the model's file says, or for `auto` as `choice.choose` does, at today's prices."""
+    if model.weights != "auto":
+        return WeightsChoice(how=model.weights)
+    gpu, waits = environment.cluster.gpu, environment.deadlines
+    aws = aws_of(environment)
+    chosen = choice.choose(
+        model,
+        choice.Facts(
+            size=inspection.weight_bytes,
+            volume_mib_s=waits.cold_read_mib_s,
+            stream_mib_s=waits.stream_mib_s,
+            spot=gpu.capacity_type != "ON_DEMAND",
+            volume_month=_month(environment, model, inspection, ebs_prices(aws)),
+            replica_hour=_replica_hour(environment, model, aws),
+        ),
+    )
+    RunReporter("preflight").say(f"weights: {chosen}")
+    return chosen
+
+
+def _month(
+    environment: Environment, model: Model, inspection: HubInspection, prices: EbsPrices
+) -> float | None:
+    """USD a month of the model's volume, and of its snapshot where replicas would clone one."""
+    size = inspection.model.total_bytes
+    volume = volume_for(size, model.cache, budget_mib_s=environment.deadlines.cold_read_mib_s)
+    parts = [prices.volume(volume.size_gib, volume.iops, volume.throughput)]
+    if model.with_weights("volume").wants_snapshot:
+        parts.append(prices.snapshot(size / GIB))
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
+def _replica_hour(environment: Environment, model: Model, aws: Aws) -> float | None:
+    """USD an hour of one replica's share of its node, on demand; None where the price list does not say."""
+    kind = environment.cluster.gpu.instance_type
+    gpus = gpus_of(aws, kind)
+    node = instance_price(aws, kind)
+    return None if node is None or not gpus else node * model.resources.gpu / gpus
 
 
 def preview(environment: Environment, model: Model, inspection: HubInspection) -> list[dict[str, Any]]:

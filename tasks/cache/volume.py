@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from tasks.records.model import Cache
+from tasks.records.cache import Cache
 from tasks.records.quantities import parse_quantity
 
 GIB, MIB = 1 << 30, 1 << 20

@@ -72,6 +72,14 @@ def instance_hour(client: Any, kind: str, region: str) -> float | None:
     return found
 
 
+def instance_price(aws: Aws, kind: str) -> float | None:
+    """The same in the region of `aws`. Never raises: None where the Pricing API does not say."""
+    try:
+        return instance_hour(pricing(aws), kind, aws.region)
+    except (ClientError, BotoCoreError, KeyError, ValueError):
+        return None
+
+
 @dataclass(frozen=True)
 class Prices:
     """USD an hour by CONTROL_PLANE, EXTENDED, NAT and instance type; `unknown`: why others are missing."""

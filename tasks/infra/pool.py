@@ -132,8 +132,8 @@ def bring(
 
 
 def bound_zone(environment: Environment, model: Model, cluster: Cluster) -> str:
-    """The zone of the cache volume that every replica reads; empty where each has a clone, or nothing is bound yet."""
-    if model.scaling.max_replicas > 1:
+    """The zone of the cache volume that every replica reads; empty where each has a clone or streams, or nothing is bound yet."""
+    if model.scaling.max_replicas > 1 or model.weights == "stream":
         return ""
     claim = cluster.get("v1", "PersistentVolumeClaim", names.cache_claim(model), environment.namespace)
     name = objects.spec(claim).get("volumeName")

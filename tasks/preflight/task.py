@@ -19,9 +19,11 @@ from tasks.preflight.facts import observe, support_of
 from tasks.preflight.images import vllm_version
 from tasks.records.environment import Environment
 from tasks.records.model import Model
-from tasks.records.results import Feasibility, HubInspection, PreflightRow
+from tasks.records.results import Feasibility, HubInspection, PreflightRow, WeightsChoice
 from tasks.site import aws_of
 from tasks.task import SETTINGS, RunReporter, show_table, task
+
+AS_WRITTEN = WeightsChoice(how="volume")
 
 
 def settled(model: Model, inspection: HubInspection) -> Model:
@@ -36,13 +38,18 @@ def check_feasible(
     model: Model,
     inspection: HubInspection,
     documents: Sequence[Mapping[str, Any]],
+    weights: WeightsChoice = AS_WRITTEN,
 ) -> Feasibility:
     """Judge everything that can be known before anything is touched. Raises PreflightFailed where it cannot succeed."""
     reporter = RunReporter("preflight")
     for tool, hint in TOOLS.items():
         executable(tool, install_hint=hint)
     facts = observe(environment, aws_of(environment), model)
-    checks = [*judge(model, environment, inspection, facts, documents), check_api(environment)]
+    checks = [
+        *judge(model, environment, inspection, facts, documents),
+        *chosen_weights(weights),
+        check_api(environment),
+    ]
     for check in checks:
         mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[check.status]
         tell = reporter.detail if check.status == "ok" else reporter.warn
@@ -59,6 +66,11 @@ def check_feasible(
     )
 
 
+def chosen_weights(weights: WeightsChoice) -> list[Check]:
+    """The row that says how the weights come, and why, where the model's file left it open."""
+    return [Check("weights", "ok", str(weights))] if weights.why else []
+
+
 def check_api(environment: Environment) -> Check:
     """Whether the Kubernetes API can be reached from here."""
     return Check(
@@ -72,6 +84,7 @@ def judge_feasible(
     model: Model,
     inspection: HubInspection,
     documents: Sequence[Mapping[str, Any]],
+    weights: WeightsChoice = AS_WRITTEN,
     *,
     as_reader: bool = False,
 ) -> Feasibility:
@@ -80,7 +93,7 @@ def judge_feasible(
     `as_reader`: rights and network of who asks are left out: a worker elsewhere deploys.
     """
     facts = observe(environment, aws_of(environment), model, as_reader=as_reader)
-    checks = judge(model, environment, inspection, facts, documents)
+    checks = [*judge(model, environment, inspection, facts, documents), *chosen_weights(weights)]
     if not as_reader:
         checks.append(check_api(environment))
     engine = Engine(model, inspection, facts.instance, documents)

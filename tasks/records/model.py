@@ -12,6 +12,7 @@ from cronsim import CronSim, CronSimError
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasks.records.answers import AnswersProof
+from tasks.records.cache import LOADING, Cache, Stream
 from tasks.records.load import Load
 from tasks.records.objectives import Objectives
 from tasks.records.pairs import PairSettings
@@ -104,49 +105,6 @@ class Resources(Record):
     ephemeral_storage: Quantity | None = Field(
         None,
         description="room on the node's own disk, for compile caches and logs (not the image); default: none is reserved",
-    )
-
-
-class Cache(Record):
-    """The EBS volume that weights are served from. What is not given is derived from the model."""
-
-    size: Quantity | None = Field(
-        None, description="volume size; default: 1.3 x the model + 2 GiB, whole GiB"
-    )
-    load_seconds: Seconds | None = Field(
-        None,
-        gt=0,
-        description="time to read the model in; default: the start-up budget's (deadlines.cold_read_mib_s)",
-    )
-    throughput: int | None = Field(
-        None,
-        ge=125,
-        le=2000,
-        description="MiB/s; default: from load_seconds, within what gp3 and the instance type can",
-    )
-    iops: int | None = Field(None, ge=3000, le=80000, description="default: what the throughput needs")
-
-    keep: int = Field(1, ge=0, description="unused revisions kept on the volume while there is room")
-    snapshot: Literal["auto", "always", "never"] = Field(
-        "auto",
-        description="whether the warmed volume is snapshotted, for replicas to clone; auto: where there may be several",
-    )
-    restore: Literal["lazy", "initialization-rate", "fast-snapshot-restore"] = Field(
-        "lazy",
-        description="how clones are hydrated: lazily; at a billed rate; or instantly, by fast snapshot restore (billed hourly)",
-    )
-    initialization_rate: int = Field(
-        300, ge=100, le=300, description="MiB/s, with restore: initialization-rate"
-    )
-
-
-class Stream(Record):
-    """How weights are streamed from S3 (weights: stream): Run:ai Model Streamer's limits, as vLLM's --model-loader-extra-config."""
-
-    concurrency: int = Field(16, ge=1, le=256, description="requests at a time")
-    memory: Quantity = Field(
-        "4Gi",
-        description="host memory of each rank for tensors on their way to the GPU; a part of resources.memory",
     )
 
 
@@ -284,9 +242,10 @@ class Model(Record):
     source: Source
     engine: Engine = Engine()
     resources: Resources = Resources()
-    weights: Literal["volume", "stream"] = Field(
+    weights: Literal["volume", "stream", "auto"] = Field(
         "volume",
-        description="volume: from an EBS volume that is warmed before; stream: from S3, by each replica as it starts",
+        description="volume: from an EBS volume that is warmed before; stream: from S3, by each replica as it starts; "
+        "auto: preflight chooses and says why",
     )
     cache: Cache = Cache()
     stream: Stream = Stream()
@@ -313,20 +272,8 @@ class Model(Record):
 
     @model_validator(mode="after")
     def _streams_what_can_be_streamed(self) -> Self:
-        if self.weights == "volume":
-            return self
-        if self.engine.lora:
-            raise ValueError(
-                "weights: stream is for a model without adapters: vLLM reads those from a folder"
-            )
-        if self.cache.snapshot == "always" or self.cache.restore != "lazy":
-            raise ValueError("weights: stream has no volume: leave cache.snapshot and cache.restore out")
-        ranks = self.engine.tensor_parallel_size
-        if parse_quantity(self.stream.memory) * ranks >= parse_quantity(self.resources.memory):
-            each = f" for each of {ranks} ranks" if ranks > 1 else ""
-            raise ValueError(
-                f"stream.memory {self.stream.memory}{each} is a part of resources.memory, {self.resources.memory}"
-            )
+        if self.weights == "stream" and (cannot := self.cannot_stream()):
+            raise ValueError(f"weights: stream {cannot}")
         return self
 
     @model_validator(mode="after")
@@ -388,6 +335,27 @@ class Model(Record):
     def with_sequences(self, most: int) -> Model:
         """The model with another max_num_seqs."""
         return self.model_copy(update={"engine": self.engine.model_copy(update={"max_num_seqs": most})})
+
+    def with_weights(self, how: Literal["volume", "stream"]) -> Model:
+        """The model with its weights from a volume, or streamed."""
+        return self.model_copy(update={"weights": how})
+
+    def cannot_stream(self) -> str:
+        """Why its weights cannot be streamed; "" where they can."""
+        if self.engine.lora:
+            return "is for a model without adapters: vLLM reads those from a folder"
+        if self.cache.snapshot == "always" or self.cache.restore != "lazy":
+            return "has no volume: leave cache.snapshot and cache.restore out"
+        if any(word.partition("=")[0] in LOADING for word in self.engine.extra_args):
+            return f"sets the loader itself: leave {' and '.join(LOADING)} out of engine.extra_args"
+        ranks = self.engine.tensor_parallel_size
+        if parse_quantity(self.stream.memory) * ranks >= parse_quantity(self.resources.memory):
+            each = f" for each of {ranks} ranks" if ranks > 1 else ""
+            return (
+                f"has too little memory: stream.memory {self.stream.memory}{each} is a part of resources.memory, "
+                f"{self.resources.memory}"
+            )
+        return ""
 
     def with_adapters(self, commits: Sequence[str]) -> Self:
         """The model with its adapters at these commits, in the file's order."""

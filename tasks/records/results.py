@@ -138,6 +138,16 @@ class Feasibility(Record):
         return next((row.detail for row in self.rows if row.check == "cost"), "")
 
 
+class WeightsChoice(Record):
+    """How weights come to the replicas, and why where Slipway chose (`weights: auto`)."""
+
+    how: Literal["volume", "stream"]
+    why: str = Field("", description="empty where the model's file says it")
+
+    def __str__(self) -> str:
+        return f"{self.how}: {self.why}"
+
+
 class StorageOutputs(Record):
     """Outputs of infra/terraform/storage."""
 

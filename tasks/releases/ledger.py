@@ -27,8 +27,8 @@ from tasks.records.watching import Watched, WatchedCommits
 from tasks.releases.measured import MeasuredNumbers
 from tasks.releases.records import ReleaseRecord
 
-# of a release that is rolled out again: its last proof, its answers, its pairs, its knee, and who approved it
-KEPT = ("proven_by", "answers", "paired", "sweep", "approval")
+# of a release that is rolled out again: its last proof, its answers, its pairs, its knee, who approved it, how it loads
+KEPT = ("proven_by", "answers", "paired", "sweep", "approval", "weights")
 
 
 class Serving(Record):

@@ -20,6 +20,7 @@ from tasks.records.results import (
     Release,
     Rollout,
     StorageOutputs,
+    WeightsChoice,
 )
 
 NOT_PLANNED = "not planned"
@@ -119,6 +120,9 @@ class ReleaseRecord(Record):
         description="the commit of the project's files that its last rollout was made from, where that is known",
     )
     approval: Approval | None = Field(None, description="who let it into a protected environment")
+    weights: WeightsChoice | None = Field(
+        None, description="how its weights come to the replicas, and why where Slipway chose"
+    )
     starts: tuple[Start, ...] = Field((), description="how long its starts took, oldest first")
 
     def with_start(self, start: Start) -> ReleaseRecord:

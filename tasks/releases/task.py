@@ -16,7 +16,7 @@ from tasks.records.errors import InputError, NothingDeployed
 from tasks.records.model import Model
 from tasks.records.names import RUN_COMMIT_TAG
 from tasks.records.reports import LoadPage, LoadReport, Sweep
-from tasks.records.results import Release
+from tasks.records.results import Release, WeightsChoice
 from tasks.releases.images import by_digest, moved, same_engine, written
 from tasks.releases.ledger import Ledger
 from tasks.releases.measured import basis_of, choose, given_in_file, numbers_of
@@ -220,13 +220,15 @@ def mark_proven(
     report: LoadReport,
     answers: AnswersReport | None = None,
     approval: Approval | None = None,
+    weights: WeightsChoice | None = None,
 ) -> ReleaseRecord:
-    """Write into the ledger that this release serves, with the reports that prove it and who approved it."""
+    """Write into the ledger that this release serves, with the reports that prove it, who approved it and how it loads."""
     proven = record.model_copy(
         update={
             "report": report,
             "answers": answers or record.answers,
             "approval": approval or record.approval,
+            "weights": weights or record.weights,
         }
     )
     ledger_of(site, model).proven(proven)

@@ -15,8 +15,9 @@ import yaml
 from tasks.cloud import node_affinity
 from tasks.cloud.reachability import NAMESPACE_NAME
 from tasks.records import names
+from tasks.records.cache import Stream
 from tasks.records.environment import Environment
-from tasks.records.model import Engine, Model, Resources, Steps, Stream
+from tasks.records.model import Engine, Model, Resources, Steps
 from tasks.records.quantities import parse_quantity
 from tasks.records.questions import PATHS, probe_route, question
 from tasks.records.results import Release

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tasks.cloud import objects
+from tasks.cloud.kubernetes import Object
 from tasks.records import names
 from tasks.records.model import HowToRollOut, Model
 from tasks.releases.records import ReleaseRecord
@@ -13,8 +16,8 @@ from tasks.rollout.strategy import Present, RolloutPlan, choose, free_gpus
 from tasks.rollout.weights import Weights, most_replicas
 
 
-def observe(context: RolloutContext, model: Model) -> Present:
-    """What serves now, and the GPUs that no pod has requested."""
+def observe(context: RolloutContext, model: Model, weights: Weights | None) -> Present:
+    """What serves now, and the GPUs that no pod has requested. `weights`: of what is rolled out; None: of what served before."""
     cluster = context.cluster
     free = free_gpus(objects.gpu_nodes(cluster, context.environment), cluster.list("v1", "Pod"))
     workload = context.workload(names.workload(model))
@@ -24,9 +27,16 @@ def observe(context: RolloutContext, model: Model) -> Present:
         pods = objects.living(cluster.list("v1", "Pod", context.namespace, label_selector=selector))
     on = next((node for pod in pods if (node := objects.node_of(pod))), None)
     replicas = int(objects.spec(workload).get("replicas", 1)) if workload and on else 0
-    shared = most_replicas(model) == 1 and model.weights == "volume"
+    attached = any("persistentVolumeClaim" in volume for pod in pods for volume in volumes_of(pod))
+    shared = attached and most_replicas(model) == 1 and not (weights and weights.address)
     more = max(0, model.scaling.min_replicas - replicas) if replicas else 0
     return Present(replicas, on if shared else None, free, model.resources.gpu, more)
+
+
+def volumes_of(pod: Object) -> list[dict[str, Any]]:
+    """The volumes of a pod, as on the wire."""
+    found: list[dict[str, Any]] = objects.spec(pod).get("volumes") or []
+    return found
 
 
 def plan_rollout(
@@ -45,7 +55,7 @@ def plan_rollout(
     estimate = budget - COMPILE_ALLOWANCE_SECONDS
     return choose(
         how,
-        observe(context, model),
+        observe(context, model, weights),
         start_seconds=measured.seconds if measured else estimate,
         drain_seconds=model.engine.drain + model.engine.shutdown_timeout,
         model=model.name,

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import flows.run.stages
-from tasks.records.results import Feasibility, PreflightRow, StagedModel, StorageOutputs
+from tasks.records.results import Feasibility, PreflightRow, StagedModel, StorageOutputs, WeightsChoice
 from tasks.releases.records import Deployed, ReleaseRecord
 from tasks.site import Site
 from tests.support.builders import COMMIT, INFRASTRUCTURE, a_cache, an_environment
@@ -35,6 +35,7 @@ STAGED = StagedModel(
     account="111122223333",
 )
 RESULTS: dict[str, Any] = {
+    "choose_weights": WeightsChoice(how="volume"),
     "check_feasible": Feasibility(rows=(PreflightRow(check="cost", status="ok", detail=COST),)),
     "apply_storage": STORAGE,
     "apply_cluster": SITE,

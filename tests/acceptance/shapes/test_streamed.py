@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from tasks.staging.hashes import crc64nvme, encoded
-from tests.support.project import BUCKET, CLUSTER, ENVIRONMENT, Project, edit
+from tests.support.project import BUCKET, CLUSTER, ENVIRONMENT, Project
 
 MODEL, REPO = "tiny-streamed", "slipway/tiny-llama"
 IDLE_SECONDS = 120.0
@@ -20,10 +21,14 @@ IDLE_SECONDS = 120.0
 
 @pytest.fixture(scope="module")
 def streamed(project: Project) -> Iterator[Project]:
-    """The model serves with two replicas."""
-    two = {"scaling": {"min_replicas": 2, "max_replicas": 2, "idle_after": "2s"}}
-    edit(project.home / "models" / f"{MODEL}.yaml", two)
+    """The model serves with two replicas; Slipway chose to stream it."""
+    file = project.home / "models" / f"{MODEL}.yaml"
+    document = yaml.safe_load(file.read_text())
+    document["weights"] = "auto"
+    document["scaling"] = {"min_replicas": 2, "max_replicas": 2, "idle_after": "2s"}
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
     done = project.deploy(MODEL).succeeded()
+    assert "weights: stream: up to 2 replicas: 22.9 MiB in " in done.output
     assert "objects have the size and CRC64NVME they were staged with, and there is no other" in done.output
     assert "no signed evidence of this commit yet" in done.output
     assert "warming:" not in done.output
@@ -161,7 +166,7 @@ def put(project: Project, key: str, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("section", "told"),
     [
-        ({"stream": {"memory": "4Gi"}}, "stream.memory 4Gi is a part of resources.memory, 4Gi"),
+        ({"stream": {"memory": "4Gi"}}, "weights: stream has too little memory: stream.memory 4Gi is a part of resources.memory, 4Gi"),
         ({"engine": {"lora": [{"name": "x", "repo": "a/b"}]}}, "weights: stream is for a model without adapters"),
         ({"cache": {"snapshot": "always"}}, "weights: stream has no volume"),
     ],
@@ -172,6 +177,7 @@ def test_what_streaming_cannot_do_is_refused_in_the_file(
     file = streamed.home / "models" / f"{MODEL}.yaml"
     before = file.read_text()
     document = yaml.safe_load(before)
+    document["weights"] = "stream"
     for key, value in section.items():
         document[key] = {**document.get(key, {}), **value}
     try:
@@ -187,10 +193,16 @@ def test_a_model_that_streams_no_more_leaves_its_role_for_a_rollback_and_teardow
     file = streamed.home / "models" / f"{MODEL}.yaml"
     before = file.read_text()
     document = yaml.safe_load(before)
-    document |= {"weights": "volume", "scaling": {"min_replicas": 1, "max_replicas": 1, "idle_after": "2s"}}
+    document |= {"scaling": {"min_replicas": 1, "max_replicas": 1, "idle_after": "2s"}}
     try:
         file.write_text(yaml.safe_dump(document, sort_keys=False))
-        assert "validation: PASS" in streamed.deploy(MODEL).succeeded().output
+        judged = streamed.run("preflight", MODEL, "-e", ENVIRONMENT).succeeded().output
+        done = streamed.deploy(MODEL).succeeded().output
+        for said in (judged, done):
+            assert re.search(r"volume: one replica that stays starts seldom, \d+\.\d\d USD a month", said), (
+                said
+            )
+        assert "validation: PASS" in done
         (pod,) = pods(streamed)
         assert pod["spec"]["containers"][0]["args"][0].startswith("/models/")
         streamed.run("rollback", MODEL, "-e", ENVIRONMENT).succeeded()

@@ -22,7 +22,7 @@ def deploying(stage: Stage) -> Stage:
 
 def test_the_load_and_the_hub_are_looked_at_first(deploying: Stage) -> None:
     assert deploy.fn("tiny-llama", "staging", None, []) == DEPLOYED
-    before = ["check_load", "inspect_model", "pin_image", "take_measured", "check_feasible"]
+    before = ["check_load", "inspect_model", "pin_image", "take_measured", "choose_weights"]
     assert deploying.recorded.called[:5] == before
 
 

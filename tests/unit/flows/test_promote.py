@@ -86,7 +86,7 @@ def test_the_evidence_it_came_by_is_signed_with_a_promotion(promoting: Stage) ->
 
 def test_what_ci_says_of_an_approval_is_kept_with_the_release_and_nobody_is_asked(promoting: Stage) -> None:
     promote.fn("tiny-llama", "production", None, **APPROVED)
-    kept = promoting.recorded.arguments["mark_proven"][-1]
+    kept = promoting.recorded.arguments["mark_proven"][-2]
     assert (kept.approver, kept.reason, kept.how) == (*APPROVED.values(), "said when it was started")
     assert "preview_changes" not in promoting.recorded.called
 
@@ -104,7 +104,7 @@ def test_a_person_at_the_terminal_has_plan_cost_and_releases_in_front_of_them(pr
     assert asked.what == "promote llama into production"
     for told in (f"`{BEFORE[0]}` → ", COST, "| cluster | update | aws_eks_cluster.this |", "checks hold"):
         assert told in asked.page
-    assert promoting.recorded.arguments["mark_proven"][-1].approver == "ann@desk"
+    assert promoting.recorded.arguments["mark_proven"][-2].approver == "ann@desk"
     before = promoting.recorded.called
     assert before.index("preview_changes") < before.index("apply_storage")
 
@@ -137,5 +137,5 @@ def test_without_anybody_to_ask_a_protected_environment_is_refused(
 
 def test_an_environment_that_is_not_protected_asks_nobody(promoting: Stage) -> None:
     promote.fn("tiny-llama", "staging", "sandbox")
-    assert promoting.recorded.arguments["mark_proven"][-1] is None
+    assert promoting.recorded.arguments["mark_proven"][-2] is None
     assert "preview_changes" not in promoting.recorded.called

@@ -11,6 +11,7 @@ from flows.run.graph import Graph
 from flows.run.stages import FirstStage, cost_of_output, take_through
 from tasks.addons.task import read_addons
 from tasks.records.errors import ClusterError, RolloutFailed, SlipwayError, ValidationFailed
+from tasks.records.results import WeightsChoice
 from tasks.records.stop import STOP
 from tests.support.builders import a_model, an_environment, an_inspection
 from tests.support.reports import a_run
@@ -109,11 +110,14 @@ def test_a_release_is_recorded_once_nothing_of_its_proof_runs(stage: Stage) -> N
 
 @pytest.mark.parametrize("first", ["infrastructure", "staging", "rollout"])
 def test_what_is_streamed_is_checked_and_not_warmed(stage: Stage, first: FirstStage) -> None:
-    model = a_model(weights="stream", resources={"memory": "32Gi"})
-    take_through(model, an_environment(), an_inspection(), first=first)
+    chosen = WeightsChoice(how="stream", why="a request wakes it")
+    stage.does(stages, "choose_weights", chosen)
+    take_through(a_model(weights="auto"), an_environment(), an_inspection(), first=first)
     called = stage.recorded.called
     assert called.index("check_staged") < called.index("check_staged_evidence") < called.index("roll_out")
-    assert not {"warm_cache", "find_warm_cache", "end_fast_restores"} & set(stage.recorded.called)
+    assert not {"warm_cache", "find_warm_cache", "end_fast_restores"} & set(called)
+    assert chosen in stage.recorded.arguments["check_feasible"]
+    assert chosen in stage.recorded.arguments["mark_proven"]
 
 
 def test_what_was_proven_last_is_read_before_the_rollout_overwrites_it(stage: Stage) -> None:
@@ -127,7 +131,7 @@ def test_preflight_comes_before_everything(stage: Stage) -> None:
     stage.does(stages, "check_feasible", SlipwayError("too big"))
     with pytest.raises(SlipwayError, match="too big"):
         take()
-    assert stage.recorded.called == ["check_feasible"]
+    assert stage.recorded.called == ["choose_weights", "check_feasible"]
 
 
 def test_a_proven_release_is_what_comes_back(stage: Stage) -> None:

@@ -10,7 +10,8 @@ from tasks.cache.context import job_name
 from tasks.cache.manifests import initialization_rate, job, storage_class
 from tasks.cache.observe import permanent_codes
 from tasks.cache.volume import Volume
-from tasks.records.model import Cache, Model
+from tasks.records.cache import Cache
+from tasks.records.model import Model
 from tasks.records.names import cache_claim
 from tests.support.builders import a_model, an_environment
 from tests.support.canned import a_staged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks.cache.volume import Volume, differences, throughput_for, transfer_seconds, volume_for
-from tasks.records.model import Cache
+from tasks.records.cache import Cache
 
 GIB = 1 << 30
 

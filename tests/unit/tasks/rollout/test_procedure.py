@@ -72,7 +72,9 @@ class Cluster:
         if label_selector and self.pods:
             return self.pods
         requests = {"resources": {"requests": {"nvidia.com/gpu": "1"}}}
-        pod = {"metadata": {"name": "p"}, "spec": {"nodeName": "n", "containers": [requests]}}
+        claim = {"name": "models", "persistentVolumeClaim": {"claimName": "model-cache-llama"}}
+        spec = {"nodeName": "n", "containers": [requests], "volumes": [claim]}
+        pod = {"metadata": {"name": "p"}, "spec": spec}
         return [pod] if self.deployment else []
 
 
@@ -162,6 +164,16 @@ def test_what_will_be_done_is_announced_with_its_reason(heard: Heard) -> None:
     [what, how] = heard.lines
     assert what.endswith(" after nothing")
     assert how.startswith("surge: 1 GPU free on n, where the cache volume is")
+
+
+def test_what_streams_its_weights_is_not_bound_to_the_node_of_the_volume_before(heard: Heard) -> None:
+    context = context_of(serves(OLD), heard, gpus=2)
+    streamed = Weights(WEIGHTS_SERVED.commit, "", "", WEIGHTS, address="s3://b/p")
+    announce(
+        context,
+        prepare(context, NEW, streamed, serving(ROOT, NEW, ENVIRONMENT, streamed), green_serves=False),
+    )
+    assert heard.lines[1].startswith("surge: 1 GPU free on the GPU nodes")
 
 
 def test_a_release_that_is_applied_already_is_announced_as_that(heard: Heard) -> None:
