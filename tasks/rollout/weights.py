@@ -112,5 +112,7 @@ def claim_affinity(model: Model) -> Object:
     The first pod may go anywhere: Kubernetes lets a pod that matches its own affinity through.
     """
     mine = {"key": names.MODEL_LABEL, "operator": "In", "values": [*names.model_labels(model)]}
-    term = {"labelSelector": {"matchExpressions": [mine]}, "topologyKey": "kubernetes.io/hostname"}
+    # those of an earlier release that stream share no claim, and may be on a node that is full
+    other = {"key": names.WEIGHTS_LABEL, "operator": "DoesNotExist"}
+    term = {"labelSelector": {"matchExpressions": [mine, other]}, "topologyKey": "kubernetes.io/hostname"}
     return {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}}

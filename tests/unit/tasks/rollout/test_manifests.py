@@ -381,10 +381,13 @@ def test_one_replica_takes_the_claim_itself_though_there_is_a_snapshot() -> None
 def test_pods_that_share_a_claim_are_scheduled_beside_each_other_and_others_anywhere() -> None:
     affinity = pod_of(made())["affinity"]["podAffinity"]
     [term] = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
-    [expression] = term["labelSelector"]["matchExpressions"]
+    [expression, not_streamed] = term["labelSelector"]["matchExpressions"]
     labels = the("Deployment", made())["spec"]["template"]["metadata"]["labels"]
     assert term["topologyKey"] == "kubernetes.io/hostname"
     assert labels[expression["key"]] in expression["values"]
+    # a release before it that streams shares no claim
+    assert not_streamed == {"key": "slipway.dev/weights", "operator": "DoesNotExist"}
+    assert not_streamed["key"] not in labels
     assert "affinity" not in pod_of(made(a_model(**SEVERAL), cache=SNAPSHOT))
 
 
