@@ -30,6 +30,10 @@ class Cache(Record):
     iops: int | None = Field(None, ge=3000, le=80000, description="default: what the throughput needs")
 
     keep: int = Field(1, ge=0, description="unused revisions kept on the volume while there is room")
+    compile: Quantity = Field(
+        "2Gi",
+        description="bytes that what vLLM compiled may take on the volume, for the next start; 0: nothing is kept. One replica's volume only",
+    )
     snapshot: Literal["auto", "always", "never"] = Field(
         "auto",
         description="whether the warmed volume is snapshotted, for replicas to clone; auto: where there may be several",

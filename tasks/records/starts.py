@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from pydantic import Field
+
 from tasks.records.quantities import human_seconds
+from tasks.records.record import Record
 
 # in order. A phase that nothing shows is left out, and its time counts to the next
 Phase = Literal[
@@ -26,6 +29,16 @@ Phase = Literal[
 ]
 WHOLE = "whole"
 Budgeted = Phase | Literal["whole"]
+
+
+class CompileCache(Record):
+    """Of a start that kept what it compiled: by which key, and whether an earlier start had left it."""
+
+    key: str
+    again: bool
+    first: float | None = Field(
+        None, description="seconds that compilation took in the start that made it, where that is known"
+    )
 
 
 def over_budget(phases: Mapping[str, float], budgets: Mapping[Budgeted, float]) -> tuple[str, ...]:

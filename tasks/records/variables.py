@@ -8,8 +8,16 @@ from typing import Any
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # A word of the name, or the end of one: HF_TOKEN and APIKEY, but neither TOKENIZERS_PARALLELISM nor VLLM_MAX_TOKENS_PER_EXPERT
 SECRET = re.compile(r"(TOKEN|KEY|KEYS|SECRETS?|PASSWORDS?|PASSWD|CREDENTIALS?)(_|$)", re.IGNORECASE)
-# By k8s/serving/deployment.yaml; a test holds this to it.
-SET_BY_SLIPWAY = ("VLLM_API_KEY", "HF_HUB_OFFLINE", "VLLM_NO_USAGE_STATS", "POD_IP")
+# By k8s/serving/deployment.yaml, tasks/rollout/compile_cache.py and for streamed weights; a test holds this to it.
+SET_BY_SLIPWAY = (
+    "VLLM_API_KEY",
+    "HF_HUB_OFFLINE",
+    "VLLM_NO_USAGE_STATS",
+    "POD_IP",
+    "POD_NAME",
+    "SLIPWAY_COMPILE_CACHE",
+    "AWS_REGION",
+)
 # By the device plugin, for the GPUs of the pod: https://github.com/NVIDIA/k8s-device-plugin
 SET_FOR_THE_POD = ("NVIDIA_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES")
 LONGEST = 4096

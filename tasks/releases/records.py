@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,7 @@ from tasks.records.results import (
     StorageOutputs,
     WeightsChoice,
 )
+from tasks.records.starts import CompileCache
 
 NOT_PLANNED = "not planned"
 PLAN = rf"^(no change|{NOT_PLANNED}|[0-9a-f]{{64}})$"
@@ -38,10 +40,31 @@ class Start(Record):
     at: datetime
     cause: str
     phases: dict[str, float]
+    compile_cache: CompileCache | None = Field(None, description="of starts that kept what they compiled")
 
     @property
     def seconds(self) -> float:
         return sum(self.phases.values())
+
+    @property
+    def saved(self) -> float | None:
+        """Seconds that its compile cache saved beside the start that made it; None where that is not known."""
+        cache = self.compile_cache
+        if not cache or not cache.again or cache.first is None or "compile" not in self.phases:
+            return None
+        return cache.first - self.phases["compile"]
+
+    def after(self, earlier: Sequence[Start]) -> Start:
+        """The start with what compilation took in the start that made its cache, found among earlier ones."""
+        mine = self.compile_cache
+        if mine is None or not mine.again:
+            return self
+        for one in sorted(earlier, key=lambda one: one.at, reverse=True):
+            theirs = one.compile_cache
+            if theirs and theirs.key == mine.key:
+                first = theirs.first if theirs.again else one.phases.get("compile")
+                return self.model_copy(update={"compile_cache": mine.model_copy(update={"first": first})})
+        return self
 
 
 class Failure(Record):
@@ -128,6 +151,7 @@ class ReleaseRecord(Record):
     def with_start(self, start: Start) -> ReleaseRecord:
         """Add a start; the same start (of the same pod) is kept once."""
         others = [one for one in self.starts if one.at != start.at]
+        start = start.after(others)
         ordered = sorted([*others, start], key=lambda one: one.at)
         return self.model_copy(update={"starts": tuple(ordered[-MOST_STARTS:])})
 

@@ -21,6 +21,7 @@ from tasks.records.model import Engine, Model, Resources, Steps
 from tasks.records.quantities import parse_quantity
 from tasks.records.questions import PATHS, probe_route, question
 from tasks.records.results import Release
+from tasks.rollout import compile_cache
 from tasks.rollout.strategy import rolling_update
 from tasks.rollout.weights import Weights, check_replicas, claim_affinity, most_replicas, weights_volume
 
@@ -155,6 +156,7 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
         container["volumeMounts"].pop(0)
         return document
     pod["volumes"][0] = weights_volume(model, weights)
+    compile_cache.add(root, model, weights, pod)
     if most_replicas(model) == 1:
         pod["affinity"] = claim_affinity(model)
     elif affinity := node_affinity.affinity(node_affinity.zone_preferences(gpu)):

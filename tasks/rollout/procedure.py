@@ -169,7 +169,9 @@ def carry_out(context: RolloutContext, takeover: Takeover) -> ReleaseRecord:
         measured = watch.stop()
     report_downtime(context, takeover.plan, measured)
     record = takeover.record
-    starts = start_report.read_starts(context, pods, "rollout")
+    # a release that differs in what is not compiled uses the cache of the one before
+    earlier = [*record.starts, *(takeover.last.starts if takeover.last else ())]
+    starts = [one.after(earlier) for one in start_report.read_starts(context, pods, "rollout")]
     if start := start_report.longest(starts):
         before = start_report.start_before(start, record, takeover.last)
         budgets = takeover.model.scaling.start_budget

@@ -11,8 +11,10 @@ from tasks.cloud import karpenter, objects
 from tasks.cloud.kubernetes import Cluster, KubernetesRefused, Object
 from tasks.cloud.scaling import KEDA
 from tasks.records.names import VLLM, WAKE_ANNOTATION
+from tasks.records.quantities import human_seconds
 from tasks.records.starts import Budgeted, over_budget
 from tasks.releases.records import BY_REQUEST, BY_SCALER, ReleaseRecord, Start
+from tasks.rollout import compile_cache
 from tasks.rollout.context import RolloutContext
 from tasks.rollout.start_phases import MARGIN, Beside, pod_created, rows, shown, slower, start_phases
 
@@ -31,8 +33,15 @@ def read_starts(context: RolloutContext, pods: Sequence[Object], cause: str) -> 
     for pod in pods:
         mine = [e for e in events if e.get("involvedObject", {}).get("name") == objects.name(pod)]
         seen = beside(context, pod)
-        phases = start_phases(pod, mine, timed_log(context.cluster, pod), seen)
-        found.append(Start(at=pod_created(pod), cause=BY_REQUEST if seen.decided else cause, phases=phases))
+        log = timed_log(context.cluster, pod)
+        found.append(
+            Start(
+                at=pod_created(pod),
+                cause=BY_REQUEST if seen.decided else cause,
+                phases=start_phases(pod, mine, log, seen),
+                compile_cache=compile_cache.said(log),
+            )
+        )
     return found
 
 
@@ -106,6 +115,8 @@ def report_start(
 ) -> None:
     """Report each phase beside the last start's, in the log and as a table, what took notably longer, and what too long."""
     context.reporter.say(f"cold start of release {release_id}: {shown(start, before)}")
+    if line := told_cache(start):
+        context.reporter.say(f"cold start of release {release_id}: {line}")
     was = before.phases if before else {}
     for line in slower(start.phases, was):
         context.reporter.say(f"slower than the last start by more than {MARGIN:.0%}: {line}")
@@ -113,6 +124,19 @@ def report_start(
         context.reporter.warn(f"cold start of release {release_id}: {line}")
     title = f"Cold start of release {release_id}, {start.at:%Y-%m-%d %H:%M:%S} UTC ({start.cause})"
     context.show(f"start-{context.ledger.model}", rows(start.phases, was), title)
+
+
+def told_cache(start: Start) -> str:
+    """What a start's compile cache did; "" where it had none."""
+    cache = start.compile_cache
+    if cache is None:
+        return ""
+    if not cache.again:
+        return f"what it compiled is kept for the next start (key {cache.key})"
+    took = (
+        f", {human_seconds(start.saved)} less than the start that made it" if start.saved is not None else ""
+    )
+    return f"compiled code of an earlier start is used again (key {cache.key}){took}"
 
 
 def remember(
@@ -124,7 +148,7 @@ def remember(
     start = longest(starts)
     if start is None or record is None or start.at in {one.at for one in record.starts}:
         return
-    report_start(context, release_id, start, start_before(start, record), budgets)
+    report_start(context, release_id, start.after(record.starts), start_before(start, record), budgets)
     for one in starts:
         record = record.with_start(one)
     context.ledger.keep(record)
@@ -149,7 +173,7 @@ def keep_unknown(
     fresh = []
     for one in read_starts(context, [pod for pod in pods if is_open(known.get(pod_created(pod)))], BY_SCALER):
         if one.at not in known:
-            report_start(context, release_id, one, start_before(one, record), budgets)
+            report_start(context, release_id, one.after(record.starts), start_before(one, record), budgets)
         elif FIRST_TOKEN not in one.phases:
             continue
         record = record.with_start(one)

@@ -17,6 +17,7 @@ from tasks.records.results import HubInspection, StagedModel, WarmCache
 from tasks.releases.records import ReleaseRecord, Start
 from tasks.releases.task import ledger_of
 from tasks.rollout import (
+    compile_cache,
     confirmation,
     gateway,
     holder,
@@ -100,6 +101,8 @@ def roll_out(
     """
     weights = Weights.of(cache, inspection.weight_bytes)
     context = context_of(site, model, measure_from, beside)
+    if why := compile_cache.why_off(model, weights):
+        context.reporter.say(f"no compile cache: {why}")
     record = procedure.roll_out(context, model, weights)
     if weights.address:
         _tell_rate(context, record, weights)

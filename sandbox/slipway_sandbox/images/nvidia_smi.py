@@ -1,4 +1,4 @@
-"""Stand-in for nvidia-smi as it is asked for one csv line a GPU: --query-gpu=name,memory.total --format=csv,noheader,nounits."""
+"""Stand-in for nvidia-smi as it is asked for one csv line a GPU: name with memory, or with the driver's version."""
 
 from __future__ import annotations
 
@@ -7,19 +7,24 @@ import sys
 
 from slipway_sandbox.images.vllm.visible import gpus
 
-QUERY = ["--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+MEMORY = ["--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
+DRIVER = ["--query-gpu=name,driver_version", "--format=csv,noheader"]
+VERSION = "580.95.05"
 
 
 def main() -> int:
-    if sys.argv[1:] != QUERY:
-        print(f"nvidia-smi: this sandbox answers {' '.join(QUERY)} only", file=sys.stderr)
+    if sys.argv[1:] not in (MEMORY, DRIVER):
+        print(
+            f"nvidia-smi: this sandbox answers {' '.join(MEMORY)} or {' '.join(DRIVER)} only", file=sys.stderr
+        )
         return 2
     found = gpus(os.environ)
     if not found:
         print("No devices were found")
         return 6
+    second = VERSION if sys.argv[1:] == DRIVER else os.environ["SLIPWAY_SANDBOX_GPU_MEMORY_MIB"]
     for _ in found:
-        print(f"NVIDIA GPU, {os.environ['SLIPWAY_SANDBOX_GPU_MEMORY_MIB']}")
+        print(f"NVIDIA GPU, {second}")
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from slipway_sandbox.faults import Faults
 from slipway_sandbox.images.gpu_feature_discovery import labels_of
-from slipway_sandbox.images.nvidia_smi import QUERY
+from slipway_sandbox.images.nvidia_smi import DRIVER, MEMORY, VERSION
 from slipway_sandbox.images.vllm.site import torch
 from slipway_sandbox.images.vllm.visible import gpus
 from slipway_sandbox.loopback import plan_settings
@@ -49,10 +49,11 @@ def test_a_container_sees_the_gpus_it_was_given(environment: dict[str, str], see
     assert len(gpus(environment)) == seen
 
 
-def test_nvidia_smi_lists_a_line_a_gpu() -> None:
+@pytest.mark.parametrize(("query", "second"), [(MEMORY, "24576"), (DRIVER, VERSION)])
+def test_nvidia_smi_lists_a_line_a_gpu(query: list[str], second: str) -> None:
     environment = {"NVIDIA_VISIBLE_DEVICES": "GPU-a,GPU-b", "SLIPWAY_SANDBOX_GPU_MEMORY_MIB": "24576"}
     root = str(Path(__file__).resolve().parents[2])
-    command = [sys.executable, "-m", "slipway_sandbox.images.nvidia_smi", *QUERY]
+    command = [sys.executable, "-m", "slipway_sandbox.images.nvidia_smi", *query]
     done = subprocess.run(
         command,
         env={**environment, "PYTHONPATH": root},
@@ -61,7 +62,7 @@ def test_nvidia_smi_lists_a_line_a_gpu() -> None:
         timeout=60,
         check=True,
     )
-    assert done.stdout == "NVIDIA GPU, 24576\n" * 2
+    assert done.stdout == f"NVIDIA GPU, {second}\n" * 2
 
 
 @pytest.mark.parametrize(("on", "product"), [(False, 6.0), (True, 6.375)])

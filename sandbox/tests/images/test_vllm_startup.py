@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import socket
@@ -14,7 +15,7 @@ import httpx
 import pytest
 
 from slipway_sandbox.faults import Faults
-from slipway_sandbox.images.vllm import flags
+from slipway_sandbox.images.vllm import flags, startup
 from slipway_sandbox.images.vllm.__main__ import main
 from slipway_sandbox.images.vllm.memory import GIB, OutOfMemoryError, plan_memory
 from slipway_sandbox.images.vllm.model import ModelConfig, find_model, read_config
@@ -90,6 +91,21 @@ def test_the_port_refuses_until_a_slow_load_is_over(serve: Serve) -> None:
     pod.until_ready()
     took = pod.printed().partition("Loading weights took ")[2].split()[0]
     assert float(took) >= 0.7
+
+
+def test_graphs_of_the_same_flags_are_loaded_and_others_are_not(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def lines(*extra: str) -> str:
+        args = flags.parse(["serve", "m", *extra])
+        asyncio.run(startup.compile_graphs(EngineTiming(0.0, 0.0, 0.03, 0.004), args, str(tmp_path)))
+        return "".join(capfd.readouterr())
+
+    kept, loaded = "Cache the graph of compile range", "Directly load the compiled graph(s)"
+    assert kept in lines()
+    assert loaded in lines()
+    assert kept in lines("--max-num-seqs=7")
+    assert "torch.compile" not in lines("--enforce-eager")
 
 
 @pytest.mark.parametrize("unknown", [["--foo"], ["--swap-space", "4"]])  # the second: gone since V1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -162,7 +163,7 @@ async def _start_engine(
             f"request: {plan.max_concurrency:.2f}x",
             logs.CORE,
         )
-    compiled = await _compile(timing, args.enforce_eager)
+    compiled = await compile_graphs(timing, args, os.environ.get("VLLM_CACHE_ROOT"))
     took = f"init engine (profile, create kv cache, warmup model) took {time.perf_counter() - started:.2f} s"
     logs.info("core.py:395", took + (f" (compilation: {compiled:.2f} s)" if compiled else ""), logs.CORE)
     if gpu:
@@ -252,21 +253,37 @@ async def _load(
     return plan
 
 
-async def _compile(timing: EngineTiming, enforce_eager: bool) -> float:
-    """Wait as torch.compile and CUDA graph capture do; return the seconds, 0 when eager."""
-    if enforce_eager:
+async def compile_graphs(timing: EngineTiming, args: argparse.Namespace, root: str | None) -> float:
+    """Wait as torch.compile and CUDA graph capture do; return the seconds, 0 when eager.
+
+    With a cache root that has the graphs of the same settings, torch.compile takes a tenth. Words of vllm 0.32.0,
+    compilation/backends.py.
+    """
+    if args.enforce_eager:
         return 0.0
     half = timing.compile_seconds / 2
-    await asyncio.sleep(half)
-    logs.info("backends.py:1166", f"Dynamo bytecode transform time: {half / 2:.2f} s", logs.CORE)
-    logs.info("monitor.py:20", f"torch.compile took {half:.2f} s in total", logs.CORE)
+    known = Path(root, "torch_compile_cache", fingerprint(args), "rank_0_0", "backbone") if root else None
+    loads = known is not None and (known / "vllm_compile_cache.py").exists()
+    took = half / 10 if loads else half
+    await asyncio.sleep(took)
+    if known:
+        logs.info("backends.py:1104", f"Using cache directory: {known} for vLLM's torch.compile", logs.CORE)
+    logs.info("backends.py:1166", f"Dynamo bytecode transform time: {took / 2:.2f} s", logs.CORE)
+    if loads:
+        line = f"Directly load the compiled graph(s) for compile range (1, 8192) from the cache, took {took / 2:.3f} s"
+        logs.info("backends.py:290", line, logs.CORE)
+    elif known:
+        known.mkdir(parents=True, exist_ok=True)
+        (known / "vllm_compile_cache.py").write_text("{}")
+        logs.info("backends.py:384", "Cache the graph of compile range (1, 8192) for later use", logs.CORE)
+    logs.info("monitor.py:20", f"torch.compile took {took:.2f} s in total", logs.CORE)
     print("Capturing CUDA graphs (mixed prefill-decode, PIECEWISE): 100%|██████████| 35/35", flush=True)
     await asyncio.sleep(half)
     print("Capturing CUDA graphs (decode, FULL): 100%|██████████| 35/35", flush=True)
     logs.info(
         "gpu_model_runner.py:6581", f"Graph capturing finished in {half:.0f} secs, took 0.06 GiB", logs.CORE
     )
-    return timing.compile_seconds
+    return took + half
 
 
 def fingerprint(args: argparse.Namespace) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
 from tasks.records.variables import SET_BY_SLIPWAY
-from tests.support.builders import ROOT, a_model
+from tasks.rollout.manifests import serving
+from tasks.rollout.weights import Weights
+from tests.support.builders import ROOT, WEIGHTS, a_cache, a_model, an_environment
 
 
 def env(**given: Any) -> dict[str, str]:
@@ -61,7 +62,12 @@ def test_a_secret_that_was_written_is_not_repeated() -> None:
     assert "hf_verysecret" not in "".join(error["msg"] for error in refused.value.errors())
 
 
-def test_what_slipway_sets_is_what_the_manifest_has() -> None:
-    document = yaml.safe_load((ROOT / "k8s/serving/deployment.yaml").read_text())
-    [container] = document["spec"]["template"]["spec"]["containers"]
-    assert {one["name"] for one in container["env"]} == set(SET_BY_SLIPWAY)
+def test_what_slipway_sets_is_what_the_manifests_have() -> None:
+    model = a_model(engine={"image": f"vllm/vllm-openai:v0.32.0@sha256:{'a' * 64}"})
+    names = set()
+    for weights in (Weights.of(a_cache(), WEIGHTS), Weights("c", "", "", WEIGHTS, address="s3://b/p")):
+        for document in serving(ROOT, model, an_environment(), weights):
+            if document["kind"] == "Deployment":
+                [container] = document["spec"]["template"]["spec"]["containers"]
+                names |= {one["name"] for one in container["env"]}
+    assert names == set(SET_BY_SLIPWAY)
