@@ -14,10 +14,12 @@ from tasks.validation.task import api_key
 
 
 class Reachable(NamedTuple):
-    """The endpoint of the release that serves, and the file its API key was written to, as seen from here."""
+    """The endpoint of the release that serves, the file its API key was written to, as seen from here, and the file of the
+    private authority that its certificate is verified by."""
 
     endpoint: Endpoint
     key_file: Path
+    authority: str = ""
 
 
 def endpoint(model: ModelName, environment: EnvironmentName) -> Reachable:
@@ -25,16 +27,20 @@ def endpoint(model: ModelName, environment: EnvironmentName) -> Reachable:
 
     The API key goes into a file only you can read.
     """
-    found, key = reached(model, environment)
-    return Reachable(found, keep_key(environment, key))
+    found, key, authority = reached(model, environment)
+    return Reachable(found, keep_key(environment, key), authority)
 
 
-def reached(model: str, environment: str) -> tuple[Endpoint, str]:
-    """The endpoint of the release that serves, and its API key. Raises NothingDeployed, CloudError, ClusterError."""
+def reached(model: str, environment: str) -> tuple[Endpoint, str, str]:
+    """The endpoint of the release that serves, its API key, and the file of its certificate's private authority, or "".
+
+    Raises NothingDeployed, CloudError, ClusterError.
+    """
     choice = read_choice(model, environment)
     site = read_infrastructure.fn(choice.environment)
     found = serving_release.fn(site, choice.model).endpoint
-    return found, api_key(site.cluster(), found)
+    tls = choice.environment.gateway.tls
+    return found, api_key(site.cluster(), found), (tls and tls.authority) or ""
 
 
 def keep_key(environment: str, key: str) -> Path:

@@ -10,7 +10,7 @@ from contextlib import suppress
 import click
 
 from flows.run.explained import explained
-from tasks.records.catalogue import load_environment
+from tasks.records.catalogue import load_environment, project_root
 from tasks.records.errors import InputError
 from tasks.records.questions import PATHS
 
@@ -54,13 +54,14 @@ def chat(model: str, environment: str, no_browser: bool, port: int) -> None:
         from flows.chat.proxy import Upstream, serve
         from flows.endpoint import reached
 
-        found, key = reached(model, environment)
+        found, key, authority = reached(model, environment)
         if found.route != "chat":
             raise InputError(
                 f"{model} does not chat: it is asked /v1{PATHS[found.route]}",
                 next_command=f"slipway endpoint {model} -e {environment}",
             )
-        upstream = Upstream(found.base_url, key, found.served_name, environment)
+        private = project_root() / authority if authority else None
+        upstream = Upstream(found.base_url, key, found.served_name, environment, private)
         # uvicorn ends in order and passes Ctrl-C on: here it is how one ends
         with suppress(KeyboardInterrupt):
             serve(upstream, lambda address: show(address, no_browser=no_browser), port)

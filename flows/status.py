@@ -10,6 +10,7 @@ from flows.run.conclude import here
 from flows.run.runbook import runbook
 from tasks.cost.task import day_costs
 from tasks.infra.task import read_infrastructure
+from tasks.preflight.task import tell_certificate
 from tasks.records.catalogue import load_environment, load_model, names, project_root
 from tasks.records.environment import Environment
 from tasks.records.errors import InvalidDocument, SlipwayError
@@ -53,6 +54,10 @@ def looked_at(where: Environment, *, with_costs: bool = True) -> EnvironmentStat
     served = [model for model in models if model.name in names_served]
     unknown, day = dict(found.unknown), None
     troubles: tuple[str, ...] = ()
+    try:
+        here(tell_certificate)(where)
+    except SlipwayError as error:
+        unknown["certificate"] = error.cause
     try:
         troubles = tuple(here(tell_troubles)(site, served))
     except SlipwayError as error:

@@ -31,6 +31,7 @@ FACTS = ROOT / "k8s" / "addons" / "charts"
 VALUES = ROOT / "k8s" / "addons" / "values"
 STAND_INS = ROOT / "sandbox" / "charts"
 ABSENT = "(absent)"
+CERTIFICATE = "arn:aws:acm:us-east-1:111122223333:certificate/00000000-0000-0000-0000-000000000000"
 # what the product or an add-on's proof stands on
 KINDS = (
     "APIService",
@@ -78,10 +79,10 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> Document:
 
 
 def values_of(addon: Addon) -> Document:
-    """The values that an environment installs the add-on with: default settings, and an Alertmanager."""
+    """The values that an environment installs the add-on with: default settings, an Alertmanager, and TLS."""
     file = VALUES / f"{addon.name}.yaml"
     given: Document = yaml.safe_load(file.read_text()) if file.exists() else {}
-    return merged(given, own_values(addon, environment()))
+    return merged(given, own_values(addon, environment(), "vpc-facts"))
 
 
 def environment() -> Environment:
@@ -93,6 +94,7 @@ def environment() -> Environment:
             "cluster": {"name": "facts"},
             "storage": names,
             "alerts": {"webhook": True},
+            "gateway": {"tls": {"domain": "models.example.com", "certificate": CERTIFICATE}},
         }
     )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -38,12 +39,13 @@ HEADERS = {
 
 @dataclass(frozen=True)
 class Upstream:
-    """A model's endpoint: the base URL ends in /v1."""
+    """A model's endpoint: the base URL ends in /v1. `authority`: the file of its certificate's private authority."""
 
     base_url: str
     key: str
     model: str
     environment: str
+    authority: Path | None = None
 
 
 def application(upstream: Upstream, word: str) -> Starlette:
@@ -52,7 +54,8 @@ def application(upstream: Upstream, word: str) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-        async with httpx.AsyncClient(timeout=timeout, trust_env=False) as client:
+        verified = ssl.create_default_context(cafile=upstream.authority)
+        async with httpx.AsyncClient(timeout=timeout, trust_env=False, verify=verified) as client:
             app.state.client = client
             yield
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import yaml
 
@@ -13,7 +14,7 @@ from tasks.records.errors import PreflightFailed, ValidationFailed
 from tasks.records.keys import KeyChange, ShownKey
 from tasks.records.questions import PATHS, curl
 from tasks.records.reports import LoadReport, Sweep
-from tasks.records.results import Feasibility, IdleDecision
+from tasks.records.results import Endpoint, Feasibility, IdleDecision
 from tasks.records.status import EnvironmentStatus
 from tasks.records.watching import Watched
 from tasks.releases.records import Deployed
@@ -45,6 +46,7 @@ def proven(deployed: Deployed, given: Given) -> Outcome:
     rows = [("cost", deployed.cost), ("cost of output", deployed.output_cost), ("page", deployed.page)]
     if record.rollout:
         rows.append(("endpoint", record.rollout.endpoint.base_url))
+        rows.append(("record", record_of(record.rollout.endpoint)))
         rows.append(("release", f"{record.rollout.previous_release_id or 'nothing'} → {record.release.id}"))
     if record.weights and record.weights.why:
         rows.append(("weights", str(record.weights)))
@@ -140,14 +142,33 @@ def drifted(changes: Sequence[Mapping[str, str]], given: Given) -> Outcome:
 def reachable(result: Any, given: Given) -> Outcome:
     """Of endpoint: the address, and a request to try with the key's file."""
     endpoint = result.endpoint
-    first, *more = curl(endpoint.route, endpoint.served_name, endpoint.base_url, result.key_file)
+    options = by_load_balancer(endpoint, result.authority)
+    first, *more = curl(endpoint.route, endpoint.served_name, endpoint.base_url, result.key_file, options)
     return Outcome(
         [
             f"  endpoint       {endpoint.base_url}",
+            *(f"  record         {record}" for record in [record_of(endpoint)] if record),
             f"  try            {first}",
             *(f"{'':<17}{line}" for line in more),
         ]
     )
+
+
+def record_of(endpoint: Endpoint) -> str:
+    """The DNS record that TLS needs, which nobody makes here; empty without TLS."""
+    if not endpoint.connect_to:
+        return ""
+    return f"{urlsplit(endpoint.base_url).hostname} CNAME {endpoint.connect_to}, or an alias of Route 53: yours to make"
+
+
+def by_load_balancer(endpoint: Endpoint, authority: str) -> list[str]:
+    """curl's options that ask the load balancer by its own name, whether or not the domain leads there yet."""
+    if not endpoint.connect_to:
+        return []
+    url = urlsplit(endpoint.base_url)
+    port = url.port or 443
+    trusted = [f"--cacert {authority}"] if authority else []
+    return [f"--connect-to {url.hostname}:{port}:{endpoint.connect_to}:{port}", *trusted]
 
 
 def rendered(documents: Sequence[Mapping[str, Any]], given: Given) -> Outcome:

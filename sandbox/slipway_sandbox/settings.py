@@ -94,6 +94,10 @@ class Settings:
         """The access key of who uses this sandbox."""
         return DEPLOYER_KEY if self.policies else ACCESS_KEY
 
+    def certificate_file(self, arn: str) -> Path:
+        """Key and certificate of one that was imported into ACM, one after the other as PEM."""
+        return self.root / "acm" / f"{arn.rpartition('/')[2]}.pem"
+
     def aws_environment(self) -> dict[str, str]:
         """What any AWS SDK or terraform needs to reach this sandbox as its operator, who may do everything."""
         return {

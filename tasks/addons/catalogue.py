@@ -23,6 +23,7 @@ Proof = Literal[
     "claim-binds",
     "snapshots-served",
     "node-pool-ready",
+    "load-balancer-made",
 ]
 
 
@@ -42,6 +43,7 @@ class Addon(Record):
     provisioner: Literal["karpenter"] | None = Field(
         None, description="only where this makes the GPU nodes; default: everywhere"
     )
+    gateway_tls: bool = Field(False, description="only where the gateway's load balancer speaks TLS")
     gpu_nodes: bool = Field(False, description="runs on GPU nodes: gets their label and taint as values")
     proof: Proof
 
@@ -58,7 +60,8 @@ class AddonFile(Record):
 def chosen(addons: Sequence[Addon], environment: Environment) -> list[Addon]:
     """The add-ons that belong in this environment."""
     by_pods = environment.cluster.gpu.uses_karpenter
-    return [one for one in addons if one.provisioner is None or by_pods]
+    by_tls = environment.gateway.tls is not None
+    return [one for one in addons if (one.provisioner is None or by_pods) and (not one.gateway_tls or by_tls)]
 
 
 def load_addons(root: Path) -> list[Addon]:
@@ -109,10 +112,13 @@ def values_files(addon: Addon, environment: Environment, root: Path) -> list[Pat
     return [file for folder in folders if (file := folder / f"{addon.name}.yaml").exists()]
 
 
-def own_values(addon: Addon, environment: Environment) -> dict[str, object]:
-    """What only the environment knows: where the GPU nodes are, what Karpenter works on, and by which labels Prometheus
-    finds a monitor."""
+def own_values(addon: Addon, environment: Environment, vpc_id: str = "") -> dict[str, object]:
+    """What only the environment knows: where the GPU nodes are, what Karpenter and the load balancers' controller work on, and by
+    which labels Prometheus finds a monitor."""
     values: dict[str, object] = {}
+    if addon.gateway_tls:
+        # else it asks the instance's metadata, which pods do not reach
+        values |= {"clusterName": environment.eks_cluster, "region": environment.region, "vpcId": vpc_id}
     if addon.provisioner:
         settings = {
             "clusterName": environment.eks_cluster,

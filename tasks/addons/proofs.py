@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.addons import node_pool, probe
+from tasks.addons import balancer, node_pool, probe
 from tasks.addons.catalogue import Addon, Proof
 from tasks.cloud import objects
 from tasks.cloud.kubernetes import Cluster
@@ -63,9 +63,17 @@ def prove(installed: Installed, reporter: Reporter, *, time: Time = REAL) -> Non
         )
 
     until_none(look, installed.environment.deadlines.addon, late, time)
-    if addon.proof == "claim-binds":
-        probe.remove(cluster, installed.environment, addon.namespace, installed.root)
+    clear(installed, time=time)
     reporter.say(f"{addon.name}: proven ({addon.proof})")
+
+
+def clear(installed: Installed, *, time: Time = REAL) -> None:
+    """Remove what a proof has made, here or in a run that was killed. Raises ClusterError."""
+    addon, cluster, environment = installed.addon, installed.cluster, installed.environment
+    if addon.proof == "claim-binds":
+        probe.remove(cluster, environment, addon.namespace, installed.root)
+    if addon.proof == "load-balancer-made":
+        balancer.remove(cluster, environment, addon.namespace, time=time)
 
 
 def gpus_missing(installed: Installed) -> list[str]:
@@ -136,6 +144,11 @@ def node_pool_missing(installed: Installed) -> list[str]:
     return node_pool.missing(installed.cluster, installed.namespace)
 
 
+def load_balancer_missing(installed: Installed) -> list[str]:
+    """The AWS Load Balancer Controller must have made a load balancer: that proves role, subnets and quota together."""
+    return balancer.missing(installed.cluster, installed.environment, installed.namespace, installed.root)
+
+
 PROOFS: dict[Proof, Callable[[Installed], list[str]]] = {
     "gpus-allocatable": gpus_missing,
     "metrics-answer": queries_missing,
@@ -144,6 +157,7 @@ PROOFS: dict[Proof, Callable[[Installed], list[str]]] = {
     "claim-binds": claim_missing,
     "snapshots-served": snapshots_missing,
     "node-pool-ready": node_pool_missing,
+    "load-balancer-made": load_balancer_missing,
 }
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 from prefect.blocks.webhook import Webhook
 
-from tasks.addons import alertmanager, node_pool, probe
+from tasks.addons import alertmanager, balancer, node_pool, probe
 from tasks.addons.catalogue import Addon, chart_source, chosen, load_addons, own_values, values_files
 from tasks.addons.helm import Helm, bundle_description, is_deployed
-from tasks.addons.owners import make_namespace, mark, owner_of, remove_namespaces, unmark
-from tasks.addons.proofs import PROOFS, Installed, prove
+from tasks.addons.owners import Owner, make_namespace, mark, owner_of, remove_namespaces, unmark
+from tasks.addons.proofs import PROOFS, Installed, clear, prove
 from tasks.cloud.instance_types import gpus_of
 from tasks.cloud.node_image import pinned
 from tasks.records.catalogue import project_root
@@ -54,22 +54,15 @@ def install_addon(site: Site, addon: Addon, unproven: bool = False) -> str:
         if owner.whose == "theirs":
             reporter.say(f"{addon.name}: {owner.told}: taken as it is")
             theirs = Installed(addon, cluster, environment, root, owner.namespace)
-            if (
-                addon.proof == "metrics-answer"
-                and not environment.existing.prometheus
-                and PROOFS[addon.proof](theirs)
-            ):
-                raise AddonNotReady(
-                    f"there is a Prometheus operator already, a second one would fight it: {owner.told}",
-                    next_command="name its Prometheus in existing.prometheus of the environment's file: kubectl get prometheus -A",
-                )
+            check_taken(theirs, owner)
             if not unproven:
                 prove(theirs, reporter)
             return addon.name
+        check_own(installed, owner)
         chart = chart_source(addon, environment, root)
         with tempfile.TemporaryDirectory(prefix="slipway-values-") as folder:
             placement = Path(folder) / "placement.yaml"
-            placement.write_text(yaml.safe_dump(own_values(addon, environment)))
+            placement.write_text(yaml.safe_dump(own_values(addon, environment, site.infrastructure.vpc_id)))
             values = [*values_files(addon, environment, root), placement]
             unchanged = is_deployed(history, bundle_description(chart, values))
             if unchanged and addon.provisioner:
@@ -77,6 +70,7 @@ def install_addon(site: Site, addon: Addon, unproven: bool = False) -> str:
             if unchanged and unproven:
                 return addon.name
             if unchanged and not PROOFS[addon.proof](installed):
+                clear(installed)
                 reporter.say(f"{addon.name} {addon.version}: deployed already, proven ({addon.proof})")
                 return addon.name
             reporter.say(f"{addon.name} {addon.version}: helm upgrade --install")
@@ -91,6 +85,30 @@ def install_addon(site: Site, addon: Addon, unproven: bool = False) -> str:
     if not unproven:
         prove(installed, reporter)
     return addon.name
+
+
+def check_taken(theirs: Installed, owner: Owner) -> None:
+    """Raises AddonNotReady where somebody else's cannot be used and would fight one of ours."""
+    addon, environment = theirs.addon, theirs.environment
+    if (
+        addon.proof == "metrics-answer"
+        and not environment.existing.prometheus
+        and PROOFS[addon.proof](theirs)
+    ):
+        raise AddonNotReady(
+            f"there is a Prometheus operator already, a second one would fight it: {owner.told}",
+            next_command="name its Prometheus in existing.prometheus of the environment's file: kubectl get prometheus -A",
+        )
+
+
+def check_own(installed: Installed, owner: Owner) -> None:
+    """Raises AddonNotReady where only the cluster's owner can install it: terraform gives a role in a cluster of ours only."""
+    existing = installed.environment.existing.cluster
+    if installed.addon.gateway_tls and existing and owner.whose == "nobody":
+        raise AddonNotReady(
+            f"{existing} has no AWS Load Balancer Controller, which gateway.tls needs",
+            next_command="install it with its role: https://kubernetes-sigs.github.io/aws-load-balancer-controller/latest/deploy/installation/",
+        )
 
 
 def check_webhook(environment: Environment) -> None:
@@ -121,8 +139,8 @@ def find_addon(site: Site, addon: Addon) -> str:
         helm = Helm(cluster, deadline=site.environment.deadlines.addon, on_line=RunReporter("add-ons").say)
         owner = owner_of(addon, site.environment, cluster, helm.history(addon))
         elsewhere = owner.namespace if owner.whose == "theirs" else ""
-    if addon.proof == "claim-binds":
-        # its proof makes a claim: the volume that warming waits for, or found, tells as much
+    if addon.proof in ("claim-binds", "load-balancer-made"):
+        # the proof makes something: the volume that warming waits for, or the gateway's own load balancer, tells as much
         return addon.name
     if missing := PROOFS[addon.proof](Installed(addon, cluster, site.environment, project_root(), elsewhere)):
         raise AddonNotReady(
@@ -159,6 +177,8 @@ def uninstall_addons(site: Site, addons: Sequence[Addon]) -> list[str]:
     for addon in reversed(addons):
         if addon.proof == "claim-binds":
             remove_probe(site, addon.namespace, reporter)
+        if addon.proof == "load-balancer-made":
+            balancer.remove(cluster, site.environment, addon.namespace)
         if not addon.chart:
             continue
         owner = owner_of(addon, site.environment, cluster, helm.history(addon))

@@ -12,8 +12,9 @@ from typing import Any
 
 import yaml
 
-from tasks.cloud import objects
+from tasks.cloud import load_balancer, objects
 from tasks.cloud.kubernetes import Cluster, Object
+from tasks.cloud.plain_http import at_url
 from tasks.cloud.programs import files_of
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
@@ -49,12 +50,22 @@ class Program:
         return replace(self, pods=True)
 
 
-def gateway_url(cluster: Cluster, environment: Environment, model: str) -> str:
-    """The model's address inside the cluster, by the Service's cluster IP: no name to resolve. Raises ClusterError.
+def asked_at(cluster: Cluster, environment: Environment, model: str) -> dict[str, str]:
+    """Where a program in the cluster asks the model: instructions base_url, connect_to and authority. Raises ClusterError.
 
-    Not by the load balancer's: with client addresses kept, a target cannot reach itself through it.
+    With TLS on an internal load balancer through that, as clients do. Else by the Service's cluster IP: no name to resolve; through
+    EKS's own load balancer, which keeps client addresses, a target could not reach itself, and a public one is behind NAT.
     """
     service = cluster.get("v1", "Service", GATEWAY, environment.namespace)
+    if environment.gateway.asked_inside_by_tls:
+        host = load_balancer.host_of(service)
+        if host is None:
+            raise ClusterError(
+                f"the load balancer of {environment.namespace}/{GATEWAY} has no address",
+                next_command=f"kubectl -n {environment.namespace} describe service {GATEWAY}",
+            )
+        base = load_balancer.base_url(environment, host)
+        return at_url(f"{base}/{model}/v1", load_balancer.way_to(environment, host))
     address = str(objects.spec(service).get("clusterIP") or "")
     if not address:
         raise ClusterError(
@@ -62,12 +73,18 @@ def gateway_url(cluster: Cluster, environment: Environment, model: str) -> str:
             next_command=f"kubectl -n {environment.namespace} get service {GATEWAY} -o yaml",
         )
     host = f"[{address}]" if ":" in address else address
-    return f"http://{host}:{environment.gateway.port}/{model}/v1"
+    return at_url(f"http://{host}:{environment.gateway.port}/{model}/v1")
 
 
 def policy(environment: Environment) -> Object:
-    """Lets the Jobs reach the gateway and nothing else."""
-    return _in_namespace("networkpolicy", environment)
+    """Lets the Jobs reach the gateway and nothing else; with TLS its load balancer, by name."""
+    document = _in_namespace("networkpolicy", environment)
+    if environment.gateway.asked_inside_by_tls:
+        by_name = _load("networkpolicy-tls")["spec"]["egress"]
+        by_name[0]["to"] = [{"ipBlock": {"cidr": cidr}} for cidr in environment.address_ranges]
+        by_name[0]["ports"][0]["port"] = environment.gateway.port
+        document["spec"]["egress"] += by_name
+    return document
 
 
 def policies_of_pods(environment: Environment) -> list[Object]:

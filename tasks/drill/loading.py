@@ -18,7 +18,7 @@ from tasks.records.objectives import EachRequest
 from tasks.records.progress import Reporter
 from tasks.records.reports import Measured
 from tasks.validation.in_cluster import program_of
-from tasks.validation.proof import instructions_for, longest, read_measured
+from tasks.validation.proof import instructions_for, longest, read_measured, sent_to
 
 
 class Running(Protocol):
@@ -57,12 +57,13 @@ def by_job(place: Place, key: str, root: Path, reporter: Reporter, time: Time = 
         cluster, environment, model = place.cluster, place.environment, place.model
         told = instructions_for(
             load,
-            inside.gateway_url(cluster, environment, model.name),
+            "",
             model.name,
             each=EachRequest(),
             max_model_len=model.engine.max_model_len,
             root=root,
         )
+        told = sent_to(told, inside.asked_at(cluster, environment, model.name))
         program = replace(program_of(told, model.name), name=f"drill-{name}-{model.name}")
         reporter.say(f"{load}, for at most {load.window:.0f} s")
         with running(

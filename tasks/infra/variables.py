@@ -100,6 +100,7 @@ def cluster_variables(
         "model_kms_key_arn": storage.kms_key_arn,
         "namespace": environment.namespace,
         "streamed_models": dict(streamed),
+        "load_balancer_controller": environment.gateway.tls is not None,
     }
     if not gpu.uses_karpenter:
         variables |= {
@@ -140,4 +141,5 @@ def infrastructure(outputs: dict[str, Any], environment: Environment) -> Infrast
             for model, prefixes in (outputs.get("streamed_models") or {}).items()
             for prefix in prefixes
         ),
+        vpc_id=outputs.get("vpc_id", ""),
     )

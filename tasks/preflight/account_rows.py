@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from tasks.preflight import front_door
 from tasks.preflight.cost import judge_ceiling, judge_cost
 from tasks.preflight.driver import judge_driver
 from tasks.preflight.facts import Facts
@@ -23,6 +24,7 @@ def account_rows(environment: Environment, image: str, facts: Facts) -> Iterator
     yield "volume key", judge_volume_key(facts.volume_key, facts.account)
     yield "image pull", judge_pull(image, facts.image, environment)
     yield "GPU driver", judge_driver(facts.node_release, facts.image)
+    yield "front door", front_door.judge(environment, facts.certificate, front_door.today())
     yield "cost", judge_cost(environment, facts.prices, extended=extended)
     if environment.cluster.gpu.price_ceiling is not None:
         yield "price ceiling", judge_ceiling(environment, facts.prices)

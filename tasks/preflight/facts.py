@@ -13,8 +13,10 @@ from tasks.cloud.image_pull import read_once
 from tasks.cloud.node_image import recommended_release
 from tasks.cloud.prices import Prices
 from tasks.cloud.registry import Image
+from tasks.preflight import front_door
 from tasks.preflight.cost import hourly_prices
 from tasks.preflight.existing import existing_rows
+from tasks.preflight.front_door import Certificate
 from tasks.preflight.network_quota import Need, network_needs
 from tasks.preflight.nodes import MIB, InstanceType
 from tasks.preflight.quota import QuotaNeed, limit_of, quota_code
@@ -47,7 +49,7 @@ class Facts:
     does not know; `foreign_buckets`: bucket -> why it is somebody else's; `network`: the quotas of a VPC; `prices`: of what a
     deploy makes; `volume_key`: the account's default key of volumes; `node_release`: of EKS's GPU
     image; `image`: what the registry says of the engine's; `existing`: the rows of what exists already; `denied`: rights
-    that terraform lacks, None where they were not asked for."""
+    that terraform lacks, None where they were not asked for; `certificate`: the gateway's, None without TLS."""
 
     account: str
     instance: InstanceType
@@ -64,6 +66,7 @@ class Facts:
     image: Image = field(default_factory=lambda: Image(unknown="not asked"))
     existing: Mapping[str, Row] = field(default_factory=dict)
     denied: Sequence[Probe] | None = ()
+    certificate: Certificate | None = None
 
 
 def observe(environment: Environment, aws: Aws, model: Model, *, as_reader: bool = False) -> Facts:
@@ -99,6 +102,7 @@ def observe(environment: Environment, aws: Aws, model: Model, *, as_reader: bool
         image=read_once(model.engine.image),
         existing=rows,
         denied=None if as_reader else lacking(environment, aws),
+        certificate=front_door.observe(environment, aws),
     )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.cloud.aws import aws_errors
 from tasks.cloud.processes import TOOLS, executable
-from tasks.preflight import api_access
+from tasks.preflight import api_access, front_door
 from tasks.preflight.asked import asked
 from tasks.preflight.checks import Check, judge, require, table
 from tasks.preflight.config import Unsaid
@@ -106,6 +106,19 @@ def judge_feasible(
         explanation=explanation,
         replica_hour=replica_hour(model, environment, facts.prices, facts.instance.gpus),
     )
+
+
+@task(task_run_name="certificate of {environment.name}", **SETTINGS)
+def tell_certificate(environment: Environment) -> PreflightRow | None:
+    """Warn where the gateway's certificate ends soon, or has; None without TLS."""
+    found = front_door.observe(environment, aws_of(environment))
+    if found is None:
+        return None
+    check = Check("front door", *front_door.judge(environment, found, front_door.today()))
+    if check.status != "ok":
+        RunReporter("status").warn(f"{check.detail}; next: {check.next_command}")
+    [row] = rows_of([check])
+    return row
 
 
 def rows_of(checks: Sequence[Check]) -> tuple[PreflightRow, ...]:

@@ -15,6 +15,7 @@ from tasks.records.hold import Holder
 from tasks.records.model import Alias
 from tasks.records.quantities import Seconds
 from tasks.records.record import Record
+from tasks.records.tls import DEFAULT_PORT, Tls
 from tasks.records.watching import WatchSettings
 from tasks.records.work_pool import WorkPool
 
@@ -126,7 +127,8 @@ class Gateway(Record):
 
     image: str = "nginxinc/nginx-unprivileged:1.29-alpine"
     replicas: int = Field(1, ge=1)
-    port: int = 8080
+    port: int = Field(8080, description="of the load balancer; with tls: 443")
+    tls: Tls | None = Field(None, description="none: plain HTTP, behind an internal load balancer only")
     drain: Seconds = Field(
         5.0, description="preStop: how long load balancing may take to forget a gateway pod"
     )
@@ -143,6 +145,18 @@ class Gateway(Record):
         Holder(),
         description="holds requests for models that sleep; runs only where a model has scale_to_zero",
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _port_of_tls(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and given.get("tls") and "port" not in given:
+            return {**given, "port": DEFAULT_PORT}
+        return given
+
+    @property
+    def asked_inside_by_tls(self) -> bool:
+        """Whether the Jobs in the cluster ask through the load balancer. A public one is outside, behind NAT."""
+        return self.tls is not None and self.scheme == "internal"
 
     @model_validator(mode="after")
     def _clients_are_said(self) -> Self:

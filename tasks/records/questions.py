@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 Task = Literal["generate", "embed", "score"]
@@ -100,10 +100,12 @@ def _numbers(values: Any, what: str) -> list[float]:
     return list(values)
 
 
-def curl(route: Route, served_name: str, base_url: str, key_file: object) -> list[str]:
-    """A request to try, as lines of a shell."""
+def curl(
+    route: Route, served_name: str, base_url: str, key_file: object, options: Sequence[str] = ()
+) -> list[str]:
+    """A request to try, as lines of a shell. `options`: more of curl's own."""
     return [
-        f"curl -s {base_url}{PATHS[route]} \\",
+        f"{' '.join(('curl -s', *options))} {base_url}{PATHS[route]} \\",
         f'     -H "Authorization: Bearer $(cat {key_file})" \\',
         "     -H 'Content-Type: application/json' \\",
         f"     -d '{json.dumps(question(route, served_name, 16))}'",

@@ -174,6 +174,7 @@ class Infrastructure(Record):
     streamed: tuple[tuple[str, str], ...] = Field(
         (), description="(model, prefix of the model bucket that its pods may read)"
     )
+    vpc_id: str = Field("", description="the cluster's; empty in states of before it was put out")
     plan: str | None = Field(None, description=APPLIED)
 
 
@@ -310,6 +311,9 @@ class Endpoint(Record):
     served_name: str
     key_namespace: str
     key_secret: str
+    connect_to: str = Field(
+        "", description="with TLS, the load balancer's own name, which the URL's is to lead to; else empty"
+    )
     route: Route = Field("chat", description="what it is asked")
 
 

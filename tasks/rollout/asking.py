@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from tasks.cloud import inside, objects
+from tasks.cloud import inside, load_balancer, objects
 from tasks.cloud.jobs import RunningJob, running
 from tasks.records.errors import Interrupted, RolloutFailed, SlipwayError
 from tasks.records.names import GATEWAY, OWN_KEY_SECRET
@@ -46,6 +46,7 @@ def ask_endpoint(
                 route=endpoint.route,
                 proving=proving,
                 patience=patience,
+                way=load_balancer.way_to(context.environment, endpoint.connect_to),
                 time=context.time,
             )
         return _ask_inside(context, endpoint, proving or Proving())
@@ -63,7 +64,7 @@ def _ask_inside(context: RolloutContext, endpoint: Endpoint, proving: Proving) -
     program = inside.Program.told(
         f"gate-{model}",
         "tasks.rollout.endpoint_check",
-        base_url=inside.gateway_url(context.cluster, environment, model),
+        **inside.asked_at(context.cluster, environment, model),
         served_name=model,
         route=endpoint.route,
         abilities=dict(proving.abilities),
@@ -109,7 +110,8 @@ def watching(context: RolloutContext, endpoint: Endpoint | None, key: str, secon
         yield _Nothing()
         return
     if context.measure_from == "here":
-        poll = downtime.Poll(endpoint.base_url, key, endpoint.served_name, polled_route(endpoint))
+        way = load_balancer.way_to(context.environment, endpoint.connect_to)
+        poll = downtime.Poll(endpoint.base_url, key, endpoint.served_name, polled_route(endpoint), way)
         try:
             yield poll
         finally:
@@ -125,7 +127,7 @@ def _watching_inside(context: RolloutContext, endpoint: Endpoint, seconds: float
     program = inside.Program.told(
         f"downtime-{model}",
         "tasks.rollout.downtime",
-        base_url=inside.gateway_url(context.cluster, environment, model),
+        **inside.asked_at(context.cluster, environment, model),
         served_name=model,
         route=polled_route(endpoint),
     )

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.cloud.plain_http import UNREACHABLE, ask
+from tasks.cloud.plain_http import DIRECT, UNREACHABLE, Way, ask
 from tasks.records.questions import PATHS, Route, question
 
 EVERY_SECONDS = 0.25
@@ -64,6 +64,7 @@ def poll(
     ended: threading.Event,
     seen: Callable[[float | None], None],
     clock: Callable[[], float] = time.monotonic,
+    way: Way = DIRECT,
 ) -> None:
     """Ask `route` four times a second until `ended`; `seen` gets the seconds without an answer after each."""
     url, headers = f"{base_url}{PATHS[route]}", {"Authorization": f"Bearer {key}"}
@@ -72,7 +73,7 @@ def poll(
     while not ended.is_set():
         began, ok = clock(), False
         with contextlib.suppress(*UNREACHABLE):  # no answer: that is what is counted
-            ok = ask(url, headers, asked, seconds=TIMEOUT_SECONDS).status == 200
+            ok = ask(url, headers, asked, seconds=TIMEOUT_SECONDS, way=way).status == 200
         downtime.saw(began, clock(), ok=ok)
         seen(downtime.until(clock()))
         ended.wait(EVERY_SECONDS)
@@ -81,12 +82,13 @@ def poll(
 class Poll:
     """Poll one endpoint from this process, in a thread, until `stop`."""
 
-    def __init__(self, base_url: str, key: str, served_name: str, route: Route) -> None:
+    def __init__(self, base_url: str, key: str, served_name: str, route: Route, way: Way = DIRECT) -> None:
         self._seconds: float | None = None
         self._ended = threading.Event()
         self._thread = threading.Thread(
             target=poll,
             args=(base_url, key, served_name, route, self._ended, self._saw),
+            kwargs={"way": way},
             name="downtime",
             daemon=True,
         )
@@ -109,7 +111,8 @@ def main() -> None:
         print(json.dumps({"at": time.time(), "seconds": seconds}), flush=True)
 
     key, never = os.environ["SLIPWAY_API_KEY"], threading.Event()
-    poll(given["base_url"], key, given["served_name"], given["route"], never, tell)
+    way = Way(given["connect_to"], given["authority"])
+    poll(given["base_url"], key, given["served_name"], given["route"], never, tell, way=way)
 
 
 def read_seconds(line: str) -> float | None:

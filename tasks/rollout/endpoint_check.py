@@ -15,11 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from tasks.cloud.plain_http import UNREACHABLE, Answer, ask
+from tasks.cloud.plain_http import DIRECT, UNREACHABLE, Answer, Way, ask
 from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.abilities import FLAGS, Ability, ask_for, read_ability
 from tasks.records.errors import RolloutFailed
+from tasks.records.names import GATEWAY
 from tasks.records.questions import NAMES, PATHS, NoAnswer, Route, question
 from tasks.records.questions import read_answer as answer_in
 
@@ -61,6 +63,7 @@ def check_endpoint(
     route: Route = "chat",
     proving: Proving | None = None,
     patience: float,
+    way: Way = DIRECT,
     time: Time = REAL,
 ) -> str:
     """Ask until `/v1/models` lists the name, `route` answers and each ability of `proving` shows; what was said.
@@ -73,7 +76,7 @@ def check_endpoint(
     def look() -> str | None:
         nonlocal last
         try:
-            return _ask(base_url, headers, served_name, route, proving or Proving())
+            return _Asking(base_url, headers, way).all(served_name, route, proving or Proving())
         except _Final:
             raise
         except RolloutFailed as error:
@@ -92,23 +95,52 @@ def check_endpoint(
     return until(look, patience, late, time, every=ASK_AGAIN_SECONDS)
 
 
-def _ask(base_url: str, headers: dict[str, str], served_name: str, route: Route, proving: Proving) -> str:
-    _without_key(base_url)
-    _served_name(ask(f"{base_url}/models", headers, seconds=ANSWER_SECONDS), base_url, served_name)
-    asked = question(route, served_name)
-    said = [_answered(route, ask(f"{base_url}{PATHS[route]}", headers, asked, seconds=ANSWER_SECONDS))]
-    for ability, parser in proving.abilities.items():
-        asked = ask_for(ability, parser, served_name, proving.max_model_len)
-        answer = ask(f"{base_url}{PATHS['chat']}", headers, asked, seconds=ABILITY_SECONDS)
-        said.append(_shown(ability, parser, answer))
-    for adapter in proving.adapters:
-        answer = ask(f"{base_url}{PATHS[route]}", headers, question(route, adapter), seconds=ANSWER_SECONDS)
-        said.append(f"adapter {adapter} answers {_of_adapter(adapter, route, answer)!r:.40}")
-    return "; ".join(said)
+@dataclass(frozen=True)
+class _Asking:
+    """One round of questions to an address."""
+
+    base_url: str
+    headers: Mapping[str, str]
+    way: Way
+
+    def all(self, served_name: str, route: Route, proving: Proving) -> str:
+        _without_key(self.base_url, self.way)
+        if self.base_url.startswith("https:"):
+            _without_tls(self.base_url, self.way)
+        _served_name(self._answer("/models", None, ANSWER_SECONDS), self.base_url, served_name)
+        path = PATHS[route]
+        said = [_answered(route, self._answer(path, question(route, served_name), ANSWER_SECONDS))]
+        for ability, parser in proving.abilities.items():
+            asked = ask_for(ability, parser, served_name, proving.max_model_len)
+            answer = self._answer(PATHS["chat"], asked, ABILITY_SECONDS)
+            said.append(_shown(ability, parser, answer))
+        for adapter in proving.adapters:
+            answer = self._answer(path, question(route, adapter), ANSWER_SECONDS)
+            said.append(f"adapter {adapter} answers {_of_adapter(adapter, route, answer)!r:.40}")
+        return "; ".join(said)
+
+    def _answer(self, path: str, body: Mapping[str, Any] | None, seconds: float) -> Answer:
+        return ask(f"{self.base_url}{path}", self.headers, body, seconds=seconds, way=self.way)
 
 
-def _without_key(base_url: str) -> None:
-    answer = ask(f"{base_url}/models", seconds=CONNECT_SECONDS)
+def _without_tls(base_url: str, way: Way) -> None:
+    """Raises where the port of TLS answers plain HTTP too: keys would pass in the clear."""
+    parts = urlsplit(base_url)
+    plain = f"http://{parts.hostname}:{parts.port or 443}{parts.path}/models"
+    try:
+        answer = ask(plain, seconds=CONNECT_SECONDS, way=way)
+    except UNREACHABLE:
+        return
+    # 400 is what a server of HTTPS says to HTTP
+    if answer.status != 400:
+        raise _Final(
+            f"the gateway's load balancer answers plain HTTP: {answer.status}",
+            next_command=f"curl -i {plain}; kubectl describe service {GATEWAY}",
+        )
+
+
+def _without_key(base_url: str, way: Way) -> None:
+    answer = ask(f"{base_url}/models", seconds=CONNECT_SECONDS, way=way)
     if answer.status not in (401, 403):
         kind = _Final if answer.status == 200 else RolloutFailed
         raise kind(
@@ -209,6 +241,7 @@ def main() -> None:
             route=given["route"],
             proving=Proving(given["abilities"], given["max_model_len"], given["adapters"]),
             patience=given["patience"],
+            way=Way(given["connect_to"], given["authority"]),
         )
         said: dict[str, Any] = {"answer": answer}
     except RolloutFailed as error:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.cloud import objects
-from tasks.cloud.kubernetes import Cluster, Object
+from tasks.cloud import load_balancer, objects
+from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.aliases import aliases_of
 from tasks.records.environment import Environment
@@ -33,7 +33,6 @@ ROUTES = "gateway-models"
 SCRIPTS = ("gate.js", "metrics.js")
 HELD = "held.conf"  # of the routes to models that may sleep
 ENGINE_CONF = "engine.conf"  # of the Secret of vLLM's key: how NGINX shows it
-LOAD_BALANCER = "service.beta.kubernetes.io/aws-load-balancer"
 
 
 def routes(root: Path, model: Model, environment: Environment) -> dict[str, str]:
@@ -93,6 +92,11 @@ def check_aliases(cluster: Cluster, model: Model, environment: Environment) -> N
             )
 
 
+def check_load_balancer(cluster: Cluster, environment: Environment) -> None:
+    """Raises InputError where the Service that is there cannot become what the environment asks for."""
+    load_balancer.check_kept(cluster.get("v1", "Service", GATEWAY, environment.namespace), environment)
+
+
 def route(root: Path, model: Model, environment: Environment) -> dict[str, Any]:
     """The ConfigMap of routes as far as it is this model's."""
     return {
@@ -134,20 +138,10 @@ def documents(
     container = template["spec"]["containers"][0]
     container["image"] = environment.pulled_as(environment.gateway.image)
     container["lifecycle"]["preStop"]["sleep"]["seconds"] = math.ceil(environment.gateway.drain)
-    annotations = service["metadata"]["annotations"]
-    annotations[f"{LOAD_BALANCER}-scheme"] = environment.gateway.scheme
-    annotations[f"{LOAD_BALANCER}-internal"] = str(environment.gateway.scheme == "internal").lower()
-    service["spec"]["ports"][0]["port"] = environment.gateway.port
-    # else AWS opens the nodes' ports to everybody: cloud-provider-aws, pkg/providers/v1/aws.go
-    service["spec"]["loadBalancerSourceRanges"] = list(
-        environment.gateway.clients or environment.address_ranges
-    )
+    load_balancer.complete(service, environment)
     policy["spec"]["ingress"][0]["from"] = [
         {"ipBlock": {"cidr": cidr}} for cidr in environment.address_ranges
     ]
-    if environment.existing.subnets and environment.gateway.scheme == "internal":
-        # without it the cloud provider goes by tags, and subnets that exist are not tagged for it
-        annotations[f"{LOAD_BALANCER}-subnets"] = ",".join(environment.existing.subnets)
     return [configuration, policy, service, monitor, workload]
 
 
@@ -191,23 +185,22 @@ def apply_route(root: Path, cluster: Cluster, model: Model, environment: Environ
 
 
 def wait_until_open(cluster: Cluster, environment: Environment, *, seconds: float, time: Time = REAL) -> str:
-    """Wait until the gateway's Deployment is complete and its load balancer has an address; its base URL.
+    """Wait until the gateway's Deployment is complete and its load balancer has an address; that name or address.
 
     Raises RolloutFailed.
     """
     namespace = environment.namespace
 
     def look() -> str | None:
-        entry = _ingress(cluster.get("v1", "Service", GATEWAY, namespace))
-        if entry and objects.is_complete(cluster.get("apps/v1", "Deployment", GATEWAY, namespace)):
-            return f"http://{entry.get('hostname') or entry['ip']}:{environment.gateway.port}"
-        return None
+        host = load_balancer.host_of(cluster.get("v1", "Service", GATEWAY, namespace))
+        complete = objects.is_complete(cluster.get("apps/v1", "Deployment", GATEWAY, namespace))
+        return host if complete else None
 
     def late() -> RolloutFailed:
-        entry = _ingress(cluster.get("v1", "Service", GATEWAY, namespace))
+        host = load_balancer.host_of(cluster.get("v1", "Service", GATEWAY, namespace))
         workload = cluster.get("apps/v1", "Deployment", GATEWAY, namespace)
         return RolloutFailed(
-            "the gateway did not open" + ("" if entry else ": its load balancer has no address"),
+            "the gateway did not open" + ("" if host else ": its load balancer has no address"),
             evidence=[
                 *cluster.events(namespace, GATEWAY)[-5:],
                 json.dumps(objects.status(workload).get("conditions") or []),
@@ -218,19 +211,14 @@ def wait_until_open(cluster: Cluster, environment: Environment, *, seconds: floa
     return until(look, seconds, late, time)
 
 
-def _ingress(service: Object | None) -> dict[str, Any] | None:
-    """The load balancer's first address; None where it has none yet."""
-    balancer = objects.status(service).get("loadBalancer") or {}
-    return next(iter(balancer.get("ingress") or ()), None)
-
-
 def endpoint_of(
     cluster: Cluster, environment: Environment, model: Model, *, seconds: float, time: Time = REAL
 ) -> Endpoint:
     """The model's address through the gateway, once that is open. Raises RolloutFailed after `seconds`."""
-    base = wait_until_open(cluster, environment, seconds=seconds, time=time)
+    host = wait_until_open(cluster, environment, seconds=seconds, time=time)
     return Endpoint(
-        base_url=f"{base}/{model.name}/v1",
+        base_url=f"{load_balancer.base_url(environment, host)}/{model.name}/v1",
+        connect_to=host if environment.gateway.tls else "",
         served_name=model.name,
         key_namespace=environment.namespace,
         route=model.route,

@@ -57,8 +57,8 @@ def prove_inside(
             lines = job.wait(progress_to(reporter))
         return read_measured(lines, lines[-10:], key)
 
-    url = inside.gateway_url(cluster, environment, model.name)
-    return prove_by(generator, model, url, reporter, root=root, measure_from="cluster")
+    at = inside.asked_at(cluster, environment, model.name)
+    return prove_by(generator, model, at, reporter, root=root, measure_from="cluster")
 
 
 def program_of(instructions: Instructions, model: str) -> inside.Program:

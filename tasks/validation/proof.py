@@ -7,12 +7,14 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import certifi
 
+from tasks.cloud.plain_http import DIRECT, Way, at_url
 from tasks.cloud.processes import run
 from tasks.records.errors import ValidationFailed
 from tasks.records.load import LengthDistribution, Load
@@ -37,7 +39,9 @@ DEFINITIONS = 2
 Generator = Callable[[Instructions], Measured]
 
 
-def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter, *, root: Path) -> LoadReport:
+def prove(
+    model: Model, endpoint: Endpoint, key: str, reporter: Reporter, *, root: Path, way: Way = DIRECT
+) -> LoadReport:
     """Put the load of the model's file on the endpoint from here and judge it. Files of the load are below `root`.
 
     Raises ToolFailed, ValidationFailed, InvalidDocument.
@@ -46,28 +50,30 @@ def prove(model: Model, endpoint: Endpoint, key: str, reporter: Reporter, *, roo
     def generator(instructions: Instructions) -> Measured:
         return measure(instructions, key, reporter)
 
-    return prove_by(generator, model, endpoint.base_url, reporter, root=root, measure_from="here")
+    at = at_url(endpoint.base_url, way)
+    return prove_by(generator, model, at, reporter, root=root, measure_from="here")
 
 
 def prove_by(
     generator: Generator,
     model: Model,
-    base_url: str,
+    at: Mapping[str, str],
     reporter: Reporter,
     *,
     root: Path,
     measure_from: MeasureFrom,
 ) -> LoadReport:
-    """Put the load of the model's file on `base_url` by `generator`, which runs at `measure_from`, and judge it."""
+    """Put the load of the model's file on `at` by `generator`, which runs at `measure_from`, and judge it."""
     load = model.asked_load
     instructions = instructions_for(
         load,
-        base_url,
+        "",
         model.name,
         each=model.objectives.each,
         max_model_len=model.engine.max_model_len,
         root=root,
     )
+    instructions = sent_to(instructions, at)
     reporter.say(f"{load}: {load.warmup:g} s warm-up, {load.window:g} s counted")
     report = judged(
         generator(instructions), load, model.objectives, profile=profile(model, root, measure_from)
@@ -109,6 +115,13 @@ def instructions_for(
         good=Good(each.ttft, each.tpot, each.e2e),
         max_model_len=max_model_len,
         root=str(root),
+    )
+
+
+def sent_to(instructions: Instructions, at: Mapping[str, str]) -> Instructions:
+    """The same load, sent to an address: base_url, connect_to and authority. Pure."""
+    return replace(
+        instructions, base_url=at["base_url"], connect_to=at["connect_to"], authority=at["authority"]
     )
 
 

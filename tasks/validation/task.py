@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from tasks.cloud import load_balancer
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.objects import read_key
+from tasks.cloud.plain_http import at_url
 from tasks.records.answers import AnswersProof, AnswersReport
 from tasks.records.catalogue import project_root
 from tasks.records.errors import ValidationFailed
@@ -138,7 +140,8 @@ def prove_answers(
         reporter.say(f"release {before[0]} has answered these prompts: not asked again (--revalidate does)")
         return before[1]
     key = api_key(site.cluster(), release.endpoint)
-    instructions = instructions_for(model, proof, prompts, release.endpoint.base_url)
+    way = load_balancer.way_to(site.environment, release.endpoint.connect_to)
+    instructions = instructions_for(model, proof, prompts, at_url(release.endpoint.base_url, way))
     if measure_from == "here":
         lines = ask_here(instructions, key)
     else:
@@ -204,7 +207,8 @@ def _measured(
     endpoint, cluster = release.endpoint, site.cluster()
     key = api_key(cluster, endpoint)
     if measure_from == "here":
-        return prove(model, endpoint, key, reporter, root=project_root())
+        way = load_balancer.way_to(site.environment, endpoint.connect_to)
+        return prove(model, endpoint, key, reporter, root=project_root(), way=way)
     return prove_inside(cluster, site.environment, model, key, reporter, root=project_root())
 
 

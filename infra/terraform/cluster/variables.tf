@@ -367,6 +367,12 @@ variable "streamed_models" {
   default     = {}
 }
 
+variable "load_balancer_controller" {
+  description = "Whether the AWS Load Balancer Controller gets its role, for a gateway with TLS. An existing cluster has its own controller."
+  type        = bool
+  default     = false
+}
+
 variable "image_cache_prefix" {
   description = "Prefix of the pull-through cache's repositories (storage: image_cache_prefix): nodes may make them. Empty: none."
   type        = string

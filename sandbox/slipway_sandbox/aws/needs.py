@@ -108,6 +108,7 @@ def needs_of(service: str, operation: str, parameters: Parameters, region: str) 
     if operation == "GetCallerIdentity":
         return
     readers = {
+        "acm": _acm,
         "ec2": _ec2,
         "eks": _eks,
         "events": _events,
@@ -286,6 +287,10 @@ def _secrets(operation: str, parameters: Parameters, region: str) -> Iterator[Ne
     yield Need(f"secretsmanager:{operation}", resource)
     if operation == "CreateSecret" and parameters.get("Tags"):
         yield Need("secretsmanager:TagResource", resource)
+
+
+def _acm(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
+    yield Need(f"acm:{operation}", parameters.get("CertificateArn", "*"))
 
 
 def _ssm(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:

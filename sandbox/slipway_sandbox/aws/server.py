@@ -7,6 +7,7 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
 from slipway_sandbox.aws import (
+    acm,
     capacity,
     ec2,
     ec2_answers,
@@ -52,6 +53,7 @@ def build(settings: Settings) -> Server:
         "sts": Sts(moto),
     }
     managed_policies.extend()
+    acm.extend(settings)
     kms_policies.extend()
     kms_signing.extend()
     identity.add_operator(settings.region)

@@ -139,6 +139,12 @@ _IMAGES = {
             size_bytes=60_000_000,
         ),
         Image(
+            "public.ecr.aws/eks/aws-load-balancer-controller",
+            ("/controller",),
+            programs={"controller": _module("load_balancers")},
+            size_bytes=40_000_000,
+        ),
+        Image(
             "quay.io/prometheus/prometheus",
             ("prometheus",),
             (

@@ -60,6 +60,11 @@ def service(new: Object, old: Object | None) -> list[Cause]:
     before = (old or {}).get("spec", {})
     if before.get("clusterIP") and spec.get("clusterIP") != before["clusterIP"]:
         causes.append(names.bad("spec.clusterIPs[0]", [spec.get("clusterIP")], "may not change once set"))
+    if before.get("type") == spec["type"] == "LoadBalancer":
+        # validateLoadBalancerClassField, kubernetes/pkg/apis/core/validation/validation.go
+        was, asked = before.get("loadBalancerClass"), spec.get("loadBalancerClass")
+        if was != asked:
+            causes.append(names.bad("spec.loadBalancerClass", asked, "may not change once set"))
     return causes
 
 

@@ -61,6 +61,10 @@ class Aws:
         return client
 
     @cached_property
+    def elbv2(self) -> Any:
+        return self._client("elbv2")
+
+    @cached_property
     def events(self) -> Any:
         return self._client("events")
 

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
+import ssl
 from collections.abc import Callable, Coroutine
 from typing import cast
 
@@ -38,6 +39,9 @@ class _Half(asyncio.Protocol):
             return True  # the backend is still being connected: it hears of this then
         if self.peer.transport is None or self.peer.ended:
             return False  # this closes, and with it the peer
+        if not self.peer.transport.can_write_eof():
+            self.peer.transport.close()  # of TLS: what is buffered goes first
+            return False
         with contextlib.suppress(OSError):
             self.peer.transport.write_eof()
         return True
@@ -110,6 +114,14 @@ class _Front(_Half):
         self.transport.resume_reading()
 
 
+class _TlsFront(_Front):
+    """The accepted side where it speaks TLS, which has no half-closed connections."""
+
+    def eof_received(self) -> bool:
+        self.ended = True
+        return False
+
+
 class Listener:
     """One address and port that forwards while it has backends and refuses connections while it has none.
 
@@ -117,8 +129,8 @@ class Listener:
     It accepts by itself: asyncio.Server (3.11) loses a connection accepted in the moment it is closed, and its client hangs.
     """
 
-    def __init__(self, address: str, port: int) -> None:
-        self.address, self.port = address, port
+    def __init__(self, address: str, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self.address, self.port, self.tls = address, port, tls
         self._backends: tuple[Backend, ...] = ()
         self._turn = 0
         self._socket: socket.socket | None = None
@@ -168,10 +180,11 @@ class Listener:
             self._keep(self._serve(accepted))
 
     async def _serve(self, accepted: socket.socket) -> None:
-        front = _Front(self._next, self._tasks)
+        front = (_TlsFront if self.tls else _Front)(self._next, self._tasks)
+        loop = asyncio.get_running_loop()
         try:
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: front, accepted)
-        except OSError:  # the client has gone already
+            await loop.connect_accepted_socket(lambda: front, accepted, ssl=self.tls)
+        except OSError:  # the client has gone already, or does not speak TLS
             accepted.close()
 
     def _keep(self, work: Coroutine[None, None, None]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Callable, Iterable, Mapping
 
 import aiohttp
@@ -12,6 +13,7 @@ from slipway_sandbox.apiclient import ApiError, Informer, Object
 from slipway_sandbox.faults import Fault
 from slipway_sandbox.nodes.addresses import AddressesExhausted, Block
 from slipway_sandbox.nodes.forward import Backend, Listener
+from slipway_sandbox.nodes.load_balancers import LoadBalancers
 from slipway_sandbox.nodes.platform import Platform
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class Services:
         self.services = Informer(client, client.path("v1", "services"), self._changed)
         self._slices = Informer(client, client.path("discovery.k8s.io/v1", "endpointslices"), self._changed)
         self._listeners: dict[Backend, Listener] = {}
+        self._by_controller = LoadBalancers(platform)
         self._balancers: dict[Name, str] = {}
         self._aliases: dict[str, str] = {}  # cluster IP -> the address it is reached at
         self._hosts: list[str] | None = None
@@ -131,8 +134,12 @@ class Services:
         wanted = self._wanted(services, slices)
         for key in [key for key in self._listeners if key not in wanted]:
             self._listeners.pop(key).close()
-        for key, (service, backends) in wanted.items():
-            listener = self._listeners.setdefault(key, Listener(*key))
+        for key, (service, backends, tls) in wanted.items():
+            listener = self._listeners.get(key)
+            if listener is None or listener.tls is not tls:
+                if listener:
+                    listener.close()
+                listener = self._listeners[key] = Listener(*key, tls)
             try:
                 listener.set_backends(backends, cut=self._is_cut(service))
             except OSError as error:
@@ -154,21 +161,25 @@ class Services:
 
     def _wanted(
         self, services: Mapping[Name, Object], slices: Mapping[Name, list[Object]]
-    ) -> dict[Backend, tuple[Object, tuple[Backend, ...]]]:
-        """(address, port) to listen on -> the service and where its connections go."""
-        wanted: dict[Backend, tuple[Object, tuple[Backend, ...]]] = {}
+    ) -> dict[Backend, tuple[Object, tuple[Backend, ...], ssl.SSLContext | None]]:
+        """(address, port) to listen on -> the service, where its connections go, and the TLS they come by."""
+        wanted: dict[Backend, tuple[Object, tuple[Backend, ...], ssl.SSLContext | None]] = {}
         for name, service in services.items():
             cluster_ip = service["spec"].get("clusterIP")
             if cluster_ip and cluster_ip != "None":
                 cluster_ip = self._reach(cluster_ip)
-            addresses = [cluster_ip, self._balancers.get(name)]
+            balancer = self._balancers.get(name)
+            listening = self._by_controller.known(service)
             for port in service["spec"].get("ports") or []:
                 if port.get("protocol", "TCP") != "TCP" or name == ("default", "kubernetes"):
                     continue
                 backends = backends_of(service, port, slices.get(name, []))
-                for address in addresses:
-                    if address and address != "None":
-                        wanted[address, port["port"]] = (service, backends)
+                if cluster_ip and cluster_ip != "None":
+                    wanted[cluster_ip, port["port"]] = (service, backends, None)
+                if balancer and listening is None:
+                    wanted[balancer, port["port"]] = (service, backends, None)
+                elif balancer and listening and port["port"] in listening:
+                    wanted[balancer, port["port"]] = (service, backends, listening[port["port"]])
         return wanted
 
     # --- load balancers
@@ -179,6 +190,7 @@ class Services:
             name
             for name, service in services.items()
             if service["spec"].get("type") == "LoadBalancer"
+            and await self._by_controller.is_made(service)
             and not service["metadata"].get("deletionTimestamp")
         }
         for name in [name for name in self._balancers if name not in wanted]:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.cloud.plain_http import UNREACHABLE, ask
+from tasks.cloud.plain_http import UNREACHABLE, Way, ask
 from tasks.cloud.waiting import REAL, Time
 from tasks.records.questions import ENTRIES, PATHS, Route
 
@@ -55,13 +55,16 @@ def ask_prompt(
         **{name: value for name, value in prompt.items() if name != "name" and value},
     }
     url = f"{base_url}{PATHS[route]}"
+    way = Way(instructions.get("connect_to", ""), instructions.get("authority", ""))
     said = ""
     for attempt in range(TRIES):
         if attempt:
             time.sleep(AGAIN_SECONDS)
         began = time.clock()
         try:
-            answer = ask(url, {"Authorization": f"Bearer {key}"}, body, seconds=instructions["seconds"])
+            answer = ask(
+                url, {"Authorization": f"Bearer {key}"}, body, seconds=instructions["seconds"], way=way
+            )
         except UNREACHABLE as error:
             said = f"{type(error).__name__}: {error}"
             continue

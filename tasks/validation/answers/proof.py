@@ -25,17 +25,18 @@ MODULE = "tasks.validation.answers.asking"
 DEFINITIONS = 1  # raised when agreement or drift are defined anew: reports from before are then not compared
 ONE_ANSWER_SECONDS = 60.0
 ASKED: Mapping[Task, Route] = {"generate": "chat", "embed": "embeddings", "score": "score"}
+NOWHERE = {"base_url": ""}
 
 
 def instructions_for(
-    model: Model, proof: AnswersProof, prompts: Sequence[Golden], base_url: str
+    model: Model, proof: AnswersProof, prompts: Sequence[Golden], at: Mapping[str, str] = NOWHERE
 ) -> dict[str, Any]:
-    """What the asking program is told. Pure."""
+    """What the asking program is told. `at`: base_url, and how TLS reaches it. Pure."""
     route = ASKED[model.engine.task]
     return {
         # not said of a chat: the digest of what is asked is that of earlier reports
         **({} if route == "chat" else {"route": route}),
-        "base_url": base_url,
+        **at,
         "served_name": model.name,
         "seed": proof.seed,
         "seconds": ONE_ANSWER_SECONDS,
@@ -58,7 +59,7 @@ def _asked(one: Golden, proof: AnswersProof, route: Route) -> dict[str, Any]:
 
 def profile_of(model: Model, proof: AnswersProof, prompts: Sequence[Golden]) -> str:
     """Twelve hexadecimal digits over what makes two answers comparable: the prompts and how they are asked."""
-    asked = instructions_for(model, proof, prompts, "")
+    asked = instructions_for(model, proof, prompts)
     document = json.dumps([DEFINITIONS, asked], sort_keys=True)
     return hashlib.sha256(document.encode()).hexdigest()[:12]
 
@@ -82,7 +83,7 @@ def ask_inside(
     reporter: Reporter,
 ) -> list[dict[str, Any]]:
     """Ask by a Job in the cluster. Raises ValidationFailed with what kept it from that."""
-    told = {**instructions, "base_url": inside.gateway_url(cluster, environment, model.name)}
+    told = {**instructions, **inside.asked_at(cluster, environment, model.name)}
     program = inside.Program.told(f"answers-{model.name}", MODULE, **told)
     longest = TIMES * len(instructions["prompts"]) * (ONE_ANSWER_SECONDS + 1) * TRIES
     with running(

@@ -11,7 +11,7 @@ import errno
 import ssl
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from tasks.validation.load.http1 import Answer
 from tasks.validation.load.wire import Reading
@@ -93,10 +93,17 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
 
+class Tls(NamedTuple):
+    """How a server's certificate is verified, and the name it must be for."""
+
+    context: ssl.SSLContext
+    name: str
+
+
 class Pool:
     """As many connections as requests in flight, and some spare. A request ends after `stall` seconds without bytes."""
 
-    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None, stall: float) -> None:
+    def __init__(self, host: str, port: int, *, tls: Tls | None, stall: float) -> None:
         self._host, self._port, self._tls, self._stall = host, port, tls, stall
         self._loop = asyncio.get_running_loop()
         self._idle: list[Connection] = []  # the last used is used next
@@ -180,7 +187,11 @@ class Pool:
     async def _connect(self) -> Connection:
         async with asyncio.timeout(CONNECT_SECONDS):
             _, connection = await self._loop.create_connection(
-                lambda: Connection(self), self._host, self._port, ssl=self._tls
+                lambda: Connection(self),
+                self._host,
+                self._port,
+                ssl=self._tls and self._tls.context,
+                server_hostname=self._tls and self._tls.name,
             )
         self._all.add(connection)
         return connection

@@ -60,6 +60,7 @@ class Instructions:
     """One run. `base_url` ends in /v1; files are relative to `root`; `max_model_len` None: prompts are not cut.
 
     `texts`: inputs of an embeddings request, documents of a score or rerank request. `patience`: seconds in which connections may fail before anything is sent.
+    `connect_to`: the host that connections go to, "" for the URL's own; `authority`: PEM of the only one that TLS trusts.
     """
 
     base_url: str
@@ -83,6 +84,8 @@ class Instructions:
     max_model_len: int | None = None
     root: str = "."
     patience: float = 0.0
+    connect_to: str = ""
+    authority: str = ""
 
     @classmethod
     def read(cls, text: str) -> Instructions:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from tasks.validation.load.alarm import Alarm
 from tasks.validation.load.arrivals import Arrival, arrivals, cut_to_context, fitted, lengths
-from tasks.validation.load.connections import SPARE, Pool
+from tasks.validation.load.connections import SPARE, Pool, Tls
 from tasks.validation.load.figures import Measured, measured
 from tasks.validation.load.instructions import Instructions
 from tasks.validation.load.request import RequestBuilder
@@ -82,10 +82,14 @@ async def generate(instructions: Instructions, key: str, progress: Progress) -> 
 
 
 def pool_of(instructions: Instructions) -> Pool:
-    """Connections to the endpoint. TLS is verified with the system's certificates, or those of SSL_CERT_FILE."""
+    """Connections to the endpoint. TLS is verified by `authority`, else by the system's certificates, or those of SSL_CERT_FILE."""
     url = urlsplit(instructions.base_url)
-    tls = ssl.create_default_context() if url.scheme == "https" else None
-    return Pool(url.hostname or "", url.port or (443 if tls else 80), tls=tls, stall=instructions.stall)
+    host = url.hostname or ""
+    trusted = instructions.authority or None
+    tls = Tls(ssl.create_default_context(cadata=trusted), host) if url.scheme == "https" else None
+    return Pool(
+        instructions.connect_to or host, url.port or (443 if tls else 80), tls=tls, stall=instructions.stall
+    )
 
 
 async def greet(pool: Pool, request: bytes, instructions: Instructions) -> None:

@@ -23,6 +23,7 @@ ORDER = [
     "test_terminal",
     "test_releases",
     "test_keys",
+    "test_front_door",
     "test_promoted",
     "test_answers",
     "test_status",

@@ -148,10 +148,10 @@ class OneService:
 )
 def test_the_gateway_is_asked_by_its_cluster_ip(address: str, url: str) -> None:
     cluster: Any = OneService(address)
-    assert inside.gateway_url(cluster, an_environment(), "llama") == url
+    assert inside.asked_at(cluster, an_environment(), "llama")["base_url"] == url
 
 
 def test_without_a_gateway_there_is_nothing_to_ask() -> None:
     nothing: Any = OneService(None)
     with pytest.raises(ClusterError, match="has no cluster IP"):
-        inside.gateway_url(nothing, an_environment(), "llama")
+        inside.asked_at(nothing, an_environment(), "llama")

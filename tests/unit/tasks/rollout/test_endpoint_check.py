@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tasks.cloud.plain_http import at_url
 from tasks.cloud.waiting import Time
 from tasks.records.errors import RolloutFailed
 from tasks.rollout.endpoint_check import (
@@ -173,7 +174,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureF
         file.write_text(
             json.dumps(
                 {
-                    "base_url": url,
+                    **at_url(url),
                     "served_name": "tiny",
                     "route": "chat",
                     "abilities": {},

@@ -110,7 +110,7 @@ def test_the_key_is_in_no_object_but_its_secret(asked: Asked) -> None:
     told = inside.Program.told(
         f"gate-{model}",
         "tasks.rollout.endpoint_check",
-        base_url=inside.gateway_url(asked.api, environment, model),
+        **inside.asked_at(asked.api, environment, model),
         route="chat",
         abilities={},
         adapters=[],
@@ -155,7 +155,7 @@ def answers(url: str) -> bool:
 
 def test_a_way_that_is_cut_is_told_from_the_jobs_side(asked: Asked, faults: Faults) -> None:
     faults.set("path-cut", target="llm-gateway*")
-    url = inside.gateway_url(asked.api, asked.environment(), asked.one.model.name)
+    url = inside.asked_at(asked.api, asked.environment(), asked.one.model.name)["base_url"]
     wait(lambda: not answers(url))
     with pytest.raises(RolloutFailed, match="does not answer to a job inside the cluster") as caught:
         asked.ask(asked.environment(gateway=1.0))
@@ -186,9 +186,9 @@ def test_a_load_of_a_run_that_was_killed_is_ended_before_the_next_is_measured(
     asked: Asked, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environment, model = asked.environment(), asked.one.model.name
-    url = inside.gateway_url(asked.api, environment, model)
+    at = inside.asked_at(asked.api, environment, model)
     told = inside.Program.told(
-        "downtime-dead", "tasks.rollout.downtime", base_url=url, served_name=model, route="chat"
+        "downtime-dead", "tasks.rollout.downtime", **at, served_name=model, route="chat"
     )
     with running(
         asked.api, environment, model, told, seconds=200.0, failed=ValidationFailed, say=lambda line: None

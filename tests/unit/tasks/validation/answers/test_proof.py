@@ -51,7 +51,7 @@ def said(status: int = 200, **choice: Any) -> plain_http.Answer:
 
 
 def ask_them() -> list[dict[str, Any]]:
-    return ask_here(instructions_for(MODEL, PROOF, PROMPTS, "http://gateway/v1"), "secret")
+    return ask_here(instructions_for(MODEL, PROOF, PROMPTS, {"base_url": "http://gateway/v1"}), "secret")
 
 
 def test_all_are_asked_once_before_any_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import uvloop
 
-from tasks.validation.load.connections import SPARE, Pool
+from tasks.validation.load.connections import SPARE, Pool, Tls
 from tasks.validation.load.wire import Reading
 from tests.support.certificates import tls_pair
 from tests.support.loopback import free_port
@@ -198,7 +198,7 @@ def test_an_encrypted_endpoint_is_asked_too_and_a_stranger_is_refused(tmp_path: 
             (theirs, ""),
             (ssl.create_default_context(), "no connection: certificate refused"),
         ):
-            pool = Pool("127.0.0.1", port, tls=tls, stall=5.0)
+            pool = Pool("127.0.0.1", port, tls=Tls(tls, "127.0.0.1"), stall=5.0)
             assert [(await ask(pool)).failure for _ in range(3)] == [failure] * 3
             await pool.close()
         server.close()
