@@ -21,6 +21,8 @@ from tasks.records.errors import InvalidDocument
 from tasks.records.gpu_nodes import Taint
 from tests.support.builders import ROOT, an_environment
 
+CERTIFICATE = "arn:aws:acm:us-east-1:111122223333:certificate/12345678-1234-1234-1234-123456789012"
+
 
 def addon(name: str, *needs: str, **over: Any) -> Addon:
     return Addon.model_validate(
@@ -165,3 +167,17 @@ def history(*statuses: str) -> list[dict[str, Any]]:
 )
 def test_a_release_left_pending_is_made_upgradable_again(statuses: tuple[str, ...], repair: Repair) -> None:
     assert decide_repair(history(*statuses)) == repair
+
+
+def test_the_load_balancers_controller_comes_with_tls_only_and_is_told_its_vpc() -> None:
+    [controller] = [one for one in load_addons(ROOT) if one.gateway_tls]
+    plain = an_environment()
+    tls = {"domain": "models.example.com", "certificate": CERTIFICATE}
+    secure = an_environment(gateway={"tls": tls})
+    assert controller not in chosen([controller], plain)
+    assert chosen([controller], secure) == [controller]
+    assert own_values(controller, secure, "vpc-1") == {
+        "clusterName": "slipway-staging",
+        "region": "us-east-1",
+        "vpcId": "vpc-1",
+    }

@@ -27,6 +27,7 @@ OTHER_HERE = {
     ("dcgm-exporter", "readinessProbe.initialDelaySeconds"),
     ("dcgm-exporter", "readinessProbe.periodSeconds"),
     # the controller here elects no leader, and its image has no digest
+    ("aws-load-balancer-controller", "replicaCount"),
     ("karpenter", "replicas"),
     ("karpenter", "controller.image.digest"),
     # what the image here stands for

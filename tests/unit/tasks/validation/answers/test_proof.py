@@ -38,7 +38,13 @@ class Engine:
         monkeypatch.setattr(asking, "AGAIN_SECONDS", 0.0)
 
     def __call__(
-        self, url: str, headers: Mapping[str, str], body: dict[str, Any], *, seconds: float
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: dict[str, Any],
+        *,
+        seconds: float,
+        way: plain_http.Way,
     ) -> plain_http.Answer:
         self.asked.append(body)
         self.urls.append(url)
