@@ -1,0 +1,86 @@
+"""The AWS Load Balancer Controller's stand-in: which listeners a Service gets, and what is made of them in AWS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from slipway_sandbox.images.load_balancers import PREFIX, Cloud, digest_of, listener, name_of
+
+HTTPS = {"name": "https", "port": 443, "targetPort": "http"}
+
+
+@pytest.fixture
+def region(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
+    with mock_aws():
+        yield
+
+
+def a_service(ports: list[dict[str, Any]], **notes: str) -> dict[str, Any]:
+    annotations = {f"{PREFIX}{key.replace('_', '-')}": value for key, value in notes.items()}
+    metadata = {"namespace": "llm-door", "name": "llm-gateway", "uid": "1", "annotations": annotations}
+    return {"metadata": metadata, "spec": {"ports": ports}}
+
+
+@pytest.mark.parametrize(
+    ("notes", "protocol"),
+    [
+        ({}, "TCP"),
+        ({"ssl-cert": "arn"}, "TLS"),
+        ({"ssl-cert": "arn", "ssl-ports": "https"}, "TLS"),
+        ({"ssl-cert": "arn", "ssl-ports": "80, 443"}, "TLS"),
+        ({"ssl-cert": "arn", "ssl-ports": "80"}, "TCP"),
+        ({"ssl-ports": "https"}, "TCP"),
+    ],
+)
+def test_a_port_speaks_tls_where_the_service_says_so(notes: dict[str, str], protocol: str) -> None:
+    found = listener(HTTPS, {f"{PREFIX}{key}": value for key, value in notes.items()})
+    assert found["Protocol"] == protocol
+
+
+def test_a_name_is_of_this_service_and_fits() -> None:
+    name = name_of(a_service([HTTPS]))
+    assert name.startswith("k8s-llmdoor-llmgatew-")
+    assert len(name) <= 32
+
+
+def certificates(count: int) -> list[str]:
+    acm = boto3.client("acm")
+    return [acm.request_certificate(DomainName=f"{n}.test")["CertificateArn"] for n in range(count)]
+
+
+def test_a_load_balancer_is_made_once_follows_its_service_and_goes_with_it(region: None) -> None:
+    ec2, elb = boto3.client("ec2"), boto3.client("elbv2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
+    ec2.create_tags(Resources=[subnet], Tags=[{"Key": "kubernetes.io/role/internal-elb", "Value": "1"}])
+    cloud, (first, second) = Cloud("cluster", vpc), certificates(2)
+    before = a_service([HTTPS], ssl_cert=first, additional_resource_tags="slipway:environment=door")
+    arn = cloud.converge(before)
+    assert cloud.converge(before) == arn
+    after = a_service([{**HTTPS, "port": 8443}], ssl_cert=second)
+    assert digest_of(after) != digest_of(before)
+    assert cloud.converge(after) == arn
+    [found] = elb.describe_load_balancers()["LoadBalancers"]
+    assert (found["Scheme"], found["Type"]) == ("internal", "network")
+    [tags] = elb.describe_tags(ResourceArns=[arn])["TagDescriptions"]
+    assert {"Key": "slipway:environment", "Value": "door"} in tags["Tags"]
+    assert {"Key": "elbv2.k8s.aws/cluster", "Value": "cluster"} in tags["Tags"]
+    [listening] = elb.describe_listeners(LoadBalancerArn=arn)["Listeners"]
+    assert (listening["Port"], listening["Protocol"]) == (8443, "TLS")
+    assert [each["CertificateArn"] for each in listening["Certificates"]] == [second]
+    cloud.remove(after)
+    assert elb.describe_load_balancers()["LoadBalancers"] == []
+    cloud.remove(after)
