@@ -45,7 +45,7 @@ class Access:
             return "The security token included in the request is invalid."
         allowed_by, denied = list[str](), False
         for policy, statement in _statements(access_key, owner.session_token):
-            if not _conditions_hold(statement.get("Condition") or {}, need.context):
+            if not conditions_hold(statement.get("Condition") or {}, need.context):
                 continue
             bare = IAMPolicyStatement({k: v for k, v in statement.items() if k != "Condition"})
             result = bare.is_action_permitted(need.action, need.resource)
@@ -84,7 +84,7 @@ def _statements(access_key: str, session_token: str | None) -> Iterator[tuple[st
             yield name, statement
 
 
-def _conditions_hold(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
+def conditions_hold(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, str]) -> bool:
     """Whether every operator holds; a key the call does not have never matches."""
     for operator, wanted in conditions.items():
         for key, values in wanted.items():
@@ -95,6 +95,8 @@ def _conditions_hold(conditions: Mapping[str, Mapping[str, Any]], context: Mappi
             # a list of values, of which a call here has none: ForAllValues holds of nothing
             elif operator in ("StringEqualsIfExists", "ForAllValues:StringEquals"):
                 matches = found is None or found in patterns
+            elif operator == "Null":
+                matches = patterns == [str(found is None).lower()]
             elif operator == "StringLike":
                 matches = found is not None and any(fnmatchcase(found, pattern) for pattern in patterns)
             else:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from moto.ec2.models import ec2_backends
+from moto.elbv2.models import elbv2_backends
 from moto.iam.models import iam_backends
 from moto.kms.models import kms_backends
 from moto.secretsmanager.models import secretsmanager_backends
@@ -100,6 +101,8 @@ EKS_INSIDE = {
     "NodegroupVersion": ("nodegroup", "nodegroupName"),
     "PodIdentityAssociation": ("podidentityassociation", "associationId"),
 }
+# of ELB's operations: the parameter that names what is changed
+ELB_NAMED = ("ListenerArn", "TargetGroupArn", "LoadBalancerArn")
 NODEGROUP_ROLE = "aws-service-role/eks-nodegroup.amazonaws.com/AWSServiceRoleForAmazonEKSNodegroup"
 
 
@@ -111,6 +114,7 @@ def needs_of(service: str, operation: str, parameters: Parameters, region: str) 
         "acm": _acm,
         "ec2": _ec2,
         "eks": _eks,
+        "elasticloadbalancing": _elb,
         "events": _events,
         "iam": _iam,
         "kms": _kms,
@@ -291,6 +295,31 @@ def _secrets(operation: str, parameters: Parameters, region: str) -> Iterator[Ne
 
 def _acm(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
     yield Need(f"acm:{operation}", parameters.get("CertificateArn", "*"))
+
+
+def _elb(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:
+    """What makes something, on its name with the tags it asks for; anything else, on what it names with the tags that has."""
+    action, kind = f"elasticloadbalancing:{operation}", operation.removeprefix("Create").lower()
+    arn = f"arn:aws:elasticloadbalancing:{region}:{ACCOUNT_ID}:"
+    if operation.startswith("Describe"):
+        yield Need(action)
+        return
+    keys = (name for name in parameters if re.fullmatch(r"Tags\.member\.\d+\.Key", name))
+    asked = {
+        f"aws:RequestTag/{parameters[key]}": parameters.get(f"{key.removesuffix('Key')}Value", "")
+        for key in keys
+    }
+    named = next((parameters[key] for key in ELB_NAMED if key in parameters), None)
+    tags = elbv2_backends[ACCOUNT_ID][region].tagging_service.get_tag_dict_for_resource(named)
+    context = asked | {f"aws:ResourceTag/{key}": value for key, value in tags.items()}
+    new = f"{arn}{kind}/{'net/' if kind != 'targetgroup' else ''}{parameters.get('Name', 'new')}/new"
+    yield Need(action, named or new, context)
+    if asked and operation.startswith("Create"):
+        # docs.aws.amazon.com/elasticloadbalancing/latest/userguide/tagging-resources-during-creation.html
+        made = f"{named.replace(':loadbalancer/', ':listener/')}/new" if named else new
+        yield Need(
+            "elasticloadbalancing:AddTags", made, {**asked, "elasticloadbalancing:CreateAction": operation}
+        )
 
 
 def _ssm(operation: str, parameters: Parameters, region: str) -> Iterator[Need]:

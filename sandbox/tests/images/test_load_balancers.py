@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs
 
 import boto3
 import pytest
 from moto import mock_aws
+from moto.iam.access_control import IAMPolicyStatement, PermissionResult
 
+from slipway_sandbox.aws.access import Need, conditions_hold
+from slipway_sandbox.aws.needs import needs_of
 from slipway_sandbox.images.load_balancers import PREFIX, Cloud, digest_of, listener, name_of
+from tests.images.conftest import REPOSITORY
 
 HTTPS = {"name": "https", "port": 443, "targetPort": "http"}
 
@@ -61,11 +67,74 @@ def certificates(count: int) -> list[str]:
     return [acm.request_certificate(DomainName=f"{n}.test")["CertificateArn"] for n in range(count)]
 
 
-def test_a_load_balancer_is_made_once_follows_its_service_and_goes_with_it(region: None) -> None:
-    ec2, elb = boto3.client("ec2"), boto3.client("elbv2")
-    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+POLICY = REPOSITORY / "infra" / "terraform" / "cluster" / "load_balancer_controller.json"
+
+
+def refused(need: Need) -> bool:
+    """Whether no statement of the controller's documented policy allows it."""
+    for statement in json.loads(POLICY.read_text())["Statement"]:
+        bare = IAMPolicyStatement({key: value for key, value in statement.items() if key != "Condition"})
+        allowed = bare.is_action_permitted(need.action, need.resource) is PermissionResult.PERMITTED
+        if allowed and conditions_hold(statement.get("Condition", {}), need.context):
+            return False
+    return True
+
+
+@pytest.fixture
+def needs(region: None) -> list[Need]:
+    """What the calls of clients that are made from now on need; filled as they are made."""
+    found: list[Need] = []
+
+    def hear(request: Any, event_name: str, **_: Any) -> None:
+        service = "ec2" if ".ec2." in event_name else "elasticloadbalancing"
+        body = request.body.decode() if isinstance(request.body, bytes) else request.body
+        given = {name: values[0] for name, values in parse_qs(body).items()}
+        found.extend(needs_of(service, given["Action"], given, "us-east-1"))
+
+    boto3.setup_default_session()
+    for service in ("ec2", "elastic-load-balancing-v2"):
+        boto3.DEFAULT_SESSION.events.register_first(f"before-send.{service}", hear)
+    return found
+
+
+def test_the_documented_policy_allows_what_the_controller_does_and_not_to_others_load_balancers(
+    needs: list[Need],
+) -> None:
+    elb, vpc = boto3.client("elbv2"), a_vpc()
+    cloud, [certificate] = Cloud("cluster", vpc), certificates(1)
+    service = a_service([HTTPS], ssl_cert=certificate)
+    needs.clear()
+    cloud.converge(service)
+    cloud.remove(service)
+    assert {need.action for need in needs} >= {
+        f"elasticloadbalancing:{action}"
+        for action in (
+            "CreateLoadBalancer",
+            "CreateTargetGroup",
+            "CreateListener",
+            "AddTags",
+            "DeleteLoadBalancer",
+        )
+    }
+    assert [need for need in needs if refused(need)] == []
+    subnets = [subnet["SubnetId"] for subnet in boto3.client("ec2").describe_subnets()["Subnets"]]
+    theirs = elb.create_load_balancer(Name="theirs", Type="network", Subnets=subnets[-1:])
+    needs.clear()
+    elb.delete_load_balancer(LoadBalancerArn=theirs["LoadBalancers"][0]["LoadBalancerArn"])
+    assert [need.action for need in needs if refused(need)] == ["elasticloadbalancing:DeleteLoadBalancer"]
+
+
+def a_vpc() -> str:
+    """A VPC with one subnet for internal load balancers."""
+    ec2 = boto3.client("ec2")
+    vpc = str(ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"])
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.0.1.0/24")["Subnet"]["SubnetId"]
     ec2.create_tags(Resources=[subnet], Tags=[{"Key": "kubernetes.io/role/internal-elb", "Value": "1"}])
+    return vpc
+
+
+def test_a_load_balancer_is_made_once_follows_its_service_and_goes_with_it(region: None) -> None:
+    elb, vpc = boto3.client("elbv2"), a_vpc()
     cloud, (first, second) = Cloud("cluster", vpc), certificates(2)
     before = a_service([HTTPS], ssl_cert=first, additional_resource_tags="slipway:environment=door")
     arn = cloud.converge(before)
