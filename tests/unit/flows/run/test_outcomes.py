@@ -125,6 +125,22 @@ def test_an_endpoint_is_told_with_a_request_to_try_and_without_its_key() -> None
     assert '"model": "llama"' in text
 
 
+def test_with_tls_the_record_to_make_is_told_and_the_request_works_before_it_is_there() -> None:
+    endpoint = Endpoint(
+        base_url="https://models.example.com/llama/v1",
+        served_name="llama",
+        key_namespace="llm",
+        key_secret="key",
+        connect_to="lb.test",
+    )
+    lines = OUTCOMES["endpoint"](Reachable(endpoint, Path("key"), "ca.pem"), GIVEN).lines
+    assert any("models.example.com CNAME lb.test" in line for line in lines)
+    asked = (
+        "curl -s --connect-to models.example.com:443:lb.test:443 --cacert ca.pem https://models.example.com/"
+    )
+    assert any(asked in line for line in lines)
+
+
 def test_an_embedding_model_is_shown_without_tokens_and_tried_by_its_own_route() -> None:
     report = a_run(1).model_copy(update={"route": "embeddings"})
     text = "\n".join(verdict(report))
