@@ -79,7 +79,8 @@ class TerraformRoot:
         self.work.mkdir(parents=True, exist_ok=True)
         for old in (*self.work.glob("*.tf"), *self.work.glob("*.tf.json"), *self.work.glob("*.tfplan")):
             old.unlink()
-        for file in self._source.glob("*.tf"):
+        # JSON: a policy that a root reads as it was published
+        for file in (*self._source.glob("*.tf"), *self._source.glob("*.json")):
             shutil.copy(file, self.work / file.name)
         lock = self._source / ".terraform.lock.hcl"
         if self._provider_lock and lock.exists():

@@ -9,10 +9,13 @@ from datetime import UTC, datetime, timedelta
 from botocore.exceptions import ClientError
 
 from tasks.cloud.aws import Aws, aws_errors, error_code
+from tasks.cloud.eks_cluster import read_cluster
+from tasks.cloud.kubernetes import Object, connect
 from tasks.cloud.load_balancer import authority
 from tasks.preflight.rows import Row
 from tasks.records.environment import Environment
 from tasks.records.errors import InputError
+from tasks.records.names import GATEWAY
 from tasks.records.tls import Tls
 
 # ACM renews what it issued 60 days before its end, and says so itself from 45 days on:
@@ -65,6 +68,15 @@ def observe(environment: Environment, aws: Aws) -> Certificate | None:
         renews=found["Type"] != "IMPORTED",
         why=str(found.get("FailureReason") or found.get("RevocationReason") or ""),
     )
+
+
+def service_there(environment: Environment, aws: Aws) -> Object | None:
+    """The gateway's Service, where there is a cluster with one. Raises CloudError, ClusterError."""
+    found = read_cluster(environment.eks_cluster, aws)
+    if found is None or found.status != "ACTIVE":
+        return None
+    cluster = connect(found.infrastructure(environment), aws)
+    return cluster.get("v1", "Service", GATEWAY, environment.namespace)
 
 
 def covers(name: str, domain: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from tasks.cloud import load_balancer
 from tasks.cloud.aws import aws_errors
 from tasks.cloud.processes import TOOLS, executable
 from tasks.preflight import api_access, front_door
@@ -18,6 +19,7 @@ from tasks.preflight.explained import explained, rendered
 from tasks.preflight.facts import observe, support_of
 from tasks.preflight.images import vllm_version
 from tasks.records.environment import Environment
+from tasks.records.errors import InputError
 from tasks.records.model import Model
 from tasks.records.results import Feasibility, HubInspection, PreflightRow, WeightsChoice
 from tasks.site import aws_of
@@ -45,10 +47,12 @@ def check_feasible(
     for tool, hint in TOOLS.items():
         executable(tool, install_hint=hint)
     facts = observe(environment, aws_of(environment), model)
+    api = check_api(environment)
     checks = [
         *judge(model, environment, inspection, facts, documents),
         *chosen_weights(weights),
-        check_api(environment),
+        api,
+        *check_kept(environment, api),
     ]
     for check in checks:
         mark = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}[check.status]
@@ -76,6 +80,17 @@ def check_api(environment: Environment) -> Check:
     return Check(
         "API access", *api_access.judge(environment, api_access.observe(environment, aws_of(environment)))
     )
+
+
+def check_kept(environment: Environment, api: Check) -> list[Check]:
+    """A row where the load balancer that is there cannot become what is asked, before terraform changes its controller's role."""
+    if api.status != "ok":
+        return []
+    try:
+        load_balancer.check_kept(front_door.service_there(environment, aws_of(environment)), environment)
+    except InputError as error:
+        return [Check("load balancer", "fail", error.cause, error.next_command or "")]
+    return []
 
 
 @task(task_run_name="feasibility of {model.name} on {environment.name}", **SETTINGS)

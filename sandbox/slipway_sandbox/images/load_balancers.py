@@ -8,6 +8,7 @@ Security groups and targets it does not make: connections go to the Service's po
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -170,7 +171,8 @@ class Controller:
                 for service in list(self._services.objects.values()):
                     if service["spec"].get("loadBalancerClass") == CLASS:
                         await self._one(service)
-                await asyncio.wait([group.create_task(self._news.wait())], timeout=RETRY_SECONDS)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), RETRY_SECONDS)
 
     async def _one(self, service: Object) -> None:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import ssl
 from typing import Any
 
@@ -11,12 +10,12 @@ from botocore.exceptions import BotoCoreError, ClientError
 from slipway_sandbox.apiclient import Object
 from slipway_sandbox.nodes.platform import Platform
 
-log = logging.getLogger(__name__)
-
 CLASS = "service.k8s.aws/nlb"
 # How the controller's stand-in says which load balancer it has made, and names the state of its listeners. On AWS the load balancer
 # has a name of its own there; here it has an address of the sandbox, which no DNS knows.
 MADE, STATE = "slipway.sandbox/load-balancer", "slipway.sandbox/listeners"
+# of AWS, and of a certificate that nobody has imported
+UNREAD = (BotoCoreError, ClientError, OSError)
 Listening = dict[int, ssl.SSLContext | None]  # by port; None: TCP
 
 
@@ -28,18 +27,14 @@ class LoadBalancers:
         self._known: dict[str, tuple[str, Listening]] = {}  # ARN -> state, listeners
 
     async def is_made(self, service: Object) -> bool:
-        """Whether a Service has a load balancer by now: others than the controller's get one at once."""
+        """Whether a Service has a load balancer by now: others than the controller's get one at once. Raises UNREAD."""
         if service["spec"].get("loadBalancerClass") is None:
             return True
         arn, state = _said(service)
         if not arn:
             return False
         if self._known.get(arn, ("", {}))[0] != state:
-            try:
-                self._known[arn] = (state, await self._read(arn))
-            except (BotoCoreError, ClientError, OSError) as error:
-                log.warning("load balancer %s is not read: %s", arn, error)
-                return False
+            self._known[arn] = (state, await self._read(arn))
         return True
 
     def known(self, service: Object) -> Listening | None:
@@ -49,7 +44,6 @@ class LoadBalancers:
         return self._known.get(_said(service)[0], ("", {}))[1]
 
     async def _read(self, arn: str) -> Listening:
-        """Raises botocore's errors, OSError for a certificate that nobody has imported."""
         aws = self._platform.aws
         found = await aws.call(aws.elbv2.describe_listeners, LoadBalancerArn=arn)
         return {int(each["Port"]): self._tls(each) for each in found["Listeners"]}

@@ -13,7 +13,7 @@ from slipway_sandbox.apiclient import ApiError, Informer, Object
 from slipway_sandbox.faults import Fault
 from slipway_sandbox.nodes.addresses import AddressesExhausted, Block
 from slipway_sandbox.nodes.forward import Backend, Listener
-from slipway_sandbox.nodes.load_balancers import LoadBalancers
+from slipway_sandbox.nodes.load_balancers import UNREAD, LoadBalancers
 from slipway_sandbox.nodes.platform import Platform
 
 log = logging.getLogger(__name__)
@@ -186,16 +186,18 @@ class Services:
 
     async def _balance(self, services: Mapping[Name, Object]) -> bool:
         """An address for every service of type LoadBalancer, none for others."""
-        wanted = {
-            name
-            for name, service in services.items()
-            if service["spec"].get("type") == "LoadBalancer"
-            and await self._by_controller.is_made(service)
-            and not service["metadata"].get("deletionTimestamp")
-        }
+        wanted, whole = set[Name](), True
+        for name, service in services.items():
+            if service["spec"].get("type") != "LoadBalancer" or service["metadata"].get("deletionTimestamp"):
+                continue
+            try:
+                if await self._by_controller.is_made(service):
+                    wanted.add(name)
+            except UNREAD as error:
+                whole = False
+                self._fail(service, "SyncLoadBalancerFailed", f"Error reading load balancer: {error}")
         for name in [name for name in self._balancers if name not in wanted]:
             self._platform.addresses.release(self._balancers.pop(name))
-        whole = True
         for name in wanted:
             whole = await self._ensure_balancer(name, services[name]) and whole
         return whole
