@@ -92,6 +92,7 @@ def needs(region: None) -> list[Need]:
         found.extend(needs_of(service, given["Action"], given, "us-east-1"))
 
     boto3.setup_default_session()
+    assert boto3.DEFAULT_SESSION
     for service in ("ec2", "elastic-load-balancing-v2"):
         boto3.DEFAULT_SESSION.events.register_first(f"before-send.{service}", hear)
     return found

@@ -124,7 +124,7 @@ def pooled(task: str, answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -
     line = {"prompt": "a"} if task == "embed" else {"query": "a", "documents": ["b", "c"]}
     prompts = (Golden.model_validate({"name": "one", **line}),)
     model = a_model(answers={}, engine={"task": task})
-    lines = ask_here(instructions_for(model, PROOF, prompts, "http://gateway/v1"), "secret")
+    lines = ask_here(instructions_for(model, PROOF, prompts, {"base_url": "http://gateway/v1"}), "secret")
     [answered] = answered_of(lines, prompts)
     return engine, answered
 
