@@ -39,7 +39,7 @@ def pair_instructions(
     """What the asking program is told: as many rounds as `settings.count` pairs take. Pure."""
     asked = prompts[:MOST_PROMPTS]
     rounds = max(TIMES - 1, math.ceil(settings.count / len(asked)))
-    told = instructions_for(model, proof, asked, "")
+    told = instructions_for(model, proof, asked)
     return {**told, "before": list(before), "now": list(now), "rounds": rounds}
 
 
