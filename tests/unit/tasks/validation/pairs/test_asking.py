@@ -37,7 +37,13 @@ class Engines:
         monkeypatch.setattr(answering, "ask", self)
 
     def __call__(
-        self, url: str, headers: Mapping[str, str], body: dict[str, Any], *, seconds: float
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        body: dict[str, Any],
+        *,
+        seconds: float,
+        way: plain_http.Way,
     ) -> plain_http.Answer:
         host = url.split("/")[2]
         self.asked.append((host, body["messages"][0]["content"]))
