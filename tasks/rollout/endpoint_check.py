@@ -21,7 +21,6 @@ from tasks.cloud.plain_http import DIRECT, UNREACHABLE, Answer, Way, ask
 from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.abilities import FLAGS, Ability, ask_for, read_ability
 from tasks.records.errors import RolloutFailed
-from tasks.records.names import GATEWAY
 from tasks.records.questions import NAMES, PATHS, NoAnswer, Route, question
 from tasks.records.questions import read_answer as answer_in
 
@@ -135,7 +134,7 @@ def _without_tls(base_url: str, way: Way) -> None:
     if answer.status != 400:
         raise _Final(
             f"the gateway's load balancer answers plain HTTP: {answer.status}",
-            next_command=f"curl -i {plain}; kubectl describe service {GATEWAY}",
+            next_command=f"curl -i {plain}; kubectl get service -A -o yaml",
         )
 
 
