@@ -71,14 +71,18 @@ class Cloud:
         }
         for port in service["spec"]["ports"]:
             wanted = listener(port, notes)
-            if (found := there.pop(port["port"], None)) is None:
-                group = self._group(f"{name[:26]}-{port['port']}", port, tags)
-                action = {"Type": "forward", "TargetGroupArn": group}
-                self._elb.create_listener(LoadBalancerArn=arn, DefaultActions=[action], Tags=tags, **wanted)
-            elif any(found.get(key) != value for key, value in wanted.items()):
-                self._elb.modify_listener(ListenerArn=found["ListenerArn"], **wanted)
+            found = there.pop(port["port"], None)
+            if found and all(found.get(key) == value for key, value in wanted.items()):
+                continue
+            group = group_of(found) if found else self._group(f"{name[:26]}-{port['port']}", port, tags)
+            if found:
+                # the real one modifies it; moto 5 has ModifyListener for HTTP, HTTPS and TCP only
+                self._elb.delete_listener(ListenerArn=found["ListenerArn"])
+            action = {"Type": "forward", "TargetGroupArn": group}
+            self._elb.create_listener(LoadBalancerArn=arn, DefaultActions=[action], Tags=tags, **wanted)
         for stale in there.values():
             self._elb.delete_listener(ListenerArn=stale["ListenerArn"])
+            self._elb.delete_target_group(TargetGroupArn=group_of(stale))
         return arn
 
     def remove(self, service: Object) -> None:
@@ -128,6 +132,11 @@ class Cloud:
             "service.k8s.aws/resource": "LoadBalancer",
         }
         return [{"Key": key, "Value": value} for key, value in sorted(tags.items())]
+
+
+def group_of(listener: Mapping[str, Any]) -> str:
+    """The target group that a listener forwards to."""
+    return str(listener["DefaultActions"][0]["TargetGroupArn"])
 
 
 def name_of(service: Object) -> str:

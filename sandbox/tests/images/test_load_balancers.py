@@ -140,6 +140,9 @@ def test_a_load_balancer_is_made_once_follows_its_service_and_goes_with_it(regio
     before = a_service([HTTPS], ssl_cert=first, additional_resource_tags="slipway:environment=door")
     arn = cloud.converge(before)
     assert cloud.converge(before) == arn
+    assert cloud.converge(a_service([HTTPS], ssl_cert=second)) == arn
+    [renewed] = elb.describe_listeners(LoadBalancerArn=arn)["Listeners"]
+    assert (renewed["Port"], renewed["Certificates"][0]["CertificateArn"]) == (443, second)
     after = a_service([{**HTTPS, "port": 8443}], ssl_cert=second)
     assert digest_of(after) != digest_of(before)
     assert cloud.converge(after) == arn
@@ -153,4 +156,5 @@ def test_a_load_balancer_is_made_once_follows_its_service_and_goes_with_it(regio
     assert [each["CertificateArn"] for each in listening["Certificates"]] == [second]
     cloud.remove(after)
     assert elb.describe_load_balancers()["LoadBalancers"] == []
+    assert elb.describe_target_groups()["TargetGroups"] == []
     cloud.remove(after)
