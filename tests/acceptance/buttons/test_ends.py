@@ -241,7 +241,8 @@ def test_a_proven_release_is_an_event_that_an_automation_of_others_hears(platfor
         assert platform.ended(platform.deploy()) == "COMPLETED"
         eventually(lambda: len(platform.runs_of("idle")) > before, "the automation starts its run")
         wanted = {"filter": {"event": {"name": ["slipway.release.proven"]}, "resource": {"id": [model]}}}
-        told = platform.call("POST", "/events/filter", wanted)["events"]
+        # Prefect writes events some seconds after its automations have heard them
+        told = eventually(lambda: platform.call("POST", "/events/filter", wanted)["events"], "it is written")
         assert told[0]["payload"]["release"]
         related = {one["prefect.resource.id"] for one in told[0]["related"]}
         assert "slipway.environment.sandbox" in related
