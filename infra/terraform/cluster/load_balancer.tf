@@ -2,11 +2,11 @@
 # documented one, unchanged but for the partition: github.com/kubernetes-sigs/aws-load-balancer-controller v3.5.0 (11eb202),
 # docs/install/iam_policy.json.
 locals {
-  makes_load_balancers = var.load_balancer_controller ? local.makes_cluster : 0
+  uses_load_balancers = var.load_balancer_controller ? local.makes_cluster : 0
 }
 
 resource "aws_iam_role" "load_balancer_controller" {
-  count = local.makes_load_balancers
+  count = local.uses_load_balancers
 
   name                 = "${var.name}-load-balancers"
   description          = "AWS Load Balancer Controller of ${var.name}"
@@ -16,7 +16,7 @@ resource "aws_iam_role" "load_balancer_controller" {
 }
 
 resource "aws_iam_role_policy" "load_balancer_controller" {
-  count = local.makes_load_balancers
+  count = local.uses_load_balancers
 
   name = "controller"
   role = aws_iam_role.load_balancer_controller[0].name
@@ -25,7 +25,7 @@ resource "aws_iam_role_policy" "load_balancer_controller" {
 }
 
 resource "aws_eks_pod_identity_association" "load_balancer_controller" {
-  count = local.makes_load_balancers
+  count = local.uses_load_balancers
 
   cluster_name    = local.cluster_name
   namespace       = "kube-system"
