@@ -13,7 +13,6 @@ from tasks.releases.ledger import Ledger
 from tests.support.project import BUCKET, ENVIRONMENT, Project, edit
 
 VALIDATION = 4
-ALTERED = "engine-altered-answers"
 MODELS = ("tiny-embedding", "tiny-reranker")
 TOLD = {"tiny-embedding": "embeddings are", "tiny-reranker": "scores differ by"}
 
@@ -68,7 +67,7 @@ def test_a_release_with_the_same_answers_stays(model: str, project: Project) -> 
 def test_a_release_with_other_answers_is_put_back(model: str, project: Project, faults: Faults) -> None:
     before, _ = answered(project, model)
     another_release(project, model, 30)
-    faults.set(ALTERED)
+    faults.set("engine-altered-answers")
     done = project.deploy(model).refused(VALIDATION, f"error: answers of {model}: FAIL: {TOLD[model]}")
     assert "beyond the noise" in done.output
     now = project.serving(model)
@@ -78,7 +77,7 @@ def test_a_release_with_other_answers_is_put_back(model: str, project: Project, 
 def test_a_small_drift_of_what_serves_is_found_by_validate(
     model: str, project: Project, faults: Faults
 ) -> None:
-    faults.set(ALTERED, value=0.03)
+    faults.set("engine-altered-answers", value=0.03)
     done = project.run("validate", model, "-e", ENVIRONMENT)
     done.refused(VALIDATION, rf"error: answers of {model}: FAIL: {TOLD[model]} 0\.03")
     assert answered(project, model)[1].verdict == "PASS"  # what was proven is what it is held against
@@ -87,7 +86,7 @@ def test_a_small_drift_of_what_serves_is_found_by_validate(
 def test_answers_that_are_not_repeated_are_measured_and_told(
     model: str, project: Project, faults: Faults
 ) -> None:
-    faults.set(ALTERED, value=0.0005, probability=0.5)
+    faults.set("engine-altered-answers", value=0.0005, probability=0.5)
     done = project.run("validate", model, "-e", ENVIRONMENT).succeeded()
     assert "answers: not deterministic: asked twice, it repeated " in done.output
     report = answered(project, model)[1]
