@@ -92,15 +92,15 @@ class Region:
         assert found is not None, f"pod {name} is gone"
         return found
 
-    async def until(self, name: str, holds: Callable[[Object], Any], seconds: float = 10) -> Object:
+    async def until(self, name: str, holds: Callable[[Object], Any], seconds: float = 30) -> Object:
         """The pod once `holds` is true of it."""
         found: Object = await eventually(lambda: self.pod(name), holds, seconds)
         return found
 
-    async def until_phase(self, name: str, phase: str, seconds: float = 10) -> Object:
+    async def until_phase(self, name: str, phase: str, seconds: float = 30) -> Object:
         return await self.until(name, lambda pod: pod.get("status", {}).get("phase") == phase, seconds)
 
-    async def until_gone(self, name: str, seconds: float = 10) -> None:
+    async def until_gone(self, name: str, seconds: float = 30) -> None:
         await eventually(lambda: self.client.get(self.path("pods", name)), lambda pod: pod is None, seconds)
 
     async def delete(self, name: str, **options: Any) -> None:
@@ -120,7 +120,7 @@ class Region:
         items = await self.client.list(self.path("events"), fieldSelector=f"involvedObject.name={name}")
         return [(item["reason"], item["message"]) for item in items]
 
-    async def until_event(self, name: str, reason: str, seconds: float = 10) -> str:
+    async def until_event(self, name: str, reason: str, seconds: float = 30) -> str:
         """The message of the first event of that reason."""
         found = await eventually(
             lambda: self.events(name), lambda events: any(r == reason for r, _ in events), seconds
@@ -188,7 +188,7 @@ class Region:
 
 
 async def eventually(
-    read: Callable[[], Awaitable[Any]], holds: Callable[[Any], Any], seconds: float = 10
+    read: Callable[[], Awaitable[Any]], holds: Callable[[Any], Any], seconds: float = 30
 ) -> Any:
     """What `read` returns once `holds` is true of it; fails after `seconds`, showing the last value."""
     deadline = time.monotonic() + seconds
