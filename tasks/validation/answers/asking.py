@@ -126,7 +126,8 @@ def _finite(number: float) -> float:
     return number
 
 
-def main() -> None:
+def run(asked: Callable[[Mapping[str, Any], str, Callable[[dict[str, Any]], None]], None]) -> None:
+    """The program of a Job: ask by the instructions of argv[1], and print each line and how it ended, without the key."""
     instructions, key = json.loads(Path(sys.argv[1]).read_text()), os.environ["SLIPWAY_API_KEY"]
     heard = 0
 
@@ -137,7 +138,7 @@ def main() -> None:
         print(json.dumps(line).replace(key, "…"), flush=True)
 
     try:
-        ask_all(instructions, key, say)
+        asked(instructions, key, say)
     except AskingFailed as error:
         say({"failed": str(error)})
     else:
@@ -145,4 +146,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(ask_all)

@@ -9,16 +9,12 @@ A line has one answer of one release to one prompt, that of the second round als
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from tasks.cloud.waiting import REAL, Time
-from tasks.validation.answers.asking import TIMES, AskingFailed, ask_prompt, read_answer
+from tasks.validation.answers.asking import TIMES, AskingFailed, ask_prompt, read_answer, run
 
 SIDES = ("before", "now")
 
@@ -50,23 +46,5 @@ def ask_in_turn(
             hear({"name": name, "side": side, "turn": turn, **answer, **timed})
 
 
-def main() -> None:
-    instructions, key = json.loads(Path(sys.argv[1]).read_text()), os.environ["SLIPWAY_API_KEY"]
-    heard = 0
-
-    def say(line: dict[str, Any]) -> None:
-        nonlocal heard
-        heard += "turn" in line
-        # a server may repeat what it was asked with
-        print(json.dumps(line).replace(key, "…"), flush=True)
-
-    try:
-        ask_in_turn(instructions, key, say)
-    except AskingFailed as error:
-        say({"failed": str(error)})
-    else:
-        say({"done": heard})
-
-
 if __name__ == "__main__":
-    main()
+    run(ask_in_turn)
