@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import yaml
 from prefect.blocks.webhook import Webhook
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
@@ -23,21 +22,22 @@ from prefect.events import DeploymentEventTrigger
 from prefect.events.schemas.automations import Automation, AutomationCore
 from prefect.exceptions import ObjectNotFound
 from prefect.utilities.templating import apply_values
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
 from flows import job_template
 from flows.deployments import pool_of, render
 from flows.form import form
 from flows.run.tags import ENVIRONMENT_TAG, OURS
-from tasks.records.catalogue import load_environment, load_model, names
+from tasks.records.catalogue import load_environment, load_model, names, read_yaml
 from tasks.records.environment import Environment
-from tasks.records.errors import InputError
+from tasks.records.errors import InputError, InvalidDocument
 from tasks.records.model import Model
 from tasks.records.names import WEBHOOK_BLOCK
 from tasks.records.work_pool import WorkPool
 
 # SLIPWAY_HOME of the Dockerfile
 IMAGE_HOME = "/slipway"
+AUTOMATIONS_FILE = "automations.yaml"
 # of the automations that `apply` made, and removes once their file does not name them any more
 AUTOMATIONS = "slipway-automations"
 # what a server gives of a list at most, unless it is set up to give more
@@ -47,16 +47,16 @@ PAGE = 200
 def apply(project: Path, webhook: str | None = None, environments: Sequence[str] = ()) -> list[str]:
     """Register everything, change what is there already, remove what the files no longer name; a line for each.
 
-    Raises UnknownName, InvalidDocument.
+    Raises UnknownName, InvalidDocument, InputError where the project lacks a file that comes with Slipway.
     """
     chosen = chosen_environments(project, environments)
     models = [load_model(name, project) for name in names("models", project)]
-    if webhook:
-        Webhook(url=SecretStr(webhook)).save(WEBHOOK_BLOCK, overwrite=True)
-    declared = yaml.safe_load((project / "automations.yaml").read_text("utf-8"))
+    declared = declared_automations(project)
     document = render(chosen, models)
     pools = {pool_of(one.name): one.work_pool for one in chosen}
-    template = (project / job_template.FILE).read_text("utf-8")
+    template = part_of(project, job_template.FILE).read_text("utf-8")
+    if webhook:
+        Webhook(url=SecretStr(webhook)).save(WEBHOOK_BLOCK, overwrite=True)
     with get_client(sync_client=True) as client:
         wanted, left_out = automations(declared, _block(client))
         return [
@@ -79,6 +79,18 @@ def chosen_environments(project: Path, given: Sequence[str]) -> list[Environment
         return [load_environment(name, project) for name in given]
     every = [load_environment(name, project) for name in names("environments", project)]
     return [environment for environment in every if not environment.requires]
+
+
+def part_of(project: Path, name: str) -> Path:
+    """A file that comes with Slipway's repository. Raises InputError where the project does not have it."""
+    path = project / name
+    if path.is_file():
+        return path
+    raise InputError(
+        f"{project} has no {name}, which comes with Slipway's repository",
+        evidence=[f"it has: {', '.join(sorted(one.name for one in project.iterdir()))}"],
+        next_command=f"copy {name} from the repository, or set SLIPWAY_HOME to a checkout of it",
+    )
 
 
 # -- pools and deployments
@@ -247,10 +259,26 @@ def _ours(client: SyncPrefectClient) -> list[DeploymentResponse]:
 # -- automations
 
 
+def declared_automations(project: Path) -> list[dict[str, Any]]:
+    """What automations.yaml says. Raises InputError where it is not there, InvalidDocument where it is no list of them."""
+    _, found = read_yaml(part_of(project, AUTOMATIONS_FILE), AUTOMATIONS_FILE)
+    if isinstance(found, list) and all(
+        isinstance(one, dict) and {"name", "actions"} <= one.keys() for one in found
+    ):
+        return found
+    raise InvalidDocument(
+        f"{AUTOMATIONS_FILE}: not a list of automations, each with a name and actions",
+        next_command=f"edit {AUTOMATIONS_FILE}",
+    )
+
+
 def automations(
     declared: Sequence[Mapping[str, Any]], block: UUID | None
 ) -> tuple[list[AutomationCore], list[str]]:
-    """The automations as Prefect takes them, and the names of those that need a webhook where there is none. Pure."""
+    """The automations as Prefect takes them, and the names of those that need a webhook where there is none. Pure.
+
+    Raises InvalidDocument for one that Prefect does not take.
+    """
     made, left_out = [], []
     for one in declared:
         if block is None and any("block" in action for action in one["actions"]):
@@ -262,7 +290,15 @@ def automations(
             else action
             for action in one["actions"]
         ]
-        made.append(AutomationCore.model_validate({**one, "actions": actions, "tags": [AUTOMATIONS]}))
+        try:
+            made.append(AutomationCore.model_validate({**one, "actions": actions, "tags": [AUTOMATIONS]}))
+        except ValidationError as error:
+            wrong = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+            raise InvalidDocument(
+                f"{AUTOMATIONS_FILE}: Prefect does not take {one['name']}",
+                evidence=wrong,
+                next_command=f"edit {AUTOMATIONS_FILE}",
+            ) from None
     return made, left_out
 
 

@@ -78,19 +78,7 @@ def _unknown(kind: str, name: str, known: Sequence[str]) -> UnknownName:
 
 def read_document(record: type[R], path: Path, shown_as: str) -> R:
     """Read one YAML file as a record. Raises InvalidDocument with one line of evidence for each mistake."""
-    try:
-        text = path.read_text("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidDocument(f"{shown_as}: not UTF-8: {error}", next_command=f"edit {shown_as}") from None
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        position = f"{shown_as}:{mark.line + 1}" if mark else shown_as
-        raise InvalidDocument(
-            f"{position}: not YAML: {getattr(error, 'problem', error)}", next_command=f"edit {shown_as}"
-        ) from None
+    node, document = read_yaml(path, shown_as)
     try:
         return record.model_validate(document)
     except ValidationError as error:
@@ -100,6 +88,21 @@ def read_document(record: type[R], path: Path, shown_as: str) -> R:
             for problem in error.errors()
         ]
         raise InvalidDocument(problems[0], evidence=problems[1:], next_command=f"edit {shown_as}") from None
+
+
+def read_yaml(path: Path, shown_as: str) -> tuple[yaml.Node | None, Any]:
+    """Read one YAML file: its nodes, which know their lines, and its document. Raises InvalidDocument."""
+    try:
+        text = path.read_text("utf-8")
+        return yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise InvalidDocument(f"{shown_as}: not UTF-8: {error}", next_command=f"edit {shown_as}") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        position = f"{shown_as}:{mark.line + 1}" if mark else shown_as
+        raise InvalidDocument(
+            f"{position}: not YAML: {getattr(error, 'problem', error)}", next_command=f"edit {shown_as}"
+        ) from None
 
 
 def _line(node: yaml.Node | None, location: Sequence[int | str]) -> int:

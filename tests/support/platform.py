@@ -36,6 +36,8 @@ AS_ROOT = () if os.geteuid() == 0 else ("--user", "--map-root-user")
 NEW_HOST = ("unshare", *AS_ROOT, "--uts", "sh", "-c", 'hostname "$0" && exec "$@"')
 T = TypeVar("T")
 PATIENCE = 90.0
+# a server that lays out its tables in an empty Postgres took more than 90 s beside other work
+START_SECONDS = 240.0
 # more than Prefect 3.8.8 lets a statement wait for SQLite: busy_timeout of server/database/configurations.py, 60 s
 ANSWER_SECONDS = 75.0
 # between two looks, from the first to the tenth and on: each is a request, on a machine that has little to spare
@@ -134,7 +136,7 @@ class Platform:
                 "PREFECT_SERVER_LOG_RETRYABLE_ERRORS": "true",
             },
         )
-        eventually(self._healthy, "the server answers")
+        eventually(self._healthy, "the server answers", START_SECONDS)
 
     def _healthy(self) -> bool:
         try:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import fnmatch
+import shutil
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pytest
 import yaml
+from click.testing import CliRunner
 from prefect.events.actions import CallWebhook, ChangeFlowRunState
 from prefect.events.schemas.automations import Automation, EventTrigger, Posture
 
+from flows.cli import main
 from flows.deployments import HEARTBEAT_SECONDS, STARTABLE
 from flows.registration import (
     AUTOMATIONS,
@@ -26,7 +30,7 @@ from flows.registration import (
     rendered,
 )
 from flows.run.runbook import ENDED
-from tasks.records.errors import InputError
+from tasks.records.errors import InputError, InvalidDocument
 from tasks.records.work_pool import RunPod, WorkPool
 from tests.support.builders import ROOT
 
@@ -192,3 +196,40 @@ def test_runs_in_an_image_find_the_project_where_the_image_has_it(monkeypatch: p
         in (ROOT / "Dockerfile").read_text()
     )
     assert home_of(WorkPool(), ROOT) == str(ROOT)
+
+
+@pytest.mark.parametrize(
+    ("text", "cause", "evidence"),
+    [
+        (
+            None,
+            "has no automations.yaml, which comes with Slipway's repository",
+            "it has: environments, models",
+        ),
+        ("- name: [", "automations.yaml:1: not YAML", ""),
+        ("name: one\n", "automations.yaml: not a list of automations", ""),
+    ],
+)
+def test_a_project_without_automations_as_prefect_takes_them_is_told_in_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None, cause: str, evidence: str
+) -> None:
+    for folder in ("models", "environments"):
+        (tmp_path / folder).mkdir()
+    if text:
+        (tmp_path / "automations.yaml").write_text(text)
+        shutil.copytree(ROOT / "k8s" / "prefect", tmp_path / "k8s" / "prefect")
+    # what is wrong is said before the server is asked
+    monkeypatch.setenv("SLIPWAY_HOME", str(tmp_path))
+    monkeypatch.setattr("flows.registration.get_client", pytest.fail)
+    done = CliRunner().invoke(main, ["prefect", "apply"])
+    assert done.exit_code == 2, done.output
+    assert cause in done.output
+    assert f"  | {evidence}" in done.output or not evidence
+    assert "  next: " in done.output
+
+
+def test_an_automation_that_prefect_does_not_take_is_named_with_what_is_wrong() -> None:
+    wrong = {"name": "one", "trigger": {"type": "hourly"}, "actions": []}
+    with pytest.raises(InvalidDocument, match=r"automations\.yaml: Prefect does not take one") as raised:
+        automations([wrong], None)
+    assert any("trigger" in line for line in raised.value.evidence)
