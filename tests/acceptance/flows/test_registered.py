@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from flows.deployments import STARTABLE
 from tasks.holding.waking import flow_runs
@@ -127,6 +128,23 @@ def test_what_is_ours_and_nobody_wants_goes_and_anothers_stays(server: Platform)
     assert "deploy/anothers" in found
     assert "deploy/old" not in found
     assert "slipway-deploy/sandbox" in found
+
+
+def test_a_time_that_no_model_names_any_more_leaves_the_schedules(server: Platform) -> None:
+    file = server.folder / "project" / "models" / "tiny-llama.yaml"
+    before = file.read_text()
+    document = yaml.safe_load(before)
+    planned = []
+    try:
+        for cron in ("30 7 * * mon-fri", "45 6 * * *"):
+            document["scaling"]["wake"] = {"cron": cron, "timezone": "Europe/Berlin"}
+            file.write_text(yaml.safe_dump(document))
+            apply(server)
+            schedules = deployments(server)["slipway-wake-due/sandbox"]["schedules"]
+            planned.append([one["schedule"]["cron"] for one in schedules])
+    finally:
+        file.write_text(before)
+    assert planned == [["30 7 * * mon-fri"], ["45 6 * * *"]]
 
 
 def test_prefect_deploy_all_registers_the_rendered_file(server: Platform) -> None:
