@@ -23,7 +23,7 @@ from prefect.client.schemas.filters import (
     LogFilterTimestamp,
 )
 from prefect.client.schemas.objects import FlowRun, Log, WorkerStatus
-from prefect.client.schemas.sorting import LogSort
+from prefect.client.schemas.sorting import ArtifactSort, LogSort
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Cancelling
 from prefect.utilities.urls import url_for
@@ -202,9 +202,10 @@ def _artifact(client: SyncPrefectClient, run: UUID, kind: str) -> str:
     found = client.read_artifacts(
         artifact_filter=ArtifactFilter(
             flow_run_id=ArtifactFilterFlowRunId(any_=[run]), key=ArtifactFilterKey(like_=f"{kind}-%")
-        )
+        ),
+        sort=ArtifactSort.CREATED_DESC,
     )
-    return str(found[-1].data) if found else ""
+    return str(found[0].data) if found else ""
 
 
 def _write_summary(client: SyncPrefectClient, run: FlowRun, file: Path | None) -> None:
