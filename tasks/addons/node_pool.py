@@ -53,13 +53,18 @@ def documents(
             ENVIRONMENT_TAG: environment.name,
         },
     }
-    node_class["spec"]["blockDeviceMappings"][0]["ebs"]["volumeSize"] = f"{gpu.volume_gib}Gi"
+    node_class["spec"]["blockDeviceMappings"][0]["ebs"] |= {
+        "volumeSize": f"{gpu.volume_gib}Gi",
+        "iops": gpu.volume_iops,
+        "throughput": gpu.volume_throughput,
+    }
     pool: Object = yaml.safe_load((folder / "nodepool.yaml").read_text())
     template = pool["spec"]["template"]
     template["metadata"]["labels"] |= gpu.node_selector
     template["spec"] |= {
         "requirements": requirements(gpu, zone, types or gpu.types),
         "taints": [gpu.taint.model_dump()],
+        "startupTaints": [taint.model_dump() for taint in gpu.startup_taints],
     }
     pool["spec"]["disruption"]["consolidateAfter"] = f"{gpu.consolidate_after:.0f}s"
     if not gpu.on_demand_base:

@@ -111,6 +111,8 @@ def cluster_variables(
             "gpu_desired_size": gpu.min,
             "gpu_max_size": gpu.max,
             "gpu_volume_gib": gpu.volume_gib,
+            "gpu_volume_iops": gpu.volume_iops,
+            "gpu_volume_throughput": gpu.volume_throughput,
         }
     if cluster.public_access_cidrs:
         variables["endpoint_public_access_cidrs"] = list(cluster.public_access_cidrs)

@@ -44,6 +44,7 @@ OF_KARPENTER = (
     "ami",
     "on_demand_base",
     "smoke",
+    "startup_taints",
 )
 
 
@@ -93,6 +94,10 @@ class GpuNodes(Record):
     label_key: str = "workload"
     label_value: str = "inference-gpu"
     taint: Taint = Taint(key="nvidia.com/gpu", value="true", effect="NoSchedule")
+    startup_taints: tuple[Taint, ...] = Field(
+        (),
+        description="taints that a node of Karpenter's begins with and that a DaemonSet of yours takes off once the node may be used",
+    )
     smoke: bool = Field(
         False,
         description="test the GPUs of each new node before a model is placed there, by nvidia-smi, memory and one matrix product in "
@@ -103,7 +108,11 @@ class GpuNodes(Record):
         pattern=r"^[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?$",
         description="runtimeClassName of pods that use GPUs; default: the runtime that the node is set to",
     )
-    volume_gib: int = Field(100, ge=20)
+    volume_gib: int = Field(100, ge=20, description="the node's own gp3 disk")
+    volume_iops: int = Field(6000, ge=3000, le=16000, description="3000 are free; unpacking an image needs them")
+    volume_throughput: int = Field(
+        600, ge=125, le=1000, description="MiB/s; 125 are free, and parallel image pulls want 600"
+    )
     consolidate_after: Seconds = Field(
         600.0,
         ge=1,

@@ -32,6 +32,20 @@ def test_nodes_carry_what_pods_select_and_tolerate() -> None:
     assert template["spec"]["taints"] == [{"key": "t", "value": "v", "effect": "NoExecute"}]
 
 
+def test_startup_taints_are_beside_the_taint_that_stays() -> None:
+    starting = {"key": "example.com/not-ready", "effect": "NoExecute"}
+    spec = made(environment(startup_taints=[starting]))[1]["template"]["spec"]
+    assert spec["startupTaints"] == [{"value": "", **starting}]
+    assert [taint["key"] for taint in spec["taints"]] == ["nvidia.com/gpu"]
+    assert made(environment())[1]["template"]["spec"]["startupTaints"] == []
+
+
+def test_the_disk_has_the_size_and_speed_of_the_environment() -> None:
+    node_class, _ = made(environment(volume_gib=300, volume_iops=9000, volume_throughput=1000))
+    (disk,) = node_class["blockDeviceMappings"]
+    assert (disk["ebs"]["volumeSize"], disk["ebs"]["iops"], disk["ebs"]["throughput"]) == ("300Gi", 9000, 1000)
+
+
 @pytest.mark.parametrize(
     ("gpu", "types", "capacity"),
     [

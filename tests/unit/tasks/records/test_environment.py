@@ -27,6 +27,7 @@ def test_a_shell_that_has_them_and_environments_that_need_none_are_let_through()
     [
         ({"cluster": {"gpu": {"alternative_types": ["g6.2xlarge"]}}}, "alternative_types does nothing"),
         ({"cluster": {"gpu": {"consolidate_after": "5m"}}}, "consolidate_after does nothing"),
+        ({"cluster": {"gpu": {"startup_taints": [{"key": "a"}]}}}, "startup_taints does nothing"),
         ({"cluster": {"gpu": {"capacity_type": "SPOT_OR_ON_DEMAND"}}}, "needs provisioner: karpenter"),
         ({"cluster": {"gpu": {"provisioner": "karpenter", "min": 1}}}, "min does nothing"),
         ({"cluster": {"gpu": {"provisioner": "karpenter", "desired": 1}}}, "desired does nothing"),
