@@ -17,6 +17,9 @@ from tasks.releases.records import ReleaseRecord
 from tasks.rollout.task import confirm, put_back
 from tasks.site import Site
 
+# evidence of a wake that failed once no replica was left
+DOWN = "the model, which nobody used, is down: its replicas are asked for, and it answers once the cause is ended"
+
 
 class InUse(Exception):
     """Somebody uses the model after all: that neither proves nor breaks a promise."""
@@ -24,13 +27,17 @@ class InUse(Exception):
 
 def drill_unused(site: Site, model: Model, record: ReleaseRecord, wanted: list[Promise]) -> list[Drilled]:
     """What interrupts: only where nobody uses the model, which is judged once, since the drill itself asks it too."""
-    release, found = record.release.id, []
+    release, found = record.release.id, list[Drilled]()
     idle = judge_idle(site, model)
     for promise in wanted:
-        if no := may_interrupt(site, model, promise, idle):
+        if any(one.outcome == "broken" for one in found):
+            found.append(not_drilled(promise, No("not now", "the wake before it failed"), release))
+        elif no := may_interrupt(site, model, promise, idle):
             found.append(not_drilled(promise, no, release))
         elif promise == "wake":
-            found.append(seen_to_act(promise, release, lambda step: sleep_and_wake(site, model, step)))
+            woken = seen_to_act(promise, release, lambda step: sleep_and_wake(site, model, step))
+            down = woken.outcome == "broken" and woken.steps
+            found.append(woken.model_copy(update={"evidence": (*woken.evidence, DOWN)}) if down else woken)
         else:
             found.append(
                 seen_to_act(promise, release, lambda step: back_and_forth(site, model, record, step))

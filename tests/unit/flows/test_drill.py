@@ -82,9 +82,12 @@ def test_a_wake_that_fails_is_broken_and_leaves_the_scaler_in_charge(stage: Stag
     stage.does(
         flows.run.interrupting, "gpu_nodes", RolloutFailed("no node", next_command="kubectl get nodes")
     )
-    with pytest.raises(PromiseBroken, match="wake did not act: no node"):
-        drill.fn("staging", "tiny-llama", ["wake"], False)
+    with pytest.raises(PromiseBroken, match="wake did not act: no node") as failed:
+        drill.fn("staging", "tiny-llama", ["wake", "rollback"], False)
     assert stage.recorded.called[-2:] == ["replicas_from_zero", "keep_drilled"]
+    assert "is down" in failed.value.evidence[-1]
+    assert outcomes(stage) == {"wake": "broken", "rollback": "not now"}
+    assert "put_back" not in stage.recorded.called
 
 
 def test_a_request_that_comes_first_puts_the_drill_off(stage: Stage) -> None:
