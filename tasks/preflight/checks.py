@@ -43,6 +43,11 @@ def judge(
     documents: Sequence[Mapping[str, Any]],
 ) -> list[Check]:
     """The whole table, in the order things would fail."""
+    volume_gib = environment.cluster.gpu.volume_gib
+    of_the_model = judge_model(model, inspection, facts.instance, documents, volume_gib)
+    others = {
+        kind.name: judge_model(model, inspection, kind, documents, volume_gib) for kind in facts.alternatives
+    }
     return [
         _account(environment, facts),
         Check("rights", *judge_rights(facts.denied)),
@@ -50,7 +55,8 @@ def judge(
         *(Check(name, *row) for name, row in facts.existing.items()),
         _kubernetes(environment, facts),
         *(Check(name, *row) for name, row in account_rows(environment, model.engine.image, facts)),
-        *judge_model(model, inspection, facts.instance, documents, environment.cluster.gpu.volume_gib),
+        *of_the_model,
+        *([judge_alternatives(of_the_model, others)] if others else []),
         *_gpu_nodes(model, environment, facts),
         *judge_environment(environment, facts, documents),
         _reachability(environment, documents),
@@ -82,6 +88,26 @@ def judge_model(
         *([Check("answers", *answers)] if (answers := judge_answers(model, project_root())) else []),
         _room(model, instance, volume_gib),
     ]
+
+
+def judge_alternatives(first: Sequence[Check], others: Mapping[str, Sequence[Check]]) -> Check:
+    """Whether the model runs on every type that Karpenter may take. `first`: the rows of instance_type, which say what fails there.
+
+    A type that is too small for the pod is never taken, which is a warning.
+    """
+    known = {check.name for check in first if check.status == "fail"}
+    found = [
+        (f"{kind}: {check.name}: {check.detail}", check.name != "node room")
+        for kind, checks in others.items()
+        for check in checks
+        if check.status == "fail" and check.name not in known
+    ]
+    remedy = "take the type out of cluster.gpu.alternative_types in the environment's file"
+    if fatal := [line for line, starts in found if starts]:
+        return Check("alternative types", "fail", "; ".join(fatal), remedy)
+    if found:
+        return Check("alternative types", "warn", "; ".join(line for line, _ in found), remedy)
+    return Check("alternative types", "ok", f"the model runs on {', '.join(others)} too")
 
 
 def judge_environment(

@@ -49,7 +49,8 @@ class Facts:
     does not know; `foreign_buckets`: bucket -> why it is somebody else's; `network`: the quotas of a VPC; `prices`: of what a
     deploy makes; `volume_key`: the account's default key of volumes; `node_release`: of EKS's GPU
     image; `image`: what the registry says of the engine's; `existing`: the rows of what exists already; `denied`: rights
-    that terraform lacks, None where they were not asked for; `certificate`: the gateway's, None without TLS."""
+    that terraform lacks, None where they were not asked for; `certificate`: the gateway's, None without TLS;
+    `alternatives`: the other types that a node may be of."""
 
     account: str
     instance: InstanceType
@@ -67,6 +68,7 @@ class Facts:
     existing: Mapping[str, Row] = field(default_factory=dict)
     denied: Sequence[Probe] | None = ()
     certificate: Certificate | None = None
+    alternatives: Sequence[InstanceType] = ()
 
 
 def observe(environment: Environment, aws: Aws, model: Model, *, as_reader: bool = False) -> Facts:
@@ -103,6 +105,7 @@ def observe(environment: Environment, aws: Aws, model: Model, *, as_reader: bool
         existing=rows,
         denied=None if as_reader else lacking(environment, aws),
         certificate=front_door.observe(environment, aws),
+        alternatives=tuple(instance_type(aws, kind) for kind in gpu.types[1:]),
     )
 
 
@@ -168,7 +171,7 @@ def instance_type(aws: Aws, name: str) -> InstanceType:
             if error_code(error) == "InvalidInstanceType":
                 raise PreflightFailed(
                     f"there is no instance type {name} in {aws.region}",
-                    next_command="set cluster.gpu.instance_type in the environment's file",
+                    next_command="set cluster.gpu.instance_type and alternative_types in the environment's file",
                 ) from error
             raise
     return described(found)

@@ -109,7 +109,9 @@ class GpuNodes(Record):
         description="runtimeClassName of pods that use GPUs; default: the runtime that the node is set to",
     )
     volume_gib: int = Field(100, ge=20, description="the node's own gp3 disk")
-    volume_iops: int = Field(6000, ge=3000, le=16000, description="3000 are free; unpacking an image needs them")
+    volume_iops: int = Field(
+        6000, ge=3000, le=16000, description="3000 are free; unpacking an image needs them"
+    )
     volume_throughput: int = Field(
         600, ge=125, le=1000, description="MiB/s; 125 are free, and parallel image pulls want 600"
     )

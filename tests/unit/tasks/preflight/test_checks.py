@@ -60,6 +60,30 @@ def test_a_type_is_looked_for_in_every_zone_that_nodes_may_be_in(
     assert (row.status, said in row.detail) == (status, True), row
 
 
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"name": "g6.2xlarge"}, "ok", "the model runs on g6.2xlarge too"),
+        ({"gpu_memory": 8 * GIB}, "fail", "x.large: GPU memory: "),
+        ({"architectures": ("arm64",)}, "fail", "x.large: compute: "),
+        # Karpenter takes no node that the pod does not fit
+        ({"memory": 8 * GIB}, "warn", "x.large: node room: "),
+    ],
+)
+def test_the_model_is_judged_on_every_type_that_karpenter_may_take(
+    change: dict[str, Any], status: str, said: str
+) -> None:
+    other = replace(FACTS.instance, **{"name": "x.large", **change})
+    row = judged(replace(FACTS, alternatives=(other,)))["alternative types"]
+    assert (row.status, row.detail.startswith(said)) == (status, True), row
+
+
+def test_what_fails_on_the_first_type_is_not_told_of_the_others_again() -> None:
+    small = replace(FACTS.instance, gpu_memory=8 * GIB)
+    rows = judged(replace(FACTS, instance=small, alternatives=(replace(small, name="x.large"),)))
+    assert (rows["GPU memory"].status, rows["alternative types"].status) == ("fail", "ok")
+
+
 def test_a_run_that_can_succeed_passes_every_check() -> None:
     assert {check.status for check in judged().values()} == {"ok"}
 
