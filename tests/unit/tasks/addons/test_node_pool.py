@@ -43,7 +43,11 @@ def test_startup_taints_are_beside_the_taint_that_stays() -> None:
 def test_the_disk_has_the_size_and_speed_of_the_environment() -> None:
     node_class, _ = made(environment(volume_gib=300, volume_iops=9000, volume_throughput=1000))
     (disk,) = node_class["blockDeviceMappings"]
-    assert (disk["ebs"]["volumeSize"], disk["ebs"]["iops"], disk["ebs"]["throughput"]) == ("300Gi", 9000, 1000)
+    assert (disk["ebs"]["volumeSize"], disk["ebs"]["iops"], disk["ebs"]["throughput"]) == (
+        "300Gi",
+        9000,
+        1000,
+    )
 
 
 @pytest.mark.parametrize(
