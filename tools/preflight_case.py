@@ -134,7 +134,7 @@ def inspection_of(folder: Path, case: Mapping[str, Any], model: Model) -> HubIns
         for path in sorted(folder.rglob("*"))
         if path.is_file() and path.name not in NOT_OF_THE_REPO
     }
-    listed = _listed(case, there)
+    listed = _listed(case, there, folder)
     files = tuple(HubFile(path=path, size=size) for path, size in sorted(listed.items()))
     repo = HubModel(repo=model.source.repo, commit=COMMIT, gated=False, files=files)
 
@@ -169,17 +169,30 @@ def _is_small_document(path: str, there: Mapping[str, int]) -> bool:
     return path in (*DOCUMENTS, *INDEXES) or path.endswith(".safetensors")
 
 
-def _listed(case: Mapping[str, Any], there: Mapping[str, int]) -> dict[str, int]:
+def _listed(case: Mapping[str, Any], there: Mapping[str, int], folder: Path) -> dict[str, int]:
     """Path -> bytes of every file of the repo."""
     said = case.get("files")
     if said is None:
         whole = sum((case.get("weights") or {}).values())
         assumed = {"model.safetensors": whole, **ASSUMED} if whole else dict(ASSUMED)
-        has_weights = any(path.endswith(".safetensors") for path in there)
-        return {**({} if has_weights else assumed), **({path: ASSUMED[path] for path in ASSUMED}), **there}
+        assumed |= dict.fromkeys(_code(folder), 10_000)
+        if any(path.endswith(".safetensors") for path in there):
+            assumed.pop("model.safetensors", None)
+        return {**assumed, **there}
     if isinstance(said, Mapping):
         return {**{str(path): int(size) for path, size in said.items()}, **there}
     return {**{str(path): 0 for path in said}, **there}
+
+
+def _code(folder: Path) -> set[str]:
+    """The files of code that config.json's auto_map names; a case that lists no files has them."""
+    try:
+        named = json.loads((folder / "config.json").read_text("utf-8")).get("auto_map") or {}
+        return {
+            f"{each.rpartition('.')[0].replace('.', '/')}.py" for each in named.values() if "--" not in each
+        }
+    except (OSError, ValueError, AttributeError):
+        return set()
 
 
 def _named(case: Mapping[str, Any], found: HubInspection, folder: Path) -> dict[str, set[str]]:

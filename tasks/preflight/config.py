@@ -139,8 +139,10 @@ class Config:
         return int(value)
 
     def size(self, name: str, default: int | None = None) -> int:
-        """A whole number above zero; `default` where it is left out. Raises Unsaid."""
+        """A whole number above zero; `default` where it is left out, the largest where each layer has its own. Raises Unsaid."""
         value = self.get(name, default)
+        if isinstance(value, list) and value and all(type(each) is int for each in value):
+            value = max(value)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < float("inf"):
             raise Unsaid(name)
         return int(value)

@@ -14,7 +14,7 @@ from tasks.preflight.context import ALLOW_LONGER, NOT_SCALED, judge_context, len
 from tasks.preflight.dtypes import judge_dtype, served_dtype
 from tasks.preflight.engine_models import EngineModels, models_of
 from tasks.preflight.flags import FlagTable, Given, flags_of, given, lint, versions
-from tasks.preflight.gpus import Gpu, gpu_of, shown
+from tasks.preflight.gpus import Gpu, gpu_of, least_capability, shown
 from tasks.preflight.images import vllm_version
 from tasks.preflight.lint import judge_values, judge_variables
 from tasks.preflight.memory import Plan, plan
@@ -219,6 +219,14 @@ class Engine:
         if gpu.capability is None:
             return Row(
                 "warn", f"not checked: the compute capability of {self.instance.gpu_name} is not known here"
+            )
+        known = vllm_version(self.model.engine.image)
+        if known and gpu.capability < (least := least_capability(known)):
+            return Row(
+                "fail",
+                f"{gpu.name} has compute capability {shown(gpu.capability)}, the image of vLLM {known} has no kernels "
+                f"for less than {shown(least)}",
+                "take a newer GPU (cluster.gpu.instance_type: g5.2xlarge has an A10G, 8.6)",
             )
         dtype = served_dtype(self.config, settings, gpu.capability, self.inspection.tensor_bytes)
         verdicts = judge_dtype(self.config, settings, gpu.name, gpu.capability, dtype)

@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 GIB = 2**30
+# From vLLM 0.20 on its images are built with CUDA 13, which has no code for less than 7.5 (vllm-project/vllm#39878);
+# its documentation says 7.0 up to 0.14.0 and 7.5 in 0.21.0 (docs/getting_started/installation/gpu.cuda.inc.md).
+LEAST_SINCE, LEAST, LEAST_BEFORE = (0, 20), 75, 70
 
 # Compute capability by the name EC2 gives the GPU. https://developer.nvidia.com/cuda-gpus and, for older ones,
 # https://developer.nvidia.com/cuda-legacy-gpus. Ten times the number, as vLLM counts.
@@ -60,6 +63,12 @@ def gpu_of(name: str, nominal: int) -> Gpu:
     measured = MEASURED.get((short, nominal // GIB))
     memory = int(measured * GIB) if measured else int(nominal * SHOWN)
     return Gpu(short, memory, CAPABILITY.get(short))
+
+
+def least_capability(version: str) -> int:
+    """The compute capability that the official image of a vLLM version is built for at least."""
+    major, minor = (int(part) for part in version.split(".")[:2])
+    return LEAST if (major, minor) >= LEAST_SINCE else LEAST_BEFORE
 
 
 def capability_of(gpu_name: str) -> int | None:

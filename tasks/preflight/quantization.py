@@ -24,18 +24,27 @@ ALSO: Mapping[str, tuple[str, ...]] = {
     "auto-round": ("inc", "auto-round"),
     "mxfp4": ("mxfp4", "gpt_oss_mxfp4"),
 }
+FP8_ARITHMETIC = (
+    89  # `CompressedTensorsW8A8Fp8.get_min_capability`; below it `is_fp8_marlin_supported` (7.5) decides
+)
+# The first version whose wheel was read without those kernels (vllm-project/vllm#54809).
+UNORDERED_SINCE = (0, 32)
+FP8_METHODS = ("fp8", "fbgemm_fp8", "fp8_per_tensor", "fp8_per_channel", "modelopt")
 MODELOPT = {"NVFP4": "modelopt_fp4", "MXFP8": "modelopt_mxfp8", "MIXED_PRECISION": "modelopt_mixed"}
 
 
 @dataclass(frozen=True)
 class Quantization:
     """`source`: where it is said, --quantization or config.json. `group`: elements that share a scale along the
-    input; `block`: (output, input) elements of a block that does; None: whole rows."""
+    input; `block`: (output, input) elements of a block that does; None: whole rows. `eight_bit_float`: FP8 weights.
+    `reordered`: groups are in the order of activations, and an index says which row is in which."""
 
     method: str
     source: str
     group: int | None = None
     block: tuple[int, int] | None = None
+    eight_bit_float: bool = False
+    reordered: bool = False
 
     @property
     def stored(self) -> bool:
@@ -47,7 +56,7 @@ def quantization_of(settings: Settings, config: Config) -> Quantization | None:
     """The repo's method, else the flag's; None for weights as they are."""
     said = _said(config)
     if said is None:
-        return Quantization(settings.quantization, "--quantization") if settings.quantization else None
+        return _of_flag(settings.quantization)
     method = str(said.get("quant_method") or "").lower()
     if not method and "compression_config" in config.top:
         method = "compressed-tensors"
@@ -57,8 +66,22 @@ def quantization_of(settings: Settings, config: Config) -> Quantization | None:
     if method == "modelopt" or (not method and algorithm):
         method = MODELOPT.get(algorithm, "modelopt")
     if not method:
-        return Quantization(settings.quantization, "--quantization") if settings.quantization else None
-    return Quantization(method, "config.json", _group(said), _block(said))
+        return _of_flag(settings.quantization)
+    floats = {(scheme.get("num_bits"), scheme.get("type")) for scheme in _weights(said)}
+    eight = (8, "float") in floats or (method in FP8_METHODS and not floats - {(8, "float")})
+    return Quantization(method, "config.json", _group(said), _block(said), eight, _reordered(said))
+
+
+def _reordered(said: Mapping[str, Any]) -> bool:
+    """GPTQ's desc_act over groups (`normalize_and_validate_gptq_desc_act`), or actorder group of compressed-tensors."""
+    schemes = any(
+        str(scheme.get("actorder")).lower() in ("group", "dynamic", "true") for scheme in _weights(said)
+    )
+    return schemes or (said.get("desc_act") is True and said.get("group_size") != -1)
+
+
+def _of_flag(method: str | None) -> Quantization | None:
+    return Quantization(method, "--quantization", eight_bit_float=method in FP8_METHODS) if method else None
 
 
 def _said(config: Config) -> Mapping[str, Any] | None:
@@ -109,11 +132,24 @@ def judge_quantization(
             f"--quantization is {flag}, the repo's config.json says {method}: vLLM takes no other method than the repo's",
             "leave engine.quantization out of the model's file",
         )
+    if found.reordered and tuple(map(int, table.version.split(".")[:2])) >= UNORDERED_SINCE:
+        return Verdict(
+            f"{method} ({source}) orders its groups by activation (desc_act or actorder group): vLLM {table.version} has no "
+            "kernels for that any more",
+            "take a repo quantised with desc_act false, or with static activation ordering, or by AWQ",
+        )
     least = min((table.quantization[name].get("capability", 0) for name in names), default=0)
     if capability is not None and capability < least:
         return Verdict(
             f"{method} ({source}) needs compute capability {shown(least)} in vLLM {table.version}, {gpu} has {shown(capability)}",
             "take a newer GPU (cluster.gpu.instance_type: g6.2xlarge has an L4, 8.9) or a repo quantised by another method",
+        )
+    if found.eight_bit_float and capability is not None and capability < FP8_ARITHMETIC:
+        return Verdict(
+            f"{method} ({source}): {gpu} has compute capability {shown(capability)} and no FP8 arithmetic ({shown(FP8_ARITHMETIC)}): "
+            f"weights stay FP8 in memory, Marlin kernels compute in {dtype}",
+            "",
+            fatal=False,
         )
     dtypes = {
         each

@@ -162,6 +162,30 @@ def test_a_second_copy_is_not_counted(tmp_path: Path) -> None:
     assert judged(folder)["weights_bytes_per_gpu"] == GIB
 
 
+def test_a_case_without_a_list_of_files_has_the_code_its_config_names(tmp_path: Path) -> None:
+    config = json.loads(LLAMA) | {
+        "model_type": "of-nobody", "auto_map": {"AutoConfig": "mine.Config", "AutoModelForCausalLM": "net.mine.Model"}
+    }  # fmt: skip
+    trusted = CASE | {"weights": {"BF16": GIB}, "engine": CASE["engine"] | {"trust_remote_code": True}}
+    folder = a_case(tmp_path, trusted, {"config.json": json.dumps(config)})
+    [row] = [row for row in judged(folder)["rows"] if row["name"] == "architecture"]
+    assert row["status"] == "ok"
+    (folder / "case.json").write_text(json.dumps(trusted | {"files": FILES | {"model.safetensors": GIB}}))
+    [row] = [row for row in judged(folder)["rows"] if row["name"] == "architecture"]
+    assert row["status"] == "fail"
+    assert "mine.py" in row["detail"]
+
+
+def test_a_width_of_each_layer_counts_as_the_widest(tmp_path: Path) -> None:
+    """Gemma 3n's intermediate_size is a list of 35."""
+    folder = a_case(
+        tmp_path,
+        CASE | {"weights": {"BF16": GIB}},
+        {"config.json": json.dumps(json.loads(LLAMA) | {"intermediate_size": [4096] * 21 + [8192]})},
+    )
+    assert judged(folder)["kv_bytes_per_token"] == 22 * 2 * 4 * 64 * 2
+
+
 def test_one_json_line_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json", str(CASES / "03-gpt-oss-20b")]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -128,6 +128,12 @@ FP8 = LLAMA | {"quantization_config": {"quant_method": "fp8"}}
         ("NVIDIA A10G", {"quantization": "awq", "image": "acme/x:1"}, LLAMA, "warn"),
         ("NVIDIA V100", {"dtype": "float16", "extra_args": ["-q=fp8"]}, LLAMA, "fail"),
         ("NVIDIA Q9", {}, LLAMA, "warn"),
+        ("NVIDIA V100", {}, LLAMA, "fail"),  # images with CUDA 13 have nothing for it
+        ("NVIDIA V100", {"image": "vllm/vllm-openai:v0.19.1"}, LLAMA, "warn"),
+        ("NVIDIA V100", {"image": "acme/x:1"}, LLAMA, "warn"),
+        ("NVIDIA T4", {"dtype": "float16"}, FP8, "warn"),
+        ("NVIDIA A10G", {"quantization": "fp8"}, LLAMA, "warn"),
+        ("NVIDIA L4", {"quantization": "fp8"}, LLAMA, "ok"),
     ],
 )
 def test_a_model_against_the_gpu(

@@ -122,6 +122,59 @@ def test_a_flag_must_name_the_repos_own_method(repo: str, flag: str, refused: bo
     assert (found is not None) is refused
 
 
+GROUPED = {"weights": {"num_bits": 4, "type": "int", "group_size": 128, "actorder": "group"}}
+FLOATS = {"weights": {"num_bits": 8, "type": "float"}}
+
+
+@pytest.mark.parametrize(
+    ("said", "version", "refused"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": True}, "0.32.0", True),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": True}, "0.28.0", False),
+        ({"quant_method": "gptq", "bits": 4, "group_size": -1, "desc_act": True}, "0.32.0", False),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False}, "0.32.0", False),
+        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": GROUPED}}, "0.32.0", True),
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": {"weights": GROUPED["weights"] | {"actorder": "weight"}}},
+            },
+            "0.32.0",
+            False,
+        ),
+    ],
+)
+def test_groups_in_the_order_of_activations_are_refused_where_vllm_dropped_them(
+    said: dict[str, Any], version: str, refused: bool
+) -> None:
+    table, found = flags_of(version), quantization_of(Settings(), read_config({"quantization_config": said}))
+    assert table
+    assert found
+    verdict = judge_quantization(found, None, "float16", A10G, "A10G", table)
+    assert (verdict is not None and verdict.fatal) is refused
+
+
+@pytest.mark.parametrize(
+    ("said", "capability", "told"),
+    [
+        ({"quant_method": "fp8"}, T4, True),
+        ({"quant_method": "fp8"}, L4, False),
+        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": FLOATS}}, A10G, True),
+        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": GROUPED}}, A10G, False),
+        ({"quant_method": "awq"}, T4, False),
+    ],
+)
+def test_fp8_weights_on_a_gpu_without_fp8_are_told_and_not_refused(
+    said: dict[str, Any], capability: int, told: bool
+) -> None:
+    table, found = flags_of("0.31.0"), quantization_of(Settings(), read_config({"quantization_config": said}))
+    assert table
+    assert found
+    verdict = judge_quantization(found, None, "float16", capability, "T4", table)
+    assert (verdict is not None and "Marlin" in verdict.what) is told
+    assert verdict is None or not verdict.fatal
+
+
 BF16: dict[str, Any] = {"torch_dtype": "bfloat16", "model_type": "llama"}
 
 
