@@ -40,6 +40,7 @@ ORDER = [
     "test_held",
     "test_abilities",
     "test_pair",
+    "test_paired",
     "test_torn_down",
     "test_existing",
 ]
