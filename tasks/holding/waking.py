@@ -7,15 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
-from urllib.parse import quote
-
-import httpx
 
 from tasks.cloud import objects
+from tasks.cloud.flow_runs import FlowRuns
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.scaling import KEDA, resume
 from tasks.holding.decide import Seen
-from tasks.records.errors import PrefectUnavailable
 from tasks.records.names import EXPECTED_ANNOTATION, WAKE_ANNOTATION
 
 SLICES = ("discovery.k8s.io/v1", "EndpointSlice")
@@ -148,29 +145,17 @@ def ready_addresses(endpoints: dict[str, Any]) -> list[str]:
 
 
 def flow_runs(url: str, environment: str, authorization: str | None) -> Callable[[str, str], str]:
-    """What starts a run of slipway-wake, and gives its state's type. Routes and bodies: prefect 3.8.8, server/api/deployments.py.
-
-    The key makes one run of several asks for the same sleep; the answer is then the run that is there.
-    """
-    headers = {"Authorization": authorization} if authorization else {}
+    """What starts a run of slipway-wake, and gives its state's type. Of several asks for the same sleep the key makes one run."""
+    prefect = FlowRuns(url, authorization)
 
     def start(model: str, key: str) -> str:
-        asked = {
-            "parameters": {"model": model, "environment": environment},
-            "idempotency_key": f"slipway-wake {environment} {model} {key}",
-        }
-        try:
-            with httpx.Client(headers=headers, timeout=20, trust_env=False) as client:
-                name = f"{url.rstrip('/')}/deployments/name/slipway-wake/{quote(environment)}"
-                deployment = client.get(name).raise_for_status().json()["id"]
-                runs = f"{url.rstrip('/')}/deployments/{deployment}/create_flow_run"
-                return str(client.post(runs, json=asked).raise_for_status().json()["state_type"])
-        except httpx.HTTPError as error:
-            raise PrefectUnavailable(
-                f"the run slipway-wake/{environment} could not be asked for",
-                evidence=[f"{type(error).__name__}: {error}"],
-                next_command=f"slipway wake {model} -e {environment}",
-            ) from error
+        return prefect.start(
+            "slipway-wake",
+            environment,
+            {"model": model, "environment": environment},
+            f"slipway-wake {environment} {model} {key}",
+            otherwise=f"slipway wake {model} -e {environment}",
+        ).state
 
     return start
 

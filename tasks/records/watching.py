@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.records.quantities import Seconds
 from tasks.records.record import Record
 from tasks.records.results import HubFile
 
@@ -31,6 +32,13 @@ class WatchSettings(Record):
     )
     licences: tuple[str, ...] = Field(
         (), description="as the model card writes them: apache-2.0; default: the proven commit's alone"
+    )
+    settle: Seconds = Field(
+        10.0,
+        ge=0,
+        le=600,
+        description="after the hub's webhook has told of a commit, how long none must follow before the newest is looked at; "
+        "five times as long is waited at most",
     )
     growth: float = Field(1.2, ge=1, description="most that the files to stage may grow by, as a factor")
 

@@ -45,7 +45,7 @@ def _decided(found: Watched) -> str:
 
 def basis_of(model: Model, policy: WatchSettings) -> str:
     """Twelve hexadecimal digits over what a decision depends on beside the commit. When it is asked does not count."""
-    asked = policy.model_dump(mode="json", exclude={"cron", "timezone"})
+    asked = policy.model_dump(mode="json", exclude={"cron", "timezone", "settle"})
     document = json.dumps([model.model_dump(mode="json"), asked], sort_keys=True)
     return hashlib.sha256(document.encode()).hexdigest()[:12]
 

@@ -16,13 +16,14 @@ from urllib.parse import quote
 from aiohttp import web
 
 from slipway_sandbox.faults import Faults
-from slipway_sandbox.hub import answers
+from slipway_sandbox.hub import answers, webhooks
 from slipway_sandbox.hub.accounts import ACCOUNTS, ANONYMOUS, Account, Allowance, RateLimiter
 from slipway_sandbox.hub.blobs import Blob
 from slipway_sandbox.hub.cdn import Signer, object_path
 from slipway_sandbox.hub.registry import Registry
 from slipway_sandbox.hub.repos import Commit, NoSuchRevision, Repo
 from slipway_sandbox.hub.transfer import Unsatisfiable, requested_span, send
+from slipway_sandbox.hub.webhooks import Webhooks
 from slipway_sandbox.hub.xet import STORE, Xet, headers_of
 
 _ACCOUNT = web.RequestKey("account", Account)
@@ -42,9 +43,10 @@ class HubApi:
         limiter: RateLimiter,
         cdn_url: str,
         publish: Callable[[str, Path], Awaitable[str]],
+        webhooks: Webhooks,
     ) -> None:
         self._repos, self._faults, self._signer, self._limiter = repos, faults, signer, limiter
-        self._cdn_url, self._publish = cdn_url, publish
+        self._cdn_url, self._publish, self._webhooks = cdn_url, publish, webhooks
 
     def application(self) -> web.Application:
         app = web.Application(middlewares=[self._guard])
@@ -59,6 +61,7 @@ class HubApi:
         Xet(self._repos).add_to(app)
         Registry(self._faults).add_to(app)
         app.router.add_post(PUBLISH, self._published)
+        app.router.add_post(webhooks.ROUTE, self._webhook)
         get("/{anything:.*}", self._nothing)
         return app
 
@@ -180,6 +183,11 @@ class HubApi:
         """A new commit of a repository, of a folder on this machine: `{"repo": …, "folder": …}`. The hub has no such route."""
         asked = await request.json()
         return web.json_response({"commit": await self._publish(asked["repo"], Path(asked["folder"]))})
+
+    async def _webhook(self, request: web.Request) -> web.Response:
+        if request[_ACCOUNT] is ANONYMOUS:
+            raise answers.bad_token()
+        return await self._webhooks.make(request)
 
     async def _nothing(self, request: web.Request) -> web.Response:
         if request.path.startswith("/api/") and request.path.count("/") >= 3:

@@ -18,6 +18,7 @@ from slipway_sandbox.hub.api import HubApi
 from slipway_sandbox.hub.blobs import Hasher
 from slipway_sandbox.hub.cdn import Cdn, Signer
 from slipway_sandbox.hub.repos import Repo, read_folder
+from slipway_sandbox.hub.webhooks import Webhooks
 from slipway_sandbox.settings import Settings
 
 MODELS_VARIABLE = "SLIPWAY_SANDBOX_HUB_MODELS"  # repo=folder[,repo=folder…]: published at start
@@ -51,6 +52,7 @@ class Hub:
         self._publishing = asyncio.Lock()
         self._ports = (settings.hub_port, settings.cdn_port)
         self._hasher = Hasher(self._folder / "oids.json")
+        self._webhooks = Webhooks()
         self.url = self.cdn_url = ""
 
     async def start(self) -> None:
@@ -62,7 +64,9 @@ class Hub:
         try:
             self.cdn_url = f"http://localhost:{await self._listen(cdn.application(), self._ports[1])}"
             limiter = RateLimiter(self._clock)
-            api = HubApi(self._repos, self._faults, signer, limiter, self.cdn_url, self._publish_now)
+            api = HubApi(
+                self._repos, self._faults, signer, limiter, self.cdn_url, self._publish_now, self._webhooks
+            )
             self.url = f"http://127.0.0.1:{await self._listen(api.application(), self._ports[0])}"
         except OSError:
             await self.stop()
@@ -71,6 +75,7 @@ class Hub:
     async def stop(self) -> None:
         while self._runners:
             await self._runners.pop().cleanup()
+        await self._webhooks.stop()
 
     async def _publish_now(self, repo_id: str, folder: Path) -> str:
         return await self.add_repo(repo_id, folder, epoch=int(self._clock()))
@@ -92,8 +97,11 @@ class Hub:
         repo = self._repos.get(repo_id) or Repo(repo_id, gated="manual" if gated else False)
         async with self._publishing:
             files = await asyncio.to_thread(read_folder, folder, self._hasher)
+        before = repo.branches.get("main")
         commit = repo.commit(files, f"Upload {folder.name}", tag, epoch)
         self._repos[repo_id] = repo
+        if commit.sha != before:
+            self._webhooks.tell(repo, before, commit)
         return commit.sha
 
     async def _listen(self, app: web.Application, port: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -11,7 +12,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from huggingface_hub import HfApi, hf_hub_url
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from huggingface_hub import HfApi, WebhookPayload, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -190,3 +193,46 @@ async def test_a_folder_is_published_while_the_hub_runs_and_committed_then(
     assert info.sha == answer.json()["commit"]
     assert info.last_modified
     assert info.last_modified.timestamp() == Clock().now
+
+
+async def test_a_webhook_is_told_of_a_commit_as_the_hubs_own_client_reads_it(
+    hub: Hub, api: Clients, tmp_path: Path
+) -> None:
+    heard: list[tuple[str | None, WebhookPayload]] = []
+
+    async def hear(request: web.Request) -> web.Response:
+        document = WebhookPayload.model_validate_json(await request.read())
+        heard.append((request.headers.get("X-Webhook-Secret"), document))
+        return web.Response(status=202)
+
+    app = web.Application()
+    app.router.add_post("/hub", hear)
+    async with TestServer(app) as server:
+        for watched in ("someone/mine", "another"):
+            await to_thread(
+                api(READER).create_webhook,
+                url=str(server.make_url("/hub")),
+                watched=[{"type": "model", "name": watched}],
+                domains=["repo"],
+                secret="told",
+            )
+        (tmp_path / "config.json").write_text("{}")
+        first = await hub.add_repo("someone/mine", tmp_path)
+        assert await hub.add_repo("someone/mine", tmp_path) == first  # nothing new is not told
+        (tmp_path / "config.json").write_text('{"model_type": "llama"}')
+        second = await hub.add_repo("someone/mine", tmp_path)
+        async with asyncio.timeout(10):
+            while len(heard) < 2:
+                await asyncio.sleep(0.01)
+    assert {secret for secret, _ in heard} == {"told"}
+    refs = [(document.updatedRefs or [])[0] for _, document in heard]
+    assert {(ref.ref, ref.oldSha, ref.newSha) for ref in refs} == {
+        ("refs/heads/main", None, first),
+        ("refs/heads/main", first, second),
+    }
+    assert {document.event.scope for _, document in heard} == {"repo.content"}
+
+
+async def test_nobody_without_a_token_makes_a_webhook(hub: Hub) -> None:
+    answer = await to_thread(httpx.post, f"{hub.url}/api/settings/webhooks", json={}, trust_env=False)
+    assert answer.status_code == 401

@@ -28,6 +28,7 @@ ORDER = [
     "test_answers",
     "test_status",
     "test_watch",
+    "test_webhook",
     "test_idle",
     "test_cost",
     "test_open",

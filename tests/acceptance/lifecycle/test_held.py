@@ -6,11 +6,8 @@ import base64
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +18,10 @@ import yaml
 from tasks.records.names import HOLDER, OWN_KEY_SECRET
 from tasks.releases.ledger import Ledger
 from tasks.releases.records import Start
-from tests.support.builders import ROOT
 from tests.support.held import Crowd
 from tests.support.job_pool import IMAGE
 from tests.support.project import Project, another_environment, edit
+from tests.support.worker import working
 
 pytestmark = pytest.mark.long
 
@@ -197,29 +194,6 @@ def answered(crowd: Crowd) -> bool:
     return not any(one.wrong for one in crowd.end())
 
 
-@contextmanager
-def working(project: Project) -> Iterator[None]:
-    """The deployments of the environment in the sandbox's Prefect, and a worker of its pool."""
-    (project.home / "flows").symlink_to(ROOT / "flows")  # a deployment's entry point is a file of the project
-    project.run("prefect", "apply", "-e", WHERE).succeeded()
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", f"slipway-{WHERE}"],
-        cwd=project.home,
-        env=project.environment,
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    try:
-        yield
-    finally:
-        worker.terminate()
-        try:
-            worker.wait(30)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(worker.pid, signal.SIGKILL)
-
-
 def wakes(project: Project) -> list[dict[str, Any]]:
     """The runs of slipway-wake that a deployment made, as Prefect has them."""
     asked = {
@@ -241,7 +215,7 @@ def test_where_the_environment_says_so_one_run_of_the_wake_flow_wakes_it(
     file.write_text(yaml.safe_dump(document, sort_keys=False))
     project.run("deploy", MODEL, "-e", WHERE, "--from-stage", "rollout").succeeded()
     fall_asleep(project)
-    with working(project):
+    with working(project, WHERE):
         crowd = Crowd(address, key(project), MODEL)
         crowd.begin(20, 2.0)
         asked = crowd.end()

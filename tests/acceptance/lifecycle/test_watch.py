@@ -4,64 +4,31 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from slipway_sandbox.testing import Faults, make_models
+from slipway_sandbox.testing import Faults
 
 from tasks.records.watching import Watched
 from tasks.releases.ledger import Ledger
-from tests.support.project import BUCKET, ENVIRONMENT, Project, edit
+from tests.support.project import BUCKET, ENVIRONMENT, Project
+from tests.support.published import Publish, publishing, staged
 
 pytestmark = pytest.mark.long
 
 INPUT, ROLLOUT = 2, 1
-REPO = "slipway/tiny-llama"
-SHARD = "model-00002-of-00002.safetensors"
 WATCH = ("watch", "-e", ENVIRONMENT)
-Publish = Callable[..., str]
 
 
 def watched(project: Project) -> list[Watched]:
     return list(Ledger(project.client("s3"), BUCKET, ENVIRONMENT, "tiny-llama").watched().commits)
 
 
-def staged(project: Project, commit: str) -> int:
-    """Objects in the bucket that are of a commit."""
-    listed = project.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=f"{REPO}/{commit}/")
-    return int(listed["KeyCount"])
-
-
 @pytest.fixture(scope="module")
 def publish(project: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Publish]:
-    """`publish(trained, {path: text})`: a commit whose weights end in other numbers, with these files beside them; its sha.
-
-    tiny-llama serves main and follows it; its file, and the hub's main, are put back at the end.
-    """
-    project.serve()
-    file = project.home / "models" / "tiny-llama.yaml"
-    before = file.read_text()
-    edit(file, {"source": {"follow": True}})
-    project.deploy().succeeded()
-    folder = tmp_path_factory.mktemp("hub")
-    original = make_models(folder / "models") / "tiny-llama" / "main"
-
-    def commit(trained: int, more: dict[str, str] | None = None) -> str:
-        made = folder / f"commit-{trained}"
-        shutil.copytree(original, made)
-        weights = bytearray((made / SHARD).read_bytes())
-        weights[-2:] = trained.to_bytes(2, "little")
-        (made / SHARD).write_bytes(weights)
-        for path, text in (more or {}).items():
-            (made / path).write_text(text)
-        return project.sandbox.publish(REPO, made)
-
-    yield commit
-    project.sandbox.publish(REPO, original)
-    file.write_text(before)
-    project.deploy().succeeded()
+    with publishing(project, tmp_path_factory.mktemp("hub")) as commit:
+        yield commit
 
 
 def test_the_commit_that_serves_is_nothing_new(publish: Publish, project: Project) -> None:

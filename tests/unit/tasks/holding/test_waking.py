@@ -149,7 +149,7 @@ class Prefect:
 def prefect(monkeypatch: pytest.MonkeyPatch) -> Prefect:
     fake, client = Prefect(), httpx.Client
     monkeypatch.setattr(
-        "tasks.holding.waking.httpx.Client",
+        "tasks.cloud.flow_runs.httpx.Client",
         lambda **given: client(transport=httpx.MockTransport(fake.answer), **given),
     )
     return fake
