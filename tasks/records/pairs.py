@@ -16,7 +16,11 @@ class PairSettings(Record):
     """How many pairs both releases are asked before traffic moves, and how much slower the new one may be."""
 
     count: int = Field(
-        200, ge=40, le=1000, description="each prompt is asked of both releases, one right after the other"
+        200,
+        ge=40,
+        le=1000,
+        description="each prompt is asked of both releases, one right after the other; four times as many at most, "
+        "as long as they do not tell",
     )
     slower: float = Field(
         0.02,

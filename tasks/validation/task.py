@@ -60,7 +60,7 @@ def ask_beside(site: Site, model: Model, before: Sequence[str], now: Sequence[st
     cluster = site.cluster()
     told = pair_instructions(model, proof, settings, prompts, before, now)
     reporter.say(
-        f"{len(told['prompts'])} prompts, {told['rounds']} times each, of release {release} and the new one in turn"
+        f"{len(told['prompts'])} prompts, {told['rounds'][0]} times each, of release {release} and the new one in turn"
     )
     key = read_key(cluster, site.namespace, KEY_SECRET)
     lines = ask_pairs(cluster, site.environment, model, told, key, reporter)

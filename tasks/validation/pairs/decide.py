@@ -1,39 +1,22 @@
-"""Decide whether a new release answers slower than the old one, from pairs of the same prompt. Pure.
-
-Figures are log ratios, so a slower machine or a longer prompt is in both of a pair and cancels. The estimate is Hodges and Lehmann's, the
-median of all means of two ratios, and the interval is the one that Wilcoxon's signed-rank test does not reject (Hollander, Wolfe, Chicken:
-Nonparametric Statistical Methods, 3rd ed., 3.2 and 3.4): a few answers that took ten times as long move neither.
-"""
+"""Decide whether a new release answers slower than the old one, from pairs of the same prompt. Pure."""
 
 from __future__ import annotations
 
-import math
-import statistics
 from collections.abc import Sequence
 from typing import Literal
 
 from tasks.records.pairs import PairSettings, Shift
+from tasks.validation.pairs.interval import interval_of
 
-ONE_SIDED = 0.01  # of the same release one in a hundred is called slower, where nothing slower is allowed
 Verdict = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 
 
 def shift_of(before: Sequence[float], now: Sequence[float]) -> Shift | None:
     """By how much `now` takes longer, pair by pair; None where so few pairs have no interval. Seconds, all above 0."""
-    ratios = [math.log(new / old) for old, new in zip(before, now, strict=True)]
-    count = len(ratios)
-    # normal approximation of the signed-rank statistic, exact to less than 1 % from 40 pairs on
-    z = statistics.NormalDist().inv_cdf(1 - ONE_SIDED)
-    rank = math.floor(count * (count + 1) / 4 - z * math.sqrt(count * (count + 1) * (2 * count + 1) / 24))
-    if rank < 1:
+    found = interval_of(before, now)
+    if found is None:
         return None
-    means = sorted((one + other) / 2 for n, one in enumerate(ratios) for other in ratios[n:])
-    return Shift(
-        estimate=math.expm1(statistics.median(means)),
-        low=math.expm1(means[rank - 1]),
-        high=math.expm1(means[-rank]),
-        pairs=count,
-    )
+    return Shift(estimate=found.estimate, low=found.low, high=found.high, pairs=len(before))
 
 
 def judge(shift: Shift | None, settings: PairSettings, release: str) -> tuple[Verdict, str]:

@@ -22,6 +22,7 @@ from tasks.validation.answers.asking import TIMES
 from tasks.validation.answers.proof import ONE_ANSWER_SECONDS, answered_of, instructions_for, read_lines
 from tasks.validation.pairs.asking import SIDES
 from tasks.validation.pairs.decide import judge, shift_of
+from tasks.validation.pairs.interval import FACTORS
 
 MODULE = "tasks.validation.pairs.asking"
 # two answers of two releases to each come back in the last hundred lines of a Job's log
@@ -36,11 +37,17 @@ def pair_instructions(
     before: Sequence[str],
     now: Sequence[str],
 ) -> dict[str, Any]:
-    """What the asking program is told: as many rounds as `settings.count` pairs take. Pure."""
+    """What the asking program is told: as many rounds as `settings.count` pairs take, and twice and four times as many. Pure."""
     asked = prompts[:MOST_PROMPTS]
-    rounds = max(TIMES - 1, math.ceil(settings.count / len(asked)))
-    told = instructions_for(model, proof, asked)
-    return {**told, "before": list(before), "now": list(now), "rounds": rounds}
+    rounds = [max(TIMES - 1, math.ceil(settings.count * factor / len(asked))) for factor in FACTORS]
+    return {
+        **instructions_for(model, proof, asked),
+        "before": list(before),
+        "now": list(now),
+        "rounds": rounds,
+        "slower": settings.slower,
+        "budget": PAIR_SECONDS / 2,
+    }
 
 
 def ask_pairs(
@@ -53,7 +60,7 @@ def ask_pairs(
 ) -> list[dict[str, Any]]:
     """Ask the pods themselves by a Job in the cluster. Raises ValidationFailed with what kept it from that."""
     program = inside.Program.told(f"pairs-{model.name}", MODULE, **told).asking_pods()
-    asked = len(SIDES) * len(told["prompts"]) * (told["rounds"] + 1)
+    asked = len(SIDES) * len(told["prompts"]) * (told["rounds"][-1] + 1)
     with running(
         cluster,
         environment,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import random
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -34,6 +35,7 @@ class Engines:
     ) -> None:
         self.asked: list[tuple[str, str]] = []
         self.now, self.seconds, self.text = 0.0, seconds, text
+        self.noise: Callable[[], float] = lambda: 1.0
         monkeypatch.setattr(answering, "ask", self)
 
     def __call__(
@@ -47,7 +49,7 @@ class Engines:
     ) -> plain_http.Answer:
         host = url.split("/")[2]
         self.asked.append((host, body["messages"][0]["content"]))
-        self.now += self.seconds.get(host, 0.1)
+        self.now += self.seconds.get(host, 0.1) * self.noise()
         said = self.text.get(host, "x")
         content = [{"token": said, "logprob": -0.5}]
         choice = {"message": {"content": said}, "logprobs": {"content": content}}
@@ -89,6 +91,23 @@ def test_the_same_release_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert paired.time
     assert paired.time.estimate == pytest.approx(0)
     assert "100.0% of greedy tokens are those of release r1" in paired.reasons[1]
+
+
+@pytest.mark.parametrize(
+    ("sigma", "budget", "pairs"), [(0.001, 1e9, 60), (0.15, 1e9, 240), (0.15, 30.0, 120), (0.15, 0.0, 60)]
+)
+def test_more_pairs_are_asked_as_long_as_they_do_not_tell_and_the_time_for_it_lasts(
+    monkeypatch: pytest.MonkeyPatch, sigma: float, budget: float, pairs: int
+) -> None:
+    engines, chance = Engines(monkeypatch, {}, {}), random.Random(1)
+    engines.noise = lambda: chance.lognormvariate(0, sigma)
+    told = pair_instructions(a_model(), AnswersProof(), SETTINGS, PROMPTS, BEFORE, LATER)
+    lines: list[dict[str, Any]] = []
+    ask_in_turn(told | {"budget": budget}, "secret", lines.append, Time(clock=lambda: engines.now))
+    paired = judge_pairs(lines, a_model(), SETTINGS, PROMPTS, "r1", NOW)
+    assert paired.time
+    assert paired.time.pairs == pairs
+    assert len(engines.asked) == 2 * (pairs + len(PROMPTS))
 
 
 def test_a_slower_release_fails_with_how_much_and_how_sure(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, slower: float) -> tuple[dict[str, Any
                 "text": "x",
                 "tokens": ["x"],
                 "logprobs": [-0.5],
-                **({"seconds": [took] * told["rounds"]} if turn else {}),
+                **({"seconds": [took] * told["rounds"][0]} if turn else {}),
             }
             for prompt in told["prompts"]
             for side, took in (("before", 0.1), ("now", 0.1 * (1 + slower)))
@@ -60,7 +60,7 @@ def test_the_pods_are_asked_with_vllms_own_key(monkeypatch: pytest.MonkeyPatch) 
     seen, paired = asked(monkeypatch, 0.0)
     assert seen["key"] == f"llm/{KEY_SECRET}"
     assert (seen["told"]["before"], seen["told"]["now"]) == (["http://a:8000/v1"], ["http://b:8000/v1"])
-    assert len(seen["told"]["prompts"]) * seen["told"]["rounds"] >= 40
+    assert len(seen["told"]["prompts"]) * seen["told"]["rounds"][0] >= 40
     assert (seen["kind"], seen["title"]) == ("pairs-llama", "PASS: llama beside r1")
     assert paired.verdict == "PASS"
 
