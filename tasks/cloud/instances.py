@@ -33,6 +33,7 @@ class Instance:
     runs: bool
     spot: bool
     ended_at: datetime | None
+    zone: str = ""
 
 
 def instances_of(environment: Environment, aws: Aws) -> list[Instance]:
@@ -68,4 +69,5 @@ def _instance(described: Mapping[str, Any]) -> Instance:
         runs=runs,
         spot=described.get("InstanceLifecycle") == "spot",
         ended_at=None if runs else ended,
+        zone=described["Placement"]["AvailabilityZone"],
     )

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from tasks.cloud.prices import Prices
 from tasks.cloud.prometheus import TimeSeries, increase
-from tasks.cost.meter import Meter
+from tasks.cloud.spot_prices import SpotPrices
+from tasks.cost.meter import Machine, Meter
 from tasks.records.costs import HOUR, MILLION, Costs, ModelCosts
 from tasks.records.environment import Environment
 from tasks.records.model import Model
@@ -57,6 +58,7 @@ class Known:
 
     meter: Meter
     prices: Prices
+    spot: SpotPrices
     gpus: Mapping[str, int]
     traffic: Mapping[str, Traffic] | None
     unknown: Mapping[str, str]
@@ -67,12 +69,12 @@ def costs_of(
 ) -> Costs:
     """The figures of the window. `models`: those that have a release."""
     seconds = known.meter.seconds(since, now)
-    of_gpus = {kind: each for kind, each in seconds.items() if kind in environment.cluster.gpu.types}
-    paid, gpu_usd = _usd(seconds, known.prices), _usd(of_gpus, known.prices)
+    usd = {one: usd_of(one, known, since, now) for one in known.meter.ran(since, now)}
+    paid = _sum(usd.values())
+    gpu_usd = _sum(each for one, each in usd.items() if one.type in environment.cluster.gpu.types)
     unknown = dict(known.unknown)
-    if paid is None:
-        missing = sorted(kind for kind in seconds if kind not in known.prices.hour)
-        unknown["paid_usd"] = f"the price of {', '.join(missing)}: {known.prices.unknown}"
+    if missing := sorted({_priced(one, known) for one, each in usd.items() if each is None}):
+        unknown["paid_usd"] = f"the price of {'; '.join(missing)}"
     return Costs(
         since=since,
         until=now,
@@ -87,10 +89,23 @@ def costs_of(
     )
 
 
-def _usd(seconds: Mapping[str, float], prices: Prices) -> float | None:
-    if any(kind not in prices.hour for kind in seconds):
-        return None
-    return sum(prices.hour[kind] * each / HOUR for kind, each in seconds.items())
+def usd_of(one: Machine, known: Known, since: datetime, now: datetime) -> float | None:
+    """USD of one instance in the window: by list price, or by what spot cost in its zone at each second. Pure."""
+    if one.spot:
+        return known.spot.usd(one.type, one.zone, *one.span(since, now))
+    hour = known.prices.hour.get(one.type)
+    return None if hour is None else hour * one.seconds(since, now) / HOUR
+
+
+def _priced(one: Machine, known: Known) -> str:
+    if one.spot:
+        return f"a spot {one.type} in {one.zone}: {known.spot.unknown}"
+    return f"{one.type}: {known.prices.unknown}"
+
+
+def _sum(usd: Iterable[float | None]) -> float | None:
+    found = list(usd)
+    return None if None in found else sum(each for each in found if each is not None)
 
 
 def _idle(
@@ -109,12 +124,21 @@ def _saved(
 ) -> float | None:
     """USD of the nodes that the fewest replicas of every model need, for the time that there were fewer."""
     kind = environment.cluster.gpu.instance_type
-    if kind not in known.prices.hour or not known.gpus.get(kind):
+    hour = node_hour(environment, known)
+    if hour is None or not known.gpus.get(kind):
         return None
     gpus = sum(max(1, model.scaling.min_replicas) * model.resources.gpu for model in models)
     wanted = math.ceil(gpus / known.gpus[kind])
     missing = known.meter.below(environment.cluster.gpu.types, wanted, since, now)
-    return missing * known.prices.hour[kind] / HOUR
+    return missing * hour / HOUR
+
+
+def node_hour(environment: Environment, known: Known) -> float | None:
+    """USD an hour of one more GPU node: the cheapest zone's spot price where all nodes are spot, else the list price. Pure."""
+    gpu = environment.cluster.gpu
+    if gpu.capacity_type == "SPOT":
+        return min(known.spot.zones(gpu.instance_type).values(), default=None)
+    return known.prices.hour.get(gpu.instance_type)
 
 
 def _of_models(

@@ -22,6 +22,8 @@ class Machine(Record):
 
     id: str
     type: str
+    zone: str = ""
+    spot: bool = False
     launched_at: datetime
     seen_at: datetime
     ended_at: datetime | None = None
@@ -29,8 +31,12 @@ class Machine(Record):
 
     def seconds(self, start: datetime, end: datetime) -> float:
         """How long it ran between two times."""
-        until = min(end, self.ended_at or end)
-        return max(0.0, (until - max(start, self.launched_at)).total_seconds())
+        began, until = self.span(start, end)
+        return max(0.0, (until - began).total_seconds())
+
+    def span(self, start: datetime, end: datetime) -> tuple[datetime, datetime]:
+        """From when until when it ran between two times; the second is the earlier one where it did not."""
+        return max(start, self.launched_at), min(end, self.ended_at or end)
 
 
 class Meter(Record):
@@ -63,10 +69,13 @@ class Meter(Record):
     def seconds(self, start: datetime, end: datetime) -> dict[str, float]:
         """Instance seconds between two times, by type."""
         found: dict[str, float] = {}
-        for one in self.machines:
-            if ran := one.seconds(start, end):
-                found[one.type] = found.get(one.type, 0.0) + ran
+        for one in self.ran(start, end):
+            found[one.type] = found.get(one.type, 0.0) + one.seconds(start, end)
         return found
+
+    def ran(self, start: datetime, end: datetime) -> list[Machine]:
+        """Those that ran between two times."""
+        return [one for one in self.machines if one.seconds(start, end)]
 
     def at_least(self, start: datetime, end: datetime) -> bool:
         """Whether what is known of that time may be too little."""
@@ -90,7 +99,14 @@ def _machine(one: Instance, now: datetime) -> Machine:
     ended = None if one.runs else one.ended_at or now
     exact = one.runs or one.ended_at is not None
     return Machine(
-        id=one.id, type=one.type, launched_at=one.launched_at, seen_at=now, ended_at=ended, exact=exact
+        id=one.id,
+        type=one.type,
+        zone=one.zone,
+        spot=one.spot,
+        launched_at=one.launched_at,
+        seen_at=now,
+        ended_at=ended,
+        exact=exact,
     )
 
 

@@ -11,6 +11,7 @@ from tasks.cloud.instance_types import gpus_of
 from tasks.cloud.instances import instances_of
 from tasks.cloud.prices import hourly
 from tasks.cloud.prometheus import prometheus_of
+from tasks.cloud.spot_prices import spot_prices
 from tasks.cost import figures, store
 from tasks.cost.figures import Known, Traffic
 from tasks.records.costs import HOUR, Costs
@@ -55,7 +56,17 @@ def day_costs(site: Site, models: Sequence[Model]) -> Costs:
         traffic = {model.name: _traffic(site, model, (now - since).total_seconds()) for model in models}
     except MetricsUnavailable as error:
         traffic, unknown["traffic"] = None, error.cause
-    known = Known(meter, hourly(aws, sorted(kinds)), gpus, traffic, unknown)
+    on_spot = {one.type for one in meter.ran(since, now) if one.spot}
+    if environment.cluster.gpu.capacity_type != "ON_DEMAND":
+        on_spot.add(environment.cluster.gpu.instance_type)
+    known = Known(
+        meter=meter,
+        prices=hourly(aws, sorted(kinds)),
+        spot=spot_prices(aws, on_spot, since, now),
+        gpus=gpus,
+        traffic=traffic,
+        unknown=unknown,
+    )
     return figures.costs_of(environment, models, known, since, now)
 
 

@@ -25,6 +25,6 @@ def account_rows(environment: Environment, image: str, facts: Facts) -> Iterator
     yield "image pull", judge_pull(image, facts.image, environment)
     yield "GPU driver", judge_driver(facts.node_release, facts.image)
     yield "front door", front_door.judge(environment, facts.certificate, front_door.today())
-    yield "cost", judge_cost(environment, facts.prices, extended=extended)
+    yield "cost", judge_cost(environment, facts.prices, facts.spot, extended=extended)
     if environment.cluster.gpu.price_ceiling is not None:
         yield "price ceiling", judge_ceiling(environment, facts.prices)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from tasks.cloud.aws import Aws
 from tasks.cloud.prices import CONTROL_PLANE, EXTENDED, NAT, Prices, hourly, within_ceiling
+from tasks.cloud.spot_prices import SpotPrices, spot_prices
 from tasks.preflight.rows import Row
 from tasks.records.environment import Environment
 from tasks.records.model import Model
@@ -28,6 +30,28 @@ def hourly_prices(environment: Environment, aws: Aws) -> Prices:
     """Today's list prices of what a deploy makes. Never raises: an unknown price carries its reason."""
     cluster = environment.cluster
     return hourly(aws, (cluster.system.instance_type, *cluster.gpu.types))
+
+
+def spot_prices_now(environment: Environment, aws: Aws) -> SpotPrices:
+    """What the GPU types cost on spot now, where they may be. Never raises: an unknown price carries its reason."""
+    gpu, now = environment.cluster.gpu, datetime.now(UTC)
+    return SpotPrices() if gpu.capacity_type == "ON_DEMAND" else spot_prices(aws, gpu.types, now, now)
+
+
+def spot_told(environment: Environment, spot: SpotPrices) -> str:
+    """The end of the row where GPU nodes may be spot: each type's price now in its cheapest and dearest zone. Pure."""
+    gpu = environment.cluster.gpu
+    if gpu.capacity_type == "ON_DEMAND":
+        return ""
+    found = []
+    for kind in gpu.types:
+        if zones := list(spot.zones(kind).items()):
+            (cheapest, low), (dearest, high) = zones[0], zones[-1]
+            upto = f" to {high:.3f} in {dearest}" if high > low else ""
+            found.append(f"{kind} {low:.3f} in {cheapest}{upto}")
+        else:
+            found.append(f"{kind} unknown ({spot.unknown})")
+    return f"; list prices, on spot now: {', '.join(found)}"
 
 
 def items(environment: Environment, prices: Prices, *, extended: bool) -> list[Item]:
@@ -104,25 +128,24 @@ def over_budget(environment: Environment, found: Sequence[Item], unknown: str) -
     )
 
 
-def judge_cost(environment: Environment, prices: Prices, *, extended: bool) -> Row:
+def judge_cost(environment: Environment, prices: Prices, spot: SpotPrices, *, extended: bool) -> Row:
     """The row: it fails only what is over the environment's budget; else a person decides."""
     found = items(environment, prices, extended=extended)
     limit = most(environment, found, prices)
     if over := over_budget(environment, limit, prices.unknown):
         return over
     missing = [item.what for item in found if item.usd is None]
-    on_demand = environment.cluster.gpu.capacity_type == "ON_DEMAND"
-    spot = "" if on_demand else "; list prices, spot GPU nodes cost less"
+    on_spot = spot_told(environment, spot)
     if missing:
         return Row(
             "warn",
-            f"{told(found)}; unknown: {prices.unknown}{spot}",
+            f"{told(found)}; unknown: {prices.unknown}{on_spot}",
             "aws pricing get-products --region us-east-1 --service-code AmazonEKS",
         )
     more = ""
     if limit != found and limit[-1].usd is not None:
         more = f"; {total(limit):.2f} USD an hour with {limit[-1].count} {limit[-1].what}, the most that cluster.gpu.max allows"
-    return Row("ok", told(found) + more + spot)
+    return Row("ok", told(found) + more + on_spot)
 
 
 def judge_ceiling(environment: Environment, prices: Prices) -> Row:

@@ -13,8 +13,9 @@ from tasks.cloud.image_pull import read_once
 from tasks.cloud.node_image import recommended_release
 from tasks.cloud.prices import Prices
 from tasks.cloud.registry import Image
+from tasks.cloud.spot_prices import SpotPrices
 from tasks.preflight import front_door
-from tasks.preflight.cost import hourly_prices
+from tasks.preflight.cost import hourly_prices, spot_prices_now
 from tasks.preflight.existing import existing_rows
 from tasks.preflight.front_door import Certificate
 from tasks.preflight.network_quota import Need, network_needs
@@ -62,6 +63,7 @@ class Facts:
     foreign_buckets: Mapping[str, str] = field(default_factory=dict)
     network: Sequence[Need] = ()
     prices: Prices = field(default_factory=lambda: Prices({}, "not asked"))
+    spot: SpotPrices = field(default_factory=SpotPrices)
     volume_key: str = AWS_MANAGED
     node_release: str = ""
     image: Image = field(default_factory=lambda: Image(unknown="not asked"))
@@ -99,6 +101,7 @@ def observe(environment: Environment, aws: Aws, model: Model, *, as_reader: bool
         foreign_buckets=foreign_buckets(environment, aws),
         network=network_needs(environment, aws),
         prices=hourly_prices(environment, aws),
+        spot=spot_prices_now(environment, aws),
         volume_key=default_volume_key(aws),
         node_release=recommended_release(aws, environment.cluster.kubernetes_version),
         image=read_once(model.engine.image),

@@ -29,7 +29,7 @@ class ModelCosts(Record):
 
 
 class Costs(Record):
-    """What was paid in a window, by instance seconds and list prices on demand. None: a source did not answer."""
+    """What was paid in a window, by instance seconds: list prices on demand, EC2's price history for spot. None: a source did not answer."""
 
     since: datetime = Field(description="a day ago, or when the first instance that is known of began")
     until: datetime

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from tasks.cloud import objects
 from tasks.cloud.instances import Instance
 from tasks.cloud.kubernetes import Object
-from tasks.cloud.prices import Prices
 from tasks.cloud.prometheus import Prometheus
 from tasks.records import names
 from tasks.records.costs import usd_per_million
@@ -58,7 +57,7 @@ class Seen:
     deployments: Read[list[Object]]
     instances: Read[list[Instance]]
     requests: Read[dict[str, float]]
-    prices: Prices
+    tariff: priced.Tariff
     gpu_hour: Read[float]  # USD of one GPU of the environment's first choice
 
     @property
@@ -95,7 +94,8 @@ def status_of(
     if seen.instances.value is None:
         return EnvironmentStatus(environment=environment.name, at=at, models=tuple(models), unknown=unknown)
     types = seen.types
-    usd = priced.of_environment(environment, types, seen.prices)
+    running = [one for one in seen.instances.value if one.runs]
+    usd = priced.of_environment(environment, running, seen.tariff)
     return EnvironmentStatus(
         environment=environment.name,
         at=at,
@@ -122,7 +122,7 @@ def model_of(model: Model, known: Read[Known | None], seen: Seen) -> ModelStatus
     if seen.gpu_hour.why:
         unknown["usd_per_million_output_tokens_at_proven_rate"] = seen.gpu_hour.why
     pods = seen.pods_of(model)
-    usd = priced.of_pods(pods, seen.nodes.value or (), seen.prices)
+    usd = priced.of_pods(pods, seen.nodes.value or (), seen.tariff)
     if usd.unknown and "usd_per_hour" not in unknown:
         unknown["usd_per_hour"] = usd.unknown
     facts = known.value

@@ -1,18 +1,23 @@
-"""What runs costs an hour, by list prices. Pure."""
+"""What runs costs an hour: by list prices, and spot by its price in its zone now. Pure."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from tasks.cloud import objects
+from tasks.cloud.instances import Instance
 from tasks.cloud.kubernetes import Object
+from tasks.cloud.node_affinity import ZONE
 from tasks.cloud.prices import CONTROL_PLANE, NAT, Prices
+from tasks.cloud.spot_prices import SpotPrices
 from tasks.records.environment import Environment
 
 # https://kubernetes.io/docs/reference/labels-annotations-taints/#nodekubernetesioinstance-type
 INSTANCE_TYPE = "node.kubernetes.io/instance-type"
+# https://karpenter.sh/docs/concepts/scheduling/#capacity-type,
+# https://docs.aws.amazon.com/eks/latest/userguide/managed-node-groups.html#managed-node-group-capacity-types
+SPOT = {"karpenter.sh/capacity-type": "spot", "eks.amazonaws.com/capacityType": "SPOT"}
 
 
 @dataclass(frozen=True)
@@ -23,17 +28,36 @@ class Usd:
     unknown: str = ""
 
 
-def of_environment(environment: Environment, types: Mapping[str, int], prices: Prices) -> Usd:
-    """Instances by type, and what is paid for beside them of what Slipway makes."""
-    things = Counter(types)
+@dataclass(frozen=True)
+class Tariff:
+    """Prices on demand, and what spot costs now."""
+
+    listed: Prices
+    spot: SpotPrices
+
+    def of(self, kind: str, zone: str, *, spot: bool) -> Usd:
+        """One instance."""
+        if spot:
+            return _known(self.spot.now(kind, zone), f"a spot {kind} in {zone}", self.spot.unknown)
+        return self.listing(kind)
+
+    def listing(self, what: str) -> Usd:
+        """One of what has a list price."""
+        return _known(self.listed.hour.get(what), what or "a node without a type", self.listed.unknown)
+
+
+def of_environment(environment: Environment, instances: Iterable[Instance], tariff: Tariff) -> Usd:
+    """Instances that run, and what is paid for beside them of what Slipway makes."""
+    found = [tariff.of(one.type, one.zone, spot=one.spot) for one in instances]
     if not environment.existing.cluster:
-        things[CONTROL_PLANE] = 1
+        found.append(tariff.listing(CONTROL_PLANE))
     if not environment.existing.network:
-        things[NAT] = 2 if environment.cluster.nat == "per_zone" else 1
-    return _sum(things, prices)
+        found += [tariff.listing(NAT)] * (2 if environment.cluster.nat == "per_zone" else 1)
+    missing = sorted({each.unknown for each in found if each.hour is None})
+    return Usd(None, "; ".join(missing)) if missing else Usd(sum(each.hour or 0.0 for each in found))
 
 
-def of_pods(pods: Sequence[Object], nodes: Sequence[Object], prices: Prices) -> Usd:
+def of_pods(pods: Sequence[Object], nodes: Sequence[Object], tariff: Tariff) -> Usd:
     """The pods' share of the nodes they are on, by GPUs: those that no pod holds are nobody's."""
     by_name = {objects.name(node): node for node in nodes}
     usd = 0.0
@@ -41,15 +65,14 @@ def of_pods(pods: Sequence[Object], nodes: Sequence[Object], prices: Prices) -> 
         node = by_name.get(objects.node_of(pod) or "")
         if node is None:
             continue
-        kind = objects.labels(node).get(INSTANCE_TYPE, "")
-        if kind not in prices.hour:
-            return Usd(None, f"the price of {kind or 'a node without a type'}: {prices.unknown}")
-        usd += prices.hour[kind] * objects.gpus_requested(pod) / max(1, objects.gpus_allocatable(node))
+        labels = objects.labels(node)
+        spot = bool(SPOT.items() & labels.items())
+        price = tariff.of(labels.get(INSTANCE_TYPE, ""), labels.get(ZONE, ""), spot=spot)
+        if price.hour is None:
+            return price
+        usd += price.hour * objects.gpus_requested(pod) / max(1, objects.gpus_allocatable(node))
     return Usd(usd)
 
 
-def _sum(things: Mapping[str, int], prices: Prices) -> Usd:
-    missing = sorted(thing for thing in things if thing not in prices.hour)
-    if missing:
-        return Usd(None, f"the price of {', '.join(missing)}: {prices.unknown}")
-    return Usd(sum(prices.hour[thing] * count for thing, count in things.items()))
+def _known(hour: float | None, what: str, why: str) -> Usd:
+    return Usd(hour) if hour is not None else Usd(None, f"the price of {what}: {why}")

@@ -12,6 +12,7 @@ from tasks.cloud.instance_types import gpus_of
 from tasks.cloud.instances import instances_of
 from tasks.cloud.prices import Prices, hourly
 from tasks.cloud.prometheus import prometheus_of
+from tasks.cloud.spot_prices import spot_prices
 from tasks.records import names
 from tasks.records.errors import CloudError
 from tasks.records.model import Model
@@ -20,6 +21,7 @@ from tasks.records.status import EnvironmentStatus
 from tasks.releases.task import ledger_of
 from tasks.site import Site
 from tasks.status import look, serving
+from tasks.status.prices import Tariff
 from tasks.task import SETTINGS, task
 
 
@@ -42,15 +44,16 @@ def look_at(site: Site, models: Sequence[Model]) -> EnvironmentStatus:
     """Releases, replicas, nodes, requests and USD an hour. What does not answer is a cell that says so."""
     now, environment, cluster = datetime.now(UTC), site.environment, site.cluster()
     instances = look.attempt(lambda: instances_of(environment, site.aws()))
-    kinds = {one.type for one in instances.value or () if one.runs} | {environment.cluster.gpu.instance_type}
-    prices = remembered(site.aws(), kinds)
+    running = [one for one in instances.value or () if one.runs]
+    prices = remembered(site.aws(), {environment.cluster.gpu.instance_type, *(one.type for one in running)})
+    on_spot = {one.type for one in running if one.spot}
     seen = look.Seen(
         pods=look.attempt(lambda: cluster.list("v1", "Pod", site.namespace)),
         nodes=look.attempt(lambda: cluster.list("v1", "Node")),
         deployments=look.attempt(lambda: cluster.list("apps/v1", "Deployment", site.namespace)),
         instances=instances,
         requests=look.attempt(lambda: look.read_requests(prometheus_of(environment, cluster), environment)),
-        prices=prices,
+        tariff=Tariff(prices, spot_prices(site.aws(), on_spot, now, now)),
         gpu_hour=look.attempt(lambda: gpu_hour(site, prices)),
     )
     rows = []

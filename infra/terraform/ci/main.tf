@@ -60,6 +60,7 @@ data "aws_iam_policy_document" "preflight" {
       "ec2:DescribeInstanceTypes",
       "ec2:DescribeInstances",
       "ec2:DescribeNatGateways",
+      "ec2:DescribeSpotPriceHistory",
       "ec2:DescribeSubnets",
       "ec2:DescribeVpcs",
       "ec2:GetEbsDefaultKmsKeyId",

@@ -4,10 +4,12 @@
 - LaunchTemplateData.TagSpecifications: moto adds the template's own tags, which would be a change in every plan.
 - AvailabilityZone.OptInStatus, GroupName, NetworkBorderGroup.
 - GetEbsDefaultKmsKeyId: AWS's own key, which an account has until it chooses another.
+- DescribeSpotPriceHistory: a part of the example price on demand, another in each zone, which held for an hour at StartTime.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from moto.core.responses import ActionResult
@@ -16,6 +18,9 @@ from moto.ec2.models import EC2Backend
 from moto.ec2.models.availability_zones_and_regions import Zone
 from moto.ec2.models.nat_gateways import NatGateway
 from moto.ec2.responses import EC2Response
+
+from slipway_sandbox.aws.fleets import price_of
+from slipway_sandbox.aws.pricing import TABLE
 
 
 class NatGatewayMissing(EC2ClientError):  # type: ignore[misc]  # moto has no types
@@ -29,6 +34,28 @@ def extend() -> None:
     _launch_templates()
     _nat_gateways()
     EC2Response.get_ebs_default_kms_key_id = lambda _self: ActionResult({"KmsKeyId": "alias/aws/ebs"})
+    EC2Response.describe_spot_price_history = _spot_prices
+
+
+def _spot_prices(self: Any) -> ActionResult:
+    """Of each type with an example price, 40 % of it in a region's first zone and 3 % more in each further one."""
+    start = self._get_param("StartTime") or datetime.now(UTC).isoformat()
+    since = datetime.fromisoformat(start) - timedelta(hours=1)
+    kinds, filters = self._get_param("InstanceTypes", []), self._filters_from_querystring()
+    offered = self.ec2_backend.describe_spot_price_history(kinds, filters)
+    zones = sorted({offer["Location"] for offer in offered})
+    history = [
+        {
+            "InstanceType": offer["InstanceType"],
+            "ProductDescription": "Linux/UNIX",
+            "SpotPrice": f"{price_of(offer['InstanceType']) * (0.4 + 0.03 * zones.index(offer['Location'])):.6f}",
+            "AvailabilityZone": offer["Location"],
+            "Timestamp": since.isoformat(),
+        }
+        for offer in offered
+        if offer["InstanceType"] in TABLE["instances"]
+    ]
+    return ActionResult({"SpotPriceHistory": history})
 
 
 def _zones() -> None:

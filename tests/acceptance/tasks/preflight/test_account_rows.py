@@ -13,7 +13,8 @@ from tasks.cloud.aws import Aws
 from tasks.cloud.node_image import recommended_release
 from tasks.cloud.prices import CONTROL_PLANE, EXTENDED, NAT
 from tasks.cloud.registry import ENDPOINT_VARIABLE, Image, read_digest, read_image
-from tasks.preflight.cost import hourly_prices, judge_cost
+from tasks.cloud.spot_prices import SpotPrices
+from tasks.preflight.cost import hourly_prices, judge_cost, spot_prices_now
 from tasks.preflight.driver import driver_of
 from tasks.preflight.network_quota import judge_network, network_needs
 from tasks.preflight.quota import limit_of
@@ -28,12 +29,24 @@ def test_the_price_list_has_every_part_of_a_deploy(stage_aws: Aws) -> None:
     where = an_environment()
     prices = hourly_prices(where, stage_aws)
     assert set(prices.hour) == {CONTROL_PLANE, EXTENDED, NAT, "m6i.large", where.cluster.gpu.instance_type}
-    assert judge_cost(where, prices, extended=False).status == "ok"
+    assert judge_cost(where, prices, SpotPrices(), extended=False).status == "ok"
+
+
+def test_spot_is_cheaper_than_the_list_price_in_every_zone(stage_aws: Aws) -> None:
+    where = an_environment(cluster={"gpu": {"capacity_type": "SPOT"}})
+    kind = where.cluster.gpu.instance_type
+    zones = spot_prices_now(where, stage_aws).zones(kind)
+    assert len(zones) > 1
+    assert max(zones.values()) < hourly_prices(where, stage_aws).hour[kind]
+    assert spot_prices_now(an_environment(), stage_aws) == SpotPrices()
 
 
 def test_an_instance_type_without_a_price_is_unknown(stage_aws: Aws) -> None:
     where = an_environment(cluster={"gpu": {"instance_type": "g99.large"}})
-    assert "g99.large unknown" in judge_cost(where, hourly_prices(where, stage_aws), extended=False).detail
+    assert (
+        "g99.large unknown"
+        in judge_cost(where, hourly_prices(where, stage_aws), SpotPrices(), extended=False).detail
+    )
 
 
 def test_a_first_deploy_is_priced_and_a_second_is_not(

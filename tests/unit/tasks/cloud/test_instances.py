@@ -35,6 +35,7 @@ def described(identity: str, state: str = "running", reason: str = "") -> dict[s
         "InstanceId": identity,
         "InstanceType": "g5.2xlarge",
         "LaunchTime": LAUNCHED,
+        "Placement": {"AvailabilityZone": "us-east-1a"},
         "State": {"Name": state},
         "StateTransitionReason": reason,
     }

@@ -8,6 +8,7 @@ import pytest
 from tasks.cloud.instances import Instance
 from tasks.cloud.prices import Prices
 from tasks.cloud.prometheus import TimeSeries
+from tasks.cloud.spot_prices import SpotPrices
 from tasks.cost.figures import Known, Traffic, costs_of, traffic_of
 from tasks.cost.meter import Meter
 from tests.support.builders import a_model, an_environment
@@ -27,12 +28,23 @@ METER = Meter().after(
     NOW,
 )
 PRICES = Prices({GPU: 4.0, SYSTEM: 0.1})
+# two dollars an hour, from the fourth hour on one
+SPOT = SpotPrices(
+    {(GPU, "us-east-1a"): ((START - timedelta(hours=1), 2.0), (START + timedelta(hours=4), 1.0))}
+)
 HOUR = 3600.0
 
 
 def known(**changed: Any) -> Known:
     traffic = {"big": Traffic(2e6, up=5 * HOUR, busy=2 * HOUR), "small": Traffic(0, up=10 * HOUR, busy=0)}
-    given = {"meter": METER, "prices": PRICES, "gpus": {GPU: 4}, "traffic": traffic, "unknown": {}}
+    given = {
+        "meter": METER,
+        "prices": PRICES,
+        "spot": SPOT,
+        "gpus": {GPU: 4},
+        "traffic": traffic,
+        "unknown": {},
+    }
     return Known(**{**given, **changed})
 
 
@@ -76,6 +88,28 @@ def test_a_price_that_is_unknown_makes_no_figure_and_is_named() -> None:
     assert costs.paid_usd is None
     assert costs.gpu_usd == pytest.approx(20.0)
     assert costs.unknown == {"paid_usd": f"the price of {SYSTEM}: no answer"}
+
+
+def test_a_spot_instance_is_paid_at_the_price_of_each_hour_in_its_zone() -> None:
+    spot = Instance("i-3", GPU, START + timedelta(hours=2), True, True, None, "us-east-1a")
+    meter = METER.after([spot], NOW)
+    costs = costs_of(ENVIRONMENT, [BIG], known(meter=meter), START, NOW)
+    # two hours at 2 USD, six at 1
+    assert costs.gpu_usd == pytest.approx(20.0 + 2 * 2.0 + 6 * 1.0)
+
+
+def test_a_spot_price_that_is_unknown_is_named_with_its_zone() -> None:
+    spot = Instance("i-3", GPU, START, True, True, None, "us-east-1b")
+    found = known(meter=METER.after([spot], NOW), spot=SpotPrices({}, "no right to ask"))
+    costs = costs_of(ENVIRONMENT, [BIG], found, START, NOW)
+    assert (costs.paid_usd, costs.gpu_usd) == (None, None)
+    assert costs.unknown == {"paid_usd": f"the price of a spot {GPU} in us-east-1b: no right to ask"}
+
+
+def test_where_all_gpu_nodes_are_spot_the_saved_ones_count_at_the_cheapest_zones_price() -> None:
+    where = an_environment(cluster={"gpu": {"instance_type": GPU, "capacity_type": "SPOT"}})
+    # five hours without the node, at the price of now
+    assert costs_of(where, [BIG, SMALL], known(), START, NOW).saved_usd == pytest.approx(5 * 1.0)
 
 
 def series(pod: str, *samples: tuple[float, float], engine: str = "0") -> TimeSeries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from pydantic import ValidationError
 
 from tasks.cloud.prices import Prices
 from tasks.cloud.registry import Image
+from tasks.cloud.spot_prices import SpotPrices
 from tasks.preflight.cost import items, judge_ceiling, judge_cost, replica_hour
 from tasks.preflight.driver import RECORDED, driver_of, judge_driver
 from tasks.preflight.network_quota import Need, judge_network
@@ -43,7 +45,7 @@ def test_a_deploy_costs_what_it_makes(cluster: dict[str, Any], extended: bool, u
 
 
 def test_the_sum_and_its_parts_are_told() -> None:
-    row = judge_cost(an_environment(), PRICES, extended=False)
+    row = judge_cost(an_environment(), PRICES, SpotPrices(), extended=False)
     assert row.status == "ok"
     assert row.detail.startswith(
         "1.54 USD an hour: 1 control plane 0.100, 1 NAT gateway 0.045, 2 m6i.large 0.200"
@@ -58,12 +60,36 @@ def test_the_sum_and_its_parts_are_told() -> None:
     ],
 )
 def test_what_the_most_gpu_nodes_would_cost_is_told(gpu: dict[str, Any], end: str) -> None:
-    row = judge_cost(an_environment(cluster={"gpu": gpu}), PRICES, extended=False)
+    row = judge_cost(an_environment(cluster={"gpu": gpu}), PRICES, SpotPrices(), extended=False)
+    assert row.detail.endswith(end)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "spot", "end"),
+    [
+        ("ON_DEMAND", {}, "besides)"),
+        ("SPOT", {"a": 0.5}, "; list prices, on spot now: g5.2xlarge 0.500 in a"),
+        ("SPOT_OR_ON_DEMAND", {"a": 0.6, "b": 0.5}, "on spot now: g5.2xlarge 0.500 in b to 0.600 in a"),
+        ("SPOT", {}, "on spot now: g5.2xlarge unknown (no right to ask)"),
+    ],
+)
+def test_what_spot_costs_now_is_told_where_nodes_may_be_spot(
+    capacity: str, spot: dict[str, float], end: str
+) -> None:
+    gpu = {"max": 1, "capacity_type": capacity, "provisioner": "karpenter"}
+    prices = SpotPrices(
+        {("g5.2xlarge", zone): ((datetime(2026, 11, 30, tzinfo=UTC), usd),) for zone, usd in spot.items()},
+        "no right to ask",
+    )
+    row = judge_cost(an_environment(cluster={"gpu": gpu}), PRICES, prices, extended=False)
+    assert row.status == "ok"
     assert row.detail.endswith(end)
 
 
 def test_an_unknown_price_is_told_as_that() -> None:
-    row = judge_cost(an_environment(), Prices({"control plane": 0.1}, "it did not answer"), extended=False)
+    row = judge_cost(
+        an_environment(), Prices({"control plane": 0.1}, "it did not answer"), SpotPrices(), extended=False
+    )
     assert row.status == "warn"
     assert row.detail.startswith("at least 0.10 USD an hour")
     assert "it did not answer" in row.detail
@@ -178,7 +204,7 @@ def test_a_key_of_the_accounts_own_names_the_grant() -> None:
 )
 def test_a_deploy_that_could_cost_more_than_the_budget_is_refused(budget: float | None, status: str) -> None:
     where = an_environment(budget=budget, cluster={"gpu": {"max": 8}})
-    row = judge_cost(where, PRICES, extended=False)
+    row = judge_cost(where, PRICES, SpotPrices(), extended=False)
     assert row.status == status
     if status == "fail":
         assert "over the budget of 2: " in row.detail
@@ -188,7 +214,7 @@ def test_a_deploy_that_could_cost_more_than_the_budget_is_refused(budget: float 
 
 def test_a_budget_is_not_held_against_prices_that_are_unknown() -> None:
     prices = Prices({"control plane": 0.1}, "the Pricing API did not answer")
-    row = judge_cost(an_environment(budget=50.0), prices, extended=False)
+    row = judge_cost(an_environment(budget=50.0), prices, SpotPrices(), extended=False)
     assert (row.status, "the Pricing API did not answer" in row.detail) == ("fail", True)
 
 

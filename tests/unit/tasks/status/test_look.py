@@ -7,10 +7,12 @@ import pytest
 
 from tasks.cloud.instances import Instance
 from tasks.cloud.prices import CONTROL_PLANE, NAT, Prices
+from tasks.cloud.spot_prices import SpotPrices
 from tasks.records.errors import ClusterError
 from tasks.records.results import Served
 from tasks.records.status import ModelStatus
 from tasks.status.look import Read, Seen, attempt, model_of, status_of
+from tasks.status.prices import Tariff
 from tasks.status.serving import Known
 from tests.support.builders import a_model, an_environment
 
@@ -48,7 +50,7 @@ def seen(**changed: Any) -> Seen:
             [instance("g5.12xlarge", 1), instance("m6i.large", 2), instance("m6i.large", 3, runs=False)]
         ),
         "requests": Read({"llama": 12.5}),
-        "prices": PRICES,
+        "tariff": Tariff(PRICES, SpotPrices()),
         "gpu_hour": Read(1.0),
     }
     return Seen(**{**known, **changed})
@@ -81,7 +83,7 @@ RATE = "usd_per_million_output_tokens_at_proven_rate"
         ({"nodes": Read(None, "no answer")}, {"nodes", PRICE}),
         ({"deployments": Read(None, "no answer")}, {"replicas_ready", "replicas_wanted"}),
         ({"requests": Read(None, "no answer")}, {"requests_per_minute"}),
-        ({"prices": UNKNOWN}, {PRICE}),
+        ({"tariff": Tariff(UNKNOWN, SpotPrices())}, {PRICE}),
         ({"gpu_hour": Read(None, "no answer")}, {RATE}),
     ],
 )
@@ -120,7 +122,7 @@ def test_in_what_exists_only_our_instances_are_counted() -> None:
 
 
 def test_a_price_that_is_unknown_is_named() -> None:
-    found = status_of(an_environment(), seen(prices=UNKNOWN), [], NOW)
+    found = status_of(an_environment(), seen(tariff=Tariff(UNKNOWN, SpotPrices())), [], NOW)
     assert found.usd_per_hour is None
     assert "g5.12xlarge" in found.unknown["usd_per_hour"]
     assert "the Pricing API did not answer" in found.unknown["usd_per_hour"]
@@ -133,3 +135,27 @@ def test_an_error_is_a_reason_and_a_bug_is_none() -> None:
     assert attempt(lambda: fails(ClusterError("no answer"))) == Read(None, "no answer")
     with pytest.raises(KeyError):
         attempt(lambda: fails(KeyError("x")))
+
+
+@pytest.mark.parametrize(
+    "market", [{"karpenter.sh/capacity-type": "spot"}, {"eks.amazonaws.com/capacityType": "SPOT"}]
+)
+def test_a_spot_node_counts_at_what_spot_costs_now_in_its_zone(market: dict[str, str]) -> None:
+    labels = {"node.kubernetes.io/instance-type": "g5.12xlarge", "topology.kubernetes.io/zone": "us-east-1a"}
+    node = {
+        "metadata": {"name": "n1", "labels": labels | market},
+        "status": {"allocatable": {"nvidia.com/gpu": "4"}},
+    }
+    spot = SpotPrices({("g5.12xlarge", "us-east-1a"): ((NOW, 1.0),)})
+    one = Instance("i-1", "g5.12xlarge", NOW, True, spot=True, ended_at=None, zone="us-east-1a")
+    looked = seen(nodes=Read([node]), instances=Read([one]), tariff=Tariff(PRICES, spot))
+    assert model_of(MODEL, Read(KNOWN), looked).usd_per_hour == pytest.approx(2 * 1.0 / 4)
+    assert status_of(an_environment(), looked, [], NOW).usd_per_hour == pytest.approx(1.0 + 0.1 + 0.05)
+
+
+def test_a_spot_price_that_is_unknown_is_named() -> None:
+    one = Instance("i-1", "g5.12xlarge", NOW, True, spot=True, ended_at=None, zone="us-east-1a")
+    tariff = Tariff(PRICES, SpotPrices({}, "no right to ask"))
+    found = status_of(an_environment(), seen(instances=Read([one]), tariff=tariff), [], NOW)
+    assert found.usd_per_hour is None
+    assert found.unknown["usd_per_hour"] == "the price of a spot g5.12xlarge in us-east-1a: no right to ask"
