@@ -16,6 +16,7 @@ from tasks.records.model import Alias
 from tasks.records.quantities import Seconds
 from tasks.records.record import Record
 from tasks.records.tls import DEFAULT_PORT, Tls
+from tasks.records.tracing import Tracing
 from tasks.records.watching import WatchSettings
 from tasks.records.work_pool import WorkPool
 
@@ -253,6 +254,7 @@ class Environment(Record):
     gateway: Gateway = Gateway()
     validation: Validation = Validation()
     alerts: Alerts = Alerts()
+    tracing: Tracing | None = Field(None, description="spans of requests, by OTLP; default: none are made")
     budget: float | None = Field(
         None,
         gt=0,

@@ -26,7 +26,7 @@ from tasks.records.names import (
     OWN_KEY_SECRET,
 )
 from tasks.records.results import Endpoint
-from tasks.rollout import holder
+from tasks.rollout import holder, traces
 from tasks.rollout.manifests import let_scraped, load
 
 ROUTES = "gateway-models"
@@ -124,6 +124,7 @@ def documents(
     let_scraped(environment, policy["spec"]["ingress"][-1], monitor)
     configuration["data"] |= {
         **{script: (root / "k8s/gateway" / script).read_text() for script in SCRIPTS},
+        "tracing.conf": traces.nginx(environment.tracing),
         "models.json": json.dumps(served_names(all_routes), sort_keys=True),
         "adapters.json": json.dumps(dict.fromkeys(adapter_names(all_routes), True)),
     }

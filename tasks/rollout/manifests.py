@@ -21,7 +21,8 @@ from tasks.records.model import Engine, Model, Resources, Steps
 from tasks.records.quantities import parse_quantity
 from tasks.records.questions import PATHS, probe_route, question
 from tasks.records.results import Release
-from tasks.rollout import compile_cache
+from tasks.records.tracing import Tracing
+from tasks.rollout import compile_cache, traces
 from tasks.rollout.strategy import rolling_update
 from tasks.rollout.weights import Weights, check_replicas, claim_affinity, most_replicas, weights_volume
 
@@ -62,7 +63,12 @@ def probe_words(model: Model) -> list[str]:
 
 
 def engine_arguments(
-    engine: Engine, *, model_path: str, served_name: str, stream: Stream | None = None
+    engine: Engine,
+    *,
+    model_path: str,
+    served_name: str,
+    stream: Stream | None = None,
+    tracing: Tracing | None = None,
 ) -> list[str]:
     """vLLM's command line. Each flag is --name=value, so that a value is never read as a flag. `stream`: of weights in S3."""
     # the path is positional: `vllm serve` warns about --model, and later versions drop it
@@ -86,6 +92,8 @@ def engine_arguments(
         arguments.append(f"--kv-cache-dtype={engine.kv_cache_dtype}")
     if engine.trust_remote_code:
         arguments.append("--trust-remote-code")
+    if tracing:
+        arguments.append(f"--otlp-traces-endpoint={tracing.endpoint}")
     if stream:
         # the loader's keys: vllm 0.32.0, model_executor/model_loader/runai_streamer_loader.py
         limits = {"concurrency": stream.concurrency, "memory_limit": int(parse_quantity(stream.memory))}
@@ -136,8 +144,11 @@ def deployment(root: Path, model: Model, environment: Environment, weights: Weig
         model_path=weights.model_path,
         served_name=model.name,
         stream=model.stream if weights.address else None,
+        tracing=environment.tracing,
     )
     variables = (NCCL_VARIABLES if model.resources.gpu > 1 else {}) | model.engine.env
+    if environment.tracing:
+        variables = traces.variables(environment.tracing, model.name, environment.name) | variables
     container["env"] += [{"name": name, "value": value} for name, value in sorted(variables.items())]
     period, threshold = startup_probe(budget)
     container["startupProbe"] |= {"periodSeconds": period, "failureThreshold": threshold}
@@ -228,6 +239,8 @@ def serving(root: Path, model: Model, environment: Environment, weights: Weights
     for document in (account, policy, monitor):
         document["metadata"]["namespace"] = namespace
     let_scraped(environment, policy["spec"]["ingress"][1], monitor)
+    if environment.tracing:
+        traces.let_out(environment.tracing, policy)
     service = load(root, "serving/service.yaml")
     service["metadata"] |= {"name": names.workload(model), "namespace": namespace}
     service["metadata"]["labels"][names.MODEL_LABEL] = model.name

@@ -12,6 +12,7 @@ import pytest
 from slipway_sandbox.testing import Sandbox, make_models, start
 
 from tests.support.builders import ROOT
+from tests.support.collector import Collector, collecting
 from tests.support.project import ENVIRONMENT, Project, copy_project, edit
 
 # two cores are no GPU: a start takes 54 to 100 s on a quiet machine, and a token tens of milliseconds
@@ -50,7 +51,13 @@ def misfit_llama(folder: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Project:
+def collector() -> Iterator[Collector]:
+    with collecting() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def project(sandbox: Sandbox, collector: Collector, tmp_path_factory: pytest.TempPathFactory) -> Project:
     folder = tmp_path_factory.mktemp("project")
     home = folder / "project"
     copy_project(home)
@@ -68,7 +75,14 @@ def project(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Proje
             "scaling": {"idle_after": "5s"},
         },
     )
-    edit(home / "environments" / f"{ENVIRONMENT}.yaml", {"deadlines": DEADLINES})
+    # pods of the sandbox are processes of this machine: its loopback is theirs
+    tracing = {
+        "endpoint": collector.endpoint,
+        "protocol": "http/protobuf",
+        "namespace": "observability",
+        "pod_labels": {"app": "collector"},
+    }
+    edit(home / "environments" / f"{ENVIRONMENT}.yaml", {"deadlines": DEADLINES, "tracing": tracing})
     text = tiny.read_text()
     misfit = text.replace("name: tiny-llama\n", "name: misfit-llama\n").replace("slipway/tiny-llama", MISFIT)
     (home / "models" / "misfit-llama.yaml").write_text(misfit)

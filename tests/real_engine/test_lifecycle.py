@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 from slipway_sandbox.testing import Sandbox
 
 from tasks.records.errors import RolloutFailed
 from tests.support.clock import until
+from tests.support.collector import Collector
 from tests.support.project import ENVIRONMENT, Project
 
 
@@ -23,6 +26,19 @@ def serving(project: Project) -> str:
 def test_a_deploy_is_proven_and_answers(project: Project, serving: str) -> None:
     assert serving
     assert project.complete()
+
+
+def test_a_request_leaves_a_span_of_its_trace_at_the_collector(
+    project: Project, serving: str, collector: Collector
+) -> None:
+    """The trace that the client began goes through the gateway into vLLM, whose span says what was generated."""
+    trace = secrets.token_hex(16)
+    headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01"}
+    with project.asking() as client:
+        asked = {"model": "tiny-llama", "prompt": "one two", "max_tokens": 4}
+        client.post("completions", json=asked, headers=headers).raise_for_status()
+    wanted = (bytes.fromhex(trace), b"tiny-llama", b"gen_ai.usage.completion_tokens")
+    until(lambda: collector.has(*wanted), 60)
 
 
 def test_a_start_that_fails_is_told_with_its_cause(project: Project, serving: str) -> None:

