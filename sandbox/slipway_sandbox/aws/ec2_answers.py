@@ -39,8 +39,8 @@ def extend() -> None:
 
 def _spot_prices(self: Any) -> ActionResult:
     """Of each type with an example price, 40 % of it in a region's first zone and 3 % more in each further one."""
-    start = self._get_param("StartTime") or datetime.now(UTC).isoformat()
-    since = datetime.fromisoformat(start) - timedelta(hours=1)
+    start = self._get_param("StartTime") or datetime.now(UTC)
+    since = start - timedelta(hours=1)
     kinds, filters = self._get_param("InstanceTypes", []), self._filters_from_querystring()
     offered = self.ec2_backend.describe_spot_price_history(kinds, filters)
     zones = sorted({offer["Location"] for offer in offered})
