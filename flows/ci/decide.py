@@ -16,10 +16,13 @@ Step = Literal["follow", "ended", "no worker", "too long"]
 
 @dataclass(frozen=True)
 class Seen:
-    """What Prefect says of the run. `waits`: no worker has taken it yet; `workers`: how many of its pool live."""
+    """What Prefect says of the run. `workers`: how many of its pool live.
+
+    `waited`: seconds that no worker has taken it for, None where one has; again after an approval.
+    """
 
     final: bool
-    waits: bool
+    waited: float | None
     workers: int
     elapsed: float
 
@@ -28,7 +31,7 @@ def decide(seen: Seen, timeout: float) -> Step:
     """What to do now. `timeout` in seconds; a run that no worker can take is given up after WORKER_SECONDS."""
     if seen.final:
         return "ended"
-    if seen.waits and not seen.workers and seen.elapsed >= WORKER_SECONDS:
+    if seen.waited is not None and not seen.workers and seen.waited >= WORKER_SECONDS:
         return "no worker"
     if seen.elapsed >= timeout:
         return "too long"

@@ -118,27 +118,30 @@ def _start(
 
 
 def _follow(client: SyncPrefectClient, run: FlowRun, timeout: float, say: Say) -> Step:
-    began, told, waiting = time.monotonic(), _Told(run.id), False
+    began, told, asked = time.monotonic(), _Told(run.id), False
+    waits_since: float | None = None
     while True:
         now = client.read_flow_run(run.id)
         told.say_new(client, say)
-        if now.state and now.state.is_paused() and not waiting:
-            waiting = True
+        if now.state and now.state.is_paused() and not asked:
+            asked = True
             say(f"waits for an approval: resume it in Prefect: {url_for(run) or run.id}")
-        step = decide(_seen(client, now, time.monotonic() - began), timeout)
+        at = time.monotonic()
+        waits_since = (waits_since or at) if now.state and now.state.is_scheduled() else None
+        waited = None if waits_since is None else at - waits_since
+        step = decide(_seen(client, now, waited, at - began), timeout)
         if step != "follow":
             return step
         time.sleep(LOOK_SECONDS)
 
 
-def _seen(client: SyncPrefectClient, run: FlowRun, elapsed: float) -> Seen:
+def _seen(client: SyncPrefectClient, run: FlowRun, waited: float | None, elapsed: float) -> Seen:
     assert run.state  # noqa: S101  a run has one from the beginning
-    waits = run.state.is_scheduled()
     workers = 0
-    if waits and run.work_pool_name:
+    if waited is not None and run.work_pool_name:
         living = client.read_workers_for_work_pool(run.work_pool_name)
         workers = sum(worker.status == WorkerStatus.ONLINE for worker in living)
-    return Seen(run.state.is_final(), waits, workers, elapsed)
+    return Seen(run.state.is_final(), waited, workers, elapsed)
 
 
 class _Told:

@@ -12,14 +12,16 @@ LATE = WORKER_SECONDS + 1
 @pytest.mark.parametrize(
     ("seen", "step"),
     [
-        (Seen(final=False, waits=True, workers=0, elapsed=1), "follow"),
-        (Seen(final=False, waits=True, workers=0, elapsed=LATE), "no worker"),
+        (Seen(final=False, waited=1, workers=0, elapsed=1), "follow"),
+        (Seen(final=False, waited=LATE, workers=0, elapsed=LATE), "no worker"),
+        # it was approved a moment ago, and its worker is being replaced
+        (Seen(final=False, waited=1, workers=0, elapsed=LATE), "follow"),
         # it is busy with other runs
-        (Seen(final=False, waits=True, workers=1, elapsed=LATE), "follow"),
-        (Seen(final=False, waits=False, workers=0, elapsed=LATE), "follow"),
-        (Seen(final=False, waits=False, workers=0, elapsed=601), "too long"),
-        (Seen(final=False, waits=True, workers=1, elapsed=601), "too long"),
-        (Seen(final=True, waits=False, workers=0, elapsed=601), "ended"),
+        (Seen(final=False, waited=LATE, workers=1, elapsed=LATE), "follow"),
+        (Seen(final=False, waited=None, workers=0, elapsed=LATE), "follow"),
+        (Seen(final=False, waited=None, workers=0, elapsed=601), "too long"),
+        (Seen(final=False, waited=1, workers=1, elapsed=601), "too long"),
+        (Seen(final=True, waited=None, workers=0, elapsed=601), "ended"),
     ],
 )
 def test_a_run_is_followed_given_up_or_over(seen: Seen, step: Step) -> None:
