@@ -47,7 +47,7 @@ class FlowRuns:
                 runs = f"{self._base}/deployments/{deployment}/create_flow_run"
                 run = client.post(runs, json=asked).raise_for_status().json()
                 return Run(str(run["state_type"]), run.get("start_time") is not None)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, ValueError, KeyError) as error:  # the last two: something else answers there
             raise PrefectUnavailable(
                 f"the run {flow}/{environment} could not be asked for",
                 evidence=[f"{type(error).__name__}: {error}"],

@@ -84,7 +84,8 @@ def application(service: Service, looks: Looks) -> Starlette:
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        looking = asyncio.create_task(looks.run())
+        looking = app.state.looking = asyncio.create_task(looks.run())
+        looking.add_done_callback(_ended)
         try:
             yield
         finally:
@@ -94,10 +95,21 @@ def application(service: Service, looks: Looks) -> Starlette:
     return Starlette(
         routes=[
             Route("/hub", service.take, methods=["POST"]),
-            Route("/healthz", lambda request: PlainTextResponse("ok")),
+            Route("/healthz", _health),
         ],
         lifespan=lifespan,
     )
+
+
+def _health(request: Request) -> Response:
+    """503 once nothing looks any more: a kubelet starts the program anew."""
+    ended = request.app.state.looking.done()
+    return PlainTextResponse("nothing looks any more" if ended else "ok", 503 if ended else 200)
+
+
+def _ended(looking: asyncio.Task[None]) -> None:
+    if not looking.cancelled() and (error := looking.exception()):
+        log.error("nothing looks any more", exc_info=error)
 
 
 async def _read(request: Request) -> bytes | None:

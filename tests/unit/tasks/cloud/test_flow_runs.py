@@ -76,6 +76,12 @@ def test_a_server_that_refuses_is_an_error_of_the_tree(server: Server) -> None:
         PREFECT.emit("x", {"prefect.resource.id": "y"}, {})
 
 
+def test_something_else_that_answers_there_is_an_error_of_the_tree(server: Server) -> None:
+    server.run = {"detail": "hello"}
+    with pytest.raises(PrefectUnavailable):
+        PREFECT.start("slipway-watch", "staging", {}, "key", "slipway watch")
+
+
 def test_without_authentication_there_is_no_header() -> None:
     assert basic(None) is None
     assert basic("") is None

@@ -33,6 +33,7 @@ class Receiver:
     now: float = 0.0
     started: list[str] = field(default_factory=list)
     told: list[tuple[int, str]] = field(default_factory=list)
+    breaks: Exception | None = None
 
     async def post(self, body: bytes = COMMIT, secret: str | None = SECRET) -> httpx.Response:
         headers = [(b"X-Webhook-Secret", secret.encode())] if secret is not None else []
@@ -45,6 +46,8 @@ async def receiver() -> AsyncIterator[Receiver]:
 
     def start(model: str, key: str) -> Run:
         made.started.append(model)
+        if made.breaks:
+            raise made.breaks
         return Run("COMPLETED", True)
 
     def tell(count: int, peer: str) -> None:
@@ -68,6 +71,17 @@ async def test_a_commit_of_a_followed_repo_starts_a_run() -> None:
         await reached(lambda: one.started == ["a"])
         assert (await one.client.get("/healthz")).status_code == 200
     assert one.told == []
+
+
+async def test_a_receiver_that_looks_no_more_says_so_where_a_kubelet_asks(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with receiver() as one:
+        one.breaks = RuntimeError("a mistake of ours")
+        await one.post()
+        await reached(lambda: "nothing looks any more" in caplog.text)
+        assert (await one.client.get("/healthz")).status_code == 503
+    assert "a mistake of ours" in caplog.text
 
 
 @pytest.mark.parametrize("secret", [None, "", "x", SECRET[:-1], f"{SECRET}0", SECRET.upper(), "ß" * 32])
