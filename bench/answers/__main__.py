@@ -50,6 +50,10 @@ CPU = {
 }
 
 
+class NoEngine(Exception):
+    """A server ended, or did not answer in time; the end of its log."""
+
+
 @dataclass
 class Engines:
     """Starts servers by the launcher; `started`: how long each took to answer, in seconds."""
@@ -60,7 +64,7 @@ class Engines:
 
     @contextmanager
     def serving(self, weights: Path, flags: Sequence[str] = ()) -> Iterator[str]:
-        """The base URL of a server that answers. Raises SystemExit with the end of its log."""
+        """The base URL of a server that answers. Raises NoEngine."""
         port, log = free_port(), self.folder / f"engine-{len(self.started)}.log"
         length = (
             ()
@@ -92,7 +96,7 @@ class Engines:
                 if ask(url, seconds=5).status == 200:
                     return
             time.sleep(0.2)
-        raise SystemExit(f"no engine:\n{log.read_text()[-3000:]}")
+        raise NoEngine(log.read_text()[-3000:])
 
 
 @contextmanager
@@ -193,6 +197,9 @@ def altered(
         one.change(folder)
         with real.serving(folder, one.flags) as url:
             return asking.verdict(url, proven)
+    except NoEngine as gone:
+        # the rollout's gate stops it, not the proof of answers: it does not count as blocked
+        return "none", f"its engine does not start: {str(gone).strip().splitlines()[-1][:120]}"
     finally:
         shutil.rmtree(folder)
 
