@@ -25,6 +25,7 @@ from tasks.preflight.remedies import remedy
 from tasks.preflight.repository import judge_repo, judge_tokenizer
 from tasks.preflight.rows import Row, Verdict, row_of
 from tasks.preflight.weights import share
+from tasks.records.chat_template import of_repo
 from tasks.records.model import Model
 from tasks.records.quantities import human_bytes
 from tasks.records.results import HubInspection
@@ -125,6 +126,7 @@ class Engine:
             self.models,
             endpoint=self.model.route,
             template_given=bool(line.text("--chat-template")),
+            template_file=of_repo(self.model.engine.chat_template),
         )
 
     def architecture(self) -> Row:

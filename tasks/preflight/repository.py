@@ -127,8 +127,10 @@ def judge_tokenizer(
     *,
     endpoint: str,
     template_given: bool,
+    template_file: str | None = None,
 ) -> Row:
-    """A tokenizer, and a chat template where the load asks for chat. `template_given`: --chat-template is set."""
+    """A tokenizer, and a chat template where the load asks for chat. `template_given`: --chat-template is set;
+    `template_file`: the file of the repo that it is."""
     paths = [file.path for file in inspection.model.files]
     found = [path for path in paths if TOKENIZERS.search(path)]
     if not found:
@@ -136,6 +138,12 @@ def judge_tokenizer(
             "fail",
             f"{inspection.model.repo} has no tokenizer among the files chosen",
             "check source.allow and ignore, or name one by --tokenizer in engine.extra_args",
+        )
+    if template_file and template_file not in paths:
+        return Row(
+            "fail",
+            f"{inspection.model.repo} has no {template_file}, which engine.chat_template names",
+            "correct engine.chat_template, or check source.allow and ignore",
         )
     has = template_given or template_in(inspection, config, models)
     if endpoint == "completions" and not has:

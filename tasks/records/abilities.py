@@ -6,13 +6,16 @@ before 0.12 or so `reasoning_content`).
 
 from __future__ import annotations
 
+import base64
 import json
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tasks.records.questions import NoAnswer
 
-Ability = Literal["tool_call", "reasoning"]
+Ability = Literal["tool_call", "reasoning", "image"]
 FLAGS: Mapping[Ability, str] = {"tool_call": "--tool-call-parser", "reasoning": "--reasoning-parser"}
 MOST_TOKENS = 1024  # a model that reasons does so before it calls a function
 FUNCTION = {
@@ -47,6 +50,10 @@ def ask_for(ability: Ability, parser: str, served_name: str, max_model_len: int)
         "max_tokens": min(MOST_TOKENS, max_model_len // 2),
         "temperature": 0,
     }
+    if ability == "image":
+        shown = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{red_square()}"}}
+        asked_of_it = {"type": "text", "text": "What colour is this?"}
+        return body | {"messages": [{"role": "user", "content": [shown, asked_of_it]}], "max_tokens": 16}
     if ability == "tool_call":
         asked = "What is the weather in Paris now? Call get_weather to find out."
         tools = [{"type": "function", "function": FUNCTION}]
@@ -57,6 +64,18 @@ def ask_for(ability: Ability, parser: str, served_name: str, max_model_len: int)
     return body | {"messages": [_user("Is 3571 a prime number? Think it over.")]}
 
 
+def red_square(side: int = 56) -> str:
+    """A PNG of one colour in base64. Encoders cut images into patches of 14 or 16 pixels, and merge two by two."""
+    rows = (b"\0" + b"\xe0\x10\x10" * side) * side  # each row after its filter, none
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = chunk(b"IHDR", struct.pack(">2I5B", side, side, 8, 2, 0, 0, 0))
+    png = b"\x89PNG\r\n\x1a\n" + head + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return base64.b64encode(png).decode()
+
+
 def _user(content: str) -> dict[str, str]:
     return {"role": "user", "content": content}
 
@@ -65,6 +84,11 @@ def read_ability(ability: Ability, document: Any) -> str:
     """What the answer shows of the ability: "calls get_weather(city=Paris)". Raises NoAnswer where it does not."""
     try:
         message = document["choices"][0]["message"]
+        if ability == "image":
+            said = message.get("content") or message.get("reasoning") or message.get("reasoning_content")
+            if not said:
+                raise NoAnswer("an image is answered with nothing")
+            return f"says of an image {str(said)[:40]!r}"
         if ability == "reasoning":
             thought = message.get("reasoning") or message.get("reasoning_content")
             if not thought:

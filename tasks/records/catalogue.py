@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
+from tasks.records.chat_template import read_template
 from tasks.records.environment import Environment
 from tasks.records.errors import InvalidDocument, UnknownName
 from tasks.records.model import Model
@@ -39,7 +40,11 @@ def project_root() -> Path:
 
 def load_model(name: str, root: Path | None = None) -> Model:
     """Read models/{name}.yaml. Raises UnknownName with the nearest names, or InvalidDocument with file and line."""
-    return _load(Model, "models", name, root or project_root())
+    root = root or project_root()
+    model = _load(Model, "models", name, root)
+    if template := model.engine.chat_template:
+        return model.with_chat_template(read_template(template, root, f"models/{name}.yaml"))
+    return model
 
 
 def load_environment(name: str, root: Path | None = None) -> Environment:

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from tasks.records.answers import AnswersProof
 from tasks.records.cache import LOADING, Cache, Stream
+from tasks.records.chat_template import of_repo
 from tasks.records.load import Load
 from tasks.records.objectives import Objectives
 from tasks.records.pairs import PairSettings
@@ -82,6 +83,11 @@ class Engine(Record):
     max_num_seqs: int = Field(128, ge=1)
     trust_remote_code: bool = Field(
         False, description="runs code from the repo: leave off unless you read it"
+    )
+    chat_template: str | None = Field(
+        None,
+        min_length=1,
+        description="a file below the project's folder, or repo:FILE of the model's repo; default: the repo's own",
     )
     drain: Seconds = Field(5.0, description="preStop: time for load balancing to forget a pod")
     shutdown_timeout: Seconds = Field(30.0, description="time for streams in flight to end after SIGTERM")
@@ -241,6 +247,10 @@ class Model(Record):
     )
     source: Source
     engine: Engine = Engine()
+    images: bool | None = Field(
+        None,
+        description="whether the gate asks about an image; default: where the repo has an encoder of images",
+    )
     resources: Resources = Resources()
     weights: Literal["volume", "stream", "auto"] = Field(
         "volume",
@@ -336,6 +346,10 @@ class Model(Record):
         """The model with another max_num_seqs."""
         return self.model_copy(update={"engine": self.engine.model_copy(update={"max_num_seqs": most})})
 
+    def with_chat_template(self, text: str) -> Model:
+        """The model with this chat template."""
+        return self.model_copy(update={"engine": self.engine.model_copy(update={"chat_template": text})})
+
     def with_weights(self, how: Literal["volume", "stream"]) -> Model:
         """The model with its weights from a volume, or streamed."""
         return self.model_copy(update={"weights": how})
@@ -344,6 +358,8 @@ class Model(Record):
         """Why its weights cannot be streamed; "" where they can."""
         if self.engine.lora:
             return "is for a model without adapters: vLLM reads those from a folder"
+        if of_repo(self.engine.chat_template):
+            return "leaves no file of the repo for engine.chat_template: name a file of the project"
         if self.cache.snapshot == "always" or self.cache.restore != "lazy":
             return "has no volume: leave cache.snapshot and cache.restore out"
         if any(word.partition("=")[0] in LOADING for word in self.engine.extra_args):
@@ -375,6 +391,10 @@ class Model(Record):
         if self.load.endpoint or route not in ROUTES[self.engine.task]:
             return self
         return self.model_copy(update={"load": self.load.model_copy(update={"endpoint": route})})
+
+    def asked_about_images(self) -> Self:
+        """The model, asked about an image where its file does not say otherwise."""
+        return self.model_copy(update={"images": True}) if self.images is None else self
 
     @property
     def asked_load(self) -> Load:

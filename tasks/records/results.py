@@ -25,6 +25,7 @@ ADDED_TO_ENGINE: dict[str, Any] = {
     "lora": [],
     "max_loras": 1,
     "max_lora_rank": 16,
+    "chat_template": None,
 }
 
 

@@ -203,10 +203,18 @@ def _shown(ability: Ability, parser: str, answer: Answer) -> str:
     """What shows the ability. Without it the parser is not the model's: asking again cannot help."""
     if answer.status != 200:
         kind = _Final if answer.status == 400 else RolloutFailed
-        raise kind(f"a request for a {ability} answers {answer.status}", evidence=[answer.text[:300]])
+        what = "about an image" if ability == "image" else f"for a {ability}"
+        remedy = "set images: false in the model's file where it is not to be asked about images"
+        raise kind(
+            f"a request {what} answers {answer.status}",
+            evidence=[answer.text[:300]],
+            next_command=remedy if ability == "image" else None,
+        )
     try:
         return read_ability(ability, answer.json())
     except NoAnswer as wrong:
+        if ability == "image":
+            raise RolloutFailed(str(wrong), evidence=[answer.text[:300]]) from wrong
         raise _Final(
             f"{FLAGS[ability]}={parser}: {wrong}",
             evidence=[answer.text[:600]],

@@ -14,7 +14,7 @@ import yaml
 
 from tasks.cloud import node_affinity
 from tasks.cloud.reachability import NAMESPACE_NAME
-from tasks.records import names
+from tasks.records import chat_template, names
 from tasks.records.cache import Stream
 from tasks.records.environment import Environment
 from tasks.records.model import Engine, Model, Resources, Steps
@@ -94,6 +94,8 @@ def engine_arguments(
         arguments.append("--trust-remote-code")
     if tracing:
         arguments.append(f"--otlp-traces-endpoint={tracing.endpoint}")
+    if engine.chat_template:
+        arguments.append(chat_template.argument(engine.chat_template, model_path))
     if stream:
         # the loader's keys: vllm 0.32.0, model_executor/model_loader/runai_streamer_loader.py
         limits = {"concurrency": stream.concurrency, "memory_limit": int(parse_quantity(stream.memory))}

@@ -194,5 +194,7 @@ def ask(context: RolloutContext, takeover: Takeover, workload: str) -> tuple[End
     )
     model = takeover.model
     abilities = abilities_of(model.engine.extra_args) if model.route == "chat" else {}
+    if model.images and model.route == "chat":
+        abilities["image"] = ""
     proving = Proving(abilities, model.engine.max_model_len, tuple(lora.name for lora in model.engine.lora))
     return endpoint, ask_endpoint(context, endpoint, workload, proving)

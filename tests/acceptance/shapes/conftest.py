@@ -9,6 +9,7 @@ import pytest
 from slipway_sandbox.testing import Sandbox, start
 
 from tests.support.project import ENVIRONMENT, Project, a_project, edit
+from tests.support.shaped_models import make
 
 # A file's first test may wait for a whole deployment on a busy machine.
 TEST_SECONDS = 1200
@@ -26,7 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
-    with start(tmp_path_factory.mktemp("shapes"), speeds={"vcpu_quota": QUOTA}) as running:
+    models = make(tmp_path_factory.mktemp("models"))
+    with start(tmp_path_factory.mktemp("shapes"), speeds={"vcpu_quota": QUOTA}, models=models) as running:
         yield running
 
 

@@ -144,7 +144,12 @@ async def _start_engine(
     gpu: GpuFile | None,
 ) -> tuple[Engine, Plan]:
     config = resolved.config
-    text = Text(Path(args.tokenizer) if args.tokenizer else resolved.folder, args.model, config.eos_token_ids)
+    text = Text(
+        Path(args.tokenizer) if args.tokenizer else resolved.folder,
+        args.model,
+        config.eos_token_ids,
+        args.chat_template,
+    )
     logs.info(
         "core.py:134",
         f"Initializing a V1 LLM engine (v{VERSION}) with config: model='{args.model}', dtype=torch.{config.dtype}, "

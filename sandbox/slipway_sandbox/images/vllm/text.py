@@ -25,7 +25,9 @@ class TemplateRefused(ValueError):
 class Text:
     """Encodes, decodes and renders for one model folder. Raises OSError without tokenizer.json."""
 
-    def __init__(self, folder: Path, name: str, eos_token_ids: Sequence[int]) -> None:
+    def __init__(
+        self, folder: Path, name: str, eos_token_ids: Sequence[int], template: str | None = None
+    ) -> None:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise OSError(
@@ -40,7 +42,10 @@ class Text:
         special = {i for i, token in self.tokenizer.get_added_tokens_decoder().items() if token.special}
         self.words: tuple[int, ...] = tuple(sorted(set(vocabulary.values()) - special))
         self._settings = _tokenizer_settings(folder)
-        self._template = _compile(folder, self._settings)
+        self._name = name
+        config = folder / "config.json"
+        self._sees = config.is_file() and "vision_config" in json.loads(config.read_text("utf-8"))
+        self._template = _compile(folder, self._settings, template)
         eos = self.tokenizer.token_to_id(_token_text(self._settings.get("eos_token")) or "</s>")
         self.eos_token_id: int | None = eos_token_ids[0] if eos_token_ids else eos
 
@@ -58,6 +63,9 @@ class Text:
             raise TemplateRefused(
                 "Cannot apply chat template to an empty conversation. Provide at least one message."
             )
+        contents = [m["content"] for m in messages if isinstance(m.get("content"), list)]
+        if not self._sees and any(part.get("type") == "image_url" for parts in contents for part in parts):
+            raise TemplateRefused(f"{self._name} is not a multimodal model")
         if self._template is None:
             raise TemplateRefused(
                 "As of transformers v4.44, default chat template is no longer allowed, so you must provide a chat "
@@ -90,9 +98,22 @@ def _flatten(content: Any) -> Any:
     return "" if content is None else content
 
 
-def _compile(folder: Path, settings: dict[str, Any]) -> jinja2.Template | None:
+def _given(template: str) -> str:
+    """--chat-template: a file, or the template itself (`load_chat_template` of 0.32.0). Raises ValueError."""
+    path = Path(template) if not set("{}\n") & set(template) else None
+    if path is None:
+        return template
+    if not path.exists():
+        raise ValueError(
+            f"The supplied chat template string ({template}) appears path-like, but doesn't exist! Tried: {template}"
+        )
+    return path.read_text("utf-8")
+
+
+def _compile(folder: Path, settings: dict[str, Any], given: str | None) -> jinja2.Template | None:
     file = folder / "chat_template.jinja"
     source = file.read_text("utf-8") if file.is_file() else settings.get("chat_template")
+    source = _given(given) if given else source
     if isinstance(source, list):  # several named templates; `default` is the chat's
         source = next((entry["template"] for entry in source if entry["name"] == "default"), None)
     if source is None:

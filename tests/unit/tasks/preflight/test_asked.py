@@ -1,4 +1,4 @@
-"""The route a model is asked by where its file names none."""
+"""How a model is asked where its file does not say."""
 
 from __future__ import annotations
 
@@ -30,3 +30,24 @@ def test_a_repo_without_a_chat_template_is_asked_for_completions(
     inspection: Any, over: dict[str, Any], route: str
 ) -> None:
     assert asked(a_model(**over), inspection).route == route
+
+
+SEES = CHATS.model_copy(update={"config": {"vision_config": {"patch_size": 14}, "text_config": {}}})
+
+
+@pytest.mark.parametrize(
+    ("inspection", "over", "images"),
+    [
+        (SEES, {}, True),
+        (CHATS, {}, None),
+        (SEES, {"images": False}, False),
+        (SEES, {"engine": {"extra_args": ["--language-model-only"]}}, None),
+        (SEES, {"engine": {"extra_args": ['--limit-mm-per-prompt={"image": 0}']}}, None),
+        (SEES, {"engine": {"extra_args": ['--limit-mm-per-prompt={"image": 2, "video": 0}']}}, True),
+        (BASE.model_copy(update={"config": SEES.config}), {}, None),
+    ],
+)
+def test_a_model_that_sees_is_asked_about_an_image(
+    inspection: Any, over: dict[str, Any], images: bool | None
+) -> None:
+    assert asked(a_model(**over), inspection).images is images

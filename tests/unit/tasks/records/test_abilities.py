@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from typing import Any
 
 import pytest
 
-from tasks.records.abilities import Ability, abilities_of, ask_for, read_ability
+from tasks.records.abilities import Ability, abilities_of, ask_for, read_ability, red_square
 from tasks.records.questions import NoAnswer
 
 CALL = {"id": "c", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": "Paris"}'}}
@@ -52,6 +54,8 @@ def test_thinking_is_switched_on_where_a_template_may_need_it(parser: str, told:
     [
         ("tool_call", message(tool_calls=[CALL]), "calls get_weather(city=Paris)"),
         ("reasoning", message(reasoning="3571 is"), "reasons in 7 characters"),
+        ("image", message(content="It is red."), "says of an image 'It is red.'"),
+        ("image", message(reasoning="Red, it"), "says of an image 'Red, it'"),
         ("reasoning", message(reasoning_content="3571 is"), "reasons in 7 characters"),
     ],
 )
@@ -74,3 +78,21 @@ def test_what_shows_the_ability(ability: Ability, document: Any, said: str) -> N
 def test_what_does_not(ability: Ability, document: Any, why: str) -> None:
     with pytest.raises(NoAnswer, match=why):
         read_ability(ability, document)
+
+
+def test_the_image_is_a_png_of_a_size_that_encoders_take() -> None:
+    """56 pixels are whole patches of 14, merged two by two; each row is a filter's byte and three a pixel."""
+    body = ask_for("image", "", "m", 8192)
+    shown, asked = body["messages"][0]["content"]
+    assert shown["image_url"]["url"] == f"data:image/png;base64,{red_square()}"
+    assert asked["type"] == "text"
+    png = base64.b64decode(red_square())
+    assert png[:8] == b"\x89PNG\r\n\x1a\n"
+    at = png.index(b"IDAT")
+    rows = zlib.decompress(png[at + 4 : at + 4 + int.from_bytes(png[at - 4 : at], "big")])
+    assert len(rows) == 56 * (1 + 3 * 56)
+
+
+def test_an_image_that_nothing_is_said_of_shows_nothing() -> None:
+    with pytest.raises(NoAnswer, match="answered with nothing"):
+        read_ability("image", message(content=""))
