@@ -54,7 +54,7 @@ WEIGHTS: tuple[Family, ...] = (
         "the index names weight files that are not there: {files}", STAGE_AGAIN + "; else the repo lacks them", passes=True,
     ),
     Family(
-        "weights-missing", r"Cannot find any (safetensors )?model weights|Could not find checkpoint files",
+        "weights-missing", r"Cannot find any (safetensors )?model weights|no file named .{0,80} found in directory|Could not find checkpoint files",
         "the model's folder on the cache volume has no weights that vLLM reads", STAGE_AGAIN, passes=True,
     ),
     Family(
@@ -82,7 +82,7 @@ WEIGHTS: tuple[Family, ...] = (
 
 FILES: tuple[Family, ...] = (
     Family(
-        "shared-memory", r"No space left on device.*/dev/shm|/dev/shm.*No space left|posix_fallocate|unable to (open|mmap|allocate) shared memory|Bus error",
+        "shared-memory", r"No space left on device.*/dev/shm|write to file </torch_.*No space left|/dev/shm.*No space left|posix_fallocate|unable to (open|mmap|allocate) shared memory|Bus error",
         "shared memory (/dev/shm) is too small for the ranks", "raise resources.memory in the model's file: a replica of several GPUs has half of it as /dev/shm, 16 GiB at most",
     ),
     Family(
@@ -99,6 +99,10 @@ FILES: tuple[Family, ...] = (
     ),
     Family("io-error", r"Input/output error|Stale file handle|Errno 5\b", "the cache volume cannot be read", "kubectl get pv; aws ec2 describe-volume-status", passes=True),
     Family("descriptors", r"Too many open files", "vLLM ran out of file descriptors", "raise the container runtime's limit of open files on the node"),
+    Family(
+        "certificate", r"No such file or directory: '?(?P<path>[^' ]*\.(?:pem|key|crt|cert))",
+        "a certificate or key it was given is not a file in the pod: {path}", f"leave the --ssl flags out of {FLAG}: the gateway speaks TLS",
+    ),
     Family(
         "model-folder", r"(No such file or directory|not found|is not a local folder|HFValidationError).*?(?P<path>/models/[^\s'\"]*)",
         "the model's folder or a file of it is not on the cache volume: {path}", STAGE_AGAIN, passes=True,
@@ -125,7 +129,7 @@ HUB: tuple[Family, ...] = (
         f"a name of the hub in {FLAG} (tokenizer, draft model, adapter) must be a path under /models; else " + STAGE_AGAIN,
     ),
     Family(
-        "object-store", r"(?P<why>NoCredentialsError.{0,80}|AccessDenied.{0,120}|Unable to locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch"
+        "object-store", r"(?P<why>NoCredentialsError.{0,80}|AccessDenied.{0,120}|Unable to locate credentials|InvalidAccessKeyId|SignatureDoesNotMatch|libstreamer due to.{0,80}"
         r"|ExpiredToken|NoSuchBucket.{0,80}|An error occurred \(\w+\) when calling the \w+ operation.{0,120})",
         "the weights cannot be read from S3: {why}", "the pod's role must read the bucket: aws eks list-pod-identity-associations --cluster-name CLUSTER",
     ),
@@ -137,18 +141,18 @@ HUB: tuple[Family, ...] = (
 
 GPUS: tuple[Family, ...] = (
     Family(
-        "driver", r"driver version is insufficient|driver on your system is too old|unsupported toolchain|forward compatibility was attempted"
+        "driver", r"driver version is insufficient|driver on your system is too old|unsupported toolchain|forward compatibility was attempted|unsupported display driver|Error 80[03]"
         r"|CUDA driver.*(too old|insufficient)|needs? a newer.*driver",
         "the node's NVIDIA driver is older than the image's CUDA needs", "an older engine.image, or a newer AMI for the GPU node group",
     ),
     Family(
         "no-gpu", r"Failed to infer device type|no NVIDIA driver|No CUDA GPUs are available|no CUDA-capable device|libcuda\.so|NVML.*(not found|Not Found)"
-        r"|[Ff]ound no NVIDIA|Driver Not Loaded",
+        r"|[Ff]ound no NVIDIA|CUDA unknown error|Invalid device_type cuda|Driver Not Loaded",
         "vLLM sees no GPU in its container", "kubectl get nodes -o custom-columns=NAME:.metadata.name,GPU:.status.allocatable.nvidia\\.com/gpu; "
         "resources.gpu in the model's file",
     ),
     Family(
-        "no-kernel", r"no kernel image is available|not compatible with the current PyTorch|sm_\d+ is not compatible|not compiled for",
+        "no-kernel", r"no kernel image is available|not compatible with the current PyTorch|device kernel image is invalid|ptxas fatal|sm_\d+ is not compatible|not compiled for",
         "the image has no kernels for this type of GPU", "another engine.image, or another instance type (cluster.gpu.instance_type)",
     ),
     Family(
@@ -175,7 +179,7 @@ GPUS: tuple[Family, ...] = (
     ),
     Family("port-taken", r"[Aa]ddress already in use", "the port it is to listen on is taken", f"two programs in the pod use one port: --port in {FLAG}"),
     Family(
-        "compiler", r"Failed to find C compiler|ninja.*(not found|No such file)|gcc.*(failed|not found)|nvcc.*(not found|No such)|CalledProcessError",
+        "compiler", r"Failed to find C compiler|[Nn]inja build failed|NVCC compilation failed|find nvcc|ninja.*(not found|No such file)|gcc.*(failed|not found)|nvcc.*(not found|No such)|CalledProcessError",
         "the image cannot compile a kernel that this model needs", f"add --enforce-eager to {FLAG}, or take an image with a compiler",
     ),
     Family(
@@ -185,6 +189,14 @@ GPUS: tuple[Family, ...] = (
     Family(
         "package", r"No module named '?(?P<name>[\w.]+)|(?:Please install|pip install) (?P<other>[\w.\[\]>=-]+)|PackageNotFoundError",
         "the image lacks a Python package that the model or a flag needs", "an engine.image that has it, or leave out what needs it",
+    ),
+    Family(
+        "versions", r"cannot import name '(?P<name>\w+)' from '?(?P<other>[\w.]+)|unexpected keyword argument '(?P<key>\w+)'",
+        "packages in the image are not of versions that go together: {name}", "the official engine.image as it is; or another version of it",
+    ),
+    Family(
+        "fork", r"Cannot re-initialize CUDA in forked subprocess", "CUDA was used before vLLM started its processes",
+        "set VLLM_WORKER_MULTIPROC_METHOD: spawn in engine.env",
     ),
     Family(
         "library", r"(?P<name>lib[\w.+-]+\.so[\w.]*): cannot open shared object file|undefined symbol",

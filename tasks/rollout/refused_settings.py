@@ -7,7 +7,7 @@ More particular kinds come first: the first that matches is told.
 
 from __future__ import annotations
 
-from tasks.rollout.engine_family import FLAG, LARGER, Family
+from tasks.rollout.engine_family import FLAG, LARGER, STAGE_AGAIN, Family
 
 _HELP = "check engine in the model's file against `vllm serve --help=all` of that image"
 
@@ -40,13 +40,17 @@ COMMAND_LINE: tuple[Family, ...] = (
         "vLLM has no {kind} parser called {name}", f"`vllm serve --help=all` lists the names; correct {FLAG}",
     ),
     Family(
-        "chat-template", r"supplied chat template|chat.template.*(No such file|doesn't exist|does not exist)",
+        "chat-template", r"supplied chat template|Unable to find a user specified template|TemplateSyntaxError|chat.template.*(No such file|doesn't exist|does not exist)",
         "the chat template it was given is not a file that the pod has",
         f"name a file of the repo (under /models) or write the template itself, in --chat-template of {FLAG}",
     ),
 )  # fmt: skip
 
 DRAFT: tuple[Family, ...] = (
+    Family(
+        "speculative", r"(?P<why>EAGLE3 is only supported.{0,160})", "vLLM refuses the speculative decoding it was asked for: {why}",
+        f"another method in --speculative-config of {FLAG}, as ngram",
+    ),
     Family(
         "draft-model",
         r"SpeculativeConfig\S*: (?:Invalid repository ID or local directory specified: |Can't load .{0,60}|Repo id must .{0,60})(?P<path>'[^']+')",
@@ -90,7 +94,7 @@ PARALLEL: tuple[Family, ...] = (
         "set resources.gpu in the model's file to what engine.tensor_parallel_size needs",
     ),
     Family(
-        "divisible", r"(?P<why>[^:]{0,120}(?:not divisible|must be divisible|must evenly divide)[^:]{0,120})",
+        "divisible", r"(?P<why>[^:]{0,120}(?:not divisible|must (?:be )?divisible|must evenly divide|does not divide)[^:]{0,120})",
         "a size cannot be shared out evenly: {why}",
         "choose another engine.tensor_parallel_size: it must divide heads, layers' sizes and quantisation groups",
     ),
@@ -98,6 +102,11 @@ PARALLEL: tuple[Family, ...] = (
         "divisible", r"^AssertionError", "the model's heads cannot be shared out over so many GPUs",
         "choose another engine.tensor_parallel_size: it must divide attention heads and key-value heads",
         under=r"distributed/utils\.py in (divide|ensure_divisibility)",
+    ),
+    Family(
+        "more-ranks", r"(?P<why>number of required GPUs exceeds.{0,80}|Ray does not allocate any GPUs.{0,80})",
+        "it is to run on more GPUs than its container has: {why}",
+        "set resources.gpu in the model's file to what engine.tensor_parallel_size needs; leave --distributed-executor-backend=ray out",
     ),
     Family(
         "pipeline", r"Pipeline parallelism is not supported", "this model cannot be split over pipeline stages",
@@ -124,7 +133,30 @@ KINDS: tuple[Family, ...] = (
         "{method} does not run in {dtype}", "set engine.dtype to one of those its message lists",
     ),
     Family(
-        "quantization", r"(?i)(?P<why>(unknown|invalid|unsupported) quantization.{0,160}|ModelConfig\.quantization.{0,160}|quantization method .{0,160})",
+        "quantization-gpu", r"Quantization scheme is not supported for the current GPU\. (?P<why>.{0,120})",
+        "this GPU cannot run the checkpoint's quantisation: {why}", "take a newer GPU, or a checkpoint quantised another way",
+    ),
+    Family(
+        "activation-order", r"activation ordering.{0,60}is no longer supported|desc_act=True\) is no longer",
+        "this vLLM has no kernels for a checkpoint whose groups are in the order of activations (desc_act, actorder)",
+        "deploy a checkpoint quantised with desc_act false or with static activation ordering (source.repo)",
+    ),
+    Family(
+        "quantization-scheme", r"(?P<why>No compressed-tensors compatible scheme.{0,160}|Found different quantization schemes.{0,160}|No quark compatible scheme.{0,160})",
+        "vLLM cannot run the checkpoint's quantisation: {why}", "another version of vLLM (engine.image), or a checkpoint quantised another way",
+    ),
+    Family(
+        "quantization-unknown", r"Unknown quantization method: (?P<method>[\w.-]+)",
+        "this vLLM has no quantisation method {method}",
+        "take engine.quantization out of the model's file; where the repo itself is quantised so, another repo or another engine.image",
+    ),
+    Family(
+        "kv-cache-dtype", r"(?P<why>(?:FP8|NVFP4|fp8|nvfp4|Quantized) KV cache is not supported.{0,160}|kv_cache_dtype.{0,60}not supported.{0,100})",
+        "this GPU cannot keep the KV cache in that type: {why}",
+        f"set engine.kv_cache_dtype: auto in the model's file; where the checkpoint asks for it, --kv-cache-dtype=bfloat16 in {FLAG}, or a newer GPU",
+    ),
+    Family(
+        "quantization", r"(?i)(?P<why>(invalid|unsupported) quantization.{0,160}|ModelConfig\.quantization.{0,160}|quantization method .{0,160})",
         "vLLM refuses the quantisation: {why}", "correct engine.quantization in the model's file, or leave it out",
     ),
     Family(
@@ -147,6 +179,15 @@ KINDS: tuple[Family, ...] = (
     Family(
         "model-type", r"has model type [`'](?P<type>[^`']+)[`'] but Transformers does not recognize",
         "the transformers in this image does not know model_type {type}", "a newer vLLM (engine.image in the model's file)",
+    ),
+    Family(
+        "no-model-type", r"Should have a `model_type` key",
+        "the model's config.json names no model_type", "another revision (source.revision) or repo; a base that has one is to be copied from",
+    ),
+    Family(
+        "transformers-backend", r"(?P<why>does not dispatch through the Transformers attention interface.{0,100}|does not support the Transformers.{0,100})",
+        "vLLM has no implementation of the model, and that of transformers does not run in it: {why}",
+        "another version of vLLM (engine.image in the model's file); slipway preflight says which know it",
     ),
     Family(
         "no-architecture", r"No model architectures are specified|architectures. is (empty|None)",
@@ -186,6 +227,14 @@ KINDS: tuple[Family, ...] = (
         "vLLM has no such way to load weights: --load-format {format}", f"correct --load-format in {FLAG}",
     ),
     Family(
+        "needs-kernels", r"requires (?P<name>DeepGEMM|FlashMLA|FlashInfer|DeepEP|CUTLASS|FlashAttention-?\d?)\b.{0,80}(?:support|not|install)|(?P<other>\w+) is not (?:installed|available in)",
+        "the image lacks kernels that this model needs: {name}", "the official engine.image, or a GPU that they are for (Hopper, Blackwell)",
+    ),
+    Family(
+        "connector", r"(?P<why>Unsupported (?:KV )?connector.{0,100}|KV connector .{0,160})", "vLLM refuses --kv-transfer-config: {why}",
+        f"correct or leave out --kv-transfer-config in {FLAG}",
+    ),
+    Family(
         "attention", r"(?P<why>No valid attention backend.{0,160}|Selected backend .{0,160}|Invalid attention backend.{0,80}|Unknown attention backend.{0,80})",
         "no attention backend fits model, GPU and flags: {why}",
         f"take --attention-backend and --kv-cache-dtype out of {FLAG}, or another GPU",
@@ -207,7 +256,7 @@ CONFIG: tuple[Family, ...] = (
         "slipway deploy again verifies what is staged; else the repo's own file is broken", passes=True,
     ),
     Family(
-        "config-json", r"JSONDecodeError", "a configuration file of the model is not valid JSON, as one that was cut off",
+        "config-json", r"JSONDecodeError|UnicodeDecodeError", "a configuration file of the model is not valid JSON, as one that was cut off",
         "slipway deploy again verifies what is staged; else the repo's own file is broken",
         under=r"configuration_utils\.py|transformers_utils/|weight_utils\.py", passes=True,
     ),
@@ -222,9 +271,28 @@ CONFIG: tuple[Family, ...] = (
         "slipway deploy again: staging and warming verify and repair what is there", passes=True,
     ),
     Family(
+        "config-field", r"Class validation error for validator '?(?P<field>\w+)'?:?(?P<why>.{0,160})",
+        "fields of the model's configuration do not fit each other: {field}:{why}",
+        f"correct --hf-overrides in {FLAG}, or the repo's config.json",
+    ),
+    Family(
+        "config-field", r"(?P<field>rope_parameters|rope_scaling)\W(?P<why>.{0,160})",
+        "the model's rope scaling is not as transformers wants it: {field} {why}", f"--hf-overrides in {FLAG} that sets rope_parameters whole",
+    ),
+    Family(
         "config-field", r"Validation error for field '?(?P<field>[\w.]+)'?:?(?P<why>.{0,160})",
         "a field of the model's configuration has a value of the wrong type: {field}:{why}",
         f"correct --hf-overrides in {FLAG}, or the repo's config.json",
+    ),
+    Family(
+        "vocabulary-download", r"(?i)(?:downloading|download) (?:or load)?.{0,20}vocab|openaipublic\.blob|tiktoken.*(?:Max retries|resolve)",
+        "vLLM tried to download a vocabulary (tiktoken's o200k or gpt-oss's harmony); serving pods have no way out",
+        "an engine.image that brings it, with TIKTOKEN_ENCODINGS_BASE set to its folder in engine.env",
+    ),
+    Family(
+        "tokenizer-cut", r"(?:EOF while parsing|expected .{0,30}) .{0,40}at line \d+|at line \d+ column \d+$",
+        "tokenizer.json is cut off or is not what the tokenizers library reads", STAGE_AGAIN + "; else the repo's own file is broken, or another engine.image",
+        under=r"tokenization_\w+\.py|vllm/tokenizers/|vllm/transformers_utils/tokenizer", passes=True,
     ),
     Family(
         "tokenizer",

@@ -27,7 +27,7 @@ ENCODERS = ("e5-large", "modernbert")
 def planned(recorded: dict[str, Any]) -> Plan:
     settings = settings_of(["/m", *recorded["arguments"]])
     config = read_config(recorded["config"], settings.overrides)
-    gpu = Gpu(recorded["gpu"]["name"], recorded["gpu"]["memory"] * 2**20, 89)
+    gpu = Gpu(recorded["gpu"]["name"], recorded["gpu"]["memory"] * 2**20, recorded.get("capability", 89))
     return plan(config, {}, settings, gpu, longest=recorded["max_model_len"])
 
 
@@ -56,7 +56,10 @@ def test_the_dtype_is_the_one_vllm_chooses(recorded: dict[str, Any]) -> None:
     settings = settings_of(["/m", *recorded["arguments"]])
     pooling = recorded["name"] in ENCODERS  # vLLM knows by the architecture that these pool
     settings = settings if not pooling else settings_of(["/m", "--runner=pooling"])
-    assert served_dtype(read_config(recorded["config"]), settings, 89) == recorded["dtype"]
+    assert (
+        served_dtype(read_config(recorded["config"]), settings, recorded.get("capability", 89))
+        == recorded["dtype"]
+    )
 
 
 # Bytes of the real repos' tensors by dtype, and the recorded ranks they were loaded on.
