@@ -16,7 +16,7 @@ from tasks.preflight.engine_models import EngineModels, models_of
 from tasks.preflight.flags import FlagTable, Given, flags_of, given, lint, versions
 from tasks.preflight.gpus import Gpu, gpu_of, least_capability, shown
 from tasks.preflight.images import vllm_version
-from tasks.preflight.lint import judge_values, judge_variables
+from tasks.preflight.lint import judge_draft, judge_values, judge_variables
 from tasks.preflight.memory import Plan, plan
 from tasks.preflight.nodes import InstanceType
 from tasks.preflight.quantization import judge_quantization, quantization_of
@@ -202,6 +202,7 @@ class Engine:
         found = [
             *lint(arguments, table, own),
             *judge_values(arguments, table, self.models),
+            *judge_draft(arguments, [file.path for file in self.inspection.model.files]),
             *judge_variables(self.model.engine.env, self.models),
         ]
         wrong, going = [f for f in found if f.fatal], [f for f in found if not f.fatal]

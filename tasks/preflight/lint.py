@@ -33,6 +33,34 @@ def judge_values(arguments: Sequence[str], table: FlagTable, models: EngineModel
     return found
 
 
+def judge_draft(arguments: Sequence[str], files: Collection[str]) -> list[Finding]:
+    """The draft model of --speculative-config: only a folder of the model's own repo is staged, and pods run offline.
+
+    `files`: paths of the repo. Methods that need no draft: `SpeculativeConfig.__post_init__` in vllm/config/speculative.py.
+    """
+    flag = "--speculative-config"
+    said = CommandLine(tuple(arguments)).document(flag, "-sc")
+    draft, method = str(said.get("model") or ""), str(said.get("method") or "")
+    if not said or draft.strip("[]") in ("ngram", "ngram_gpu"):
+        method, draft = draft.strip("[]"), ""
+    if method in ("ngram", "ngram_gpu") and not said.get("num_speculative_tokens"):
+        return [Finding(flag, f"has no num_speculative_tokens, which {method} needs")]
+    if not draft:
+        return []
+    folder = draft.removeprefix(arguments[0]).strip("/") if draft.startswith(f"{arguments[0]}/") else None
+    if folder is None:
+        return [
+            Finding(
+                flag,
+                f"names the draft model {draft}, which is not staged, and pods run offline: put it into a folder of the model's "
+                f"repo and name {arguments[0]}/FOLDER, or take a method without one (ngram; mtp where the model has it)",
+            )
+        ]
+    if files and f"{folder}/config.json" not in files:
+        return [Finding(flag, f"names the draft model {draft}, and the repo has no {folder}/config.json")]
+    return []
+
+
 def judge_variables(env: Mapping[str, str], models: EngineModels | None) -> list[Finding]:
     """VLLM_ variables this version does not read: it starts, warns in its log and ignores them (`validate_environ`)."""
     if models is None or not models.environment:

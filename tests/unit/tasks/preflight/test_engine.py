@@ -108,6 +108,36 @@ def test_an_image_too_old_for_slipways_own_flags_is_refused() -> None:
     assert "--shutdown-timeout" in linted(image="vllm/vllm-openai:v0.10.2").detail
 
 
+REPO = documents_of(a_model())
+PATH = next(
+    c["args"][0]
+    for d in REPO
+    if d["kind"] == "Deployment"
+    for c in d["spec"]["template"]["spec"]["containers"]
+)
+
+
+@pytest.mark.parametrize(
+    ("speculative", "said"),
+    [
+        ('{"method":"ngram","num_speculative_tokens":4}', ""),
+        ('{"model":"ngram","num_speculative_tokens":4}', ""),
+        ('{"method":"mtp","num_speculative_tokens":1}', ""),
+        ('{"method":"ngram"}', "has no num_speculative_tokens"),
+        (
+            '{"method":"eagle3","model":"acme/draft","num_speculative_tokens":3}',
+            "acme/draft, which is not staged",
+        ),
+        ('{"model":"/models/other","num_speculative_tokens":3}', "/models/other, which is not staged"),
+        (f'{{"model":"{PATH}/draft","num_speculative_tokens":3}}', "the repo has no draft/config.json"),
+    ],
+)
+def test_a_draft_model_is_of_the_models_own_repo_or_refused(speculative: str, said: str) -> None:
+    row = linted(extra_args=[f"--speculative-config={speculative}"])
+    assert row.status == ("fail" if said else "ok"), row
+    assert said in row.detail
+
+
 def test_a_flag_that_will_go_is_a_warning() -> None:
     assert linted(extra_args=["--log-config-file=/x"]).status == "warn"
 
