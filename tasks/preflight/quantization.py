@@ -37,7 +37,8 @@ MODELOPT = {"NVFP4": "modelopt_fp4", "MXFP8": "modelopt_mxfp8", "MIXED_PRECISION
 class Quantization:
     """`source`: where it is said, --quantization or config.json. `group`: elements that share a scale along the
     input; `block`: (output, input) elements of a block that does; None: whole rows. `eight_bit_float`: FP8 weights.
-    `reordered`: groups are in the order of activations, and an index says which row is in which."""
+    `reordered`: groups are in the order of activations, and an index says which row is in which. `least`: compute capability
+    that its scheme needs beyond its method's."""
 
     method: str
     source: str
@@ -45,6 +46,7 @@ class Quantization:
     block: tuple[int, int] | None = None
     eight_bit_float: bool = False
     reordered: bool = False
+    least: int = 0
 
     @property
     def stored(self) -> bool:
@@ -69,7 +71,9 @@ def quantization_of(settings: Settings, config: Config) -> Quantization | None:
         return _of_flag(settings.quantization)
     floats = {(scheme.get("num_bits"), scheme.get("type")) for scheme in _weights(said)}
     eight = (8, "float") in floats or (method in FP8_METHODS and not floats - {(8, "float")})
-    return Quantization(method, "config.json", _group(said), _block(said), eight, _reordered(said))
+    return Quantization(
+        method, "config.json", _group(said), _block(said), eight, _reordered(said), _least(said)
+    )
 
 
 def _reordered(said: Mapping[str, Any]) -> bool:
@@ -78,6 +82,12 @@ def _reordered(said: Mapping[str, Any]) -> bool:
         str(scheme.get("actorder")).lower() in ("group", "dynamic", "true") for scheme in _weights(said)
     )
     return schemes or (said.get("desc_act") is True and said.get("group_size") != -1)
+
+
+def _least(said: Mapping[str, Any]) -> int:
+    """MXFP4 as compressed-tensors packs it (`CompressedTensorsW4A4Mxfp4.get_min_capability`)."""
+    kinds = {(one.get("num_bits"), one.get("type"), one.get("group_size")) for one in _weights(said)}
+    return 80 if (4, "float", 32) in kinds else 0
 
 
 def _of_flag(method: str | None) -> Quantization | None:
@@ -138,7 +148,9 @@ def judge_quantization(
             "kernels for that any more",
             "take a repo quantised with desc_act false, or with static activation ordering, or by AWQ",
         )
-    least = min((table.quantization[name].get("capability", 0) for name in names), default=0)
+    least = max(
+        found.least, min((table.quantization[name].get("capability", 0) for name in names), default=0)
+    )
     if capability is not None and capability < least:
         return Verdict(
             f"{method} ({source}) needs compute capability {shown(least)} in vLLM {table.version}, {gpu} has {shown(capability)}",

@@ -153,7 +153,7 @@ def judge_tokenizer(
     return Row(
         "fail",
         f"{inspection.model.repo} has no chat template, and the load asks /v1/chat/completions: a base model",
-        "set load.endpoint: completions in the model's file, or give a template by --chat-template",
+        "set load.endpoint: completions in the model's file, or give a template: engine.chat_template",
     )
 
 

@@ -155,6 +155,21 @@ def test_groups_in_the_order_of_activations_are_refused_where_vllm_dropped_them(
 
 
 @pytest.mark.parametrize(
+    ("group", "capability", "refused"), [(32, T4, True), (32, A100, False), (16, T4, False)]
+)
+def test_mxfp4_of_compressed_tensors_needs_more_than_its_method(
+    group: int, capability: int, refused: bool
+) -> None:
+    scheme = {"weights": {"num_bits": 4, "type": "float", "group_size": group}}
+    said = {"quant_method": "compressed-tensors", "config_groups": {"group_0": scheme}}
+    table, found = flags_of("0.32.0"), quantization_of(Settings(), read_config({"quantization_config": said}))
+    assert table
+    assert found
+    verdict = judge_quantization(found, None, "float16", capability, "T4", table)
+    assert (verdict is not None and "compute capability 8.0" in verdict.what) is refused
+
+
+@pytest.mark.parametrize(
     ("said", "capability", "told"),
     [
         ({"quant_method": "fp8"}, T4, True),
