@@ -32,6 +32,7 @@ class Callers:
     key: str
     model: str
     embeds: bool = False
+    rate: float = RATE
     answers: list[Answer] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
 
@@ -63,7 +64,7 @@ class Callers:
             number, due = 0, time.monotonic()
             while not self._stop.is_set():
                 tasks.add(asyncio.create_task(self._one(http, number)))
-                number, due = number + 1, due + 1.0 / RATE
+                number, due = number + 1, due + 1.0 / self.rate
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
             await asyncio.gather(*tasks)
 
@@ -105,9 +106,11 @@ class Callers:
 
 
 @contextmanager
-def calling(base_url: str, key: str, model: str, *, embeds: bool = False) -> Iterator[Callers]:
+def calling(
+    base_url: str, key: str, model: str, *, embeds: bool = False, rate: float = RATE
+) -> Iterator[Callers]:
     """Load for as long as the block lasts, from the first answer on; everything sent has settled afterwards."""
-    callers = Callers(base_url, key, model, embeds)
+    callers = Callers(base_url, key, model, embeds, rate)
     thread = threading.Thread(target=callers.run, daemon=True)
     thread.start()
     try:
