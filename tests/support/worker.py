@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from tests.support.builders import ROOT
 from tests.support.project import Project
 
+ENDS_WITHIN = 180.0
+
 
 @contextmanager
 def working(project: Project, environment: str) -> Iterator[None]:
@@ -32,7 +34,7 @@ def working(project: Project, environment: str) -> Iterator[None]:
     finally:
         worker.terminate()
         try:
-            worker.wait(30)
+            worker.wait(ENDS_WITHIN)  # it ends once its runs have, a scheduled one among them
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(worker.pid, signal.SIGKILL)
