@@ -227,6 +227,10 @@ def test_a_prometheus_that_does_not_answer_is_told_in_its_own_words(project: Pro
         "TSDB not ready",
         "next: kubectl -n monitoring get pods",
     )
+    faults.clear()
+    end = time.monotonic() + 120
+    while "status: " in (said := project.run("status", "-e", WHERE).succeeded().output):
+        assert time.monotonic() < end, said
 
 
 def test_a_second_scaler_is_found(project: Project, deployed: Done) -> None:

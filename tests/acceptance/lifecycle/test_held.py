@@ -15,6 +15,7 @@ import httpx
 import pytest
 import yaml
 
+from tasks.records.catalogue import load_model
 from tasks.records.names import HOLDER, OWN_KEY_SECRET
 from tasks.releases.ledger import Ledger
 from tasks.releases.records import Start
@@ -112,6 +113,11 @@ def test_a_whole_cold_start_costs_none_of_two_hundred_requests(project: Project,
     assert log.count("woken for") == 1
     told = [line for line in log.splitlines() if "went on" in line]
     assert told
+    objective = load_model(MODEL, project.home).objectives.ttft
+    assert objective and objective.p95
+    took = [float(seconds) for line in told for seconds in re.findall(r"([\d.]+) s \(p95\)", line)]
+    assert took
+    assert max(took) <= 1.5 * objective.p95
     print(f"{len(held)} of {len(asked)} held; longest silence {max(one.silence for one in asked):.2f} s")
     print("\n".join(told))
 
