@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from tests.support.builders import ROOT
 from tests.support.project import Project
 
-ENDS_WITHIN = 180.0
+WORKER = ("-m", "prefect", "worker", "start", "--pool")
+ENDS_WITHIN = 120.0
 
 
 @contextmanager
@@ -23,7 +24,8 @@ def working(project: Project, environment: str) -> Iterator[None]:
         flows.symlink_to(ROOT / "flows")  # a deployment's entry point is a file of the project
     project.run("prefect", "apply", "-e", environment).succeeded()
     worker = subprocess.Popen(
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", f"slipway-{environment}"],
+        # a shell's background job ignores SIGINT, by which Prefect's worker ends itself
+        ["/usr/bin/env", "--default-signal=INT", sys.executable, *WORKER, f"slipway-{environment}"],
         cwd=project.home,
         env=project.environment,
         stdin=subprocess.DEVNULL,
