@@ -22,8 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slipway_sandbox.settings import EngineTiming
-from slipway_sandbox.testing import start
+from slipway_sandbox.testing import EngineTiming, start
 
 from tasks.cloud import karpenter, objects
 from tasks.cloud.prometheus import prometheus_of

@@ -48,6 +48,7 @@ __all__ = [
     "HUB_READER",
     "HUB_STRANGER",
     "EksCluster",
+    "EngineTiming",
     "Faults",
     "Sandbox",
     "Workspace",
