@@ -111,7 +111,11 @@ class Platform:
         home = self.folder / "server"
         if self.database:
             home.mkdir(exist_ok=True)
-            more = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database}
+            more = {
+                "PREFECT_SERVER_DATABASE_CONNECTION_URL": self.database,
+                # a connection took more than the default's 5 s on a busy machine: one 500, and its run was crashed
+                "PREFECT_SERVER_DATABASE_CONNECTION_TIMEOUT": "60",
+            }
         elif ((home if home.exists() else make_prefect_home(home)) / "prefect.db").exists():
             # laid out whole, or the server makes its tables by itself
             more = {
