@@ -8,8 +8,9 @@ STAMP := $(VENV)/.installed
 
 CHECKOV := .checkov
 REAL_ENGINE := .real-engine
+LITELLM := .litellm
 
-.PHONY: run test check acceptance long buttons postgres real-engine checkov pictures image lint types imports unit lock clean install
+.PHONY: run test check acceptance long buttons postgres real-engine litellm checkov pictures image lint types imports unit lock clean install
 
 run: $(STAMP)
 	$(BIN)/slipway sandbox demo $(if $(KEEP),--keep)
@@ -30,8 +31,8 @@ acceptance: $(STAMP)
 
 # whole lifecycles of special shapes (enforced policies, an existing cluster, two replicas on two nodes), a worker's run that
 # is cancelled or killed, `slipway ci`, the benches
-long: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile -m long tests/acceptance
+long: $(STAMP) $(LITELLM)/.installed
+	SLIPWAY_LITELLM=$(abspath $(LITELLM)/bin/python) $(BIN)/pytest -n 2 --dist loadfile -m long tests/acceptance
 
 # the terraform roots against checkov's rules. It brings 100 packages with versions of its own: an environment of its own
 checkov: $(STAMP) $(CHECKOV)/.installed
@@ -57,6 +58,13 @@ real-engine: $(STAMP) $(REAL_ENGINE)/.installed
 
 $(REAL_ENGINE)/.installed: tools/real_engine.py
 	$(BIN)/python -m tools.real_engine $(REAL_ENGINE) $(TORCH)
+	touch $@
+
+# a real LiteLLM for `gateway.backend: litellm` in a sandbox, which runs the one that SLIPWAY_LITELLM names
+litellm: $(STAMP) $(LITELLM)/.installed
+
+$(LITELLM)/.installed: tools/litellm.py
+	$(BIN)/python -m tools.litellm $(LITELLM)
 	touch $@
 
 # what the Dockerfile copies and installs, in a clean folder, as its user: a worker runs a flow there. As root; Debian's Python
@@ -99,4 +107,4 @@ lock: $(STAMP)
 
 clean:
 	-$(BIN)/slipway sandbox down
-	rm -rf $(VENV) $(CHECKOV) $(REAL_ENGINE) .sandbox .slipway
+	rm -rf $(VENV) $(CHECKOV) $(REAL_ENGINE) $(LITELLM) .sandbox .slipway

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from pathlib import Path
 from typing import Any
@@ -88,6 +89,7 @@ def plan_settings(
         kubeconfig=str(kubeconfig) if kubeconfig else None,
         policies=str(policies.resolve()) if policies else None,
         engine_program=str(engine_program) if engine_program else None,
+        litellm_python=os.environ.get("SLIPWAY_LITELLM"),
         **speeds,
     )
 

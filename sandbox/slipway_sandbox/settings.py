@@ -51,6 +51,7 @@ class Settings:
     )
     kubeconfig: str | None = None  # a control plane of somebody else's, instead of the embedded one
     engine_program: str | None = None  # a real `vllm`, a CPU build, that pods run instead of the stand-in
+    litellm_python: str | None = None  # the Python of an environment that has LiteLLM, for pods of its image
     cluster_boot_seconds: float = 0.5
     nodegroup_boot_seconds: float = 0.3
     node_boot_seconds: float = 1.5

@@ -17,6 +17,7 @@ from tasks.preflight.nodes import InstanceType, allocatable, shortages
 from tasks.preflight.paths import needed_paths
 from tasks.preflight.rights import judge_rights
 from tasks.preflight.rows import Status
+from tasks.records.backends import why_not
 from tasks.records.catalogue import project_root
 from tasks.records.environment import Environment
 from tasks.records.errors import PreflightFailed
@@ -59,6 +60,7 @@ def judge(
         *([judge_alternatives(of_the_model, others)] if others else []),
         *_gpu_nodes(model, environment, facts),
         *judge_environment(environment, facts, documents),
+        *_backend(model, environment),
         _reachability(environment, documents),
     ]
 
@@ -115,6 +117,16 @@ def judge_environment(
 ) -> list[Check]:
     """The rows about where the GPU nodes will be."""
     return [_zones(environment, facts), _quota(facts), _agreement(environment, documents)]
+
+
+def _backend(model: Model, environment: Environment) -> list[Check]:
+    """Whether the gateway's back end can serve the model; no row where it is NGINX, which serves them all."""
+    if environment.gateway.backend == "nginx":
+        return []
+    if why := why_not(model, environment):
+        remedy = f"set gateway.backend: nginx in environments/{environment.name}.yaml"
+        return [Check("gateway", "fail", why, remedy)]
+    return [Check("gateway", "ok", f"LiteLLM, {environment.gateway.image}")]
 
 
 def _account(environment: Environment, facts: Facts) -> Check:

@@ -123,10 +123,21 @@ class Addons(Record):
     )
 
 
-class Gateway(Record):
-    """The one door to the models: an NGINX that checks the API key."""
+# what runs the gateway, and the image it comes in; LiteLLM's is of the branch that gets fixes alone (lts/1.108.x)
+BACKENDS = {
+    "nginx": "nginxinc/nginx-unprivileged:1.29-alpine",
+    "litellm": "ghcr.io/berriai/litellm:v1.108.7",
+}
 
-    image: str = "nginxinc/nginx-unprivileged:1.29-alpine"
+
+class Gateway(Record):
+    """The one door to the models, which checks API keys: NGINX, or LiteLLM."""
+
+    backend: Literal["nginx", "litellm"] = Field(
+        "nginx",
+        description="litellm handles each request in Python, holds none for a model that sleeps and has no /v1/score",
+    )
+    image: str = Field(BACKENDS["nginx"], description="of the back end; default: the version that was tested")
     replicas: int = Field(1, ge=1)
     port: int = Field(8080, description="of the load balancer; with tls: 443")
     tls: Tls | None = Field(None, description="none: plain HTTP, behind an internal load balancer only")
@@ -152,6 +163,13 @@ class Gateway(Record):
     def _port_of_tls(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and given.get("tls") and "port" not in given:
             return {**given, "port": DEFAULT_PORT}
+        return given
+
+    @model_validator(mode="before")
+    @classmethod
+    def _image_of_the_backend(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "image" not in given and given.get("backend") in BACKENDS:
+            return {**given, "image": BACKENDS[given["backend"]]}
         return given
 
     @property

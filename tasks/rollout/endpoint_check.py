@@ -108,7 +108,9 @@ class _Asking:
             _without_tls(self.base_url, self.way)
         _served_name(self._answer("/models", None, ANSWER_SECONDS), self.base_url, served_name)
         path = PATHS[route]
-        said = [_answered(route, self._answer(path, question(route, served_name), ANSWER_SECONDS))]
+        first = self._answer(path, question(route, served_name), ANSWER_SECONDS)
+        _reached(first, f"{self.base_url}/models")
+        said = [_answered(route, first)]
         for ability, parser in proving.abilities.items():
             asked = ask_for(ability, parser, served_name, proving.max_model_len)
             answer = self._answer(PATHS["chat"], asked, ABILITY_SECONDS)
@@ -148,13 +150,19 @@ def _without_key(base_url: str, way: Way) -> None:
         )
 
 
-def _served_name(answer: Answer, base_url: str, served_name: str) -> None:
-    if answer.status in (502, 503, 504):
+def _reached(answer: Answer, url: str) -> None:
+    """Raises GatewayCutOff. LiteLLM lists names without asking vLLM, and answers 500 in the words of OpenAI's client."""
+    by_litellm = answer.status == 500 and "Connection error" in answer.text
+    if answer.status in (502, 503, 504) or by_litellm:
         raise GatewayCutOff(
             f"the gateway does not reach vLLM: it answers {answer.status}",
             evidence=[answer.text[:300]],
-            next_command=f"curl -i {base_url}/models",
+            next_command=f"curl -i {url}",
         )
+
+
+def _served_name(answer: Answer, base_url: str, served_name: str) -> None:
+    _reached(answer, f"{base_url}/models")
     if answer.status != 200:
         raise RolloutFailed(
             f"/v1/models answers {answer.status}"

@@ -1,4 +1,4 @@
-"""The gateway: an NGINX that checks API keys and passes streams unbuffered; its documents, routes, address."""
+"""The gateway, which checks API keys and passes streams unbuffered: NGINX, or LiteLLM. Its documents, routes, address."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tasks.cloud import load_balancer, objects
 from tasks.cloud.kubernetes import Cluster
 from tasks.cloud.waiting import REAL, Time, until
 from tasks.records.aliases import aliases_of
+from tasks.records.backends import why_not
 from tasks.records.environment import Environment
 from tasks.records.errors import ClusterError, InputError, RolloutFailed
 from tasks.records.model import Model
@@ -26,8 +27,9 @@ from tasks.records.names import (
     OWN_KEY_SECRET,
 )
 from tasks.records.results import Endpoint
-from tasks.rollout import holder, traces
+from tasks.rollout import holder, litellm, traces
 from tasks.rollout.manifests import let_scraped, load
+from tasks.rollout.served_names import adapter_names, served_names
 
 ROUTES = "gateway-models"
 SCRIPTS = ("gate.js", "metrics.js")
@@ -54,28 +56,6 @@ def routes(root: Path, model: Model, environment: Environment) -> dict[str, str]
     return files
 
 
-def served_names(all_routes: Mapping[str, str]) -> dict[str, str]:
-    """What a request may ask for -> the model that serves it: names, aliases and adapters of every route. Pure."""
-    leads = {name.removesuffix(".json"): name.removesuffix(".json") for name in all_routes if _names(name)}
-    for file, text in all_routes.items():
-        if _names(file):
-            given = json.loads(text)
-            leads |= dict.fromkeys(
-                [*given["aliases"], *given.get("adapters", ())], file.removesuffix(".json")
-            )
-    return leads
-
-
-def adapter_names(all_routes: Mapping[str, str]) -> list[str]:
-    """The names that vLLM itself knows beside a model's: they go through the gateway as they are. Pure."""
-    given = [json.loads(text) for file, text in all_routes.items() if _names(file)]
-    return sorted(name for names in given for name in names.get("adapters", ()))
-
-
-def _names(file: str) -> bool:
-    return file.endswith(".json")
-
-
 def check_aliases(cluster: Cluster, model: Model, environment: Environment) -> None:
     """Raises InputError where what serves already has an alias of the model: its file may have changed since."""
     there = cluster.get("v1", "ConfigMap", ROUTES, environment.namespace) or {}
@@ -90,6 +70,21 @@ def check_aliases(cluster: Cluster, model: Model, environment: Environment) -> N
                 evidence=[f"{others[alias]} was rolled out with it: nothing was moved"],
                 next_command=f"slipway deploy {others[alias]} -e {environment.name}, once its file does not have it",
             )
+
+
+def check_backend(cluster: Cluster, model: Model, environment: Environment) -> None:
+    """Raises InputError where the environment's back end cannot serve the model, or another that is served beside it."""
+    why = why_not(model, environment)
+    there = cluster.get("v1", "ConfigMap", ROUTES, environment.namespace) or {}
+    others = {name for name in holder.held_models(there.get("data") or {}) if name != model.name}
+    if not why and others and environment.gateway.backend == "litellm":
+        why = f"LiteLLM holds no request for a model that sleeps, and {min(others)} was rolled out with scale_to_zero"
+    if why:
+        raise InputError(
+            why,
+            evidence=["nothing was moved"],
+            next_command=f"set gateway.backend: nginx in environments/{environment.name}.yaml",
+        )
 
 
 def check_load_balancer(cluster: Cluster, environment: Environment) -> None:
@@ -115,21 +110,14 @@ def documents(
     `keys`: digest of the clients' keys, which the keys' own stage changes too.
     """
     namespace = environment.namespace
-    configuration, workload, service, policy, monitor = (
-        load(root, f"gateway/{name}.yaml")
-        for name in ("configmap", "deployment", "service", "networkpolicy", "podmonitor")
+    service, policy, monitor = (
+        load(root, f"gateway/{name}.yaml") for name in ("service", "networkpolicy", "podmonitor")
     )
+    make = litellm.workload if environment.gateway.backend == "litellm" else _nginx
+    configuration, workload = make(root, environment, all_routes)
     for document in (configuration, workload, service, policy, monitor):
         document["metadata"]["namespace"] = namespace
     let_scraped(environment, policy["spec"]["ingress"][-1], monitor)
-    configuration["data"] |= {
-        **{script: (root / "k8s/gateway" / script).read_text() for script in SCRIPTS},
-        "tracing.conf": traces.nginx(environment.tracing),
-        "models.json": json.dumps(served_names(all_routes), sort_keys=True),
-        "adapters.json": json.dumps(dict.fromkeys(adapter_names(all_routes), True)),
-    }
-    if holder.held_models(all_routes):
-        configuration["data"][HELD] = (root / "k8s/gateway" / HELD).read_text()
     digest = hashlib.sha256(
         json.dumps([configuration["data"], all_routes], sort_keys=True).encode()
     ).hexdigest()
@@ -144,6 +132,22 @@ def documents(
         {"ipBlock": {"cidr": cidr}} for cidr in environment.address_ranges
     ]
     return [configuration, policy, service, monitor, workload]
+
+
+def _nginx(
+    root: Path, environment: Environment, all_routes: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """NGINX's ConfigMap and Deployment. The routes are in a ConfigMap of their own."""
+    configuration = load(root, "gateway/configmap.yaml")
+    configuration["data"] |= {
+        **{script: (root / "k8s/gateway" / script).read_text() for script in SCRIPTS},
+        "tracing.conf": traces.nginx(environment.tracing),
+        "models.json": json.dumps(served_names(all_routes), sort_keys=True),
+        "adapters.json": json.dumps(dict.fromkeys(adapter_names(all_routes), True)),
+    }
+    if holder.held_models(all_routes):
+        configuration["data"][HELD] = (root / "k8s/gateway" / HELD).read_text()
+    return configuration, load(root, "gateway/deployment.yaml")
 
 
 def ensure_engine_key(cluster: Cluster, namespace: str) -> None:

@@ -36,6 +36,7 @@ def roll_out(context: RolloutContext, model: Model, weights: Weights) -> Release
     then: that is `restore.undo`.
     """
     gateway.check_aliases(context.cluster, model, context.environment)
+    gateway.check_backend(context.cluster, model, context.environment)
     gateway.check_load_balancer(context.cluster, context.environment)
     documents = serving(context.root, model, context.environment, weights)
     green_serves = bluegreen.tidy(context, model, documents)

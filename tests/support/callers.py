@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-RATE = 10.0  # requests a second, sent whatever becomes of those before: open loop
+RATE = 10.0  # requests a second where nothing else is said, sent whatever becomes of those before: open loop
 LONG = 8  # every so many is a long stream: longer than any preStop here
 
 

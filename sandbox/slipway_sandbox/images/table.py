@@ -112,6 +112,12 @@ _IMAGES = {
             for name in ("nginx", "nginxinc/nginx-unprivileged")
         ),
         Image(
+            "ghcr.io/berriai/litellm",
+            ("/app/docker-entrypoint.sh",),
+            programs=dict.fromkeys(_PYTHONS, _module("litellm")),
+            size_bytes=600_000_000,
+        ),
+        Image(
             "nvcr.io/nvidia/k8s-device-plugin",
             ("nvidia-device-plugin",),
             programs={

@@ -42,6 +42,7 @@ ORDER = [
     "test_abilities",
     "test_pair",
     "test_paired",
+    "test_litellm",
     "test_torn_down",
     "test_existing",
 ]

@@ -9,7 +9,8 @@ import pytest
 
 from tasks.cloud.objects import is_complete
 from tasks.records.errors import InputError
-from tasks.rollout.gateway import check_aliases, documents, routes, served_names
+from tasks.rollout.gateway import check_aliases, documents, routes
+from tasks.rollout.served_names import served_names
 from tests.support.builders import ROOT, a_model, an_environment
 
 
