@@ -346,6 +346,8 @@ class Environment(Record):
                 "cluster.gpu.provisioner: karpenter is installed only in a cluster that Slipway makes: an existing one has a "
                 "Karpenter of its own, or takes provisioner: node-group"
             )
+        if self.tracing and self.gateway.backend == "litellm":
+            raise ValueError("tracing needs gateway.backend: nginx, which gives requests their traces")
         if self.alerts.webhook and self.existing.prometheus:
             raise ValueError(
                 "alerts.webhook is of the Alertmanager that Slipway installs, and existing.prometheus brings another: leave it out"

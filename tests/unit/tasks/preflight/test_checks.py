@@ -84,6 +84,15 @@ def test_what_fails_on_the_first_type_is_not_told_of_the_others_again() -> None:
     assert (rows["GPU memory"].status, rows["alternative types"].status) == ("fail", "ok")
 
 
+def test_the_back_end_of_the_gateway_has_a_row_where_it_is_not_nginx() -> None:
+    where = an_environment(gateway={"backend": "litellm"})
+    assert "gateway" not in judged()
+    assert judged(environment=where)["gateway"].status == "ok"
+    row = judged(environment=where, scaling={"scale_to_zero": True})["gateway"]
+    assert (row.status, row.detail.startswith("LiteLLM holds no request")) == ("fail", True)
+    assert row.next_command.startswith("set gateway.backend: nginx in environments/")
+
+
 def test_a_run_that_can_succeed_passes_every_check() -> None:
     assert {check.status for check in judged().values()} == {"ok"}
 

@@ -109,6 +109,18 @@ def test_another_served_name_is_final(serve: Serve, clock: Clock) -> None:
     assert clock.now == 1000.0
 
 
+# LiteLLM 1.108.7 of a Service that nobody answers behind
+NOT_REACHED = """{"error": {"message": "litellm.InternalServerError: InternalServerError: OpenAIException - Connection error."}}"""
+
+
+@pytest.mark.parametrize("answer", [(503, "no upstream"), (500, NOT_REACHED)])
+def test_a_gateway_that_lists_names_may_still_not_reach_vllm(
+    serve: Serve, answer: Answer, clock: Clock
+) -> None:
+    with pytest.raises(GatewayCutOff, match=f"does not reach vLLM: it answers {answer[0]}"):
+        check(serve(chat=answer), clock)
+
+
 @pytest.mark.parametrize("what", ["shut", "models", "chat"])
 @pytest.mark.parametrize("status", [500, 502, 503, 404])
 def test_a_failing_answer_is_asked_again_until_patience_ends(
