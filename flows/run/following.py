@@ -54,7 +54,9 @@ def follow(choice: Choice, again: bool, measure_from: MeasureFrom) -> Watched | 
         if not isinstance(error, Inconclusive):
             keep_watched(site, model, newest, "failed", began, [error.cause])
         raise
-    return keep_watched(site, model, newest, "proven", began, release=deployed.record.release.id)
+    return keep_watched(
+        site, model, newest, "proven", began, release=deployed.record.release.id, spent=deployed.seconds
+    )
 
 
 def judged(

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from flows.run.status_table import lines_of
+from flows.run.whose import PARTS, line
 from tasks.records.drills import Drilled
 from tasks.records.errors import PreflightFailed, ValidationFailed
 from tasks.records.keys import KeyChange, ShownKey
@@ -50,6 +51,7 @@ def proven(deployed: Deployed, given: Given) -> Outcome:
         rows.append(("release", f"{record.rollout.previous_release_id or 'nothing'} → {record.release.id}"))
     if record.weights and record.weights.why:
         rows.append(("weights", str(record.weights)))
+    rows.append(("seconds", line(deployed.seconds)))
     lines += [f"  {name:<15}{value}" for name, value in rows if value]
     told = f"{_at(given)}: release {record.release.id} is proven"
     return Outcome([*lines, told], next_command=_with(given, "endpoint"))
@@ -253,9 +255,11 @@ def watched(found: Mapping[str, Watched], given: Given) -> Outcome:
     where, lines = given["environment"], []
     for model, one in found.items():
         release = f": release {one.release}" if one.release else ""
-        seconds = ", ".join(f"{name} after {took:.1f} s" for name, took in one.seconds.items())
+        known = {name: took for name, took in one.seconds.items() if name not in PARTS}
+        seconds = ", ".join(f"{name} after {took:.1f} s" for name, took in known.items())
         lines += [f"{model} in {where}: {one.commit[:12]} {one.outcome}{release} ({seconds})"]
         lines += [f"  {reason}" for reason in one.reasons]
+        lines += [f"  {spent}" for spent in (line(one.seconds),) if spent]
     return Outcome(
         lines or [f"{where}: no followed model has a commit to decide about"],
         next_command=f"slipway status -e {where}" if lines else "",

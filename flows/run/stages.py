@@ -16,6 +16,7 @@ from flows.run.conclude import in_a_run
 from flows.run.events import put_back
 from flows.run.graph import Graph, result_of
 from flows.run.phases import Phase, phase, tasks_of_this_phase
+from flows.run.seconds import tell_seconds
 from flows.run.timeline import tell_timeline
 from flows.run.turn import turn
 from tasks.addons.task import check_webhook, find_addon, install_addon, read_addons
@@ -95,7 +96,8 @@ def take_through(
         signing = Signing(judged, promoted, approval, weights)
         record, page = prove(model, inspection, provided, revalidate, measure_from, signing)
         output_cost = cost_of_output(judged.replica_hour, model.scaling.min_replicas, record.report)
-        return Deployed(record=record, page=page, cost=judged.cost, output_cost=output_cost)
+        seconds = tell_seconds(model, record)
+        return Deployed(record=record, page=page, cost=judged.cost, output_cost=output_cost, seconds=seconds)
 
 
 def cost_of_output(replica_hour: float | None, replicas: int, report: LoadReport | None) -> str:

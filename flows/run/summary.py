@@ -8,6 +8,7 @@ from typing import Any
 from flows.run.endings import Ending
 from flows.run.outcomes import verdict
 from flows.run.status_table import HEAD, NOTE, cells, costs, reasons, title
+from flows.run.whose import line
 from tasks.records.reports import LoadReport
 from tasks.records.results import Feasibility, IdleDecision
 from tasks.records.status import EnvironmentStatus
@@ -21,7 +22,12 @@ def summary(ending: Ending, result: Any, given: Mapping[str, Any], tags: Sequenc
     parts = [f"## {ending.name}\n\n{ending.message}"]
     if isinstance(result, Deployed):
         rows += _release(result.record)
-        known = (("cost", result.cost), ("cost of output", result.output_cost), ("page", result.page))
+        known = (
+            ("cost", result.cost),
+            ("cost of output", result.output_cost),
+            ("page", result.page),
+            ("seconds", line(result.seconds)),
+        )
         rows += [(name, value) for name, value in known if value]
         if approval := result.record.approval:
             rows.append(("approved", str(approval)))

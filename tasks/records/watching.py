@@ -74,7 +74,8 @@ class Watched(Record):
     at: datetime
     release: str | None = None
     seconds: dict[str, float] = Field(
-        default_factory=dict, description="from the commit until it was noticed, judged and proven"
+        default_factory=dict,
+        description="from the commit until it was noticed, judged and proven; and whose those of its deploy were",
     )
 
 

@@ -187,3 +187,6 @@ class Deployed(Record):
     page: str = ""
     cost: str = ""
     output_cost: str = ""
+    seconds: dict[str, float] = Field(
+        default_factory=dict, description="of the run: whole, the engine's start, the load, Slipway's own"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from tasks.records.model import Model
@@ -50,12 +50,18 @@ def keep_watched(
     began: datetime,
     reasons: Sequence[str] = (),
     release: str | None = None,
+    spent: Mapping[str, float] | None = None,
 ) -> Watched:
-    """Write it into the ledger, and show it beside the others. `began`: when this run noticed the commit."""
+    """Write it into the ledger, and show it beside the others.
+
+    Args:
+        began: when this run noticed the commit.
+        spent: seconds of the deploy by whose they were.
+    """
     ledger = ledger_of(site, model)
     basis = basis_of(model, site.environment.watch)
     one = watched(newest, basis, outcome, began, datetime.now(UTC), reasons)
-    one = one.model_copy(update={"release": release})
+    one = one.model_copy(update={"release": release, "seconds": {**one.seconds, **(spent or {})}})
     ledger.keep_watched(one)
     rows = [
         {

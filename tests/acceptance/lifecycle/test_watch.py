@@ -81,7 +81,15 @@ def test_only_the_newest_of_several_commits_is_taken_to_a_proof(publish: Publish
         done.output,
     )
     assert told
-    print(f"commit to proven endpoint: noticed {told[2]} s, proven {told[3]} s")
+    spent = re.search(r"in all: (.+) engine's start, (.+) load, (.+) Slipway's own", done.output)
+    assert spent
+    print(f"commit to proven endpoint: noticed {told[2]} s, proven {told[3]} s; {spent[0]}")
+    (kept,) = [one for one in watched(project) if one.commit == newest]
+    assert kept.seconds["whole"] == pytest.approx(
+        kept.seconds["engine"] + kept.seconds["load"] + kept.seconds["own"]
+    )
+    assert kept.seconds["engine"] > 0
+    assert kept.seconds["load"] >= 3.5  # warm-up and window of tests/support/project.py
     page = project.run("evidence", "tiny-llama", "-e", ENVIRONMENT).succeeded().output
     assert newest in page
 

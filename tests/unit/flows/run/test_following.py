@@ -65,7 +65,7 @@ def followed(
         done.append("rolled out")
         if fails:
             raise fails
-        return SimpleNamespace(record=SimpleNamespace(release=a_release()))
+        return SimpleNamespace(record=SimpleNamespace(release=a_release()), seconds={"own": 9.0})
 
     def inspect(*of: Any) -> str:
         done.append("inspected")
