@@ -166,8 +166,9 @@ def provision(
     if model.weights == "stream":
         cache = checked(graph, site, model, staged)
     else:
+        held = graph.submit(check_staged_evidence, site, model, result_of(staged))
         cache = graph.wait_for(namespace, nodes, *volumes).submit(
-            warm_cache, site, model, result_of(staged), needed
+            warm_cache, site, model, result_of(held), needed
         )
     graph.wait()
     return Ready(cluster.result(), cache.result(), before.result(), swept.result())
@@ -202,8 +203,9 @@ def found(
         if model.weights == "stream":
             cache = checked(graph, site, model, staged)
         else:
+            held = graph.submit(check_staged_evidence, site, model, result_of(staged))
             cache = graph.wait_for(namespace, nodes, *addons).submit(
-                warm_cache, site, model, result_of(staged), needed
+                warm_cache, site, model, result_of(held), needed
             )
     graph.wait()
     return Ready(site, cache.result(), before.result(), swept.result())
@@ -211,8 +213,8 @@ def found(
 
 def checked(graph: Graph, site: Site, model: Model, staged: PrefectFuture[Any]) -> PrefectFuture[StagedModel]:
     """What pods will stream, held to its manifest, and that to the signed evidence of the same commit."""
-    held = graph.submit(check_staged, site, result_of(staged))
-    return graph.submit(check_staged_evidence, site, model, result_of(held))
+    whole = graph.submit(check_staged, site, result_of(staged))
+    return graph.submit(check_staged_evidence, site, model, result_of(whole))
 
 
 def provide_nodes(

@@ -128,7 +128,7 @@ def sign_evidence(
 
 @task(task_run_name="hold {staged.repo} to its evidence", **SETTINGS)
 def check_staged_evidence(site: Site, model: Model, staged: StagedModel) -> StagedModel:
-    """Hold what pods will stream to the signed evidence of the same commit, where this environment has some.
+    """Hold what a volume is filled with, or pods stream, to the signed evidence of the same commit, where this environment has some.
 
     Raises EvidenceRefused, ChecksumMismatch.
     """

@@ -10,7 +10,7 @@ from flows.run import stages
 from flows.run.graph import Graph
 from flows.run.stages import FirstStage, cost_of_output, take_through
 from tasks.addons.task import read_addons
-from tasks.records.errors import ClusterError, RolloutFailed, SlipwayError, ValidationFailed
+from tasks.records.errors import ChecksumMismatch, ClusterError, RolloutFailed, SlipwayError, ValidationFailed
 from tasks.records.results import WeightsChoice
 from tasks.records.stop import STOP
 from tests.support.builders import a_model, an_environment, an_inspection
@@ -28,7 +28,7 @@ def test_warming_waits_for_the_weights_the_nodes_the_namespace_and_its_two_add_o
     take()
     assert stage.recorded.edges["warm_cache"] == {
         "apply_cluster",
-        "stage_model",
+        "check_staged_evidence",
         "needed_commits",
         "prepare_namespace",
         "gpu_nodes",
@@ -120,6 +120,22 @@ def test_what_is_streamed_is_checked_and_not_warmed(stage: Stage, first: FirstSt
     assert chosen in stage.recorded.arguments["mark_proven"]
 
 
+@pytest.mark.parametrize("first", ["infrastructure", "staging"])
+def test_a_volume_is_filled_with_what_is_held_to_the_signed_evidence(stage: Stage, first: FirstStage) -> None:
+    take_through(a_model(), an_environment(), an_inspection(), first=first)
+    called = stage.recorded.called
+    assert called.index("stage_model") < called.index("check_staged_evidence") < called.index("warm_cache")
+    assert "stage_model" in stage.recorded.edges["check_staged_evidence"]
+
+
+@pytest.mark.parametrize("first", ["infrastructure", "staging"])
+def test_no_volume_is_filled_with_what_is_not_what_was_signed_for(stage: Stage, first: FirstStage) -> None:
+    stage.does(stages, "check_staged_evidence", ChecksumMismatch("not what was signed for"))
+    with pytest.raises(ChecksumMismatch, match="not what was signed for"):
+        take_through(a_model(), an_environment(), an_inspection(), first=first)
+    assert "warm_cache" not in stage.recorded.called
+
+
 def test_what_was_proven_last_is_read_before_the_rollout_overwrites_it(stage: Stage) -> None:
     take()
     called = stage.recorded.called
@@ -144,7 +160,7 @@ def test_what_is_promoted_is_copied_and_the_hub_is_not_asked(stage: Stage) -> No
     take(proven=STAGED)
     assert stage.recorded.arguments["copy_model"][-1] == STAGED
     assert "stage_model" not in stage.recorded.called
-    assert "copy_model" in stage.recorded.edges["warm_cache"]
+    assert "copy_model" in stage.recorded.edges["check_staged_evidence"]
 
 
 def test_both_terraform_roots_are_told_what_may_be_destroyed(stage: Stage) -> None:
@@ -158,7 +174,7 @@ def test_from_staging_on_infrastructure_and_add_ons_are_looked_at_and_not_made(s
     called = set(stage.recorded.called)
     assert {"read_infrastructure", "find_addon", "gpu_nodes", "stage_model", "warm_cache"} <= called
     assert not {"apply_storage", "apply_cluster", "install_addon", "find_staged"} & called
-    assert {"stage_model", "gpu_nodes", "find_addon"} <= stage.recorded.edges["warm_cache"]
+    assert {"check_staged_evidence", "gpu_nodes", "find_addon"} <= stage.recorded.edges["warm_cache"]
 
 
 def test_from_the_rollout_on_the_weights_are_looked_at_too(stage: Stage) -> None:
