@@ -14,8 +14,7 @@ from tests.support.project import BUCKET, ENVIRONMENT, Project, edit
 
 pytestmark = pytest.mark.long
 
-VALIDATION = 4
-REFUSED = 3
+FAILED, REFUSED, VALIDATION = 1, 3, 4
 NEXT_REVISION = ("deploy", "tiny-llama", "-e", ENVIRONMENT, "--revision", "v1")
 PROMPTS = (
     {"name": "greeting", "prompt": "Say hello.", "expect": {"regex": "."}},
@@ -59,6 +58,22 @@ def test_what_the_proven_release_answered_is_kept_and_signed(proven: str, projec
     assert project.asking_jobs() == []
     page = project.run("evidence", "tiny-llama", "-e", ENVIRONMENT).succeeded().output
     assert "| answers | PASS: not compared" in page
+
+
+def test_no_volume_is_filled_with_what_is_not_what_was_signed_for(proven: str, project: Project) -> None:
+    """Somebody who may write to the bucket changes the staging manifest; the next deploy of that commit is refused."""
+    s3, key = project.client("s3"), f"slipway/tiny-llama/{project.commit()}/.slipway/manifest.json"
+    before = s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    document = json.loads(before)
+    one = next(file for file in document["files"] if file["path"] == "config.json")
+    one["sha256"] = "0" * 64
+    try:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=json.dumps(document).encode())
+        project.deploy().refused(FAILED, "is not what evidence number ", "it is staged anew")
+    finally:
+        s3.put_object(Bucket=BUCKET, Key=key, Body=before)
+    assert project.serving().serving == proven
+    assert "what is staged is what evidence number " in project.deploy().succeeded().output
 
 
 def test_golden_prompts_longer_than_the_context_are_refused_with_nothing_touched(
