@@ -117,3 +117,19 @@ def test_a_release_that_answers_otherwise_is_put_back(proven: str, project: Proj
     assert record.wrong_answers.likeness.agreement < 0.5
     assert record.failure
     assert record.failure.cause == "answers: FAIL"
+
+
+def test_a_model_that_does_not_repeat_itself_is_measured_and_said(
+    proven: str, project: Project, faults: Faults
+) -> None:
+    """Every second answer is another one: of 24 prompts none differs once in 16 million runs."""
+    more = [{"name": f"more {number}", "prompt": f"Say {number}."} for number in range(21)]
+    (project.home / "golden.jsonl").write_text("\n".join(map(json.dumps, [*PROMPTS, *more])))
+    faults.set("engine-altered-answers", probability=0.5)
+    done = project.run("validate", "tiny-llama", "-e", ENVIRONMENT)
+    faults.clear("engine-altered-answers")
+    said = re.search(
+        r"not deterministic at temperature 0: asked twice, it repeated ([\d.]+)% of its tokens", done.output
+    )
+    assert said, done.output
+    assert 20 < float(said[1]) < 80
