@@ -62,6 +62,7 @@ def receiver(publish: Publish, project: Project, tmp_path_factory: pytest.TempPa
     finally:
         os.killpg(process.pid, signal.SIGTERM)
         process.wait(30)
+        log.close()
         print(told := (folder / "log").read_text())
     assert secret not in told
     assert f"followed: {REPO}@main for tiny-llama" in told
