@@ -26,7 +26,7 @@ def served(project: Project) -> Project:
     (project.home / FILE).write_text(TEMPLATE)
     done = project.deploy(MODEL).succeeded()
     assert "validation: PASS" in done.output
-    assert "requests to /v1/chat/completions" in done.output
+    assert "/v1/chat/completions" in project.run("endpoint", MODEL, "-e", ENVIRONMENT).succeeded().output
     return project
 
 
