@@ -67,14 +67,12 @@ def test_kill_9_while_the_model_is_staged(project: Project, start: Start) -> Non
 
 
 @pytest.mark.usefixtures("unproven")
-def test_no_gpu_to_be_had(project: Project, faults: Faults) -> None:
+def test_no_gpu_to_be_had_and_ctrl_c_while_one_is_waited_for(
+    project: Project, start: Start, faults: Faults
+) -> None:
+    """Both under one fault: the node group goes on asking, and has its node soon after EC2 gives one."""
     faults.set("capacity", target="g5.2xlarge")
     project.run(*DEPLOY).refused(1, "error: EC2 gives no GPU node now", "InsufficientInstanceCapacity")
-
-
-@pytest.mark.usefixtures("unproven")
-def test_ctrl_c_while_the_gpu_node_is_waited_for(project: Project, start: Start, faults: Faults) -> None:
-    faults.set("capacity", target="g5.2xlarge")
     run = start(*DEPLOY)
     run.wait_for(r"gpu nodes: 0 of 1 GPU nodes ready")
     run.interrupt().was_interrupted()
