@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 from slipway_sandbox.images.hosts import HostsFile
 from slipway_sandbox.settings import Settings
 
-EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 what is replaced
+EVERYWHERE: Final = "0.0.0.0"
 CONFIGURATION: Final = "CONFIG_FILE_PATH"
 _SERVICE = re.compile(r"(?<=http://)[a-z0-9.-]+\.svc\.cluster\.local")
 

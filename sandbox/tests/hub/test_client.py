@@ -222,7 +222,7 @@ async def test_a_webhook_is_told_of_a_commit_as_the_hubs_own_client_reads_it(
         (tmp_path / "config.json").write_text('{"model_type": "llama"}')
         second = await hub.add_repo("someone/mine", tmp_path)
         async with asyncio.timeout(10):
-            while len(heard) < 2:
+            while len(heard) < 2:  # noqa: ASYNC110  another task appends
                 await asyncio.sleep(0.01)
     assert {secret for secret, _ in heard} == {"told"}
     refs = [(document.updatedRefs or [])[0] for _, document in heard]

@@ -39,7 +39,9 @@ def test_services_are_cluster_ips_and_the_modules_stay_beside(mounted: Path, tmp
 
 
 def test_it_becomes_the_python_that_is_named(mounted: Path, tmp_path: Path) -> None:
-    shown = "import json, os, sys; print(json.dumps([sys.argv, os.environ['LISTEN'], os.environ['PYTHONPATH']]))"
+    shown = (
+        "import json, os, sys; print(json.dumps([sys.argv, os.environ['LISTEN'], os.environ['PYTHONPATH']]))"
+    )
     (mounted / "shown.py").write_text(shown)
     found = run(mounted, tmp_path, sys.executable)
     [words, listen, path] = json.loads(found.stdout)
@@ -59,10 +61,10 @@ def run(mounted: Path, tmp_path: Path, python: str | None) -> subprocess.Complet
         "SLIPWAY_SANDBOX_HOSTS": str(tmp_path / "hosts"),
         "SLIPWAY_SANDBOX_MOUNTS": json.dumps({"/etc/slipway/litellm": str(mounted)}),
         "CONFIG_FILE_PATH": str(mounted / "config.yaml"),
-        "LISTEN": "0.0.0.0",  # noqa: S104 what is replaced
+        "LISTEN": "0.0.0.0",
         "PYTHONPATH": f"{mounted}:/app:{package}",
     }
-    words = ["-m", "slipway_sandbox.images.litellm", str(mounted / "shown.py"), "--host", "0.0.0.0"]  # noqa: S104
+    words = ["-m", "slipway_sandbox.images.litellm", str(mounted / "shown.py"), "--host", "0.0.0.0"]
     return subprocess.run(
         [sys.executable, *words], env=variables, capture_output=True, text=True, timeout=60, check=False
     )
